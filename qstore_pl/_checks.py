@@ -1,0 +1,115 @@
+"""Argument checks in one voice: what was needed, what came, the way out.
+
+Public functions call these once, at the door; below them nothing checks again.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return ``value`` if it is one of the ``known`` words.
+
+    Raises:
+        ValueError: If it is not; the message lists the known words.
+    """
+    words = sorted(known)
+    if not isinstance(value, str) or value not in words:
+        listed = ", ".join(f'"{word}"' for word in words)
+        raise ValueError(f"Argument `{name}` must be one of {listed}, but is {value!r}.")
+    return value
+
+
+def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
+    """Return ``value`` as an int, refusing bools and fractions.
+
+    Raises:
+        TypeError: If it is not an integer.
+        ValueError: If it is less than ``minimum``.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"Argument `{name}` must be an integer, but is {value!r}.")
+    if minimum is not None and value < minimum:
+        raise ValueError(f"Argument `{name}` must be >= {minimum}, but is {value}.")
+    return int(value)
+
+
+def real(
+    name: str,
+    value: Any,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return ``value`` as a finite float within its bounds.
+
+    Raises:
+        TypeError: If it is not a real number.
+        ValueError: If it is not finite, less than ``minimum``, not greater than
+            ``above``, or not less than ``below``.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Argument `{name}` must be a real number, but is {value!r}.")
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"Argument `{name}` must be finite, but is {number}.")
+    if minimum is not None and number < minimum:
+        raise ValueError(f"Argument `{name}` must be >= {minimum}, but is {number}.")
+    if above is not None and number <= above:
+        raise ValueError(f"Argument `{name}` must be > {above}, but is {number}.")
+    if below is not None and number >= below:
+        raise ValueError(f"Argument `{name}` must be < {below}, but is {number}.")
+    return number
+
+
+def matrix(name: str, value: Any, *, columns: int | None = None) -> Float2D:
+    """Return ``value`` as a finite C-ordered float64 array of shape (n_samples, columns).
+
+    A single sample of shape ``(columns,)`` is not widened: a caller that accepts one
+    adds the axis itself.
+
+    Raises:
+        ValueError: If it has another shape, no rows, or NaN or infinite entries.
+        TypeError: If it is not real and numeric.
+    """
+    array = np.asarray(value)
+    wanted = f"(n_samples, {'n_features' if columns is None else columns})"
+    if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
+        raise ValueError(
+            f"Argument `{name}` must have shape {wanted}, but has shape {array.shape}."
+        )
+    if array.shape[0] == 0:
+        raise ValueError(f"Argument `{name}` must have at least one sample, but is empty.")
+    return finite(name, array)
+
+
+def finite(name: str, value: Any) -> NDArray[np.float64]:
+    """Return ``value`` as a C-ordered float64 array without NaN or infinity.
+
+    Raises:
+        TypeError: If it is complex or not numeric.
+        ValueError: If an entry is NaN or infinite; the message names the first one.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(
+            f"Argument `{name}` must hold real numbers, but has dtype {array.dtype}."
+        )
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    if not np.isfinite(array).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(
+            f"Argument `{name}` must be finite, but entry {where} is {array[where]}. "
+            "Remove or impute such samples first."
+        )
+    return array

@@ -1,0 +1,25 @@
+"""The errors this package raises beside Python's own. It knows no other module."""
+
+
+class QStoreError(Exception):
+    """Base class of every error that is particular to qstore_pl."""
+
+
+class CheckpointError(QStoreError):
+    """A checkpoint cannot be written or read, or does not belong to the model."""
+
+
+class QuantumCircuitError(QStoreError):
+    """A circuit failed on a backend.
+
+    Args:
+        message: What failed and the way out.
+        backend: Name of the backend that ran the circuit.
+        job: Identifier of the remote job, where there is one.
+    """
+
+    def __init__(self, message: str, *, backend: str, job: str | None = None) -> None:
+        self.backend = backend
+        self.job = job
+        where = f"backend `{backend}`" + (f", job `{job}`" if job else "")
+        super().__init__(f"{message} ({where})")
