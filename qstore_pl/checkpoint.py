@@ -1,0 +1,304 @@
+r"""Trees of numbers, words and arrays on disk: exact, atomic, and without pickle.
+
+A file is an npz archive (``numpy.savez``) followed by the 32 bytes of its SHA-256. The
+archive holds the arrays, named ``"0"``, ``"1"``, ..., and an array ``document`` of the
+bytes of a strict JSON document ``{"format", "version", "tree"}``. In ``tree`` an object
+is a dict, and an array is ``[tag, content]``: ``["list", [...]]``, ``["array", i]``,
+``["float", bits]`` for NaN and infinities, ``["int", hex]`` past 64 bits.
+
+This module knows nothing of models or optimizers: what to save is theirs to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import struct
+import tempfile
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.errors import CheckpointError
+
+FORMAT = "qstore_pl checkpoint"
+VERSION = 1
+
+_DIGEST_SIZE = 32
+_KINDS = "biufc"  # bool, int, unsigned, float, complex
+_MAX_DEPTH = 100
+# What zipfile, json and numpy raise on an archive that somebody made up.
+_MALFORMED = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
+
+
+def save(path: str | os.PathLike[str], tree: Any) -> None:
+    """Write ``tree`` to ``path``, as a whole or not at all.
+
+    The bytes go to a temporary file beside ``path``, which then takes its name: a full
+    disk or a killed process leaves the previous file as it was. (A killed process can
+    leave a file ``.tmp-checkpoint-*`` behind.) Only its owner can read the new file.
+    The same tree gives the same bytes.
+
+    Args:
+        path: Where to write. No ending is added, and none has a meaning. A symbolic
+            link is followed.
+        tree: Dicts with str keys, lists, str, bool, int, float, None and NumPy arrays
+            of numbers or bools, nested at most 100 deep. NumPy scalars of these kinds
+            come back as Python's bool, int, float and str.
+
+    Raises:
+        TypeError: If the tree holds anything else; the message says where.
+        ValueError: If it is nested too deep, or contains itself.
+        FileNotFoundError: If the directory of ``path`` does not exist.
+        IsADirectoryError: If ``path`` is a directory.
+        OSError: If the file cannot be written.
+
+    Example:
+        >>> import numpy as np
+        >>> from qstore_pl import checkpoint
+        >>> rng = np.random.default_rng(7)
+        >>> checkpoint.save(
+        ...     "run.npz", {"weights": rng.random(3), "rng": rng.bit_generator.state}
+        ... )
+        >>> run = checkpoint.load("run.npz")
+        >>> rng.bit_generator.state = run["rng"]
+    """
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"Argument `path` must name a file, but `{path}` is a directory."
+        )
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"Argument `path` must lie in an existing directory, but `{target.parent}` "
+            "is not one. Create it first."
+        )
+    _replace(target, _to_bytes(tree))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Read a file that :func:`save` wrote.
+
+    Nothing in the file is run, and no more memory is taken than it has bytes.
+
+    Returns:
+        The tree. Arrays own their memory; dtype, shape and Fortran order are kept.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If ``path`` is a directory.
+        CheckpointError: If the file is corrupt, truncated, a pickle, of a newer version
+            or of another format.
+    """
+    source = Path(path)
+    if source.is_dir():
+        raise IsADirectoryError(
+            f"Argument `path` must name a file, but `{path}` is a directory."
+        )
+    data = source.read_bytes()
+    archive = _checked(source, data)
+    try:
+        return _from_archive(source, archive)
+    except _MALFORMED as error:
+        _refuse(source, "the contents of a checkpoint", f"{error}", error)
+
+
+def _refuse(
+    source: Path, expected: str, found: str, cause: Exception | None = None
+) -> NoReturn:
+    raise CheckpointError(
+        f"Checkpoint `{source}` cannot be read: expected {expected}, found {found}."
+    ) from cause
+
+
+# --- the file --------------------------------------------------------------------
+
+
+def _replace(target: Path, data: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=".tmp-checkpoint-", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something above failed
+    if os.name == "posix":  # elsewhere a directory cannot be opened, nor needs it
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _checked(source: Path, data: bytes) -> bytes:
+    """The archive in ``data``, if the file begins and ends as it must."""
+    if data[:1] == b"\x80":
+        _refuse(
+            source,
+            "a zip archive written by qstore_pl, whatever the name",
+            "a Python pickle (loading one can run any code: it is never read)",
+        )
+    if data[:4] != b"PK\x03\x04":
+        found = f"{data[:4]!r}" if data else "an empty file"
+        _refuse(source, "a zip archive, which starts with b'PK\\x03\\x04'", found)
+    archive, trailer = data[:-_DIGEST_SIZE], data[-_DIGEST_SIZE:]
+    digest = hashlib.sha256(archive).digest()
+    if trailer != digest:
+        _refuse(
+            source,
+            f"the SHA-256 of its contents at the end, {digest.hex()}",
+            f"{trailer.hex()}: the file is corrupt, truncated, or not from qstore_pl",
+        )
+    return archive
+
+
+def _from_archive(source: Path, data: bytes) -> Any:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        document = json.loads(
+            _array(archive, "document.npy").tobytes().decode("utf-8", "surrogatepass"),
+            parse_constant=_no_constant,
+        )
+        if document["format"] != FORMAT:
+            _refuse(source, f"the format {FORMAT!r}", f"{document['format']!r}")
+        if document["version"] != VERSION:
+            _refuse(
+                source,
+                f"version {VERSION} of the format",
+                f"version {document['version']!r} (read it with the release of "
+                "qstore-pl that wrote it, or a newer one)",
+            )
+        declared = sum(member.file_size for member in archive.infolist())
+        if declared > len(data):  # members may share their bytes
+            _refuse(source, f"at most {len(data)} bytes of arrays", f"{declared}")
+        arrays = {name: _array(archive, name) for name in archive.namelist()}
+    return _decode(document["tree"], arrays)
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """One array, made only once its header agrees with the bytes that are there."""
+    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"a compressed array `{name}`")
+    member = archive.read(name)
+    stream = io.BytesIO(member)
+    version = np.lib.format.read_magic(stream)
+    if version != (1, 0):
+        raise ValueError(f"an array `{name}` of npy version {version}")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in _KINDS:
+        raise ValueError(f"an array `{name}` of dtype {dtype}")
+    declared, present = math.prod(shape) * dtype.itemsize, len(member) - stream.tell()
+    if declared != present:
+        raise ValueError(
+            f"an array `{name}` of shape {shape} and dtype {dtype}, which takes "
+            f"{declared} bytes, in {present}"
+        )
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+# --- the tree --------------------------------------------------------------------
+
+
+def _to_bytes(tree: Any) -> bytes:
+    arrays: list[NDArray[Any]] = []
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "tree": _encode(tree, "tree", 0, arrays),
+    }
+    # Surrogates are written as they are: as \u escapes a pair of them would merge.
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    words = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    named: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
+    buffer = io.BytesIO()
+    np.savez(buffer, document=words, **named)
+    archive = buffer.getvalue()
+    return archive + hashlib.sha256(archive).digest()
+
+
+def _encode(value: Any, where: str, depth: int, arrays: list[NDArray[Any]]) -> Any:
+    """Turn ``value`` into JSON, its arrays appended to ``arrays``."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(
+            f"Argument `tree` must be nested at most {_MAX_DEPTH} deep, but goes on at "
+            f"{where} (does it contain itself?)."
+        )
+    if isinstance(value, np.bool_ | np.integer | np.floating | np.str_):
+        value = value.item()
+    kind = type(value)  # a subclass would not come back as one
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int:
+        return value if value.bit_length() < 64 else ["int", hex(value)]
+    if kind is float:
+        finite = math.isfinite(value)
+        return value if finite else ["float", struct.pack(">d", value).hex()]
+    if kind is np.ndarray and value.dtype.kind in _KINDS:
+        arrays.append(value)
+        return ["array", len(arrays) - 1]
+    if kind is list:
+        return [
+            "list",
+            [
+                _encode(item, f"{where}[{i}]", depth + 1, arrays)
+                for i, item in enumerate(value)
+            ],
+        ]
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                raise TypeError(
+                    f"Argument `tree` must have str keys, but {where} has {key!r}."
+                )
+        return {
+            key: _encode(item, f"{where}[{key!r}]", depth + 1, arrays)
+            for key, item in value.items()
+        }
+    dtype = f" of dtype {value.dtype}" if kind is np.ndarray else ""
+    raise TypeError(
+        "Argument `tree` must hold dicts, lists, str, bool, int, float, None and NumPy "
+        f"arrays of numbers, but {where} is a {kind.__name__}{dtype}. Convert it first."
+    )
+
+
+def _decode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """Undo :func:`_encode`."""
+    match value:
+        case dict():
+            return {key: _decode(item, arrays) for key, item in value.items()}
+        case ["list", [*items]]:
+            return [_decode(item, arrays) for item in items]
+        case ["array", int(index)]:
+            return arrays[f"{index}.npy"]
+        case ["int", str(digits)]:
+            return int(digits, 16)
+        case ["float", str(bits)]:
+            return struct.unpack(">d", bytes.fromhex(bits))[0]
+        case None | str() | bool() | int() | float():
+            return value
+    raise ValueError(f"{value!r} in its tree")
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} in its document")

@@ -1,0 +1,312 @@
+"""The waist: tapes end here and Programs begin.
+
+A tape is taken apart into structure and values. The structure, without any value, is the
+key of a cache of Programs; the values become one array of weights (numbers all samples
+share) and one of features (a row per sample). A binding says which weight or feature each
+number of a tape is, where it is not simply the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pennylane as qml
+from autograd.tracer import isbox
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+from pennylane.operation import Operator
+
+from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
+from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, Gate, PauliSum
+from qstore_pl.engine.program import Program
+
+Word = Any  # qml.pauli.PauliWord
+
+
+class Binding(NamedTuple):
+    """Where one tape parameter is found: the source and its first index there."""
+
+    source: str  # "weights" or "features"
+    offset: int
+
+
+class CacheInfo(NamedTuple):
+    """How often a structure was known, how often it had to be lowered."""
+
+    hits: int
+    misses: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """A tape taken apart.
+
+    Args:
+        order: Wire labels in the order of the register.
+        operations: The operations, for their structure only.
+        parameters: Where each parameter of each operation is found.
+        words: The distinct Pauli words to measure.
+        weights: Values shared by all samples, shape ``(n_weights,)``.
+        features: Values per sample, shape ``(batch or 1, n_features)``.
+        batch: Number of samples, or None for a tape without a batch axis.
+        key: The structure without any value.
+    """
+
+    order: tuple[Any, ...]
+    operations: Sequence[Operator]
+    parameters: tuple[tuple[Parameter, ...], ...]
+    words: tuple[Word, ...]
+    weights: NDArray[np.float64]
+    features: NDArray[np.float64]
+    batch: int | None
+    key: Hashable
+
+
+def take_apart(
+    tape: qml.tape.QuantumScript,
+    words: Sequence[Word] = (),
+    *,
+    order: tuple[Any, ...] | None = None,
+) -> Circuit:
+    """Separate the structure of a tape from its values, without a binding.
+
+    Args:
+        tape: Its operations all have an entry in the registry.
+        words: The distinct Pauli words to measure.
+        order: Wire labels in the order of the register; None takes the tape's.
+
+    Raises:
+        DeviceError: If a gradient of a gradient is asked of the device.
+    """
+    order = wire_order(tape) if order is None else order
+    weights: list[NDArray[np.float64]] = []
+    features: list[NDArray[np.float64]] = []
+    parameters: list[tuple[Parameter, ...]] = []
+    key: list[Hashable] = [order, tuple(words)]
+    n_weights = n_features = 0
+    for op in tape.operations:
+        entry = entry_of(op)
+        if entry is None:
+            raise DeviceError(f"Operation {op.name} was not decomposed for this device.")
+        data = op.data if entry.values is None else entry.values(op)
+        key.append((op.name, op.wires.labels, entry.key(op)))
+        if not data:
+            parameters.append(())
+            continue
+        found = []
+        for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
+            array = to_numpy(value)
+            is_complex = array.dtype.kind == "c"
+            batched = array.ndim > ndim
+            shape = array.shape[1:] if batched else array.shape
+            size = int(np.prod(shape)) << is_complex
+            rows = array.reshape(len(array), -1) if batched else array.reshape(-1)
+            if is_complex:
+                rows = np.concatenate([rows.real, rows.imag], axis=-1)
+            if batched:
+                found.append(Parameter(FEATURE, n_features, shape, is_complex))
+                features.append(rows)
+                n_features += size
+            else:
+                found.append(Parameter(WEIGHT, n_weights, shape, is_complex))
+                weights.append(rows)
+                n_weights += size
+            key.append((batched, shape, is_complex))
+        parameters.append(tuple(found))
+    batch = len(features[0]) if features else None
+    return Circuit(
+        order=order,
+        operations=tape.operations,
+        parameters=tuple(parameters),
+        words=tuple(words),
+        weights=_joined(weights, (0,)),
+        features=_joined(features, (1, 0)),
+        batch=batch,
+        key=tuple(key),
+    )
+
+
+def _joined(
+    parts: list[NDArray[np.float64]], empty: tuple[int, ...]
+) -> NDArray[np.float64]:
+    if not parts:
+        return np.zeros(empty)
+    return np.ascontiguousarray(np.concatenate(parts, axis=-1), dtype=np.float64)
+
+
+class ProgramCache:
+    """The most recently used Programs by structure; may be shared by threads.
+
+    Args:
+        size: Most Programs to keep.
+    """
+
+    def __init__(self, size: int = 128) -> None:
+        self._size = size
+        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self._hits = self._misses = 0
+        self._lock = threading.Lock()
+
+    def get(self, circuit: Circuit) -> Program:
+        """The Program of a structure, lowered when it is first met."""
+        with self._lock:
+            program = self._programs.get(circuit.key)
+            if program is not None:
+                self._hits += 1
+                self._programs.move_to_end(circuit.key)
+                return program
+            self._misses += 1
+        program = lower(circuit)
+        with self._lock:
+            self._programs[circuit.key] = program
+            if len(self._programs) > self._size:
+                self._programs.popitem(last=False)
+        return program
+
+    def info(self) -> CacheInfo:
+        """Hits, misses and Programs kept."""
+        with self._lock:
+            return CacheInfo(self._hits, self._misses, len(self._programs))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ProgramCache, (self._size,)
+
+
+def lower(circuit: Circuit) -> Program:
+    """The Program of a tape that was taken apart.
+
+    Raises:
+        DeviceError: If its states do not fit into memory, or initial amplitudes are not
+            the first operation.
+    """
+    position = {label: i for i, label in enumerate(circuit.order)}
+    gates = _gates(circuit.operations, circuit.parameters, position)
+    observables = [((1.0, *_word(word, position)),) for word in circuit.words]
+    return _program(
+        len(position), gates, observables, len(circuit.weights), circuit.features.shape[1]
+    )
+
+
+def compile_tape(
+    tape: qml.tape.QuantumScript,
+    binding: Sequence[Binding],
+    *,
+    wires: Sequence[Any],
+    n_weights: int,
+    n_features: int,
+) -> Program:
+    """The Program of a tape whose parameters are bound to weights and features.
+
+    Args:
+        tape: One sample's circuit, measuring expectation values of Pauli sums.
+        binding: One entry for each tape parameter, in the tape's order.
+        wires: Wire labels in the order of the register.
+        n_weights: Length of the weights.
+        n_features: Columns of the features.
+
+    Raises:
+        ValueError: If a measurement is not an expectation value of Pauli words.
+    """
+    position = {label: i for i, label in enumerate(wires)}
+    bound = iter(binding)
+    kinds = {"weights": WEIGHT, "features": FEATURE}
+    parameters = []
+    for op in tape.operations:
+        found = []
+        for value in op.data:
+            source, offset = next(bound)
+            found.append(Parameter(kinds[source], offset, np.shape(value)))
+        parameters.append(tuple(found))
+    observables = []
+    for mp in tape.measurements:
+        sentence = None if mp.obs is None else mp.obs.pauli_rep
+        if not isinstance(mp, qml.measurements.ExpectationMP) or sentence is None:
+            raise ValueError(
+                "A compiled circuit must measure expectation values of Pauli words, but "
+                f"measures {mp}. Run it through its QNode."
+            )
+        observables.append(
+            tuple((float(c), *_word(word, position)) for word, c in sentence.items())
+        )
+    gates = _gates(tape.operations, parameters, position)
+    return _program(len(position), gates, observables, n_weights, n_features)
+
+
+def _gates(
+    operations: Sequence[Operator],
+    parameters: Sequence[Sequence[Parameter]],
+    position: dict[Any, int],
+) -> list[Gate]:
+    gates: list[Gate] = []
+    for op, params in zip(operations, parameters, strict=True):
+        wires = tuple(position[label] for label in op.wires.labels)
+        gates += lower_operation(op, params, wires)
+    if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
+        raise DeviceError(
+            "A state preparation must be the first operation, or be decomposed."
+        )
+    return gates
+
+
+def _program(
+    n_wires: int,
+    gates: Sequence[Gate],
+    observables: Sequence[PauliSum],
+    n_weights: int,
+    n_features: int,
+) -> Program:
+    needed = 3 * 16 << n_wires  # ket, bra and scratch
+    if n_wires > 30 or needed > memory():
+        raise DeviceError(
+            f"A circuit on {n_wires} wires needs {needed:,} bytes for its states, but "
+            f"this machine has {memory():,}. Use fewer wires."
+        )
+    return Program(
+        n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+    )
+
+
+def memory() -> int:
+    """Bytes of physical memory, or what 64 bits can address where that is not known."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1 << 62
+
+
+def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
+    """Wire labels in the order of the register: PennyLane's standard order."""
+    labels = tape.wires.labels
+    n = len(labels)
+    if all(type(label) is int and 0 <= label < n for label in labels):
+        return tuple(range(n))
+    return labels
+
+
+def _word(word: Word, position: dict[Any, int]) -> tuple[str, tuple[int, ...]]:
+    return "".join(word.values()), tuple(position[wire] for wire in word)
+
+
+def to_numpy(value: Any) -> NDArray[Any]:
+    """The numbers of a tensor of any framework, as float64 or complex128.
+
+    Raises:
+        DeviceError: If it is traced by autograd twice.
+    """
+    if isbox(value):  # autograd traces
+        value = value._value
+        if isbox(value):
+            raise DeviceError(
+                "A second derivative was asked of the device, which gives first "
+                "derivatives only. Make the QNode with max_diff=2."
+            )
+    if not isinstance(value, np.ndarray | np.generic | float | int | complex):
+        value = qml.math.to_numpy(value)
+    array = np.asarray(value)
+    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)

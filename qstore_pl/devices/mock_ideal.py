@@ -1,0 +1,48 @@
+"""``qstore.mock_ideal``: exact pure states, whole batches, native gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qstore_pl.devices.base import QStoreDevice
+
+
+class MockIdeal(QStoreDevice):
+    r"""An exact simulator of pure states that runs a batch and its gradient in one call.
+
+    Expectation values, variances and probabilities are differentiated by the device, with
+    respect to weights and inputs, in every PennyLane interface; other measurements and
+    finite shots fall back to PennyLane's parameter shift.
+
+    Args:
+        wires: Number of wires, or their labels; None takes them from each circuit.
+        shots: PennyLane's deprecated default; prefer ``qml.set_shots``.
+        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes.
+
+    **Example**
+
+    >>> import pennylane as qml
+    >>> dev = qml.device("qstore.mock_ideal", wires=2)
+    >>> @qml.qnode(dev)
+    ... def circuit(x, w):
+    ...     qml.AngleEmbedding(x, wires=[0, 1], rotation="Y")
+    ...     qml.BasicEntanglerLayers(w, wires=[0, 1])
+    ...     return qml.expval(qml.Z(0))
+    >>> circuit(np.zeros((3, 2)), np.zeros((1, 2))).shape
+    (3,)
+
+    References:
+        Jones and Gacon, Efficient calculation of gradients in classical simulations of
+        variational quantum algorithms, arXiv:2009.02823.
+    """
+
+    config_filepath = str(Path(__file__).with_name("mock_ideal.toml"))
+
+    def __init__(self, wires: Any = None, shots: Any = None, *, seed: Any = None) -> None:
+        super().__init__(wires=wires, shots=shots, seed=seed)
+
+    @property
+    def name(self) -> str:
+        """The name ``qml.device`` knows."""
+        return "qstore.mock_ideal"

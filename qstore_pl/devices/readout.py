@@ -1,0 +1,203 @@
+r"""From expectation values and states to PennyLane's measurements, and back.
+
+A measurement is linear in expectation values of Pauli words, which the kernels give, or
+it is a function of the state. Backward, the first kind needs cotangents of the words, the
+second a vector: the derivative of :math:`\langle\psi|O|\psi\rangle` with weight
+:math:`dy` is the bra :math:`dy\, O|\psi\rangle`. States are ``(batch, 2**n)`` here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.measurements import (
+    ExpectationMP,
+    MeasurementProcess,
+    ProbabilityMP,
+    VarianceMP,
+)
+
+Complex2D = NDArray[np.complex128]
+Float = NDArray[np.float64]
+Word = Any  # qml.pauli.PauliWord
+
+
+class Readout(ABC):
+    """What one measurement needs and gives."""
+
+    words: tuple[Word, ...] = ()
+    needs_state = True
+    differentiable = True
+
+    @abstractmethod
+    def value(self, words: Float, states: Complex2D | None) -> Any:
+        """The measurement per sample.
+
+        Args:
+            words: Expectation values of :attr:`words`, shape ``(batch, n_words)``.
+            states: Shape ``(batch, 2**n)``, if :attr:`needs_state`.
+        """
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        r"""The vector :math:`dy\,O|\psi\rangle`, shape ``(batch, 2**n)``."""
+        raise NotImplementedError
+
+
+class PauliSumValue(Readout):
+    """Expectation value of an operator with a Pauli representation."""
+
+    needs_state = False
+
+    def __init__(self, sentence: Any, order: Sequence[Any]) -> None:
+        self.words = tuple(sentence)
+        self.coefficients = np.real(np.array(list(sentence.values()), dtype=complex))
+        self._order = order
+
+    def value(self, words: Float, states: Complex2D | None) -> Float:
+        return words @ self.coefficients
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        applied = sum(
+            c * apply_word(word, states, self._order)
+            for word, c in zip(self.words, self.coefficients, strict=True)
+        )
+        return dy[:, None] * applied
+
+
+class Moment(Readout):
+    """Expectation value or variance of any Hermitian operator."""
+
+    def __init__(self, obs: Any, order: Sequence[Any], *, variance: bool) -> None:
+        self._obs, self._order, self._variance = obs, order, variance
+
+    def _apply(self, states: Complex2D) -> Complex2D:
+        return apply_observable(self._obs, states, self._order)
+
+    def value(self, words: Float, states: Complex2D | None) -> Float:
+        assert states is not None
+        applied = self._apply(states)
+        mean = _inner(states, applied)
+        return _inner(applied, applied) - mean**2 if self._variance else mean
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        applied = self._apply(states)
+        if self._variance:
+            mean = _inner(states, applied)
+            applied = self._apply(applied) - 2 * mean[:, None] * applied
+        return dy[:, None] * applied
+
+
+class Probabilities(Readout):
+    """Probabilities in the computational basis or an observable's eigenbasis."""
+
+    def __init__(self, mp: Any, order: Sequence[Any]) -> None:
+        gates = mp.diagonalizing_gates() if mp.obs is not None else []
+        self._rotation = qml.prod(*reversed(gates)) if gates else None
+        self._wires = mp.wires if mp.wires else qml.wires.Wires(order)
+        self._order = order
+
+    def _rotate(self, states: Complex2D, *, back: bool = False) -> Complex2D:
+        if self._rotation is None:
+            return states
+        op = qml.adjoint(self._rotation) if back else self._rotation
+        return apply_matrix(op.matrix(op.wires), op.wires, states, self._order)
+
+    def value(self, words: Float, states: Complex2D | None) -> Float:
+        assert states is not None
+        joint = np.abs(self._rotate(states)) ** 2
+        n = len(self._order)
+        axes = [1 + self._order.index(wire) for wire in self._wires]
+        rest = [axis for axis in range(1, n + 1) if axis not in axes]
+        joint = joint.reshape(-1, *[2] * n).transpose(0, *axes, *rest)
+        return joint.reshape(len(states), 1 << len(axes), -1).sum(axis=2)
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        n = len(self._order)
+        index = np.arange(1 << n)
+        outcome = np.zeros_like(index)
+        for wire in self._wires:
+            bit = (index >> (n - 1 - self._order.index(wire))) & 1
+            outcome = 2 * outcome + bit
+        return self._rotate(dy[:, outcome] * self._rotate(states), back=True)
+
+
+class StateFunction(Readout):
+    """Any other measurement of the state, by PennyLane's own function; no gradient."""
+
+    differentiable = False
+
+    def __init__(self, mp: Any, order: Sequence[Any]) -> None:
+        positions = {wire: i for i, wire in enumerate(order)}
+        self._mp = mp.map_wires(positions)
+        self._n = len(order)
+
+    def value(self, words: Float, states: Complex2D | None) -> Any:
+        assert states is not None
+        shaped = states.reshape(-1, *[2] * self._n)
+        return qml.devices.qubit.measure(self._mp, shaped, is_state_batched=True)
+
+
+def readout_of(mp: MeasurementProcess, order: Sequence[Any]) -> Readout:
+    """The readout of a measurement.
+
+    Args:
+        mp: An analytic measurement.
+        order: Wire labels in the order of the register.
+    """
+    if isinstance(mp, ExpectationMP | VarianceMP) and mp.obs is not None:
+        variance = isinstance(mp, VarianceMP)
+        if mp.obs.pauli_rep is not None and not variance:
+            return PauliSumValue(mp.obs.pauli_rep, order)
+        return Moment(mp.obs, order, variance=variance)
+    if isinstance(mp, ProbabilityMP) and mp.mv is None:
+        return Probabilities(mp, order)
+    return StateFunction(mp, order)
+
+
+def apply_observable(obs: Any, states: Complex2D, order: Sequence[Any]) -> Complex2D:
+    """An observable applied to states, shape ``(batch, 2**n)``."""
+    if obs.pauli_rep is not None:
+        terms = obs.pauli_rep.items()
+        return sum(
+            (np.real(c) * apply_word(word, states, order) for word, c in terms),
+            np.zeros_like(states),
+        )
+    if obs.has_sparse_matrix and not obs.has_matrix:
+        return (obs.sparse_matrix(wire_order=order) @ states.T).T
+    return apply_matrix(obs.matrix(obs.wires), obs.wires, states, order)
+
+
+def apply_word(word: Word, states: Complex2D, order: Sequence[Any]) -> Complex2D:
+    """A Pauli word applied to states, shape ``(batch, 2**n)``."""
+    n = len(order)
+    index = np.arange(1 << n)
+    flips, factors = 0, np.ones(1 << n, complex)
+    for wire, letter in word.items():
+        position = n - 1 - order.index(wire)
+        sign = 1.0 - 2.0 * ((index >> position) & 1)
+        flips |= (letter in "XY") << position
+        factors *= {"X": 1.0, "Y": -1j * sign, "Z": sign}[letter]
+    # Row i of P|psi> is <i|P|i ^ flips> times row i ^ flips.
+    return factors * states[:, index ^ flips]
+
+
+def apply_matrix(
+    matrix: NDArray[Any], wires: Sequence[Any], states: Complex2D, order: Sequence[Any]
+) -> Complex2D:
+    """A matrix on some wires applied to states, shape ``(batch, 2**n)``."""
+    n, k = len(order), len(wires)
+    axes = [1 + order.index(wire) for wire in wires]
+    rest = [axis for axis in range(n + 1) if axis not in axes]
+    moved = states.reshape(-1, *[2] * n).transpose(*rest, *axes)
+    applied = moved.reshape(-1, 1 << k) @ np.asarray(matrix).T
+    back = np.argsort([*rest, *axes])
+    return applied.reshape(moved.shape).transpose(back).reshape(states.shape)
+
+
+def _inner(left: Complex2D, right: Complex2D) -> Float:
+    return np.einsum("bi,bi->b", left.conj(), right).real

@@ -1,0 +1,492 @@
+"""The one list of operations the devices run whole, and the engine gates of each.
+
+An entry turns an operation, with a symbolic angle for every number it holds, into gates.
+What is not listed, nor the adjoint of a listed operation or one under control, PennyLane
+decomposes. Nothing here depends on a value.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.operation import Operator
+
+from qstore_pl import templates
+from qstore_pl.engine.gates import (
+    Amplitudes,
+    Angle,
+    Gate,
+    Matrix,
+    PauliRotation,
+    Permutation,
+    slot_angles,
+)
+
+Wires: TypeAlias = tuple[int, ...]
+MAX_MATRIX_WIRES = 8  # a matrix on more wires costs more than what it is made of
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Where the numbers of one tape parameter are found.
+
+    Args:
+        kind: WEIGHT or FEATURE.
+        offset: First slot.
+        shape: Shape of the parameter without a batch axis.
+        complex: Whether imaginary parts follow the real ones.
+    """
+
+    kind: int
+    offset: int
+    shape: tuple[int, ...]
+    complex: bool = False
+
+    @property
+    def angles(self) -> NDArray[np.object_]:
+        """The numbers as angles, shape ``shape``."""
+        return slot_angles(self.kind, self.offset, self.shape)
+
+    @property
+    def angle(self) -> Angle:
+        """The one number of a scalar parameter."""
+        return self.angles[()]
+
+    @property
+    def slot(self) -> tuple[int, int]:
+        """The first slot."""
+        return self.kind, self.offset
+
+
+Lower: TypeAlias = Callable[[Operator, Sequence[Parameter], Wires], Iterable[Gate]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one kind of operation is run.
+
+    Args:
+        lower: From operation, parameters and wires to gates.
+        key: What besides name, wires and shapes determines the gates.
+        ndims: Axes of each parameter without a batch; None asks the operation's class.
+        values: From the operation to its numbers, where these are not its parameters.
+        differentiable: Whether a gradient with respect to its parameters exists here.
+        controllable: Whether it is a unitary, which can be inverted and controlled.
+    """
+
+    lower: Lower
+    key: Callable[[Operator], Hashable] = lambda op: None
+    ndims: tuple[int, ...] | None = None
+    values: Callable[[Operator], tuple[Any, ...]] | None = None
+    differentiable: bool = True
+    controllable: bool = True
+
+
+REGISTRY: dict[str, Entry] = {}
+
+
+def register(*names: str, **options: Any) -> Callable[[Lower], Lower]:
+    """Decorate a lowering with the names of the operations it is for."""
+
+    def decorate(lower: Lower) -> Lower:
+        for name in names:
+            REGISTRY[name] = Entry(lower, **options)
+        return lower
+
+    return decorate
+
+
+def phase(angle: Angle | float) -> PauliRotation:
+    r"""A global phase :math:`e^{i\,angle}`."""
+    return PauliRotation("", (), Angle() - 2.0 * angle)
+
+
+def rotation(word: str, wires: Wires, angle: Angle | float) -> PauliRotation:
+    r""":math:`e^{-i\,angle\,P/2}`."""
+    return PauliRotation(word, wires, Angle() + angle)
+
+
+# --- gates without parameters ---------------------------------------------------------
+
+_FIXED_ROTATIONS: dict[str, tuple[tuple[tuple[str, float], ...], float]] = {
+    # name: rotations in time order, then the global phase
+    "Identity": ((), 0.0),
+    "PauliX": ((("X", np.pi),), np.pi / 2),
+    "PauliY": ((("Y", np.pi),), np.pi / 2),
+    "PauliZ": ((("Z", np.pi),), np.pi / 2),
+    "Hadamard": ((("Z", np.pi), ("Y", np.pi / 2)), np.pi / 2),
+    "S": ((("Z", np.pi / 2),), np.pi / 4),
+    "T": ((("Z", np.pi / 4),), np.pi / 8),
+    "SX": ((("X", np.pi / 2),), np.pi / 4),
+}
+
+
+@register(*_FIXED_ROTATIONS)
+def _fixed(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    rotations, turn = _FIXED_ROTATIONS[op.name]
+    for letter, angle in rotations:
+        yield rotation(letter, wires, angle)
+    if turn:
+        yield phase(turn)
+
+
+@register("Barrier", "Snapshot", controllable=False)
+def _nothing(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    return ()
+
+
+@functools.cache
+def _permutation_of(kind: type[Operator], n_wires: int) -> tuple[Any, Any]:
+    """Table and phases of a gate whose matrix is a permutation with phases."""
+    matrix = np.asarray(kind(wires=range(n_wires)).matrix())
+    table = np.abs(matrix).argmax(axis=1)
+    entries = matrix[np.arange(len(table)), table]
+    eighths = np.round(np.angle(entries) / (np.pi / 4)).astype(int) % 8
+    rebuilt = np.zeros_like(matrix, dtype=complex)
+    rebuilt[np.arange(len(table)), table] = np.exp(1j * np.pi / 4 * eighths)
+    if not np.allclose(rebuilt, matrix, atol=1e-12):
+        raise ValueError(f"{kind.__name__} is not a permutation with phases.")
+    return tuple(table.tolist()), tuple(eighths.tolist())
+
+
+@register("CNOT", "CZ", "CY", "CCZ", "SWAP", "ISWAP", "Toffoli", "CSWAP")
+@register("QubitCarry", "QubitSum")
+def _permutation(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    yield Permutation(wires, *_permutation_of(type(op), len(wires)))
+
+
+@register("MultiControlledX", key=lambda op: tuple(map(bool, op.control_values)))
+def _multi_controlled_x(
+    op: Any, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    values = [int(value) for value in op.control_values]
+    flip = Permutation(wires[len(values) :], (1, 0), (0, 0))
+    yield flip.controlled(list(zip(wires, values, strict=False)))
+
+
+# --- rotations ------------------------------------------------------------------------
+
+_WORDS = {
+    "RX": "X",
+    "RY": "Y",
+    "RZ": "Z",
+    "IsingXX": "XX",
+    "IsingYY": "YY",
+    "IsingZZ": "ZZ",
+}
+
+
+@register(*_WORDS)
+def _rotation(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    yield PauliRotation(_WORDS[op.name], wires, params[0].angle)
+
+
+@register("MultiRZ")
+def _multi_rz(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    yield PauliRotation("Z" * len(wires), wires, params[0].angle)
+
+
+@register("PauliRot", key=lambda op: op.hyperparameters["pauli_word"])
+def _pauli_rot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    word = op.hyperparameters["pauli_word"]
+    kept = [(letter, wire) for letter, wire in zip(word, wires, strict=True) if letter != "I"]
+    yield PauliRotation(
+        "".join(letter for letter, _ in kept),
+        tuple(wire for _, wire in kept),
+        params[0].angle,
+    )
+
+
+@register("PhaseShift", "U1")
+def _phase_shift(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    yield PauliRotation("Z", wires, params[0].angle)
+    yield phase(0.5 * params[0].angle)
+
+
+@register("GlobalPhase")
+def _global_phase(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    yield phase(-params[0].angle)
+
+
+@register("Rot")
+def _rot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    for letter, param in zip("ZYZ", params, strict=True):
+        yield PauliRotation(letter, wires, param.angle)
+
+
+@register("U2", "U3")
+def _u3(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    angles = [param.angle for param in params]
+    theta, phi, delta = angles if len(angles) == 3 else (Angle(np.pi / 2), *angles)
+    yield PauliRotation("Z", wires, delta)
+    yield PauliRotation("Y", wires, theta)
+    yield PauliRotation("Z", wires, phi)
+    yield phase(0.5 * (phi + delta))
+
+
+@register("CRX", "CRY", "CRZ")
+def _controlled_rotation(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    yield PauliRotation(op.name[-1], wires[1:], params[0].angle, ((wires[0], 1),))
+
+
+@register("CRot")
+def _crot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    for letter, param in zip("ZYZ", params, strict=True):
+        yield PauliRotation(letter, wires[1:], param.angle, ((wires[0], 1),))
+
+
+@register("ControlledPhaseShift", "CPhaseShift00", "CPhaseShift01", "CPhaseShift10")
+def _controlled_phase(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    bits = op.name[-2:] if op.name[-1] in "01" else "11"
+    yield phase(params[0].angle).controlled(
+        [(wire, int(bit)) for wire, bit in zip(wires, bits, strict=True)]
+    )
+
+
+@register("IsingXY", "SingleExcitation", "SingleExcitationPlus", "SingleExcitationMinus")
+@register("DoubleExcitation", "DoubleExcitationPlus", "DoubleExcitationMinus")
+@register("OrbitalRotation", "FermionicSWAP")
+def _by_generator(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    r"""exp(i angle G) for a generator G of commuting Pauli words."""
+    for coefficient, word, local in _generator_terms(type(op), len(wires)):
+        yield PauliRotation(
+            word, tuple(wires[i] for i in local), -2.0 * coefficient * params[0].angle
+        )
+
+
+@functools.cache
+def _generator_terms(
+    kind: type[Operator], n_wires: int
+) -> tuple[tuple[float, str, Wires], ...]:
+    sentence = kind(0.1, wires=range(n_wires)).generator().pauli_rep
+    words = list(sentence)
+    for i, word in enumerate(words):
+        if not all(word.commutes_with(other) for other in words[:i]):
+            raise ValueError(f"The generator of {kind.__name__} has no commuting terms.")
+    return tuple(
+        (float(np.real(c)), "".join(word.values()), tuple(word.keys()))
+        for word, c in sentence.items()
+    )
+
+
+# --- values ---------------------------------------------------------------------------
+
+
+@register("QubitUnitary", differentiable=False, ndims=(2,))
+def _unitary(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    yield Matrix(wires, params[0].slot)
+
+
+def _diagonal(op: Operator) -> tuple[Any, ...]:
+    entries = np.asarray(op.data[0])
+    return (entries[..., :, None] * np.eye(entries.shape[-1]),)
+
+
+REGISTRY["DiagonalQubitUnitary"] = Entry(
+    _unitary, ndims=(2,), values=_diagonal, differentiable=False
+)
+MATRIX_ENTRY = Entry(
+    _unitary, ndims=(2,), values=lambda op: (op.matrix(),), differentiable=False
+)
+
+
+@register("StatePrep", "AmplitudeEmbedding", ndims=(1,), controllable=False)
+def _amplitudes(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    yield Amplitudes(wires, params[0].slot, params[0].complex)
+
+
+@register("BasisState", "BasisEmbedding", ndims=(1,), differentiable=False)
+@register("BasisEncoding", ndims=(1,))
+def _bits(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    # X to the power of a bit, as a rotation: a bit is a value, not structure.
+    for bit, wire in zip(params[0].angles, wires, strict=True):
+        yield PauliRotation("X", (wire,), np.pi * bit)
+        yield phase(np.pi / 2 * bit)
+
+
+# --- templates ------------------------------------------------------------------------
+
+
+@register(
+    "AngleEmbedding", ndims=(1,), key=lambda op: op.hyperparameters["rotation"].__name__
+)
+def _angle_embedding(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    letter = op.hyperparameters["rotation"].__name__[-1]
+    for angle, wire in zip(params[0].angles, wires, strict=False):
+        yield PauliRotation(letter, (wire,), angle)
+
+
+@register(
+    "StronglyEntanglingLayers",
+    ndims=(3,),
+    key=lambda op: (
+        tuple(op.hyperparameters["ranges"]),
+        op.hyperparameters["imprimitive"].__name__,
+    ),
+)
+def _strongly_entangling(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    n = len(wires)
+    imprimitive = op.hyperparameters["imprimitive"]
+    for layer, hop in zip(params[0].angles, op.hyperparameters["ranges"], strict=True):
+        for wire, angles in zip(wires, layer, strict=True):
+            for letter, angle in zip("ZYZ", angles, strict=True):
+                yield PauliRotation(letter, (wire,), angle)
+        for i in range(n if n > 1 else 0):
+            pair = (wires[i], wires[(i + hop) % n])
+            yield from lower_operation(imprimitive(wires=[0, 1]), (), pair)
+
+
+@register(
+    "BasicEntanglerLayers",
+    ndims=(2,),
+    key=lambda op: op.hyperparameters["rotation"].__name__,
+)
+def _basic_entangler(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    n = len(wires)
+    letter = op.hyperparameters["rotation"].__name__[-1]
+    for layer in params[0].angles:
+        for angle, wire in zip(layer, wires, strict=True):
+            yield PauliRotation(letter, (wire,), angle)
+        for i in range(n if n > 2 else n - 1):
+            yield _cnot(wires[i], wires[(i + 1) % n])
+
+
+@register(
+    "RotationEntanglerLayers",
+    ndims=(3,),
+    key=lambda op: op.hyperparameters["entanglement"],
+)
+def _rotation_entangler(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
+    for layer in params[0].angles:
+        for wire, angles in zip(wires, layer, strict=True):
+            for letter, angle in zip("XYZ", angles, strict=True):
+                yield PauliRotation(letter, (wire,), angle)
+        for control, target in pairs:
+            yield _cnot(wires[control], wires[target])
+
+
+@register(
+    "ZZFeatureMap",
+    ndims=(1,),
+    key=lambda op: (op.hyperparameters["reps"], op.hyperparameters["entanglement"]),
+)
+def _zz_feature_map(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    x = params[0].angles
+    pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
+    for _ in range(op.hyperparameters["reps"]):
+        for i, wire in enumerate(wires):
+            yield from _fixed(qml.Hadamard(0), (), (wire,))
+            yield PauliRotation("Z", (wire,), 2.0 * x[i])
+            yield phase(x[i])
+        for i, j in pairs:
+            # CNOT, phase shift, CNOT: a phase where the two bits differ.
+            product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
+            yield PauliRotation("ZZ", (wires[i], wires[j]), product)
+            yield phase(0.5 * product)
+
+
+def _cnot(control: int, target: int) -> Permutation:
+    return Permutation((control, target), (0, 1, 3, 2), (0, 0, 0, 0))
+
+
+# --- the operations PennyLane builds from others ----------------------------------------
+
+
+def entry_of(op: Operator) -> Entry | None:
+    """The registry's entry for an operation, or None if it must be decomposed."""
+    name = op.name
+    entry = REGISTRY.get(name)
+    if entry is not None:
+        return entry
+    if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
+        base = entry_of(op.base)
+        if base is None or not base.controllable:
+            return None
+        return Entry(
+            _inverse if isinstance(op, qml.ops.op_math.Adjoint) else _controlled,
+            key=_symbolic_key,
+            ndims=base.ndims,
+            values=None if base.values is None else lambda op: base.values(op.base),
+            differentiable=base.differentiable,
+        )
+    if not op.has_decomposition and op.has_matrix and len(op.wires) <= MAX_MATRIX_WIRES:
+        return MATRIX_ENTRY
+    return None
+
+
+def _symbolic_key(op: Any) -> Hashable:
+    entry = entry_of(op.base)
+    assert entry is not None
+    controls = tuple(map(bool, getattr(op, "control_values", ())))
+    return op.base.name, controls, len(op.base.wires), entry.key(op.base)
+
+
+def _inverse(op: Any, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    gates = list(lower_operation(op.base, params, wires))
+    for gate in reversed(gates):
+        assert not isinstance(gate, Amplitudes)
+        yield gate.adjoint()
+
+
+def _controlled(op: Any, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+    values = [int(value) for value in op.control_values]
+    controls = list(zip(wires, values, strict=False))
+    n_base = len(op.base.wires)
+    base_wires = wires[len(values) : len(values) + n_base]
+    for gate in lower_operation(op.base, params, base_wires):
+        assert not isinstance(gate, Amplitudes)
+        yield gate.controlled(controls)
+
+
+def lower_operation(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    """The gates of an operation.
+
+    Args:
+        op: Its data is not looked at.
+        params: Where its numbers are found, one for each parameter.
+        wires: Positions of its wires in the register.
+
+    Raises:
+        qml.exceptions.DeviceError: If no entry of the registry covers it.
+    """
+    entry = entry_of(op)
+    if entry is None:
+        raise qml.exceptions.DeviceError(
+            f"Operation {op.name} is not supported by the qstore devices and was not "
+            "decomposed. Execute it through a QNode, which decomposes it."
+        )
+    return entry.lower(op, params, wires)
+

@@ -1,0 +1,1 @@
+"""The numerical engine: numpy and numba, never PennyLane."""

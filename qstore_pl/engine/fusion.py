@@ -1,0 +1,351 @@
+"""From a list of gates to the few instructions the kernels read.
+
+Consecutive one-qubit rotations on a wire become one block, consecutive permutations one
+gather. A gate may move left past blocks on other wires to find its partner. The first
+block of each wire is written directly as a factor of a product state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.engine.gates import (
+    FEATURE,
+    WEIGHT,
+    Amplitudes,
+    Angle,
+    Gate,
+    Matrix,
+    PauliRotation,
+    PauliSum,
+    Permutation,
+)
+
+# Columns of an instruction, by operation:
+#   FACTOR, BLOCK, BATCHED: op, bit, first angle, last angle, 0, 0, 0, 0
+#   PERMUTE:                op, table, whether it has phases, 0, 0, 0, 0, 0
+#   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls, values
+#   MATRIX:                 op, first wire, slot kind, inverse, k, slot, controls, values
+#   AMPLITUDES:             op, first wire, slot kind, complex, k, slot, 0, 0
+FACTOR, BLOCK, BATCHED, PERMUTE, DIAGONAL, PAULI, MATRIX, AMPLITUDES = range(8)
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """A circuit structure as the kernels read it.
+
+    Args:
+        n_wires: Number of wires; wire 0 is the most significant bit of an index.
+        n_weights: Length of the shared values.
+        n_features: Columns of the per-sample values.
+        n_outputs: Number of observables.
+        code: Instructions, shape ``(n_blocks, 8)``; its columns are listed above.
+        rotations: Axis and range of terms and whether batched, shape ``(n_angles, 4)``.
+        constants: Constant part of each angle, shape ``(n_angles,)``.
+        terms: Factors of the terms, two slots a row, shape ``(n_terms, 4)``.
+        coefficients: Coefficient of each term, shape ``(n_terms,)``.
+        tables: Permutations and their inverses in turn, shape ``(2 * n_tables, 2**n)``.
+        phases: Their phases in eighths of a turn, same shape, or no columns.
+        observables: Output, X mask and Z mask of each Pauli term.
+        weights_of_terms: Coefficients of the Pauli terms.
+        wires_table: Wires of the matrices and of the initial amplitudes, as bit positions.
+        phase: Global phase as an angle: the state is multiplied by its exponential.
+        scratch: Length of the largest matrix's side.
+        first_weight: First instruction whose gradient reaches a weight.
+        first_feature: First instruction whose gradient reaches a feature.
+        general: Whether kernels beyond rotations, permutations and Z words are needed.
+    """
+
+    n_wires: int
+    n_weights: int
+    n_features: int
+    n_outputs: int
+    code: NDArray[np.int32]
+    rotations: NDArray[np.int32]
+    constants: NDArray[np.float64]
+    terms: NDArray[np.int32]
+    coefficients: NDArray[np.float64]
+    tables: NDArray[np.int32]
+    phases: NDArray[np.int32]
+    observables: NDArray[np.int32]
+    weights_of_terms: NDArray[np.float64]
+    wires_table: NDArray[np.int32]
+    phase: Angle
+    scratch: int
+    first_weight: int
+    first_feature: int
+    general: bool
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through __init__, so that a copy is read-only as well.
+        return Tables, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
+
+
+@dataclass
+class _Block:
+    """One instruction in the making."""
+
+    kind: str
+    wires: set[int]
+    gates: list[Gate] = field(default_factory=list)
+
+
+def build(
+    n_wires: int,
+    gates: Sequence[Gate],
+    observables: Sequence[PauliSum] = (),
+    *,
+    n_weights: int = 0,
+    n_features: int = 0,
+) -> Tables:
+    """Fuse ``gates`` and write their tables.
+
+    Args:
+        n_wires: Number of wires.
+        gates: The circuit; :class:`Amplitudes` only as the first gate.
+        observables: One Pauli sum per output.
+        n_weights: Number of shared values.
+        n_features: Number of per-sample values.
+    """
+    phase, blocks = _fuse(gates)
+    writer = _Writer(n_wires)
+    code = _product_state(n_wires, blocks, writer)
+    for block in blocks:
+        code.append(writer.instruction(block))
+    terms = [
+        (output, *_masks(n_wires, word, wires), coefficient)
+        for output, pauli_sum in enumerate(observables)
+        for coefficient, word, wires in pauli_sum
+    ]
+    reach = {
+        kind: min((m for m, kinds in enumerate(writer.kinds) if kind in kinds), default=-1)
+        for kind in (WEIGHT, FEATURE)
+    }
+    general = any(row[0] in (DIAGONAL, PAULI, MATRIX, AMPLITUDES) for row in code)
+    general |= any(x for _, x, _, _ in terms) or any(
+        row[0] == PERMUTE and row[2] for row in code
+    )
+    return Tables(
+        n_wires=n_wires,
+        n_weights=n_weights,
+        n_features=n_features,
+        n_outputs=len(observables),
+        code=np.array(code, np.int32).reshape(-1, 8),
+        rotations=np.array(writer.rotations, np.int32).reshape(-1, 4),
+        constants=np.array(writer.constants, np.float64),
+        terms=np.array(writer.terms, np.int32).reshape(-1, 4),
+        coefficients=np.array(writer.coefficients, np.float64),
+        tables=_stack(writer.tables),
+        phases=_stack(writer.phases if any(map(np.any, writer.phases)) else []),
+        observables=np.array([t[:3] for t in terms], np.int32).reshape(-1, 3),
+        weights_of_terms=np.array([t[3] for t in terms], np.float64),
+        wires_table=np.array(writer.wires, np.int32),
+        phase=phase,
+        scratch=writer.scratch,
+        first_weight=reach[WEIGHT],
+        first_feature=reach[FEATURE],
+        general=bool(general),
+    )
+
+
+def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
+    """Gates to blocks in order, and the global phase in radians."""
+    phase = Angle()
+    blocks: list[_Block] = []
+    last: dict[int, int] = {}  # wire -> index of the last block on it
+    last_permutation = -1
+    for gate in gates:
+        if isinstance(gate, PauliRotation) and not gate.word and not gate.controls:
+            phase = phase - 0.5 * gate.angle
+            continue
+        wires = {*gate.wires, *(wire for wire, _ in getattr(gate, "controls", ()))}
+        newest = max((last.get(wire, -1) for wire in wires), default=-1)
+        if isinstance(gate, Permutation):
+            kind = "permutation"
+            target = last_permutation if newest <= last_permutation else -1
+        elif isinstance(gate, PauliRotation) and len(gate.word) == 1 and not gate.controls:
+            kind = "rotations"
+            target = newest if newest >= 0 and blocks[newest].kind == kind else -1
+        else:
+            kind, target = "single", -1
+        if target < 0:
+            target = len(blocks)
+            blocks.append(_Block(kind, set()))
+        blocks[target].gates.append(gate)
+        blocks[target].wires |= wires
+        for wire in wires:
+            last[wire] = target
+        if kind == "permutation":
+            last_permutation = target
+    return phase, blocks
+
+
+def _product_state(
+    n_wires: int, blocks: list[_Block], writer: _Writer
+) -> list[tuple[int, ...]]:
+    """Instructions for the initial state; takes the blocks it uses out of the list."""
+    if blocks and isinstance(blocks[0].gates[0], Amplitudes):
+        return [writer.instruction(blocks.pop(0))]
+    first: dict[int, _Block] = {}
+    for block in blocks:
+        for wire in block.wires:
+            first.setdefault(wire, block)
+    code = []
+    for wire in range(n_wires):
+        block = first.get(wire)
+        if block is None or block.kind != "rotations":
+            block = _Block("rotations", {wire})
+        else:
+            blocks.remove(block)
+        code.append(writer.rotation_block(wire, block.gates, op=FACTOR))
+    return code
+
+
+class _Writer:
+    """Tables that grow while the instructions are written."""
+
+    def __init__(self, n_wires: int) -> None:
+        self.n_wires = n_wires
+        self.rotations: list[tuple[int, int, int, int]] = []
+        self.constants: list[float] = []
+        self.terms: list[tuple[int, int, int, int]] = []
+        self.coefficients: list[float] = []
+        self.tables: list[NDArray[np.int32]] = []
+        self.phases: list[NDArray[np.int32]] = []
+        self.wires: list[int] = []
+        self.kinds: list[set[int]] = []  # per instruction, the kinds its values have
+        self.scratch = 0
+        self._known: dict[bytes, int] = {}
+
+    def instruction(self, block: _Block) -> tuple[int, ...]:
+        gate = block.gates[0]
+        if block.kind == "rotations":
+            (wire,) = block.wires
+            return self.rotation_block(wire, block.gates)
+        if block.kind == "permutation":
+            return self._permutation(block.gates)
+        if isinstance(gate, PauliRotation):
+            return self._pauli(gate)
+        return self._values(gate)
+
+    def rotation_block(
+        self, wire: int, gates: Sequence[Gate], *, op: int | None = None
+    ) -> tuple[int, ...]:
+        first = len(self.rotations)
+        batched = False
+        kinds: set[int] = set()
+        for gate in gates:
+            assert isinstance(gate, PauliRotation)
+            batched |= self._angle("XYZ".index(gate.word), gate.angle)
+            kinds |= {kind for kind, _ in gate.angle.slots}
+        self.kinds.append(kinds)
+        if op is None:
+            op = BATCHED if batched else BLOCK
+        return op, self.n_wires - 1 - wire, first, len(self.rotations), 0, 0, 0, 0
+
+    def _angle(self, axis: int, angle: Angle) -> bool:
+        first = len(self.terms)
+        for coefficient, a, b in angle.terms:
+            self.coefficients.append(coefficient)
+            self.terms.append((*a, *b))
+        batched = any(kind == FEATURE for kind, _ in angle.slots)
+        self.rotations.append((axis, first, len(self.terms), int(batched)))
+        self.constants.append(angle.constant)
+        return batched
+
+    def _permutation(self, gates: Sequence[Gate]) -> tuple[int, ...]:
+        size = 1 << self.n_wires
+        table, phases = np.arange(size, dtype=np.int32), np.zeros(size, np.int32)
+        for gate in gates:
+            assert isinstance(gate, Permutation)
+            step, shift = _widen(self.n_wires, gate)
+            table, phases = table[step], (shift + phases[step]) % 8
+        key = table.tobytes() + phases.tobytes()
+        if key not in self._known:
+            self._known[key] = len(self.tables) // 2
+            inverse = np.empty_like(table)
+            inverse[table] = np.arange(size, dtype=np.int32)
+            self.tables += [table, inverse]
+            self.phases += [phases, -phases[inverse] % 8]
+        self.kinds.append(set())
+        index = self._known[key]
+        return PERMUTE, index, int(self.phases[2 * index].any()), 0, 0, 0, 0, 0
+
+    def _pauli(self, gate: PauliRotation) -> tuple[int, ...]:
+        x, z = _masks(self.n_wires, gate.word, gate.wires)
+        controls, values = _control_masks(self.n_wires, gate.controls)
+        index = len(self.rotations)
+        batched = self._angle(0, gate.angle)
+        self.kinds.append({kind for kind, _ in gate.angle.slots})
+        low = _lowest_bit(x | z | controls)
+        op = PAULI if x else DIAGONAL
+        return op, low, index, int(batched), x, z, controls, values
+
+    def _values(self, gate: Gate) -> tuple[int, ...]:
+        assert isinstance(gate, Matrix | Amplitudes)
+        first = len(self.wires)
+        # Least significant bit of the local index first.
+        self.wires += [self.n_wires - 1 - wire for wire in reversed(gate.wires)]
+        kind, slot = gate.slot
+        k = len(gate.wires)
+        if isinstance(gate, Amplitudes):
+            self.kinds.append({kind})
+            return AMPLITUDES, first, kind, int(gate.complex), k, slot, 0, 0
+        self.kinds.append(set())  # no gradient reaches the entries of a matrix
+        self.scratch = max(self.scratch, 1 << k)
+        controls, values = _control_masks(self.n_wires, gate.controls)
+        return MATRIX, first, kind, int(gate.inverse), k, slot, controls, values
+
+
+def _masks(n_wires: int, word: str, wires: Sequence[int]) -> tuple[int, int]:
+    """X mask and Z mask of a Pauli word; Y is in both."""
+    x = z = 0
+    for letter, wire in zip(word, wires, strict=True):
+        bit = 1 << (n_wires - 1 - wire)
+        x |= bit if letter in "XY" else 0
+        z |= bit if letter in "YZ" else 0
+    return x, z
+
+
+def _control_masks(n_wires: int, controls: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    mask = value = 0
+    for wire, wanted in controls:
+        mask |= 1 << (n_wires - 1 - wire)
+        value |= wanted << (n_wires - 1 - wire)
+    return mask, value
+
+
+def _lowest_bit(mask: int) -> int:
+    return (mask & -mask).bit_length() - 1
+
+
+def _widen(
+    n_wires: int, gate: Permutation
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Table and phases of a local permutation on the whole register."""
+    index = np.arange(1 << n_wires, dtype=np.int32)
+    bits = [n_wires - 1 - wire for wire in reversed(gate.wires)]
+    local = np.zeros_like(index)
+    for position, bit in enumerate(bits):
+        local |= ((index >> bit) & 1) << position
+    source = np.array(gate.table, np.int32)[local]
+    table = index & ~np.int32(sum(1 << bit for bit in bits))
+    for position, bit in enumerate(bits):
+        table |= ((source >> position) & 1) << bit
+    return table, np.array(gate.phases, np.int32)[local]
+
+
+def _stack(rows: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.stack(rows) if rows else np.zeros((0, 0), np.int32)

@@ -1,0 +1,209 @@
+"""The gates the engine knows, with symbolic angles.
+
+A gate is a Pauli rotation, a permutation with phases or a matrix, a set closed under
+adjoint and control, or it gives the initial amplitudes. Every value (a weight, a feature,
+a matrix entry, an amplitude) is named by a slot, never stored. This module knows no
+PennyLane.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONSTANT, WEIGHT, FEATURE = 0, 1, 2
+Slot: TypeAlias = tuple[int, int]  # (WEIGHT or FEATURE, index); ONE stands for 1
+ONE: Slot = (CONSTANT, 0)
+EIGHTH = 2 * np.pi / 8  # unit of the phases of a permutation, radians
+
+
+@dataclass(frozen=True)
+class Angle:
+    r"""A polynomial of degree <= 2 in weights and features, in radians.
+
+    :math:`\theta = c_0 + \sum_t c_t\, a_t b_t`, where a factor is a slot or 1.
+
+    Args:
+        constant: :math:`c_0`.
+        terms: Triples :math:`(c_t, a_t, b_t)`.
+    """
+
+    constant: float = 0.0
+    terms: tuple[tuple[float, Slot, Slot], ...] = ()
+
+    def __add__(self, other: Angle | float) -> Angle:
+        other = other if isinstance(other, Angle) else Angle(float(other))
+        return Angle(self.constant + other.constant, self.terms + other.terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Angle:
+        return -1.0 * self
+
+    def __sub__(self, other: Angle | float) -> Angle:
+        return self + -1.0 * other
+
+    def __rsub__(self, other: float) -> Angle:
+        return float(other) + -self
+
+    def __mul__(self, other: Angle | float) -> Angle:
+        if not isinstance(other, Angle):
+            factor = float(other)
+            return Angle(
+                factor * self.constant, tuple((factor * c, a, b) for c, a, b in self.terms)
+            )
+        product = self.constant * other + other.constant * Angle(0.0, self.terms)
+        crossed = []
+        for c, a, b in self.terms:
+            for d, e, f in other.terms:
+                factors = [slot for slot in (a, b, e, f) if slot != ONE]
+                if len(factors) > 2:
+                    raise ValueError("An angle must have degree <= 2 in its values.")
+                first, second = (*factors, ONE, ONE)[:2]
+                crossed.append((c * d, first, second))
+        return Angle(product.constant, product.terms + tuple(crossed))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float) -> Angle:
+        return self * (1.0 / other)
+
+    @property
+    def slots(self) -> set[Slot]:
+        """The weights and features this angle depends on."""
+        return {slot for _, a, b in self.terms for slot in (a, b) if slot != ONE}
+
+    def evaluate(
+        self, weights: NDArray[np.float64], features: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Value for every row of ``features``, shape ``(n_samples,)``."""
+        total = np.full(len(features), self.constant)
+        for coefficient, *factors in self.terms:
+            product: NDArray[np.float64] | float = coefficient
+            for kind, index in factors:
+                if kind == WEIGHT:
+                    product = product * weights[index]
+                elif kind == FEATURE:
+                    product = product * features[:, index]
+            total += product
+        return total
+
+
+def slot_angles(kind: int, offset: int, shape: tuple[int, ...]) -> NDArray[np.object_]:
+    """An array of angles, one per consecutive slot from ``offset`` on, in C order."""
+    size = int(np.prod(shape, dtype=int))
+    array = np.empty(size, dtype=object)
+    for i in range(size):
+        array[i] = Angle(0.0, ((1.0, (kind, offset + i), ONE),))
+    return array.reshape(shape)
+
+
+@dataclass(frozen=True)
+class PauliRotation:
+    r""":math:`e^{-i\theta P/2}` where the controls hold, the identity elsewhere.
+
+    The empty word is the identity: with controls a phase :math:`e^{-i\theta/2}` on the
+    controlled part, without them a global phase.
+
+    Args:
+        word: Letters ``X``, ``Y``, ``Z``, one for each of ``wires``.
+        controls: Pairs (wire, value the wire must have).
+    """
+
+    word: str
+    wires: tuple[int, ...]
+    angle: Angle
+    controls: tuple[tuple[int, int], ...] = ()
+
+    def adjoint(self) -> PauliRotation:
+        """The inverse rotation."""
+        return dataclasses.replace(self, angle=-self.angle)
+
+    def controlled(self, controls: Sequence[tuple[int, int]]) -> PauliRotation:
+        """The same rotation under more controls."""
+        return dataclasses.replace(self, controls=self.controls + tuple(controls))
+
+
+@dataclass(frozen=True)
+class Permutation:
+    r"""Basis states permuted, with phases: :math:`\psi'_i = e^{i\pi p_i/4} \psi_{t_i}`.
+
+    Args:
+        wires: Wires of the local index, most significant first.
+        table: :math:`t`, length ``2**len(wires)``.
+        phases: :math:`p`, in eighths of a turn.
+    """
+
+    wires: tuple[int, ...]
+    table: tuple[int, ...]
+    phases: tuple[int, ...]
+
+    def adjoint(self) -> Permutation:
+        """The inverse permutation, with the opposite phases."""
+        table, phases = [0] * len(self.table), [0] * len(self.table)
+        for i, (source, phase) in enumerate(zip(self.table, self.phases, strict=True)):
+            table[source], phases[source] = i, -phase % 8
+        return Permutation(self.wires, tuple(table), tuple(phases))
+
+    def controlled(self, controls: Sequence[tuple[int, int]]) -> Permutation:
+        """The same permutation on the part of the space where ``controls`` hold."""
+        size = len(self.table)
+        wanted = int("".join(str(value) for _, value in controls), 2) * size
+        table = list(range(size << len(controls)))
+        phases = [0] * len(table)
+        for i in range(size):
+            table[wanted + i] = wanted + self.table[i]
+            phases[wanted + i] = self.phases[i]
+        wires = tuple(wire for wire, _ in controls) + self.wires
+        return Permutation(wires, tuple(table), tuple(phases))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A unitary on some wires whose entries are values.
+
+    Args:
+        wires: Wires of the local index, most significant first.
+        slot: First of ``2 * 4**len(wires)`` consecutive slots: real parts in C order,
+            then imaginary parts.
+        inverse: Whether the conjugate transpose is meant.
+        controls: Pairs (wire, value the wire must have).
+    """
+
+    wires: tuple[int, ...]
+    slot: Slot
+    inverse: bool = False
+    controls: tuple[tuple[int, int], ...] = ()
+
+    def adjoint(self) -> Matrix:
+        """The conjugate transpose."""
+        return dataclasses.replace(self, inverse=not self.inverse)
+
+    def controlled(self, controls: Sequence[tuple[int, int]]) -> Matrix:
+        """The same unitary under more controls."""
+        return dataclasses.replace(self, controls=self.controls + tuple(controls))
+
+
+@dataclass(frozen=True)
+class Amplitudes:
+    """Initial amplitudes on some wires, the other wires in 0. Only as the first gate.
+
+    Args:
+        wires: Wires of the local index, most significant first.
+        slot: First of ``2**len(wires)`` consecutive slots of real parts.
+        complex: Whether as many imaginary parts follow.
+    """
+
+    wires: tuple[int, ...]
+    slot: Slot
+    complex: bool = False
+
+
+Gate: TypeAlias = PauliRotation | Permutation | Matrix | Amplitudes
+PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
+PauliSum: TypeAlias = tuple[PauliTerm, ...]

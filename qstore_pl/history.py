@@ -1,0 +1,161 @@
+"""What training recorded: one row of numbers per epoch. It knows no trainer."""
+
+from __future__ import annotations
+
+import json
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any, final, overload
+
+from qstore_pl._checks import integer
+
+Number = int | float | None
+Row = dict[str, Number]
+
+COLUMNS = {
+    "epochs": "epoch",
+    "losses": "loss",
+    "val_losses": "val_loss",
+    "accuracies": "accuracy",
+    "val_accuracies": "val_accuracy",
+    "gradient_norms": "gradient_norm",
+    "learning_rates": "learning_rate",
+    "circuits": "circuits",
+    "shots": "shots",
+    "times": "time",
+}
+_COUNTS = {"epoch", "circuits", "shots"}
+_SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_VERSION = 1
+
+
+@final
+class History:
+    """The rows of a training run, also readable by column.
+
+    A row has the keys ``epoch, loss, val_loss, accuracy, val_accuracy, gradient_norm,
+    learning_rate, circuits, shots, time`` (seconds); what was not measured is None. A
+    column has the plural name and one entry per row: ``history["losses"]``.
+
+    Example:
+        >>> history = History()
+        >>> history.append({"epoch": 0, "loss": 0.5})
+        >>> history.append({"epoch": 1, "loss": 0.25, "val_loss": 0.3})
+        >>> history["losses"]
+        [0.5, 0.25]
+        >>> history["val_losses"]
+        [None, 0.3]
+        >>> history
+        History(2 epochs, last loss 0.25, best loss 0.25 in epoch 1)
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add the row of one epoch; keys that are left out are None.
+
+        Raises:
+            ValueError: If ``epoch`` or ``loss`` is missing, or a key is unknown.
+            TypeError: If a value is not a real number, or a count not an integer.
+        """
+        known = COLUMNS.values()
+        if unknown := row.keys() - set(known):
+            raise ValueError(
+                f"Argument `row` must have keys out of {', '.join(known)}, but has "
+                f"{', '.join(sorted(unknown))}."
+            )
+        if row.get("epoch") is None or row.get("loss") is None:
+            raise ValueError("Argument `row` must have an epoch and a loss.")
+        self._rows.append({key: _number(key, row.get(key)) for key in known})
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Copies of the rows, first epoch first."""
+        return map(dict, self._rows)
+
+    @overload
+    def __getitem__(self, key: int) -> Row: ...
+    @overload
+    def __getitem__(self, key: str) -> list[Any]: ...
+    def __getitem__(self, key: int | str) -> Row | list[Any]:
+        """A copy of the row at an index, or the column of that name.
+
+        Raises:
+            IndexError: If there is no such row.
+            KeyError: If there is no such column; the message lists those there are.
+        """
+        if not isinstance(key, str):
+            return dict(self._rows[key])
+        if key not in COLUMNS:
+            raise KeyError(f"no column {key!r}; there are {', '.join(COLUMNS)}")
+        return [row[COLUMNS[key]] for row in self._rows]
+
+    def to_json(self) -> str:
+        """The rows as strict JSON, which has no NaN: that is the string ``"nan"``.
+
+        Infinities are ``"inf"`` and ``"-inf"``. Numbers come back bit for bit.
+        """
+        rows = [
+            {key: _spelled(value) for key, value in row.items()} for row in self._rows
+        ]
+        return json.dumps({"version": _VERSION, "rows": rows}, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> History:
+        """The history that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: If the text is not JSON or of another version, or as
+                :meth:`append`.
+            TypeError: As :meth:`append`.
+        """
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
+            raise ValueError(
+                f"Argument `text` must be a history of version {_VERSION}, but begins "
+                f"with {text[:40]!r}."
+            )
+        history = cls()
+        for row in content["rows"]:
+            history.append(
+                {key: _SPELLED.get(value, value) for key, value in row.items()}
+            )
+        return history
+
+    def __eq__(self, other: object) -> bool:
+        """Same rows, bit for bit; NaN equals NaN."""
+        if not isinstance(other, History):
+            return NotImplemented
+        return self.to_json() == other.to_json()
+
+    def __repr__(self) -> str:
+        if not self._rows:
+            return "History(0 epochs)"
+        text = f"{len(self)} epochs, last loss {self['losses'][-1]:.6g}"
+        pairs = zip(self["losses"], self["epochs"], strict=True)
+        numbered = [pair for pair in pairs if not math.isnan(pair[0])]
+        if numbered:
+            loss, epoch = min(numbered)
+            text += f", best loss {loss:.6g} in epoch {epoch}"
+        return f"History({text})"
+
+
+def _spelled(value: Number) -> Number | str:
+    return (
+        str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    )
+
+
+def _number(key: str, value: Any) -> Number:
+    if value is None:
+        return None
+    name = f"row[{key!r}]"
+    if key in _COUNTS:
+        return integer(name, value, minimum=0)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Argument `{name}` must be a real number, but is {value!r}.")
+    return float(value)

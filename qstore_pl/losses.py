@@ -1,0 +1,332 @@
+"""Losses on predictions: their value and their gradient in closed form or by autograd.
+
+A loss sees the outputs of the model and the targets, never the circuit. Nothing here
+takes finite differences: a loss that cannot be differentiated is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qstore_pl._checks import Float2D, choice, finite
+
+Targets = NDArray[Any]
+
+
+@final
+class Loss:
+    """A scalar function of predictions and targets, with its gradient.
+
+    Args:
+        fn: ``fn(predictions, targets) -> scalar`` with predictions of shape
+            ``(n_samples, n_outputs)``. Without ``grad`` it must be written with
+            ``pennylane.numpy``, so that autograd can differentiate it.
+        grad: ``grad(predictions, targets)``, the derivative of ``fn`` with respect to
+            the predictions, of their shape.
+        name: What messages call it; the name of ``fn`` if None.
+        prepare: ``prepare(targets, n_outputs, n_samples)`` checks raw targets and
+            converts them to the array that ``fn`` and ``grad`` get. Applied twice it
+            must change nothing. None asks only for one entry per sample.
+        is_classification: Whether :func:`accuracy` has a meaning for the targets.
+
+    Raises:
+        TypeError: If ``fn``, ``grad`` or ``prepare`` is not callable.
+
+    Example:
+        >>> mae = Loss(
+        ...     lambda p, t: abs(p - t).mean(), lambda p, t: np.sign(p - t) / p.size
+        ... )
+        >>> mae([[0.5], [-1.0]], [[0.0], [0.0]])
+        0.75
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[Any, Any], Any],
+        grad: Callable[[Any, Any], Any] | None = None,
+        *,
+        name: str | None = None,
+        prepare: Callable[[Any, int, int], Targets] | None = None,
+        is_classification: bool = False,
+    ) -> None:
+        for argument, value in (("fn", fn), ("grad", grad), ("prepare", prepare)):
+            if not callable(value) and (value is not None or argument == "fn"):
+                raise TypeError(
+                    f"Argument `{argument}` must be callable, but is {value!r}."
+                )
+        self.fn = fn
+        self.grad = grad
+        self.prepare = _any_targets if prepare is None else prepare
+        self.name = getattr(fn, "__name__", "custom") if name is None else name
+        self.is_classification = is_classification
+
+    def prepare_targets(self, targets: Any, n_outputs: int, n_samples: int) -> Targets:
+        """Check targets and convert them: once, before training.
+
+        Args:
+            targets: One entry per sample, of the form that the loss asks for.
+            n_outputs: Outputs of the model.
+            n_samples: Rows of the predictions they belong to.
+
+        Returns:
+            The array to give to :meth:`value_and_grad`, or rows of it; first axis
+            ``n_samples``.
+
+        Raises:
+            ValueError: If the shape or an entry does not fit.
+            TypeError: If they are of another kind.
+        """
+        return self.prepare(targets, n_outputs, n_samples)
+
+    def value_and_grad(
+        self, predictions: Float2D, targets: Targets
+    ) -> tuple[float, Float2D]:
+        """The loss and its derivative with respect to the predictions.
+
+        Args:
+            predictions: Shape ``(n_samples, n_outputs)``.
+            targets: Prepared targets of the same samples.
+
+        Returns:
+            The loss, NaN where it is so, and the gradient, shape
+            ``(n_samples, n_outputs)``.
+
+        Raises:
+            TypeError: If the loss is not a real scalar or autograd cannot
+                differentiate it.
+            ValueError: If the gradient has not the shape of the predictions.
+        """
+        if self.grad is None:
+            value, gradient = self._differentiated(predictions, targets)
+        else:
+            value = self._scalar(self.fn(predictions, targets))
+            gradient = self.grad(predictions, targets)
+        gradient = np.asarray(gradient)
+        if gradient.shape != predictions.shape or gradient.dtype.kind not in "fiu":
+            raise ValueError(
+                f"The gradient of loss `{self.name}` must be real and have shape "
+                f"{predictions.shape}, as the predictions, but it has dtype "
+                f"{gradient.dtype} and shape {gradient.shape}."
+            )
+        return value, np.ascontiguousarray(gradient, dtype=np.float64)
+
+    def __call__(self, predictions: ArrayLike, targets: Any) -> float:
+        """The loss alone.
+
+        Args:
+            predictions: Shape ``(n_samples, n_outputs)``.
+            targets: Raw or prepared targets of the same samples.
+
+        Raises:
+            ValueError: If shapes do not fit together.
+            TypeError: If targets are of another kind, or the loss is not a real scalar.
+        """
+        outputs = _outputs(predictions)
+        prepared = self.prepare(targets, outputs.shape[1], outputs.shape[0])
+        return self._scalar(self.fn(outputs, prepared))
+
+    def _scalar(self, value: Any) -> float:
+        array = np.asarray(value)
+        if array.shape or array.dtype.kind not in "fiu":
+            raise TypeError(
+                f"Loss `{self.name}` must return a real scalar, but returned dtype "
+                f"{array.dtype} and shape {array.shape}. Take the mean over samples "
+                "and outputs."
+            )
+        return float(array)
+
+    def _differentiated(
+        self, predictions: Float2D, targets: Targets
+    ) -> tuple[float, Any]:
+        # Not above: whoever uses the built-in losses does not wait for autograd.
+        from autograd import value_and_grad
+        from autograd.extend import Box
+
+        def traced(boxed: Any) -> Any:
+            value = self.fn(boxed, targets)
+            if not isinstance(value, Box):
+                raise TypeError("autograd sees no dependence on the predictions")
+            return value
+
+        differentiate: Any = value_and_grad  # autograd has no annotations
+        try:
+            value, gradient = differentiate(traced)(predictions)
+        except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            # An error in the loss itself comes out as it is.
+            self._scalar(self.fn(predictions, targets))
+            raise TypeError(
+                f"Loss `{self.name}` must be differentiable by autograd, but is not "
+                f"({error}). Write it with pennylane.numpy (from pennylane import numpy "
+                "as np), or give its gradient: Loss(fn, grad)."
+            ) from error
+        return self._scalar(value), gradient
+
+    def __repr__(self) -> str:
+        return f"Loss({self.name!r})"
+
+
+def mean_squared_error(predictions: Float2D, targets: Float2D) -> float:
+    r""":math:`\frac{1}{BK} \sum_{bk} (p_{bk} - t_{bk})^2`, arrays ``(B, K)``."""
+    difference = predictions - targets
+    return float(np.vdot(difference, difference)) / difference.size
+
+
+def _mean_squared_error_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+    return (predictions - targets) * (2.0 / predictions.size)
+
+
+def cross_entropy(predictions: Float2D, targets: Float2D) -> float:
+    r""":math:`-\frac{1}{B} \sum_{bk} t_{bk} \log \mathrm{softmax}(p_b)_k`.
+
+    Args:
+        predictions: Logits, shape ``(B, K)``.
+        targets: One-hot, shape ``(B, K)``.
+    """
+    shifted = predictions - np.maximum.reduce(predictions, axis=1, keepdims=True)
+    partition = np.add.reduce(np.exp(shifted), axis=1)  # >= 1: no overflow, no log 0
+    entropy = np.add.reduce(np.log(partition)) - np.vdot(targets, shifted)
+    return float(entropy) / predictions.shape[0]
+
+
+def _cross_entropy_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+    weights = np.exp(
+        predictions - np.maximum.reduce(predictions, axis=1, keepdims=True)
+    )
+    softmax = weights / np.add.reduce(weights, axis=1, keepdims=True)
+    return (softmax - targets) / predictions.shape[0]
+
+
+def _any_targets(targets: Any, n_outputs: int, n_samples: int) -> Targets:
+    array = np.asarray(targets)
+    if array.shape[:1] != (n_samples,):
+        raise ValueError(
+            f"Argument `targets` must have one entry per sample, here {n_samples}, but "
+            f"has shape {array.shape}."
+        )
+    return array
+
+
+def _number_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
+    array = finite("targets", targets)
+    if n_outputs == 1 and array.shape == (n_samples,):
+        array = array.reshape(n_samples, 1)
+    if array.shape != (n_samples, n_outputs):
+        short = f" or ({n_samples},)" if n_outputs == 1 else ""
+        raise ValueError(
+            f"Argument `targets` must have shape ({n_samples}, {n_outputs}){short}, "
+            f"a number per sample and output, but has shape {array.shape}. For class "
+            'labels take the loss "cross_entropy".'
+        )
+    return array
+
+
+def _class_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
+    """One-hot rows, shape ``(n_samples, n_outputs)``."""
+    if n_outputs < 2:
+        raise ValueError(
+            'Loss "cross_entropy" must have one output per class, at least 2, but has '
+            f'{n_outputs}. Take more outputs, or the loss "mse".'
+        )
+    array = np.asarray(targets)
+    if array.shape == (n_samples, n_outputs):
+        if not (((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
+            raise ValueError(
+                f"Argument `targets` of shape ({n_samples}, {n_outputs}) must be "
+                "one-hot, one 1 and else 0 in every row, but is not. Give labels "
+                "instead: targets.argmax(axis=1)."
+            )
+        return np.ascontiguousarray(array, dtype=np.float64)
+    if array.shape != (n_samples,):
+        raise ValueError(
+            f"Argument `targets` must have shape ({n_samples},) of labels or "
+            f"({n_samples}, {n_outputs}) one-hot, but has shape {array.shape}."
+        )
+    if array.dtype.kind not in "iub":
+        raise TypeError(
+            "Argument `targets` must hold integer labels, but has dtype "
+            f"{array.dtype}. Convert them: np.unique(targets, return_inverse=True)[1]."
+        )
+    labels = array.astype(np.intp)
+    outside = np.flatnonzero((labels < 0) | (labels >= n_outputs))
+    if outside.size:
+        first = int(outside[0])
+        raise ValueError(
+            f"Argument `targets` must hold labels from 0 to {n_outputs - 1}, one per "
+            f"output, but entry {first} is {array[first]}. Take as many outputs as "
+            "there are classes."
+        )
+    return np.eye(n_outputs)[labels]
+
+
+def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
+    """Share of the samples whose largest output is that of their class.
+
+    Args:
+        predictions: Shape ``(n_samples, n_outputs)``, at least two outputs.
+        targets: Labels of shape ``(n_samples,)``, or one-hot of shape
+            ``(n_samples, n_outputs)``.
+
+    Raises:
+        ValueError: If shapes do not fit together or there is only one output.
+        TypeError: If labels are not integers.
+
+    Example:
+        >>> accuracy([[0.1, 0.9], [0.8, 0.3], [0.4, 0.6]], [1, 0, 0])
+        0.6666666666666666
+    """
+    outputs = _outputs(predictions)
+    classes = _class_targets(targets, outputs.shape[1], outputs.shape[0])
+    return float(np.mean(outputs.argmax(axis=1) == classes.argmax(axis=1)))
+
+
+def _outputs(predictions: ArrayLike) -> Float2D:
+    array = np.asarray(predictions, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(
+            "Argument `predictions` must have shape (n_samples, n_outputs), but has "
+            f"shape {array.shape}."
+        )
+    return array
+
+
+LOSSES = {
+    "mse": Loss(
+        mean_squared_error,
+        _mean_squared_error_grad,
+        name="mse",
+        prepare=_number_targets,
+    ),
+    "cross_entropy": Loss(
+        cross_entropy,
+        _cross_entropy_grad,
+        name="cross_entropy",
+        prepare=_class_targets,
+        is_classification=True,
+    ),
+}
+
+
+def get_loss(spec: str | Loss | Callable[[Any, Any], Any]) -> Loss:
+    """The loss that ``spec`` stands for.
+
+    Args:
+        spec: ``"mse"`` (mean over samples and outputs), ``"cross_entropy"`` (mean over
+            samples; predictions are logits), a :class:`Loss`, or a function of
+            (predictions, targets) written with ``pennylane.numpy``.
+
+    Raises:
+        ValueError: If it is none of these.
+
+    Example:
+        >>> get_loss("mse")([[1.0, 0.0]], [[0.0, 0.0]])
+        0.5
+    """
+    if isinstance(spec, Loss):
+        return spec
+    if callable(spec):
+        return Loss(spec)
+    return LOSSES[choice("loss", spec, LOSSES)]

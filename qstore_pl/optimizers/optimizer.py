@@ -1,0 +1,330 @@
+"""What every optimizer has: a learning rate, a state, ``update`` and ``step``.
+
+It knows arrays only, no model and no loss. The arithmetic is in the kernels of
+:mod:`qstore_pl.engine.updates`, which are loaded at the first step and not before:
+importing this package does not import numba.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qstore_pl._checks import Float1D, finite, integer, real
+
+Bool1D = NDArray[np.bool_]
+State = dict[str, Float1D | int]
+
+_FLOAT64 = np.dtype(np.float64)
+_BOOL = np.dtype(np.bool_)
+
+
+class Optimizer(ABC):
+    """A rule that turns gradients into new parameters.
+
+    To add one: inherit, check the hyperparameters in ``__init__`` and store them as
+    attributes named as the arguments, define :meth:`init` and :meth:`_advance`.
+
+    Args:
+        learning_rate: Step length, > 0. It may be set between steps.
+    """
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+        self._state: State = {}
+        self._n_parameters = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """Step length, > 0."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = real("learning_rate", value, above=0.0)
+
+    @property
+    def state(self) -> State:
+        """A copy of the state; empty before the first :meth:`step`."""
+        return {
+            key: value.copy() if isinstance(value, np.ndarray) else value
+            for key, value in self._state.items()
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from a copy of ``state``; from an empty one, begin afresh.
+
+        Args:
+            state: What :attr:`state` or :meth:`init` of such an optimizer returned.
+
+        Raises:
+            ValueError: If it has other entries, or arrays that do not fit together.
+            TypeError: If an entry is not of the kind that belongs there.
+        """
+        self._state, self._n_parameters = self._copied(state) if state else ({}, 0)
+
+    @abstractmethod
+    def init(self, n_parameters: int) -> State:
+        """State before the first step, for a parameter vector of this length."""
+
+    @abstractmethod
+    def _advance(
+        self, parameters: Float1D, gradients: Float1D, trainable: Bool1D, state: State
+    ) -> int:
+        """One step in place on arrays that were checked.
+
+        Returns:
+            -1, or the first trainable index whose gradient is not finite: then nothing
+            was written.
+        """
+
+    def update(
+        self,
+        gradients: ArrayLike,
+        state: Mapping[str, Any],
+        parameters: ArrayLike,
+        *,
+        trainable: ArrayLike | None = None,
+    ) -> tuple[Float1D, State]:
+        """One step that leaves its arguments and this object as they were.
+
+        Args:
+            gradients: Shape ``(n_parameters,)``.
+            state: From :meth:`init` or the previous update.
+            parameters: Shape ``(n_parameters,)``.
+            trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
+                trains all.
+
+        Returns:
+            The new parameters, shape ``(n_parameters,)``, and the new state: bit for
+            bit those of :meth:`step`.
+
+        Raises:
+            ValueError: As :meth:`step` and :meth:`load_state`.
+            TypeError: As :meth:`step` and :meth:`load_state`.
+        """
+        moved = _vector("parameters", finite("parameters", parameters).copy())
+        copied, n_parameters = self._copied(state)
+        self._checked_step(moved, gradients, trainable, copied, n_parameters)
+        return moved, copied
+
+    def step(
+        self,
+        parameters: Float1D,
+        gradients: ArrayLike,
+        *,
+        trainable: ArrayLike | None = None,
+    ) -> None:
+        """One step in place on ``parameters``; the state stays with this object.
+
+        Args:
+            parameters: Shape ``(n_parameters,)``, a writable contiguous float64 array.
+            gradients: Shape ``(n_parameters,)``. Entries of frozen parameters are not
+                looked at.
+            trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
+                trains all.
+
+        Raises:
+            TypeError: If an argument is not an array of the right kind.
+            ValueError: If shapes differ, the state belongs to another number of
+                parameters, or a gradient is NaN or infinite: then nothing was changed.
+        """
+        size = _vector("parameters", parameters).size
+        state, n_parameters = self._state, self._n_parameters
+        if not state:
+            state, n_parameters = self.init(size), size
+        self._checked_step(
+            np.asarray(parameters), gradients, trainable, state, n_parameters
+        )
+        self._state, self._n_parameters = state, n_parameters
+
+    def _checked_step(
+        self,
+        parameters: Float1D,
+        gradients: ArrayLike,
+        trainable: ArrayLike | None,
+        state: State,
+        n_parameters: int,
+    ) -> None:
+        size = parameters.size
+        if size != n_parameters:
+            raise ValueError(
+                f"Argument `parameters` must have {n_parameters} entries, as the state "
+                f"of the optimizer, but has {size}. Use a new optimizer, or "
+                "load_state({}), for other parameters."
+            )
+        slopes = np.asarray(gradients)
+        if slopes.dtype.kind not in "fiu":
+            raise TypeError(
+                f"Argument `gradients` must hold real numbers, but has dtype "
+                f"{slopes.dtype}."
+            )
+        if slopes.shape != (size,):
+            raise ValueError(
+                f"Argument `gradients` must have shape ({size},), as `parameters`, but "
+                f"has shape {slopes.shape}."
+            )
+        slopes = np.ascontiguousarray(slopes, dtype=np.float64)
+        mask = _mask(trainable, size)
+        bad = self._advance(parameters, slopes, mask, state)
+        if bad >= 0:
+            raise ValueError(
+                f"Argument `gradients` must be finite, but entry {bad} is "
+                f"{slopes[bad]}. Nothing was changed; lower the learning rate or "
+                "look at the loss."
+            )
+
+    def _copied(self, state: Mapping[str, Any]) -> tuple[State, int]:
+        """A checked copy of ``state`` and the number of parameters it is for."""
+        wanted = self.init(0)
+        if state.keys() != wanted.keys():
+            raise ValueError(
+                f"Argument `state` must have the entries {', '.join(wanted)} of "
+                f"{type(self).__name__}, but has {', '.join(state) or 'none'}."
+            )
+        copy: State = {}
+        sizes = set()
+        for key, kind in wanted.items():
+            name = f"state[{key!r}]"
+            if isinstance(kind, int):
+                copy[key] = integer(name, state[key], minimum=0)
+            else:
+                array = finite(name, state[key]).copy()
+                if np.shape(state[key]) != (array.size,):
+                    raise ValueError(
+                        f"Argument `{name}` must have shape (n_parameters,), but has "
+                        f"shape {np.shape(state[key])}."
+                    )
+                copy[key] = array
+                sizes.add(array.size)
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Argument `state` must hold arrays of one length, but has {sizes}."
+            )
+        return copy, sizes.pop()
+
+    def __repr__(self) -> str:
+        shown = {"learning_rate": self.learning_rate} | {
+            name: value for name, value in vars(self).items() if name[0] != "_"
+        }
+        listed = ", ".join(f"{name}={value}" for name, value in shown.items())
+        return f"{type(self).__name__}({listed})"
+
+
+def clip_gradients(
+    gradients: Float1D,
+    *,
+    trainable: ArrayLike | None = None,
+    value: float | None = None,
+    norm: float | None = None,
+) -> float:
+    """Limit gradients in place: each entry by ``value`` first, then all by their norm.
+
+    Args:
+        gradients: Shape ``(n_parameters,)``, a writable contiguous float64 array.
+            Entries of frozen parameters become 0.
+        trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen and left
+            out of the norm. None trains all.
+        value: Largest absolute value of an entry, > 0; None is off.
+        norm: Largest Euclidean norm, > 0; None is off.
+
+    Returns:
+        The norm before clipping. If an entry is not finite, that is NaN or infinite and
+        ``gradients`` stay as they were: the optimizer then refuses them by name.
+
+    Raises:
+        TypeError: If an array is not of the right kind.
+        ValueError: If shapes differ, or a limit is not > 0.
+
+    Example:
+        >>> gradients = np.array([3.0, -4.0])
+        >>> clip_gradients(gradients, norm=1.0)
+        5.0
+        >>> gradients
+        array([ 0.6, -0.8])
+    """
+    size = _vector("gradients", gradients).size
+    return compiled("clip")(
+        np.asarray(gradients),
+        _mask(trainable, size),
+        _limit("value", value),
+        _limit("norm", norm),
+    )
+
+
+@functools.cache
+def compiled(name: str) -> Callable[..., Any]:
+    """A compiled kernel of the engine, loaded when it is first asked for."""
+    # Here and not above: importing an optimizer must not import numba.
+    from qstore_pl.engine import updates
+
+    return getattr(updates, name).compiled
+
+
+def _limit(name: str, value: float | None) -> float:
+    if value is None:
+        return np.inf
+    if not value > 0.0:
+        raise ValueError(f"Argument `{name}` must be > 0, but is {value}.")
+    return value
+
+
+def _vector(name: str, value: Any) -> Float1D:
+    """Return ``value`` if a kernel can write into it.
+
+    Raises:
+        TypeError: If it is not a writable contiguous float64 array.
+        ValueError: If it has not one axis.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype != _FLOAT64:
+        kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(
+            f"Argument `{name}` must be a float64 array, because it is changed in "
+            f"place, but is {kind}. Convert it once, before the loop, with "
+            "np.array(..., dtype=float)."
+        )
+    if value.ndim != 1:
+        raise ValueError(
+            f"Argument `{name}` must have shape (n_parameters,), but has shape "
+            f"{value.shape}. Pass a view: array.reshape(-1)."
+        )
+    if not value.flags.carray:
+        raise TypeError(
+            f"Argument `{name}` must be writable and contiguous, because it is changed "
+            "in place. Pass an array of its own: array.copy()."
+        )
+    return value
+
+
+def _mask(trainable: ArrayLike | None, size: int) -> Bool1D:
+    """Return ``trainable`` as a mask; None trains all.
+
+    Raises:
+        TypeError: If it holds anything but bools.
+        ValueError: If its shape is not ``(size,)``.
+    """
+    if trainable is None:
+        return _all(size)
+    mask = np.asarray(trainable)
+    if mask.dtype != _BOOL:
+        raise TypeError(
+            f"Argument `trainable` must be a mask of bools, but has dtype {mask.dtype}."
+        )
+    if mask.shape != (size,):
+        raise ValueError(
+            f"Argument `trainable` must have shape ({size},), but has shape "
+            f"{mask.shape}."
+        )
+    return np.ascontiguousarray(mask)
+
+
+@functools.lru_cache(maxsize=16)
+def _all(size: int) -> Bool1D:
+    mask = np.ones(size, dtype=np.bool_)
+    mask.flags.writeable = False  # it is shared
+    return mask

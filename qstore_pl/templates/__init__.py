@@ -1,0 +1,17 @@
+"""PennyLane operations that encode data and hold weights."""
+
+from qstore_pl.templates.basis import BasisEncoding
+from qstore_pl.templates.rotation import (
+    ENTANGLEMENTS,
+    RotationEntanglerLayers,
+    entangler_pairs,
+)
+from qstore_pl.templates.zz import ZZFeatureMap
+
+__all__ = [
+    "ENTANGLEMENTS",
+    "BasisEncoding",
+    "RotationEntanglerLayers",
+    "ZZFeatureMap",
+    "entangler_pairs",
+]

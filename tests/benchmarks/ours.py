@@ -1,0 +1,57 @@
+"""Our side of the training step: what a user of QuantumTrainer gets, all of it."""
+
+from __future__ import annotations
+
+import time
+
+from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+from tests.benchmarks.problem import (
+    LEARNING_RATE,
+    N_OUTPUTS,
+    STEPS_PER_EPOCH,
+    Contender,
+)
+
+
+class Ours(Contender):
+    """QuantumModel and QuantumTrainer, progress off, history on."""
+
+    name = "qstore_pl"
+    setting = "QuantumTrainer.train on arrays"
+
+    def _run(self, n_samples, epochs, **settings):
+        """Train on the first rows: model, history and the seconds of train()."""
+        p = self.problem
+        model = QuantumModel(
+            p.n_qubits, N_OUTPUTS, p.n_layers, entanglement="circular", seed=0
+        )
+        model.parameters[:] = p.weights.ravel()
+        settings = {"learning_rate": LEARNING_RATE, "optimizer": "adam"} | settings
+        config = TrainingConfig(batch_size=p.batch, progress=False, **settings)
+        trainer = QuantumTrainer(config)
+        data = p.inputs[:n_samples], p.targets[:n_samples]
+        start = time.perf_counter()
+        history = trainer.train(model, data, epochs=epochs)
+        return model, history, time.perf_counter() - start
+
+    def loss_and_gradient(self):
+        # With plain gradient descent and rate 1 the step is the gradient.
+        model, history, _ = self._run(
+            self.problem.batch, 1, optimizer="sgd", learning_rate=1.0
+        )
+        step = self.problem.weights.ravel() - model.parameters
+        return history["losses"][0], step.reshape(self.problem.weights.shape)
+
+    def train(self, n_steps):
+        # One epoch over the first rows in order visits the first batches in order.
+        model, history, _ = self._run(n_steps * self.problem.batch, 1, shuffle=False)
+        weights = model.parameters.reshape(self.problem.weights.shape)
+        return weights, history["losses"][0]
+
+    def seconds_per_step(self, n_steps):
+        """Wall time per step of whole epochs, the set-up of train() subtracted."""
+        epochs = round(n_steps / STEPS_PER_EPOCH) or 1
+        n_samples = len(self.problem.inputs)
+        *_, short = self._run(n_samples, 1)
+        *_, long = self._run(n_samples, 1 + epochs)
+        return (long - short) / (epochs * STEPS_PER_EPOCH)

@@ -1,0 +1,124 @@
+"""The training problem every contender solves, and what a contender is."""
+
+from __future__ import annotations
+
+import abc
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import pennylane as qml
+
+LEARNING_RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
+STEPS_PER_EPOCH = 50
+N_OUTPUTS = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """RY(x_i) on each wire; per layer RX, RY, RZ on each wire and a ring of CNOTs.
+
+    The outputs are <Z_0> and <Z_1>, the loss is the mean square over samples and
+    outputs, the update is Adam's.
+    """
+
+    n_qubits: int
+    n_layers: int
+    batch: int
+    inputs: np.ndarray = field(init=False, repr=False)  # (n_samples, n_qubits)
+    targets: np.ndarray = field(init=False, repr=False)  # (n_samples, N_OUTPUTS)
+    weights: np.ndarray = field(init=False, repr=False)  # (n_layers, n_qubits, 3)
+    batches: np.ndarray = field(init=False, repr=False)  # (STEPS_PER_EPOCH, batch)
+
+    def __post_init__(self):
+        rng = np.random.default_rng(0)
+        n_samples = STEPS_PER_EPOCH * self.batch
+        shape = (self.n_layers, self.n_qubits, 3)
+        arrays = {
+            "inputs": rng.uniform(-np.pi, np.pi, (n_samples, self.n_qubits)),
+            "targets": rng.uniform(-1, 1, (n_samples, N_OUTPUTS)),
+            "weights": rng.uniform(-np.pi, np.pi, shape),
+            "batches": np.arange(n_samples).reshape(STEPS_PER_EPOCH, self.batch),
+        }
+        for name, value in arrays.items():
+            value.setflags(write=False)
+            object.__setattr__(self, name, value)
+
+    @property
+    def ring(self):
+        """The pairs (control, target) of each layer's CNOTs, in order."""
+        pairs = [(i, i + 1) for i in range(self.n_qubits - 1)]
+        return pairs + [(self.n_qubits - 1, 0)] * (self.n_qubits > 2)
+
+    def gates(self, inputs, weights):
+        """Queue the circuit as PennyLane gates, for one sample or a broadcast batch."""
+        for wire in range(self.n_qubits):
+            qml.RY(inputs[..., wire], wire)
+        for layer in range(self.n_layers):
+            for wire in range(self.n_qubits):
+                qml.RX(weights[layer, wire, 0], wire)
+                qml.RY(weights[layer, wire, 1], wire)
+                qml.RZ(weights[layer, wire, 2], wire)
+            for pair in self.ring:
+                qml.CNOT(pair)
+
+
+class Contender(abc.ABC):
+    """One program that trains the problem in one setting."""
+
+    name: str
+    setting: str = ""
+    compile_seconds: float | None = None
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+    @abc.abstractmethod
+    def loss_and_gradient(self):
+        """Loss and gradient (n_layers, n_qubits, 3) of the first batch and weights."""
+
+    @abc.abstractmethod
+    def train(self, n_steps):
+        """Train from the first weights on the batches in turn.
+
+        Returns:
+            The weights after ``n_steps``, shape (n_layers, n_qubits, 3), and the mean
+            of the losses before each update (of one epoch at most).
+        """
+
+    def seconds_per_step(self, n_steps):
+        """Wall time of one training run over its number of steps."""
+        start = time.perf_counter()
+        self.train(n_steps)
+        return (time.perf_counter() - start) / n_steps
+
+
+class HandAdam(Contender):
+    """A contender that gives gradients; the loop and the update are numpy, in place."""
+
+    @abc.abstractmethod
+    def value_and_grad(self, inputs, targets, weights):
+        """Loss and gradient for one batch of rows."""
+
+    def loss_and_gradient(self):
+        p = self.problem
+        rows = p.batches[0]
+        return self.value_and_grad(p.inputs[rows], p.targets[rows], p.weights.copy())
+
+    def train(self, n_steps):
+        p = self.problem
+        weights, losses = p.weights.copy(), []
+        mean, square = np.zeros_like(weights), np.zeros_like(weights)
+        for step in range(n_steps):
+            rows = p.batches[step % len(p.batches)]
+            loss, gradient = self.value_and_grad(
+                p.inputs[rows], p.targets[rows], weights
+            )
+            mean *= BETA1
+            mean += (1 - BETA1) * gradient
+            square *= BETA2
+            square += (1 - BETA2) * gradient**2
+            root = np.sqrt(square / (1 - BETA2 ** (step + 1))) + EPSILON
+            weights -= LEARNING_RATE / (1 - BETA1 ** (step + 1)) * mean / root
+            losses.append(loss)
+        return weights, np.mean(losses)

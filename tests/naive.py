@@ -1,0 +1,73 @@
+"""Dense twins of the engine: slow, obvious, numpy alone. They know no engine.
+
+States are vectors of shape ``(2**n,)``, operators matrices of shape ``(2**k, 2**k)``;
+the first wire of a list is the most significant bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex1D = NDArray[np.complex128]
+Complex2D = NDArray[np.complex128]
+
+PAULI = {
+    "I": np.eye(2, dtype=complex),
+    "X": np.array([[0, 1], [1, 0]], dtype=complex),
+    "Y": np.array([[0, -1j], [1j, 0]], dtype=complex),
+    "Z": np.array([[1, 0], [0, -1]], dtype=complex),
+}
+
+
+def pauli_word_matrix(word: str) -> Complex2D:
+    """Kronecker product of the letters: ``"XI"`` has X on wire 0 of two."""
+    return reduce(np.kron, [PAULI[letter] for letter in word])
+
+
+def controlled(
+    matrix: Complex2D, n_controls: int, values: Sequence[int] | None = None
+) -> Complex2D:
+    """``matrix`` where the controls, in front, hold ``values`` (ones), else 1."""
+    dim = len(matrix)
+    values = [1] * n_controls if values is None else values
+    block = int("".join(str(int(v)) for v in values), 2)
+    out = np.eye(2**n_controls * dim, dtype=complex)
+    out[block * dim : (block + 1) * dim, block * dim : (block + 1) * dim] = matrix
+    return out
+
+
+def on_all_wires(matrix: Complex2D, wires: Sequence[int], n: int) -> Complex2D:
+    """``matrix`` on ``wires`` times the identity elsewhere, shape ``(2**n, 2**n)``."""
+    out = np.zeros((2**n, 2**n), dtype=complex)
+    for column in range(2**n):
+        letters = [column >> (n - 1 - w) & 1 for w in range(n)]
+        source = int("".join(str(letters[w]) for w in wires) or "0", 2)
+        for target in range(2 ** len(wires)):
+            for position, w in enumerate(wires):
+                letters[w] = target >> (len(wires) - 1 - position) & 1
+            row = int("".join(map(str, letters)) or "0", 2)
+            out[row, column] += matrix[target, source]
+    return out
+
+
+def dense_state(
+    gates: Iterable[tuple[Complex2D, Sequence[int]]],
+    n: int,
+    initial: Complex1D | None = None,
+) -> Complex1D:
+    """State after ``gates``, pairs (matrix, wires), from ``initial`` or ``|0...0>``."""
+    state = np.eye(2**n, dtype=complex)[0] if initial is None else initial
+    for matrix, wires in gates:
+        state = on_all_wires(np.asarray(matrix), wires, n) @ state
+    return state
+
+
+def expectation(state: Complex1D, matrix: Complex2D) -> float:
+    """``<state| matrix |state>`` of a Hermitian matrix over all wires."""
+    value = np.vdot(state, matrix @ state)
+    assert abs(value.imag) < 1e-10 * max(1.0, abs(value)), "the matrix is not Hermitian"
+    return float(value.real)
