@@ -62,8 +62,8 @@ class QuantumDataEncoder:
             scale: Factor of the features, for angle and zz_feature_map only.
 
         Returns:
-            A new array, shape ``(n_samples, n)`` (``(n_samples, 2**n)`` for
-            amplitudes), without the first axis for one sample.
+            New rows, shape ``(n_samples, n)``, or ``(n_samples, 2**n)`` for amplitudes;
+            a single row without the first axis for one sample.
 
         Raises:
             TypeError: If ``data`` is complex or not numeric.
@@ -130,8 +130,7 @@ class QuantumDataEncoder:
         numbers = samples.astype(np.int64)
         largest = int(numbers.max())
         n_qubits = self._at_least(max(1, largest.bit_length()), f"the number {largest}")
-        places = np.arange(n_qubits - 1, -1, -1)
-        return ((numbers >> places) & 1).astype(np.float64)
+        return (numbers >> np.arange(n_qubits)[::-1] & 1).astype(np.float64)
 
     def _at_least(self, needed: int, what: str) -> int:
         if self.n_qubits is not None and self.n_qubits < needed:

@@ -160,8 +160,8 @@ class Loss:
             self._scalar(self.fn(predictions, targets))
             raise TypeError(
                 f"Loss `{self.name}` must be differentiable by autograd, but is not "
-                f"({error}). Write it with pennylane.numpy (from pennylane import numpy "
-                "as np), or give its gradient: Loss(fn, grad)."
+                f"({error}). Write it with pennylane.numpy, `from pennylane import "
+                "numpy as np`, or give its gradient: Loss(fn, grad)."
             ) from error
         return self._scalar(value), gradient
 

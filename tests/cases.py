@@ -332,7 +332,7 @@ for word in ("linear", "full"):
 
 # Only these may stand first in a circuit; they take the wires from |0...0>.
 NORMALIZED = {"draw": amplitudes, "options": {"normalize": True}}
-PADDED = {"draw": amplitudes, "options": {"normalize": True, "pad_with": 0.3}}
+PADDED = {"draw": amplitudes, "options": {"normalize": True, "pad_with": 0.25}}
 PREPARATIONS = {
     "BasisState": row(qml.BasisState, 3, (3,), batches=False, **DISCRETE),
     "BasisEmbedding": row(qml.BasisEmbedding, 2, (2,), batches=False, **DISCRETE),

@@ -162,7 +162,7 @@ class QStoreDevice(Device):
             )
         pipeline.add_transform(
             decompose,
-            stopping_condition=runs_whole if deferred else _runs_in_pieces,
+            stopping_condition=runs_whole if deferred else _runs_whole_or_measures,
             skip_initial_state_prep=True,
             device_wires=self.wires,
             target_gates=set(REGISTRY),
@@ -237,10 +237,7 @@ class QStoreDevice(Device):
         circuit, program, run = self._run(tape, readouts)
         needs_state = any(readout.needs_state for readout in readouts)
         states = run.states() if needs_state else None
-        results = [
-            _formatted(readout.value(_words(readout, circuit, run), states), circuit.batch)
-            for readout in readouts
-        ]
+        results = [_value(readout, circuit, run, states) for readout in readouts]
         if keep:
             self._runs.put(program, circuit, run)
         return results[0] if len(results) == 1 else tuple(results)
@@ -426,8 +423,15 @@ class _Runs:
 
 
 def runs_whole(op: Any) -> bool:
-    """Whether the engine runs an operation without decomposing it."""
-    return isinstance(op, qml.Projector) or entry_of(op) is not None
+    """Whether the engine runs an operation, not the first, without decomposing it."""
+    entry = entry_of(op)
+    if entry is None:  # postselection becomes a projector
+        return isinstance(op, qml.Projector)
+    return not entry.initial
+
+
+def _runs_whole_or_measures(op: Any) -> bool:
+    return isinstance(op, MidMeasure | qml.ops.Conditional) or runs_whole(op)
 
 
 def _runs_in_pieces(op: Any) -> bool:
@@ -500,15 +504,17 @@ def _expand_shadows(tape: QuantumScript) -> tuple[Any, Any]:
     return (tape,), lambda results: results[0]
 
 
-def _words(readout: Readout, circuit: Circuit, run: Pass) -> NDArray[np.float64]:
-    if not readout.words:
-        return run.out[:, :0]
+def _value(
+    readout: Readout, circuit: Circuit, run: Pass, states: NDArray[np.complex128] | None
+) -> Any:
     columns = [circuit.words.index(word) for word in readout.words]
-    return run.out[:, columns]
-
-
-def _formatted(value: Any, batch: int | None) -> Any:
-    return value if batch is not None else value[0]
+    words = run.out[:, columns]
+    if circuit.batch is not None:
+        return readout.value(words, states)
+    if readout.per_sample:
+        return readout.value(words, states)[0]
+    assert states is not None
+    return readout.value(words, states[0])
 
 
 def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:

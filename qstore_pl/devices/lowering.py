@@ -103,7 +103,7 @@ def take_apart(
         found = []
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
             array = to_numpy(value)
-            is_complex = array.dtype.kind == "c"
+            is_complex = entry.complex or array.dtype.kind == "c"
             batched = array.ndim > ndim
             shape = array.shape[1:] if batched else array.shape
             size = int(np.prod(shape)) << is_complex

@@ -33,6 +33,7 @@ class Readout(ABC):
     words: tuple[Word, ...] = ()
     needs_state = True
     differentiable = True
+    per_sample = True  # else it is given one state for a circuit without a batch
 
     @abstractmethod
     def value(self, words: Float, states: Complex2D | None) -> Any:
@@ -130,6 +131,7 @@ class StateFunction(Readout):
     """Any other measurement of the state, by PennyLane's own function; no gradient."""
 
     differentiable = False
+    per_sample = False
 
     def __init__(self, mp: Any, order: Sequence[Any]) -> None:
         positions = {wire: i for i, wire in enumerate(order)}
@@ -138,8 +140,9 @@ class StateFunction(Readout):
 
     def value(self, words: Float, states: Complex2D | None) -> Any:
         assert states is not None
-        shaped = states.reshape(-1, *[2] * self._n)
-        return qml.devices.qubit.measure(self._mp, shaped, is_state_batched=True)
+        batch = states.shape[:-1]
+        shaped = states.reshape(*batch, *[2] * self._n)
+        return qml.devices.qubit.measure(self._mp, shaped, is_state_batched=bool(batch))
 
 
 def readout_of(mp: MeasurementProcess, order: Sequence[Any]) -> Readout:

@@ -76,16 +76,20 @@ class Entry:
         key: What besides name, wires and shapes determines the gates.
         ndims: Axes of each parameter without a batch; None asks the operation's class.
         values: From the operation to its numbers, where these are not its parameters.
+        complex: Whether its numbers are complex even where their imaginary part is 0.
         differentiable: Whether a gradient with respect to its parameters exists here.
         controllable: Whether it is a unitary, which can be inverted and controlled.
+        initial: Whether it can only be the first operation.
     """
 
     lower: Lower
     key: Callable[[Operator], Hashable] = lambda op: None
     ndims: tuple[int, ...] | None = None
     values: Callable[[Operator], tuple[Any, ...]] | None = None
+    complex: bool = False
     differentiable: bool = True
     controllable: bool = True
+    initial: bool = False
 
 
 REGISTRY: dict[str, Entry] = {}
@@ -261,7 +265,7 @@ def _controlled_phase(
 
 @register("IsingXY", "SingleExcitation", "SingleExcitationPlus", "SingleExcitationMinus")
 @register("DoubleExcitation", "DoubleExcitationPlus", "DoubleExcitationMinus")
-@register("OrbitalRotation", "FermionicSWAP")
+@register("OrbitalRotation")
 def _by_generator(
     op: Operator, params: Sequence[Parameter], wires: Wires
 ) -> Iterable[Gate]:
@@ -276,7 +280,11 @@ def _by_generator(
 def _generator_terms(
     kind: type[Operator], n_wires: int
 ) -> tuple[tuple[float, str, Wires], ...]:
-    sentence = kind(0.1, wires=range(n_wires)).generator().pauli_rep
+    generator = kind(0.1, wires=range(n_wires)).generator()
+    sentence = generator.pauli_rep
+    if sentence is None:
+        dense = generator.sparse_matrix().toarray().astype(complex)
+        sentence = qml.pauli_decompose(dense, pauli=True)
     words = list(sentence)
     for i, word in enumerate(words):
         if not all(word.commutes_with(other) for other in words[:i]):
@@ -290,29 +298,46 @@ def _generator_terms(
 # --- values ---------------------------------------------------------------------------
 
 
-@register("QubitUnitary", differentiable=False, ndims=(2,))
+@register("QubitUnitary", differentiable=False, ndims=(2,), complex=True)
 def _unitary(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
     yield Matrix(wires, params[0].slot)
 
 
 def _diagonal(op: Operator) -> tuple[Any, ...]:
-    entries = np.asarray(op.data[0])
+    entries = qml.math.to_numpy(op.data[0])
     return (entries[..., :, None] * np.eye(entries.shape[-1]),)
 
 
 REGISTRY["DiagonalQubitUnitary"] = Entry(
-    _unitary, ndims=(2,), values=_diagonal, differentiable=False
+    _unitary, ndims=(2,), values=_diagonal, complex=True, differentiable=False
 )
 MATRIX_ENTRY = Entry(
-    _unitary, ndims=(2,), values=lambda op: (op.matrix(),), differentiable=False
+    _unitary,
+    ndims=(2,),
+    values=lambda op: (op.matrix(),),
+    complex=True,
+    differentiable=False,
 )
 
 
-@register("StatePrep", "AmplitudeEmbedding", ndims=(1,), controllable=False)
+@register(
+    "StatePrep", "AmplitudeEmbedding", ndims=(1,), controllable=False, initial=True
+)
 def _amplitudes(
     op: Operator, params: Sequence[Parameter], wires: Wires
 ) -> Iterable[Gate]:
     yield Amplitudes(wires, params[0].slot, params[0].complex)
+
+
+STATE_ENTRY = Entry(
+    _amplitudes,
+    ndims=(1,),
+    values=lambda op: (op.state_vector(wire_order=op.wires).reshape(-1),),
+    complex=True,
+    differentiable=False,
+    controllable=False,
+    initial=True,
+)
 
 
 @register("BasisState", "BasisEmbedding", ndims=(1,), differentiable=False)
@@ -438,8 +463,11 @@ def entry_of(op: Operator) -> Entry | None:
             key=_symbolic_key,
             ndims=base.ndims,
             values=None if base.values is None else lambda op: base.values(op.base),
+            complex=base.complex,
             differentiable=base.differentiable,
         )
+    if isinstance(op, qml.operation.StatePrepBase):
+        return STATE_ENTRY
     if not op.has_decomposition and op.has_matrix and len(op.wires) <= MAX_MATRIX_WIRES:
         return MATRIX_ENTRY
     return None

@@ -65,6 +65,12 @@ def test_clip_by_value_comes_before_clip_by_norm():
     )
 
 
+def test_clip_by_norm_looks_at_what_clip_by_value_left():
+    gradients = np.array([9.0, -9.0])
+    updates.clip(gradients, np.ones(2, dtype=bool), 1.0, 5.0)
+    assert gradients.tolist() == [1.0, -1.0]
+
+
 def test_clip_off_leaves_the_trainable_bits():
     (gradients, *_), trainable = draw(24, seed=3)
     wanted = np.where(trainable, gradients, 0.0)
