@@ -104,6 +104,10 @@ class Program:
         gw, gx = work.backward(cotangents, inputs=inputs)
         return gw.copy(), None if gx is None else gx.copy()
 
+    def new_pass(self, batch: int) -> Pass:
+        """Work arrays for runs of ``batch`` samples, to keep in a loop."""
+        return Pass(self, batch)
+
     def states(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
     ) -> NDArray[np.complex128]:

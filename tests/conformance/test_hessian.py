@@ -36,13 +36,7 @@ def variance(w):
     return qml.var(qml.Z(1))
 
 
-def projector(w):
-    qml.RX(w[0], 0)
-    qml.IsingXY(w[1], [0, 1])
-    return qml.expval(qml.Projector([0, 1], WIRES))
-
-
-CIRCUITS = {gates: 2, template: 6, variance: 2, projector: 2}
+CIRCUITS = {gates: 2, template: 6, variance: 2}
 
 
 def ours(function, **options):

@@ -42,10 +42,13 @@ class Circuit:
         order = [int(w) for w in rng.permutation(self.n_wires)]
         self.wires, self.spare = order[:-N_SPARE], order[-N_SPARE:]
         self.product = rng.uniform(-np.pi, np.pi, size=(self.n_wires, 2))
-        self.scales = rng.uniform(0.5, 1.5, size=6)
+        self.scales = rng.uniform(0.5, 1.5, size=16)
 
     def parameters(self, batch=None):
-        return self.gate.parameters(np.random.default_rng(self.seed + 1), batch)
+        """Values to call a QNode with; those no one differentiates say so."""
+        values = self.gate.parameters(np.random.default_rng(self.seed + 1), batch)
+        trainable = self.gate.oracle is not None
+        return [pnp.array(v, requires_grad=trainable) for v in values]
 
     def apply(self, parameters):
         if not self.prepares:
@@ -89,8 +92,7 @@ def gradients(qnode, parameters, interface="autograd"):
         qnode(*tensors).sum().backward()
         return [t.grad.numpy() for t in tensors]
     argnums = list(range(len(parameters)))
-    arrays = [pnp.array(p, requires_grad=True) for p in parameters]
-    return qml.grad(lambda *p: qml.math.sum(qnode(*p)), argnums=argnums)(*arrays)
+    return qml.grad(lambda *p: qml.math.sum(qnode(*p)), argnums=argnums)(*parameters)
 
 
 def reference_gradients(circuit, parameters):

@@ -1,0 +1,38 @@
+"""Settings of the documentation: ``sphinx-build -W -b html docs <output>``.
+
+The build needs no internet: nothing is looked up in other projects' documentation. In
+the pages formulas are drawn by MathJax, which the reader's browser fetches.
+"""
+
+from importlib import metadata
+
+project = "qstore_pl"
+author = "The qstore_pl authors"
+copyright = "2026, The qstore_pl authors"
+release = metadata.version("qstore-pl")
+version = release
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+html_theme = "furo"
+html_title = f"{project} {release}"
+
+myst_enable_extensions = ["deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+# Pages with code are run on every build; one that fails, fails the build.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False

@@ -1,0 +1,132 @@
+"""From the name of a backend to a PennyLane device. It never sees a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pennylane as qml
+from pennylane.devices import Device
+
+from qstore_pl._checks import choice
+from qstore_pl.config import TrainingConfig
+
+DeviceFactory = Callable[[int], Device]
+
+
+@dataclass(frozen=True)
+class NamedDevice:
+    """A factory for devices PennyLane knows by name; unlike a closure it pickles.
+
+    Args:
+        device: Name for ``qml.device``.
+    """
+
+    device: str
+
+    def __call__(self, n_wires: int) -> Device:
+        return qml.device(self.device, wires=n_wires)
+
+
+@dataclass(frozen=True)
+class GivenDevice:
+    """The factory of a device that exists already."""
+
+    device: Device
+
+    def __call__(self, n_wires: int) -> Device:
+        if self.device.wires is not None and len(self.device.wires) < n_wires:
+            raise ValueError(
+                f"Argument `backend` must have at least {n_wires} wires, but "
+                f"{self.device.name} has {len(self.device.wires)}."
+            )
+        return self.device
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A place where circuits run.
+
+    Args:
+        name: The name users know it by.
+        factory: From a number of wires to a PennyLane device.
+    """
+
+    name: str
+    factory: DeviceFactory
+
+    def device(self, n_wires: int) -> Device:
+        """A device with at least this many wires."""
+        return self.factory(n_wires)
+
+
+BUILT_IN = {"mock_ideal": Backend("mock_ideal", NamedDevice("qstore.mock_ideal"))}
+
+
+class BackendManager:
+    """Finds backends by name.
+
+    Args:
+        config: Its ``quantum_sdk`` is the name :meth:`get_backend` takes by default.
+
+    Example:
+        >>> BackendManager().get_backend("mock_ideal").name
+        'mock_ideal'
+    """
+
+    def __init__(self, config: TrainingConfig | None = None) -> None:
+        self.config = TrainingConfig() if config is None else config
+        self._backends = dict(BUILT_IN)
+
+    def get_backend(self, name: str | None = None) -> Backend:
+        """The backend of a name; without one, the configuration's.
+
+        Raises:
+            ValueError: If no backend has that name; the message lists the known ones.
+        """
+        if name is None:
+            name = self.config.resolve("quantum_sdk")
+        name = "mock_ideal" if name == "mock" else name
+        return self._backends[choice("backend", name, self._backends)]
+
+    def list_backends(self) -> list[str]:
+        """The known names, sorted."""
+        return sorted(self._backends)
+
+    def register_backend(self, name: str, backend: DeviceFactory | Device) -> Backend:
+        """Add a backend.
+
+        Args:
+            name: A new name.
+            backend: A PennyLane device, or a function from a number of wires to one.
+
+        Raises:
+            ValueError: If the name is taken.
+            TypeError: If ``backend`` is neither.
+        """
+        if name in self._backends:
+            raise ValueError(f"Argument `name` must be new, but {name!r} is registered.")
+        self._backends[name] = as_backend(backend, name=name)
+        return self._backends[name]
+
+
+def as_backend(backend: Any, *, name: str | None = None) -> Backend:
+    """The backend that a name, a device, a factory or a Backend stands for.
+
+    Raises:
+        ValueError: If it is an unknown name.
+        TypeError: If it is none of these.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if isinstance(backend, str):
+        return BackendManager().get_backend(backend)
+    if isinstance(backend, Device):
+        return Backend(name or backend.name, GivenDevice(backend))
+    if callable(backend) and name is not None:
+        return Backend(name, backend)
+    raise TypeError(
+        "Argument `backend` must be a name, a Backend or a PennyLane device, but is "
+        f"{backend!r}."
+    )

@@ -1,0 +1,408 @@
+"""The training loop: batches, losses, gradients, updates, and what was recorded.
+
+Everything a run draws comes from one seed. On our own devices a step is two kernel calls
+on arrays; on any other device it is tapes through PennyLane. The trainer knows no store
+and prints nothing but a progress bar, if asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from qstore_pl import checkpoint as files
+from qstore_pl._checks import integer
+from qstore_pl.backends import BackendManager
+from qstore_pl.config import TrainingConfig
+from qstore_pl.gradients import ShiftedRun
+from qstore_pl.history import History
+from qstore_pl.losses import Loss, accuracy, get_loss
+from qstore_pl.model import QuantumModel
+from qstore_pl.optimizers import Optimizer, clip_gradients, get_optimizer
+
+Float2D = NDArray[np.float64]
+Batch = tuple[Float2D, NDArray[Any], NDArray[np.int64]]  # features, targets, rows
+
+
+class QuantumTrainer:
+    """Trains models on data.
+
+    Args:
+        config: Settings of the run; unset fields take their defaults.
+        backend_manager: Where ``config.quantum_sdk`` is looked up.
+
+    Attributes:
+        optimizer: The optimizer of the last :meth:`train`, None before.
+
+    Raises:
+        ValueError: If a setting names nothing known, or would be ignored.
+
+    Example:
+        >>> from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.uniform(-1, 1, (40, 2))
+        >>> y = np.sign(X[:, 0])
+        >>> config = TrainingConfig(epochs=20, batch_size=10, learning_rate=0.1, seed=0)
+        >>> history = QuantumTrainer(config).train(QuantumModel(2, 1, seed=0), (X, y))
+        >>> history["losses"][-1] < 0.5 * history["losses"][0]
+        True
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig | None = None,
+        backend_manager: BackendManager | None = None,
+    ) -> None:
+        self.config = TrainingConfig() if config is None else config
+        self.backend_manager = backend_manager or BackendManager(self.config)
+        self.optimizer: Optimizer | None = None
+        self._new_optimizer()  # unknown names are errors now, not after hours
+        get_loss(self.config.resolve("loss"))
+        self._bound_sdk = self.config.quantum_sdk
+
+    def train(
+        self,
+        model: QuantumModel,
+        data: Any,
+        val_data: Any = None,
+        epochs: int | None = None,
+    ) -> History:
+        """Fit the model's trainable parameters, in place, to data.
+
+        Args:
+            model: The model. One without a backend takes ``config.quantum_sdk``.
+            data: A tuple ``(X, y)`` of arrays, cut into shuffled batches; or any
+                iterable of batches, each ``(inputs, targets)`` or a dict with these
+                keys, taken in its own order.
+            val_data: In the same forms; measured after every epoch.
+            epochs: Passes over the data; None takes the configuration's.
+
+        Returns:
+            One row per epoch. A loss is the mean over samples of the batch losses
+            before each update.
+
+        Raises:
+            ValueError: If data are empty, of different lengths or do not fit the model,
+                an iterator cannot be repeated, a setting would be ignored, or the loss
+                becomes NaN or infinite: then the parameters are those before that step.
+            TypeError: If data are of another form.
+        """
+        config = self.config
+        epochs = config.resolve("epochs") if epochs is None else epochs
+        epochs = integer("epochs", epochs, minimum=1)
+        self._bind(model)
+        rng = np.random.default_rng(config.seed)
+        loss = get_loss(config.resolve("loss"))
+        source = _source(data, "data", model, loss, config, epochs)
+        validation = None
+        if val_data is not None:
+            validation = _source(val_data, "val_data", model, loss, None, epochs)
+        self.optimizer = self._new_optimizer()
+        engine = _Engine(model, config.shots)
+        step = _Step(model, loss, self.optimizer, engine, config)
+        history = History()
+        bar = tqdm(total=epochs, disable=not config.resolve("progress"), unit="epoch")
+        with bar:
+            for epoch in range(epochs):
+                row = self._epoch(epoch, source, validation, step, rng)
+                history.append(row)
+                bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
+                bar.update()
+        return history
+
+    def _epoch(
+        self,
+        epoch: int,
+        source: _Arrays | _Batches,
+        validation: _Arrays | _Batches | None,
+        step: _Step,
+        rng: np.random.Generator,
+    ) -> dict[str, Any]:
+        assert self.optimizer is not None
+        start = time.perf_counter()
+        circuits = step.engine.circuits
+        totals = _Totals(step.loss)
+        norms = 0.0
+        n_steps = 0
+        for features, targets, rows in source.batches(rng):
+            value, norm, outputs = step(features, targets, rows)
+            totals.add(value, outputs, targets)
+            norms += norm
+            n_steps += 1
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "loss": totals.loss,
+            "accuracy": totals.accuracy(),
+            "gradient_norm": norms / n_steps,
+            "learning_rate": self.optimizer.learning_rate,
+        }
+        if validation is not None:
+            held_out = _Totals(step.loss)
+            for features, targets, rows in validation.batches(None):
+                outputs = step.outputs(features, rows)
+                value = step.loss(outputs, targets)
+                held_out.add(value, outputs, targets)
+            row |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy()}
+        row["circuits"] = step.engine.circuits - circuits
+        row["shots"] = (self.config.shots or 0) * row["circuits"]
+        row["time"] = time.perf_counter() - start
+        return row
+
+    def _bind(self, model: QuantumModel) -> None:
+        """Give the model its backend: its own wins, unless another was just chosen."""
+        wanted = self.config.n_qubits
+        if wanted is not None and wanted != model.n_qubits:
+            raise ValueError(
+                f"Argument `n_qubits` of the configuration must equal the model's "
+                f"{model.n_qubits}, but is {wanted}."
+            )
+        chosen = self.config.quantum_sdk
+        if model.backend is None or chosen != self._bound_sdk:
+            model.backend = self.backend_manager.get_backend(
+                self.config.resolve("quantum_sdk")
+            )
+        self._bound_sdk = chosen
+
+    def _new_optimizer(self) -> Optimizer:
+        config = self.config
+        return get_optimizer(
+            config.resolve("optimizer"),
+            config.resolve("learning_rate"),
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def save_checkpoint(self, checkpoint: Any, path: str | PathLike[str]) -> None:
+        """Write numbers, words and arrays to a file, atomically and with a checksum.
+
+        Args:
+            checkpoint: For example ``{"epoch": 3, "model_state": model.get_state(),
+                "optimizer_state": trainer.optimizer.state, "loss": 0.1}``.
+            path: Where to write; the format is the same whatever the ending.
+        """
+        files.save(path, checkpoint)
+
+    def load_checkpoint(self, path: str | PathLike[str]) -> Any:
+        """Read what :meth:`save_checkpoint` wrote.
+
+        Raises:
+            CheckpointError: If the file is damaged or of another format.
+        """
+        return files.load(path)
+
+
+class _Engine:
+    """Expectation values and gradients of a model, on the road its device takes."""
+
+    def __init__(self, model: QuantumModel, shots: int | None) -> None:
+        self._model = model
+        self._program = None if shots is not None else model.program
+        self._shifted = ShiftedRun(model, shots=shots)
+        self._passes: dict[int, Any] = {}  # batch size -> work arrays
+        self._last: Any = None
+        self._simulated = 0
+
+    @property
+    def circuits(self) -> int:
+        """Circuits run so far; a simulated gradient comes with its circuit."""
+        return self._simulated + self._shifted.circuits
+
+    def forward(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
+        if self._program is None:
+            return self._shifted.forward(features[rows])
+        batch = rows.shape[0]
+        last = self._passes.get(batch)
+        if last is None:
+            last = self._passes[batch] = self._program.new_pass(batch)
+        self._last = last
+        self._simulated += batch
+        return last.forward(self._model.weights, features, rows)
+
+    def backward(self, cotangents: Float2D) -> NDArray[np.float64]:
+        if self._program is None:
+            return self._shifted.backward(cotangents)
+        return self._last.backward(cotangents)[0]
+
+
+class _Step:
+    """One update: outputs, loss, gradient, clipping, optimizer."""
+
+    def __init__(
+        self,
+        model: QuantumModel,
+        loss: Loss,
+        optimizer: Optimizer,
+        engine: _Engine,
+        config: TrainingConfig,
+    ) -> None:
+        self.model, self.loss, self.engine = model, loss, engine
+        self._optimizer = optimizer
+        self._clip = {
+            "value": config.gradient_clip_value,
+            "norm": config.gradient_clip_norm,
+        }
+        self._gradients = np.zeros(model.parameters.size)
+
+    def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
+        return self.model.read_out(self.engine.forward(features, rows))
+
+    def __call__(
+        self, features: Float2D, targets: NDArray[Any], rows: NDArray[np.int64]
+    ) -> tuple[float, float, Float2D]:
+        model, gradients = self.model, self._gradients
+        expectations = self.engine.forward(features, rows)
+        outputs = model.read_out(expectations)
+        value, cotangents = self.loss.value_and_grad(outputs, targets)
+        if not abs(value) < np.inf:
+            raise ValueError(
+                f"The loss must be finite, but is {value}. The parameters are those "
+                "before this step; look at the data and the learning rate."
+            )
+        cotangents = model.pull_back(cotangents, expectations, gradients)
+        gradients[: model.n_weights] = self.engine.backward(cotangents)
+        norm = clip_gradients(gradients, trainable=model.trainable, **self._clip)
+        self._optimizer.step(model.parameters, gradients, trainable=model.trainable)
+        return value, norm, outputs
+
+
+class _Totals:
+    """Sums over the batches of one pass through the data."""
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+        self._sum = 0.0
+        self._n_samples = 0
+        self._parts: list[tuple[Float2D, NDArray[Any]]] = []
+
+    def add(self, value: float, outputs: Float2D, targets: NDArray[Any]) -> None:
+        n = outputs.shape[0]
+        self._sum += value * n
+        self._n_samples += n
+        if self._loss.is_classification:
+            self._parts.append((outputs.copy(), targets))
+
+    @property
+    def loss(self) -> float:
+        """The mean over samples."""
+        return self._sum / self._n_samples
+
+    def accuracy(self) -> float | None:
+        """Share of the right classes, where there are classes."""
+        if not self._loss.is_classification:
+            return None
+        outputs, targets = zip(*self._parts, strict=True)
+        return accuracy(np.concatenate(outputs), np.concatenate(targets))
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Samples in memory, checked and prepared once."""
+
+    features: Float2D
+    targets: NDArray[Any]
+    batch_size: int
+    shuffle: bool
+
+    def batches(self, rng: np.random.Generator | None) -> Iterator[Batch]:
+        n = len(self.features)
+        order = np.arange(n)
+        if self.shuffle and rng is not None:
+            rng.shuffle(order)
+        targets = self.targets[order]
+        for start in range(0, n, self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield self.features, targets[part], order[part]
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """An iterable of batches, checked and prepared one by one."""
+
+    data: Iterable[Any]
+    name: str
+    model: QuantumModel
+    loss: Loss
+
+    def batches(self, rng: np.random.Generator | None) -> Iterator[Batch]:
+        del rng  # the iterable has its own order
+        empty = True
+        for batch in self.data:
+            empty = False
+            inputs, targets = _pair(batch, self.name)
+            features, prepared = _prepared(
+                inputs, targets, self.name, self.model, self.loss
+            )
+            yield features, prepared, np.arange(len(features))
+        if empty:
+            raise ValueError(f"Argument `{self.name}` must have a batch, but is empty.")
+
+
+def _source(
+    data: Any,
+    name: str,
+    model: QuantumModel,
+    loss: Loss,
+    config: TrainingConfig | None,
+    epochs: int,
+) -> _Arrays | _Batches:
+    """Data of either form; without a configuration in one batch and in order."""
+    if isinstance(data, tuple) and len(data) == 2:
+        features, targets = _prepared(*data, name, model, loss)
+        if config is None:
+            return _Arrays(features, targets, len(features), shuffle=False)
+        batch_size, shuffle = config.resolve("batch_size"), config.resolve("shuffle")
+        return _Arrays(features, targets, batch_size, shuffle)
+    if not isinstance(data, Iterable) or isinstance(data, np.ndarray | str | dict):
+        raise TypeError(
+            f"Argument `{name}` must be a tuple (X, y) or an iterable of batches, but is "
+            f"of type {type(data).__name__}."
+        )
+    if isinstance(data, Iterator) and epochs > 1:
+        raise ValueError(
+            f"Argument `{name}` must be an iterable that can start again, for {epochs} "
+            "epochs, but is an iterator that is used up after one. Pass a list."
+        )
+    if config is not None:
+        ignored = config.set_fields() & {"batch_size", "shuffle"}
+        if ignored:
+            raise ValueError(
+                f"Configuration {', '.join(sorted(ignored))} must be unset for data that "
+                "come in batches, which have their own size and order."
+            )
+    return _Batches(data, name, model, loss)
+
+
+def _pair(batch: Any, name: str) -> tuple[Any, Any]:
+    if isinstance(batch, dict):
+        if set(batch) != {"inputs", "targets"}:
+            raise ValueError(
+                f"A batch of `{name}` must have the keys inputs and targets, but has "
+                f"{sorted(batch)}."
+            )
+        return batch["inputs"], batch["targets"]
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise TypeError(
+            f"A batch of `{name}` must be (inputs, targets) or a dict with these keys, "
+            f"but is of type {type(batch).__name__}."
+        )
+    return batch[0], batch[1]
+
+
+def _prepared(
+    inputs: Any, targets: Any, name: str, model: QuantumModel, loss: Loss
+) -> tuple[Float2D, NDArray[Any]]:
+    n_inputs, n_targets = len(inputs), len(targets)
+    if n_inputs != n_targets:
+        raise ValueError(
+            f"Argument `{name}` must have as many targets as samples, but has "
+            f"{n_inputs} samples and {n_targets} targets."
+        )
+    features = model.prepare(inputs)
+    return features, loss.prepare_targets(targets, model.output_dim, n_inputs)
