@@ -25,7 +25,9 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     words = sorted(known)
     if not isinstance(value, str) or value not in words:
         listed = ", ".join(f'"{word}"' for word in words)
-        raise ValueError(f"Argument `{name}` must be one of {listed}, but is {value!r}.")
+        raise ValueError(
+            f"Argument `{name}` must be one of {listed}, but is {value!r}."
+        )
     return value
 
 
@@ -89,7 +91,9 @@ def matrix(name: str, value: Any, *, columns: int | None = None) -> Float2D:
             f"Argument `{name}` must have shape {wanted}, but has shape {array.shape}."
         )
     if array.shape[0] == 0:
-        raise ValueError(f"Argument `{name}` must have at least one sample, but is empty.")
+        raise ValueError(
+            f"Argument `{name}` must have at least one sample, but is empty."
+        )
     return finite(name, array)
 
 

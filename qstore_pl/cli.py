@@ -94,8 +94,10 @@ def quickstart(*, seed: int) -> float:
             f"accuracy {row['accuracy']:.2f}"
         )
     accuracy = float(np.mean(model.forward(X_test).argmax(axis=1) == y_test))
-    print(f"trained {model.count_parameters(include_readout=True)} parameters in "
-          f"{seconds:.2f} s")
+    print(
+        f"trained {model.count_parameters(include_readout=True)} parameters in "
+        f"{seconds:.2f} s"
+    )
     print(f"test accuracy: {accuracy:.2f}")
 
     path = Path(CHECKPOINT).resolve()
@@ -158,7 +160,10 @@ def _draw(figure: Any, history: Any) -> None:
     """Loss and accuracy by epoch, side by side."""
     epochs = np.array(history["epochs"]) + 1
     for axes, name, label in zip(
-        figure.subplots(1, 2), ("losses", "accuracies"), ("loss", "accuracy"), strict=True
+        figure.subplots(1, 2),
+        ("losses", "accuracies"),
+        ("loss", "accuracy"),
+        strict=True,
     ):
         axes.plot(epochs, history[name], label="training")
         axes.plot(epochs, history[f"val_{name}"], label="test")

@@ -77,7 +77,9 @@ class QuantumLayer:
     @property
     def operation(self) -> Callable[..., qml.operation.Operator]:
         """The template, from weights of :attr:`shape` and ``wires`` to an operation."""
-        return functools.partial(RotationEntanglerLayers, entanglement=self.entanglement)
+        return functools.partial(
+            RotationEntanglerLayers, entanglement=self.entanglement
+        )
 
     @property
     def circuit(self) -> qml.QNode:
@@ -109,7 +111,9 @@ class QuantumLayer:
             IndexError: If an index is out of range; nothing is changed then.
         """
         everything = range(self._trainable.size)
-        self._trainable[self._checked(everything if indices is None else indices)] = True
+        self._trainable[self._checked(everything if indices is None else indices)] = (
+            True
+        )
 
     def _checked(self, indices: Iterable[int]) -> list[int]:
         size = self._trainable.size

@@ -135,7 +135,9 @@ class QuantumModel:
 
     def _fitting_qubits(self, n_qubits: int | None) -> int:
         amplitude = self.encoding == "amplitude"
-        needed = max(1, (self.input_dim - 1).bit_length()) if amplitude else self.input_dim
+        needed = (
+            max(1, (self.input_dim - 1).bit_length()) if amplitude else self.input_dim
+        )
         if n_qubits is None:
             return needed
         integer("n_qubits", n_qubits, minimum=1)
@@ -389,4 +391,3 @@ class QuantumModel:
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={v!r}" for k, v in self._description().items())
         return f"QuantumModel({shown})"
-

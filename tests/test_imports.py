@@ -58,14 +58,19 @@ def imported_names(source, module, *, is_package):
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-def package_imports(directory):
-    """Module -> names it imports; a name inside one of our modules is that module."""
+def package_imports(directory, lazy):
+    """Module -> names it imports; a name inside one of our modules is that module.
+
+    ``lazy`` is where the root finds its public names: name -> part.
+    """
     files = {}
     for file in sorted(directory.rglob("*.py")):
         parts = (directory.name, *file.relative_to(directory).with_suffix("").parts)
         files[".".join(parts).removesuffix(".__init__")] = file
+    public = {f"{ROOT}.{name}": f"{ROOT}.{home}" for name, home in lazy.items()}
 
     def home(name):
+        name = public.get(name, name)
         while is_ours(name) and name not in files and "." in name:
             name = name.rpartition(".")[0]
         return name
@@ -145,7 +150,7 @@ def circles(graph):
 
 
 def test_imports_point_down():
-    imports = package_imports(Path(qstore_pl.__file__).parent)
+    imports = package_imports(Path(qstore_pl.__file__).parent, qstore_pl._HOME)
     assert f"{ROOT}.engine.compile" in imports
     assert "numba" in imports[f"{ROOT}.engine.compile"]
     assert f"{ROOT}.errors" in imports[f"{ROOT}.checkpoint"]
@@ -250,6 +255,7 @@ def test_imports_are_read_wherever_they_are(tmp_path):
     (package / "engine").mkdir(parents=True)
     (package / "__init__.py").write_text("")
     (package / "errors.py").write_text("class QStoreError(Exception): ...")
+    (package / "model.py").write_text("class QuantumModel: ...")
     (package / "engine" / "__init__.py").write_text("from .program import Program")
     (package / "engine" / "compile.py").write_text("import numba.core as core, os")
     (package / "engine" / "program.py").write_text(
@@ -262,10 +268,11 @@ def test_imports_are_read_wherever_they_are(tmp_path):
         "    from pennylane.tape import QuantumScript\n"
         "def f():\n"
         "    import qstore_pl.engine.compile\n"
-        "    from qstore_pl import QuantumModel\n"
+        "    from qstore_pl import QuantumModel, QuantumOther\n"
     )
-    assert package_imports(package) == {
+    assert package_imports(package, {"QuantumModel": "model"}) == {
         "qstore_pl": set(),
+        "qstore_pl.model": set(),
         "qstore_pl.errors": set(),
         "qstore_pl.engine": {"qstore_pl.engine.program"},
         "qstore_pl.engine.compile": {"numba.core", "os"},
@@ -275,6 +282,7 @@ def test_imports_are_read_wherever_they_are(tmp_path):
             "qstore_pl.engine.compile",
             "qstore_pl.errors",
             "pennylane.tape.QuantumScript",
+            "qstore_pl.model",
             "qstore_pl",
         },
     }

@@ -106,7 +106,9 @@ class BackendManager:
             TypeError: If ``backend`` is neither.
         """
         if name in self._backends:
-            raise ValueError(f"Argument `name` must be new, but {name!r} is registered.")
+            raise ValueError(
+                f"Argument `name` must be new, but {name!r} is registered."
+            )
         self._backends[name] = as_backend(backend, name=name)
         return self._backends[name]
 

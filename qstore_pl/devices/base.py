@@ -72,7 +72,9 @@ class Gradients(tuple[Any, ...]):
 class QStoreDevice(Device):
     """Base of the devices. See :class:`MockIdeal` for the arguments."""
 
-    def __init__(self, wires: Any = None, shots: Any = None, *, seed: Any = None) -> None:
+    def __init__(
+        self, wires: Any = None, shots: Any = None, *, seed: Any = None
+    ) -> None:
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(seed)
         self._rng_lock = threading.Lock()
@@ -110,7 +112,9 @@ class QStoreDevice(Device):
         return self.supports_derivatives(execution_config, circuit)
 
     def setup_execution_config(
-        self, config: ExecutionConfig | None = None, circuit: QuantumScript | None = None
+        self,
+        config: ExecutionConfig | None = None,
+        circuit: QuantumScript | None = None,
     ) -> ExecutionConfig:
         """Resolve what PennyLane leaves open; calling it again changes nothing."""
         config = config or ExecutionConfig()
@@ -132,7 +136,9 @@ class QStoreDevice(Device):
             }
         return dataclasses.replace(config, **changes)
 
-    def _mcm_config(self, config: ExecutionConfig, circuit: QuantumScript | None) -> Any:
+    def _mcm_config(
+        self, config: ExecutionConfig, circuit: QuantumScript | None
+    ) -> Any:
         mcm = config.mcm_config
         method = mcm.mcm_method
         if method is None:
@@ -205,8 +211,7 @@ class QStoreDevice(Device):
     ) -> Any:
         """Vector-Jacobian products, one array per trainable parameter of each tape."""
         return tuple(
-            self._vjp(tape, dy)
-            for tape, dy in zip(circuits, cotangents, strict=True)
+            self._vjp(tape, dy) for tape, dy in zip(circuits, cotangents, strict=True)
         )
 
     def execute_and_compute_vjp(
@@ -225,7 +230,9 @@ class QStoreDevice(Device):
         """How many circuit structures were lowered, and how often one was known."""
         return self._cache.info()
 
-    def _execute(self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool) -> Any:
+    def _execute(
+        self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
+    ) -> Any:
         if any(isinstance(op, MidMeasure | qml.Projector) for op in tape.operations):
             return self._execute_with_collapse(tape, config)
         if self._debugger is not None and self._debugger.active:
@@ -279,7 +286,9 @@ class QStoreDevice(Device):
             return tuple(result[0] for result in results)
         return results[0]
 
-    def _execute_with_collapse(self, tape: QuantumScript, config: ExecutionConfig) -> Any:
+    def _execute_with_collapse(
+        self, tape: QuantumScript, config: ExecutionConfig
+    ) -> Any:
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
         (tape,), _ = decompose(tape, stopping_condition=_runs_in_pieces, name=self.name)
         with self._rng_lock:
@@ -328,8 +337,12 @@ class QStoreDevice(Device):
             return self._pull_back(tape, circuit, run, readouts, arrays)
         # jax.jacobian stacks cotangents on a leading axis.
         rows = []
-        for j in range(max(len(a) for a, more in zip(arrays, extra, strict=True) if more)):
-            picked = [a[j] if more else a for a, more in zip(arrays, extra, strict=True)]
+        for j in range(
+            max(len(a) for a, more in zip(arrays, extra, strict=True) if more)
+        ):
+            picked = [
+                a[j] if more else a for a, more in zip(arrays, extra, strict=True)
+            ]
             _, _, run = self._run(tape, readouts) if j else (None, None, run)
             rows.append(self._pull_back(tape, circuit, run, readouts, picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
@@ -536,7 +549,10 @@ def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
 
 
 def _coefficient_gradients(
-    tape: QuantumScript, circuit: Circuit, run: Pass, rows: Sequence[NDArray[np.float64]]
+    tape: QuantumScript,
+    circuit: Circuit,
+    run: Pass,
+    rows: Sequence[NDArray[np.float64]],
 ) -> dict[int, NDArray[np.float64]]:
     """Gradients with respect to trainable coefficients of observables."""
     index = sum(op.num_params for op in tape.operations)
@@ -546,7 +562,9 @@ def _coefficient_gradients(
         return gradients
     columns = {word: i for i, word in enumerate(circuit.words)}
     for mp, dy in zip(tape.measurements, rows, strict=True):
-        data = [to_numpy(value) for value in (mp.obs.data if mp.obs is not None else ())]
+        data = [
+            to_numpy(value) for value in (mp.obs.data if mp.obs is not None else ())
+        ]
         for k in range(len(data)):
             if index + k not in trainable:
                 continue
@@ -559,7 +577,9 @@ def _coefficient_gradients(
             total = np.zeros(run.batch)
             for sign, step in ((1.0, 1.0), (-1.0, 0.0)):
                 changed = [value + step * (i == k) for i, value in enumerate(data)]
-                sentence = qml.ops.functions.bind_new_parameters(mp.obs, changed).pauli_rep
+                sentence = qml.ops.functions.bind_new_parameters(
+                    mp.obs, changed
+                ).pauli_rep
                 for word, c in sentence.items():
                     total += sign * np.real(c) * run.out[:, columns[word]]
             gradients[index + k] = np.asarray(dy @ total)

@@ -94,7 +94,9 @@ def take_apart(
     for op in tape.operations:
         entry = entry_of(op)
         if entry is None:
-            raise DeviceError(f"Operation {op.name} was not decomposed for this device.")
+            raise DeviceError(
+                f"Operation {op.name} was not decomposed for this device."
+            )
         data = op.data if entry.values is None else entry.values(op)
         key.append((op.name, op.wires.labels, entry.key(op)))
         if not data:
@@ -190,7 +192,11 @@ def lower(circuit: Circuit) -> Program:
     gates = _gates(circuit.operations, circuit.parameters, position)
     observables = [((1.0, *_word(word, position)),) for word in circuit.words]
     return _program(
-        len(position), gates, observables, len(circuit.weights), circuit.features.shape[1]
+        len(position),
+        gates,
+        observables,
+        len(circuit.weights),
+        circuit.features.shape[1],
     )
 
 
@@ -309,4 +315,6 @@ def to_numpy(value: Any) -> NDArray[Any]:
     if not isinstance(value, np.ndarray | np.generic | float | int | complex):
         value = qml.math.to_numpy(value)
     array = np.asarray(value)
-    return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+    return array.astype(
+        np.complex128 if array.dtype.kind == "c" else np.float64, copy=False
+    )

@@ -39,7 +39,9 @@ class MockIdeal(QStoreDevice):
 
     config_filepath = str(Path(__file__).with_name("mock_ideal.toml"))
 
-    def __init__(self, wires: Any = None, shots: Any = None, *, seed: Any = None) -> None:
+    def __init__(
+        self, wires: Any = None, shots: Any = None, *, seed: Any = None
+    ) -> None:
         super().__init__(wires=wires, shots=shots, seed=seed)
 
     @property

@@ -189,19 +189,29 @@ _WORDS = {
 
 
 @register(*_WORDS)
-def _rotation(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _rotation(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
     yield PauliRotation(_WORDS[op.name], wires, params[0].angle)
 
 
 @register("MultiRZ")
-def _multi_rz(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _multi_rz(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
     yield PauliRotation("Z" * len(wires), wires, params[0].angle)
 
 
 @register("PauliRot", key=lambda op: op.hyperparameters["pauli_word"])
-def _pauli_rot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _pauli_rot(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
     word = op.hyperparameters["pauli_word"]
-    kept = [(letter, wire) for letter, wire in zip(word, wires, strict=True) if letter != "I"]
+    kept = [
+        (letter, wire)
+        for letter, wire in zip(word, wires, strict=True)
+        if letter != "I"
+    ]
     yield PauliRotation(
         "".join(letter for letter, _ in kept),
         tuple(wire for _, wire in kept),
@@ -263,7 +273,9 @@ def _controlled_phase(
     )
 
 
-@register("IsingXY", "SingleExcitation", "SingleExcitationPlus", "SingleExcitationMinus")
+@register(
+    "IsingXY", "SingleExcitation", "SingleExcitationPlus", "SingleExcitationMinus"
+)
 @register("DoubleExcitation", "DoubleExcitationPlus", "DoubleExcitationMinus")
 @register("OrbitalRotation")
 def _by_generator(
@@ -288,7 +300,9 @@ def _generator_terms(
     words = list(sentence)
     for i, word in enumerate(words):
         if not all(word.commutes_with(other) for other in words[:i]):
-            raise ValueError(f"The generator of {kind.__name__} has no commuting terms.")
+            raise ValueError(
+                f"The generator of {kind.__name__} has no commuting terms."
+            )
     return tuple(
         (float(np.real(c)), "".join(word.values()), tuple(word.keys()))
         for word, c in sentence.items()
@@ -517,4 +531,3 @@ def lower_operation(
             "decomposed. Execute it through a QNode, which decomposes it."
         )
     return entry.lower(op, params, wires)
-

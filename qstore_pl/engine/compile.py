@@ -54,7 +54,9 @@ class Kernel:
         signature: Types of the arguments. ``*_IN`` arrays may be read-only.
     """
 
-    def __init__(self, function: Callable[..., Any], signature: tuple[Any, ...]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], signature: tuple[Any, ...]
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.signature = signature

@@ -28,12 +28,16 @@ from qstore_pl.engine.gates import (
 )
 
 # Columns of an instruction, by operation:
-#   FACTOR, BLOCK, BATCHED: op, bit, first angle, last angle, 0, 0, 0, 0
+#   FACTOR, BLOCK, BATCHED: op, bit, first angle, last angle, first of the shared ones
+#                           at the end, whether a weight comes before them, 0, 0
 #   PERMUTE:                op, table, whether it has phases, 0, 0, 0, 0, 0
 #   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls, values
 #   MATRIX:                 op, first wire, slot kind, inverse, k, slot, controls, values
 #   AMPLITUDES:             op, first wire, slot kind, complex, k, slot, 0, 0
 FACTOR, BLOCK, BATCHED, PERMUTE, DIAGONAL, PAULI, MATRIX, AMPLITUDES = range(8)
+# Order of the arrays inside the two that travel.
+INTS = ("code", "rotations", "terms", "observables", "wires_table", "tables", "phases")
+FLOATS = ("constants", "coefficients", "weights_of_terms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +85,36 @@ class Tables:
     first_weight: int
     first_feature: int
     general: bool
+    ints: NDArray[np.int32] = field(init=False)
+    floats: NDArray[np.float64] = field(init=False)
+    sizes: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+        # Passing an array to a kernel costs as much as a small gate: they travel as two.
+        for name, fields, dtype in (
+            ("ints", INTS, np.int32),
+            ("floats", FLOATS, np.float64),
+        ):
+            arrays = [getattr(self, field) for field in fields]
+            packed = np.concatenate(
+                [array.reshape(-1) for array in arrays], dtype=dtype
+            )
+            packed.flags.writeable = False
+            object.__setattr__(self, name, packed)
+            ends = np.cumsum([array.size for array in arrays])
+            for field, array, end in zip(fields, arrays, ends, strict=True):
+                view = packed[end - array.size : end].reshape(array.shape)
+                object.__setattr__(self, field, view)
+        sizes = [len(self.code), len(self.rotations), len(self.terms)]
+        sizes += [len(self.observables), len(self.wires_table), len(self.tables)]
+        object.__setattr__(self, "sizes", np.array([self.n_wires, *sizes], np.int64))
+        self.sizes.flags.writeable = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Through __init__, so that a copy is read-only as well.
-        return Tables, tuple(getattr(self, f.name) for f in dataclasses.fields(self))
+        return Tables, tuple(
+            getattr(self, f.name) for f in dataclasses.fields(self) if f.init
+        )
 
 
 @dataclass
@@ -130,7 +154,9 @@ def build(
         for coefficient, word, wires in pauli_sum
     ]
     reach = {
-        kind: min((m for m, kinds in enumerate(writer.kinds) if kind in kinds), default=-1)
+        kind: min(
+            (m for m, kinds in enumerate(writer.kinds) if kind in kinds), default=-1
+        )
         for kind in (WEIGHT, FEATURE)
     }
     general = any(row[0] in (DIAGONAL, PAULI, MATRIX, AMPLITUDES) for row in code)
@@ -175,7 +201,11 @@ def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
         if isinstance(gate, Permutation):
             kind = "permutation"
             target = last_permutation if newest <= last_permutation else -1
-        elif isinstance(gate, PauliRotation) and len(gate.word) == 1 and not gate.controls:
+        elif (
+            isinstance(gate, PauliRotation)
+            and len(gate.word) == 1
+            and not gate.controls
+        ):
             kind = "rotations"
             target = newest if newest >= 0 and blocks[newest].kind == kind else -1
         else:
@@ -243,17 +273,19 @@ class _Writer:
     def rotation_block(
         self, wire: int, gates: Sequence[Gate], *, op: int | None = None
     ) -> tuple[int, ...]:
-        first = len(self.rotations)
-        batched = False
+        first = split = len(self.rotations)
         kinds: set[int] = set()
+        weight_before = False
         for gate in gates:
             assert isinstance(gate, PauliRotation)
-            batched |= self._angle("XYZ".index(gate.word), gate.angle)
             kinds |= {kind for kind, _ in gate.angle.slots}
+            if self._angle("XYZ".index(gate.word), gate.angle):
+                split, weight_before = len(self.rotations), WEIGHT in kinds
         self.kinds.append(kinds)
         if op is None:
-            op = BATCHED if batched else BLOCK
-        return op, self.n_wires - 1 - wire, first, len(self.rotations), 0, 0, 0, 0
+            op = BATCHED if split > first else BLOCK
+        bit, last = self.n_wires - 1 - wire, len(self.rotations)
+        return op, bit, first, last, split, int(weight_before), 0, 0
 
     def _angle(self, axis: int, angle: Angle) -> bool:
         first = len(self.terms)
@@ -319,7 +351,9 @@ def _masks(n_wires: int, word: str, wires: Sequence[int]) -> tuple[int, int]:
     return x, z
 
 
-def _control_masks(n_wires: int, controls: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _control_masks(
+    n_wires: int, controls: Sequence[tuple[int, int]]
+) -> tuple[int, int]:
     mask = value = 0
     for wire, wanted in controls:
         mask |= 1 << (n_wires - 1 - wire)

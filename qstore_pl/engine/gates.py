@@ -55,7 +55,8 @@ class Angle:
         if not isinstance(other, Angle):
             factor = float(other)
             return Angle(
-                factor * self.constant, tuple((factor * c, a, b) for c, a, b in self.terms)
+                factor * self.constant,
+                tuple((factor * c, a, b) for c, a, b in self.terms),
             )
         product = self.constant * other + other.constant * Angle(0.0, self.terms)
         crossed = []

@@ -138,19 +138,7 @@ class Pass:
         variant = "general" if tables.general else "core"
         self._forward = getattr(statevector, f"forward_{variant}").compiled
         self._backward_kernel = f"backward_{variant}"
-        self._structure = (
-            tables.n_wires,
-            tables.code,
-            tables.rotations,
-            tables.constants,
-            tables.terms,
-            tables.coefficients,
-            tables.tables,
-            tables.phases,
-            tables.observables,
-            tables.weights_of_terms,
-            tables.wires_table,
-        )
+        self._structure = (tables.sizes, tables.ints, tables.floats)
         self._swapped = int(np.sum(tables.code[:, 0] == PERMUTE)) % 2
         columns = max(1, min(512, CHUNK >> tables.n_wires))
         self._spans = [
@@ -308,10 +296,7 @@ def work_size(tables: Tables, batch: int) -> int:
     """Numbers a chunk of ``batch`` samples needs: three states, angles, blocks, sums."""
     sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
     per_sample = (
-        (6 << tables.n_wires)
-        + 2 * len(tables.rotations)
-        + 4 * len(tables.code)
-        + sums
+        (6 << tables.n_wires) + 2 * len(tables.rotations) + 4 * len(tables.code) + sums
     )
     return per_sample * batch
 

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from qstore_pl.engine.compile import (
-    F1, F1_IN, F2, F2_IN, I1_IN, I8, T1_IN, T2_IN, Kernel, inner,
+    F1,
+    F1_IN,
+    F2,
+    F2_IN,
+    I1_IN,
+    I8,
+    T1_IN,
+    T2_IN,
+    Kernel,
+    inner,
 )
 from qstore_pl.engine.fusion import (
     AMPLITUDES,
@@ -65,6 +74,37 @@ def factor(kind: int, slot: int, w: Array, X: Array, row: int) -> float:
 
 
 @inner
+def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
+    """The tables of a circuit as views, in the order of :data:`fusion.INTS`."""
+    n, n_blocks, n_angles, n_terms = sizes[0], sizes[1], sizes[2], sizes[3]
+    n_words, n_wires, n_tables = sizes[4], sizes[5], sizes[6]
+    at = 0
+    code = ints[at : at + 8 * n_blocks].reshape(n_blocks, 8)
+    at += 8 * n_blocks
+    rotations = ints[at : at + 4 * n_angles].reshape(n_angles, 4)
+    at += 4 * n_angles
+    terms = ints[at : at + 4 * n_terms].reshape(n_terms, 4)
+    at += 4 * n_terms
+    observables = ints[at : at + 3 * n_words].reshape(n_words, 3)
+    at += 3 * n_words
+    wires = ints[at : at + n_wires]
+    at += n_wires
+    side = 1 << n
+    tables = ints[at : at + n_tables * side].reshape(n_tables, side)
+    at += n_tables * side
+    # Without a phase anywhere there are no rows to read.
+    n_phased = n_tables if ints.shape[0] > at else 0
+    phases = ints[at : at + n_phased * side].reshape(n_phased, side)
+    constants = floats[:n_angles]
+    coefficients = floats[n_angles : n_angles + n_terms]
+    weights_of_terms = floats[n_angles + n_terms :]
+    return (
+        n, code, rotations, terms, observables, wires, tables, phases, constants,
+        coefficients, weights_of_terms,
+    )  # fmt: skip
+
+
+@inner
 def fill_angles(
     rotations: Array,
     constants: Array,
@@ -94,12 +134,22 @@ def fill_angles(
             for b in range(batch):
                 c[b] = constants[r]
             for t in range(first, last):
-                for b in range(batch):
-                    c[b] += (
-                        coefficients[t]
-                        * factor(terms[t, 0], terms[t, 1], w, X, rows[b])
-                        * factor(terms[t, 2], terms[t, 3], w, X, rows[b])
-                    )
+                ka, ia, kb, ib = terms[t, 0], terms[t, 1], terms[t, 2], terms[t, 3]
+                scale = coefficients[t]
+                if ka == 1:
+                    scale *= w[ia]
+                if kb == 1:
+                    scale *= w[ib]
+                if ka == 2 and kb == 2:
+                    for b in range(batch):
+                        c[b] += scale * X[rows[b], ia] * X[rows[b], ib]
+                elif ka == 2 or kb == 2:
+                    column = ia if ka == 2 else ib
+                    for b in range(batch):
+                        c[b] += scale * X[rows[b], column]
+                else:
+                    for b in range(batch):
+                        c[b] += scale
             for b in range(batch):
                 half = 0.5 * c[b]
                 c[b] = np.cos(half)
@@ -285,7 +335,9 @@ def batched_bloch(
 
 
 @inner
-def gather(dr: Array, di: Array, sr: Array, si: Array, table: Array, batch: int) -> None:
+def gather(
+    dr: Array, di: Array, sr: Array, si: Array, table: Array, batch: int
+) -> None:
     """Row i of the destination is row table[i] of the source."""
     if batch == 1:
         for i in range(table.shape[0]):
@@ -526,19 +578,27 @@ def add_batched(
     gx: Array,
 ) -> None:
     """Chain rule from an angle per sample to the weights and features."""
-    want = gx.shape[0] > 0
     for t in range(rotations[r, 1], rotations[r, 2]):
         for side in range(2):
-            ka, ia = terms[t, 2 * side], terms[t, 2 * side + 1]
-            kb, ib = terms[t, 2 - 2 * side], terms[t, 3 - 2 * side]
-            if ka == 1:
+            k, slot = terms[t, 2 * side], terms[t, 2 * side + 1]
+            other, column = terms[t, 2 - 2 * side], terms[t, 3 - 2 * side]
+            scale = coefficients[t] * (w[column] if other == 1 else 1.0)
+            if k == 1:
                 total = 0.0
-                for j in range(rows.shape[0]):
-                    total += v[j] * factor(kb, ib, w, X, rows[j])
-                gw[ia] += coefficients[t] * total
-            elif ka == 2 and want:
-                for j in range(rows.shape[0]):
-                    gx[j, ia] += coefficients[t] * v[j] * factor(kb, ib, w, X, rows[j])
+                if other == 2:
+                    for j in range(rows.shape[0]):
+                        total += v[j] * X[rows[j], column]
+                else:
+                    for j in range(rows.shape[0]):
+                        total += v[j]
+                gw[slot] += scale * total
+            elif k == 2 and gx.shape[0] > 0:
+                if other == 2:
+                    for j in range(rows.shape[0]):
+                        gx[j, slot] += scale * v[j] * X[rows[j], column]
+                else:
+                    for j in range(rows.shape[0]):
+                        gx[j, slot] += scale * v[j]
 
 
 @inner
@@ -581,7 +641,9 @@ def expectations(
 
 
 @inner
-def pauli_expectation(fr: Array, fi: Array, x: int, z: int, batch: int, v: Array) -> None:
+def pauli_expectation(
+    fr: Array, fi: Array, x: int, z: int, batch: int, v: Array
+) -> None:
     """<psi|P|psi> per sample: v (batch,)."""
     re, im = word_phase(x & z)
     for j in range(batch):
@@ -671,10 +733,11 @@ def load_amplitudes(
 
 
 def _make_forward(general: bool) -> Any:  # noqa: FBT001
-    def forward(
-        n, code, rotations, constants, terms, coefficients, tables, phases, observables,
-        weights_of_terms, wires, w, X, rows, ws, out,
-    ):  # fmt: skip
+    def forward(sizes, ints, floats, w, X, rows, ws, out):
+        (
+            n, code, rotations, terms, observables, wires, tables, phases, constants,
+            coefficients, weights_of_terms,
+        ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
         D = 1 << n
         N = D * batch
@@ -738,19 +801,18 @@ def _make_forward(general: bool) -> Any:  # noqa: FBT001
                         rows, p,
                     )  # fmt: skip
                 elif op == AMPLITUDES:
-                    load_amplitudes(
-                        kr, ki, wires[bit : bit + x], r0, z, r1, w, X, rows
-                    )
+                    load_amplitudes(kr, ki, wires[bit : bit + x], r0, z, r1, w, X, rows)
         expectations(kr, ki, observables, weights_of_terms, batch, general, p, out)
 
     return forward
 
 
 def _make_backward(general: bool) -> Any:  # noqa: FBT001
-    def backward(
-        n, code, rotations, constants, terms, coefficients, tables, phases, observables,
-        weights_of_terms, wires, w, X, rows, ws, dy, stop, swapped, gw, gx,
-    ):  # fmt: skip
+    def backward(sizes, ints, floats, w, X, rows, ws, dy, stop, swapped, gw, gx):
+        (
+            n, code, rotations, terms, observables, wires, tables, phases, constants,
+            coefficients, weights_of_terms,
+        ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
         D = 1 << n
         N = D * batch
@@ -782,11 +844,15 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
             )
         for m in range(M - 1, stop - 1, -1):
             op, bit, r0, r1 = code[m, 0], code[m, 1], code[m, 2], code[m, 3]
-            if op == BLOCK:
-                x, y, z = undo_block(
-                    kr, ki, lr, li, (1 << bit) * batch, us[m], m > stop
-                )
-                for r in range(r1 - 1, r0 - 1, -1):
+            if op == BLOCK or op == FACTOR or op == BATCHED:
+                split, head = code[m, 4], code[m, 5] == 1 or gx.shape[0] > 0
+                undo = op == BLOCK and m > stop
+                if split < r1:
+                    # Rotations all samples share see the sum over samples only.
+                    x, y, z = undo_block(
+                        kr, ki, lr, li, (1 << bit) * batch, us[m], undo
+                    )
+                for r in range(r1 - 1, split - 1, -1):
                     axis = rotations[r, 0]
                     g = x if axis == 0 else (y if axis == 1 else z)
                     add_shared(r, g, rotations, terms, coefficients, w, X, gw)
@@ -798,19 +864,15 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
                         z, x = c * z + s * x, c * x - s * z
                     else:
                         x, y = c * x + s * y, c * y - s * x
-            elif op == FACTOR or op == BATCHED:
-                if r1 > r0:
+                if split > r0 and head:
                     batched_bloch(kr, ki, lr, li, bit, batch, v)
-                if op == BATCHED and m > stop:
-                    u = us[m].reshape(4, batch)
-                    apply_batched(kr, ki, bit, batch, u, -1.0)
-                    apply_batched(lr, li, bit, batch, u, -1.0)
-                for r in range(r1 - 1, r0 - 1, -1):
-                    axis = rotations[r, 0]
-                    add_batched(
-                        r, v[axis], rotations, terms, coefficients, w, X, rows, gw, gx
-                    )
-                    if r > r0:
+                    for r in range(r1 - 1, r0 - 1, -1):
+                        axis = rotations[r, 0]
+                        if r < split:
+                            add_batched(
+                                r, v[axis], rotations, terms, coefficients, w, X, rows,
+                                gw, gx,
+                            )  # fmt: skip
                         a, d = v[(axis + 1) % 3], v[(axis + 2) % 3]
                         ch, sh = cs[2 * r], cs[2 * r + 1]
                         for b in range(batch):
@@ -819,6 +881,10 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
                             y_, z_ = a[b], d[b]
                             a[b] = c * y_ + s * z_
                             d[b] = c * z_ - s * y_
+                if op == BATCHED and m > stop:
+                    u = us[m].reshape(4, batch)
+                    apply_batched(kr, ki, bit, batch, u, -1.0)
+                    apply_batched(lr, li, bit, batch, u, -1.0)
             elif op == PERMUTE:
                 if general:
                     if r0 == 1:
@@ -868,12 +934,8 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
                             )
                 elif op == MATRIX:
                     bits = wires[bit : bit + x]
-                    apply_matrix(
-                        kr, ki, bits, on, value, r0, z, r1 == 0, w, X, rows, p
-                    )
-                    apply_matrix(
-                        lr, li, bits, on, value, r0, z, r1 == 0, w, X, rows, p
-                    )
+                    apply_matrix(kr, ki, bits, on, value, r0, z, r1 == 0, w, X, rows, p)
+                    apply_matrix(lr, li, bits, on, value, r0, z, r1 == 0, w, X, rows, p)
                 elif op == AMPLITUDES:
                     bits = wires[bit : bit + x]
                     side = 1 << x
@@ -895,8 +957,7 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
     return backward
 
 
-
-_TABLES = (I8, T2_IN, T2_IN, F1_IN, T2_IN, F1_IN, T2_IN, T2_IN, T2_IN, F1_IN, T1_IN)
+_TABLES = (I1_IN, T1_IN, F1_IN)
 _VALUES = (F1_IN, F2_IN, I1_IN)
 _FORWARD = (*_TABLES, *_VALUES, F1, F2)
 _BACKWARD = (*_TABLES, *_VALUES, F1, F2_IN, I8, I8, F1, F2)
