@@ -202,9 +202,9 @@ class _Engine:
     """Expectation values and gradients of a model, on the road its device takes."""
 
     def __init__(self, model: QuantumModel, shots: int | None) -> None:
-        self._model = model
         self._program = None if shots is not None else model.program
         self._shifted = ShiftedRun(model, shots=shots)
+        self._weights = model.weights
         self._passes: dict[int, Any] = {}  # batch size -> work arrays
         self._last: Any = None
         self._simulated = 0
@@ -223,7 +223,7 @@ class _Engine:
             last = self._passes[batch] = self._program.new_pass(batch)
         self._last = last
         self._simulated += batch
-        return last.forward(self._model.weights, features, rows)
+        return last.forward(self._weights, features, rows)
 
     def backward(self, cotangents: Float2D) -> NDArray[np.float64]:
         if self._program is None:

@@ -6,7 +6,7 @@ from pennylane.devices import Device
 
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.lowering import Binding, CacheInfo
-from qstore_pl.devices.lowering import compile_tape as compile  # noqa: A004
+from qstore_pl.devices.lowering import compile_tape as compile
 from qstore_pl.devices.mock_ideal import MockIdeal
 
 __all__ = ["Binding", "CacheInfo", "MockIdeal", "compile", "is_native"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,19 +26,22 @@ from pennylane.devices.preprocess import (
 )
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
-    ClassicalShadowMP,
-    ExpectationMP,
-    MeasurementProcess,
     ProbabilityMP,
-    SampleMeasurement,
-    ShadowExpvalMP,
-    StateMeasurement,
-    VarianceMP,
 )
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
+from qstore_pl.devices.acceptance import (
+    accepted_analytic,
+    accepted_sampled,
+    expand_shadows,
+    has_gradient,
+    runs_in_pieces,
+    runs_whole,
+    runs_whole_or_measures,
+    trainable_operations_have_gradients,
+)
 from qstore_pl.devices.lowering import (
     CacheInfo,
     Circuit,
@@ -48,23 +50,11 @@ from qstore_pl.devices.lowering import (
     to_numpy,
     wire_order,
 )
-from qstore_pl.devices.readout import PauliSumValue, Readout, readout_of
-from qstore_pl.devices.registry import REGISTRY, entry_of
-from qstore_pl.engine.gates import FEATURE, WEIGHT
+from qstore_pl.devices.pullback import Gradients, pull_back
+from qstore_pl.devices.readout import Readout, readout_of
+from qstore_pl.devices.registry import REGISTRY
+from qstore_pl.devices.runs import Runs
 from qstore_pl.engine.program import Pass, Program
-
-Tapes = Sequence[QuantumScript]
-KEPT_RUNS = 8  # forward runs kept for a backward call
-KEPT_BYTES = 1 << 28
-
-
-class Gradients(tuple[Any, ...]):
-    """Gradients of one tape. The torch interface squeezes them, whatever their shapes."""
-
-    def squeeze(self, axis: Any = None) -> NDArray[np.float64]:
-        """An array that is not empty, which is all the interface looks at."""
-        del axis
-        return np.empty(len(self) + 1)
 
 
 @simulator_tracking
@@ -79,7 +69,7 @@ class QStoreDevice(Device):
         self._rng = np.random.default_rng(seed)
         self._rng_lock = threading.Lock()
         self._cache = ProgramCache()
-        self._runs = _Runs()
+        self._runs = Runs()
         # Its presence tells PennyLane that this device takes snapshots itself.
         self._debugger: Any = None
 
@@ -99,8 +89,8 @@ class QStoreDevice(Device):
             return False
         return circuit is None or (
             not circuit.shots
-            and all(map(_differentiable, circuit.measurements))
-            and _trainable_operations_have_gradients(circuit)
+            and all(map(has_gradient, circuit.measurements))
+            and trainable_operations_have_gradients(circuit)
         )
 
     def supports_vjp(
@@ -168,7 +158,7 @@ class QStoreDevice(Device):
             )
         pipeline.add_transform(
             decompose,
-            stopping_condition=runs_whole if deferred else _runs_whole_or_measures,
+            stopping_condition=runs_whole if deferred else runs_whole_or_measures,
             skip_initial_state_prep=True,
             device_wires=self.wires,
             target_gates=set(REGISTRY),
@@ -180,11 +170,11 @@ class QStoreDevice(Device):
         pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
         pipeline.add_transform(
             validate_measurements,
-            analytic_measurements=_analytic,
-            sample_measurements=_sampled,
+            analytic_measurements=accepted_analytic,
+            sample_measurements=accepted_sampled,
             name=self.name,
         )
-        pipeline.add_transform(_expand_shadows)
+        pipeline.add_transform(expand_shadows)
         if not deferred:
             pipeline.add_transform(
                 qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
@@ -290,7 +280,7 @@ class QStoreDevice(Device):
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
-        (tape,), _ = decompose(tape, stopping_condition=_runs_in_pieces, name=self.name)
+        (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=self.name)
         with self._rng_lock:
             return qml.devices.qubit.simulate(
                 tape.map_to_standard_wires(),
@@ -334,7 +324,7 @@ class QStoreDevice(Device):
             for array, mp in zip(arrays, tape.measurements, strict=True)
         ]
         if not any(extra):
-            return self._pull_back(tape, circuit, run, readouts, arrays)
+            return pull_back(tape, circuit, run, readouts, arrays)
         # jax.jacobian stacks cotangents on a leading axis.
         rows = []
         for j in range(
@@ -344,47 +334,8 @@ class QStoreDevice(Device):
                 a[j] if more else a for a, more in zip(arrays, extra, strict=True)
             ]
             _, _, run = self._run(tape, readouts) if j else (None, None, run)
-            rows.append(self._pull_back(tape, circuit, run, readouts, picked))
+            rows.append(pull_back(tape, circuit, run, readouts, picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
-
-    def _pull_back(
-        self,
-        tape: QuantumScript,
-        circuit: Circuit,
-        run: Pass,
-        readouts: Sequence[Readout],
-        cotangents: Sequence[NDArray[np.float64]],
-    ) -> Gradients:
-        batch = run.batch
-        wanted = _wanted(tape, circuit)
-        inputs = any(p is not None and p.kind == FEATURE for p in wanted)
-        rows = [dy if circuit.batch is not None else dy[None] for dy in cotangents]
-        coefficients = _coefficient_gradients(tape, circuit, run, rows)
-        if any(readout.needs_state for readout in readouts):
-            states = run.states(phase=False)
-            bra = np.zeros_like(states)
-            for readout, dy in zip(readouts, rows, strict=True):
-                bra += readout.bra(dy, states)
-            gw, gx = run.backward(np.empty((0, 0)), inputs=inputs, bra=bra)
-        else:
-            dwords = np.zeros((batch, len(circuit.words)))
-            columns = {word: i for i, word in enumerate(circuit.words)}
-            for readout, dy in zip(readouts, rows, strict=True):
-                assert isinstance(readout, PauliSumValue)
-                for word, c in zip(readout.words, readout.coefficients, strict=True):
-                    dwords[:, columns[word]] += c * dy
-            gw, gx = run.backward(dwords, inputs=inputs)
-        gradients = []
-        for index, parameter in zip(tape.trainable_params, wanted, strict=True):
-            if parameter is None:
-                gradients.append(coefficients[index])
-                continue
-            source = gw if parameter.kind == WEIGHT else gx
-            assert source is not None
-            end = parameter.offset + int(np.prod(parameter.shape))
-            part = source[..., parameter.offset : end]
-            gradients.append(part.reshape(part.shape[:-1] + parameter.shape).copy())
-        return Gradients(gradients)
 
     # --- copies ------------------------------------------------------------------------
 
@@ -399,122 +350,13 @@ class QStoreDevice(Device):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._rng_lock, self._runs, self._debugger = threading.Lock(), _Runs(), None
+        self._rng_lock, self._runs, self._debugger = threading.Lock(), Runs(), None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QStoreDevice:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return twin
-
-
-class _Runs:
-    """Forward runs waiting for their backward call: few, bounded, locked."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, bytes, bytes], tuple[Program, Pass]]
-        self._kept = OrderedDict()
-        self._lock = threading.Lock()
-
-    @staticmethod
-    def _key(program: Program, circuit: Circuit) -> tuple[int, bytes, bytes]:
-        return id(program), circuit.weights.tobytes(), circuit.features.tobytes()
-
-    def put(self, program: Program, circuit: Circuit, run: Pass) -> None:
-        with self._lock:
-            self._kept[self._key(program, circuit)] = (program, run)
-            while len(self._kept) > KEPT_RUNS or (
-                len(self._kept) > 1
-                and sum(kept.nbytes for _, kept in self._kept.values()) > KEPT_BYTES
-            ):
-                self._kept.popitem(last=False)
-
-    def take(self, program: Program, circuit: Circuit) -> Pass | None:
-        with self._lock:
-            kept = self._kept.pop(self._key(program, circuit), None)
-        return None if kept is None else kept[1]
-
-
-def runs_whole(op: Any) -> bool:
-    """Whether the engine runs an operation, not the first, without decomposing it."""
-    entry = entry_of(op)
-    if entry is None:  # postselection becomes a projector
-        return isinstance(op, qml.Projector)
-    return not entry.initial
-
-
-def _runs_whole_or_measures(op: Any) -> bool:
-    return isinstance(op, MidMeasure | qml.ops.Conditional) or runs_whole(op)
-
-
-def _runs_in_pieces(op: Any) -> bool:
-    """Whether PennyLane's own simulator runs an operation."""
-    if isinstance(op, MidMeasure | qml.ops.Conditional | qml.operation.StatePrepBase):
-        return True
-    return op.has_matrix and len(op.wires) < 8 or isinstance(op, qml.Snapshot)
-
-
-def _differentiable(mp: MeasurementProcess) -> bool:
-    if mp.mv is not None:
-        return False
-    return isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP)
-
-
-def _trainable_operations_have_gradients(tape: QuantumScript) -> bool:
-    trainable = None
-    index = 0
-    for op in tape.operations:
-        end = index + op.num_params
-        if isinstance(op, MidMeasure):
-            if op.postselect is not None:
-                return False
-        elif end > index:
-            entry = entry_of(op)
-            if entry is not None and not entry.differentiable or _complex(op):
-                trainable = trainable or set(tape.trainable_params)
-                if not trainable.isdisjoint(range(index, end)):
-                    return False
-        index = end
-    return True
-
-
-def _complex(op: Any) -> bool:
-    """Whether the amplitudes an operation prepares are complex."""
-    if not isinstance(op, qml.operation.StatePrepBase):
-        return False
-    return "complex" in str(qml.math.get_dtype_name(op.data[0]))
-
-
-def _analytic(mp: MeasurementProcess) -> bool:
-    if not isinstance(mp, StateMeasurement):
-        return False
-    obs = mp.obs
-    if obs is None or obs.pauli_rep is not None or obs.has_matrix:
-        return True
-    return isinstance(mp, ExpectationMP) and isinstance(obs, qml.SparseHamiltonian)
-
-
-def _sampled(mp: MeasurementProcess) -> bool:
-    if not isinstance(mp, SampleMeasurement | ClassicalShadowMP | ShadowExpvalMP):
-        return False
-    return mp.obs is None or _can_be_sampled(mp.obs)
-
-
-def _can_be_sampled(obs: Any) -> bool:
-    if isinstance(obs, qml.ops.Sum | qml.ops.Prod):
-        return all(_can_be_sampled(operand) for operand in obs.operands)
-    if isinstance(obs, qml.ops.SProd):
-        return _can_be_sampled(obs.base)
-    return obs.has_diagonalizing_gates
-
-
-@qml.transform
-def _expand_shadows(tape: QuantumScript) -> tuple[Any, Any]:
-    """PennyLane's classical shadows know no batch axis."""
-    shadows = (ClassicalShadowMP, ShadowExpvalMP)
-    if any(isinstance(mp, shadows) for mp in tape.measurements):
-        return qml.transforms.broadcast_expand(tape)
-    return (tape,), lambda results: results[0]
 
 
 def _value(
@@ -528,60 +370,3 @@ def _value(
         return readout.value(words, states)[0]
     assert states is not None
     return readout.value(words, states[0])
-
-
-def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
-    """The place of each trainable parameter; None for a coefficient of an observable."""
-    places: list[Any] = []
-    for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
-        entry = entry_of(op)
-        assert entry is not None
-        differentiable = entry.differentiable and not any(p.complex for p in parameters)
-        places += parameters if differentiable else [op.name] * op.num_params
-    wanted = [places[i] if i < len(places) else None for i in tape.trainable_params]
-    for place in wanted:
-        if isinstance(place, str):
-            raise DeviceError(
-                f"There is no device gradient with respect to the parameters of {place}. "
-                'Use diff_method="parameter-shift", or mark them as not trainable.'
-            )
-    return wanted
-
-
-def _coefficient_gradients(
-    tape: QuantumScript,
-    circuit: Circuit,
-    run: Pass,
-    rows: Sequence[NDArray[np.float64]],
-) -> dict[int, NDArray[np.float64]]:
-    """Gradients with respect to trainable coefficients of observables."""
-    index = sum(op.num_params for op in tape.operations)
-    gradients: dict[int, NDArray[np.float64]] = {}
-    trainable = {i for i in tape.trainable_params if i >= index}
-    if not trainable:
-        return gradients
-    columns = {word: i for i, word in enumerate(circuit.words)}
-    for mp, dy in zip(tape.measurements, rows, strict=True):
-        data = [
-            to_numpy(value) for value in (mp.obs.data if mp.obs is not None else ())
-        ]
-        for k in range(len(data)):
-            if index + k not in trainable:
-                continue
-            if not isinstance(mp, ExpectationMP) or mp.obs.pauli_rep is None:
-                raise DeviceError(
-                    f"There is no device gradient with respect to the parameters of {mp}. "
-                    "Mark them as not trainable."
-                )
-            # An observable is affine in each of its coefficients.
-            total = np.zeros(run.batch)
-            for sign, step in ((1.0, 1.0), (-1.0, 0.0)):
-                changed = [value + step * (i == k) for i, value in enumerate(data)]
-                sentence = qml.ops.functions.bind_new_parameters(
-                    mp.obs, changed
-                ).pauli_rep
-                for word, c in sentence.items():
-                    total += sign * np.real(c) * run.out[:, columns[word]]
-            gradients[index + k] = np.asarray(dy @ total)
-        index += len(data)
-    return gradients

@@ -43,6 +43,8 @@ T2_IN = types.Array(types.int32, 2, "C", readonly=True)
 F8 = types.float64
 I8 = types.int64
 
+Array = Any  # of a kernel's argument: numba types it by the signature
+
 _lock = threading.RLock()
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.engine import statevector, threads
+from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.fusion import PERMUTE, Tables, build
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Gate, PauliSum
+from qstore_pl.engine.gates import Gate, PauliSum
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -137,8 +138,14 @@ class Pass:
         tables = self._tables = program.tables
         variant = "general" if tables.general else "core"
         self._forward = getattr(statevector, f"forward_{variant}").compiled
-        self._backward_kernel = f"backward_{variant}"
+        self._backward: Callable[..., Any] | None = None  # compiled when first needed
+        self._backward_kernel: Kernel = getattr(statevector, f"backward_{variant}")
         self._structure = (tables.sizes, tables.ints, tables.floats)
+        n_blocks = len(tables.code)
+        first_weight = tables.first_weight if tables.first_weight >= 0 else n_blocks
+        first_feature = tables.first_feature if tables.first_feature >= 0 else n_blocks
+        self._stop = first_weight
+        self._stop_for_inputs = min(first_weight, first_feature)
         self._swapped = int(np.sum(tables.code[:, 0] == PERMUTE)) % 2
         columns = max(1, min(512, CHUNK >> tables.n_wires))
         self._spans = [
@@ -190,13 +197,16 @@ class Pass:
         """
         if self._values is None:
             raise RuntimeError("Pass.backward needs a forward run, once for each.")
-        tables = self._tables
-        firsts = [tables.first_weight, *([tables.first_feature] if inputs else [])]
-        stop = min((first for first in firsts if first >= 0), default=len(tables.code))
-        kernel = getattr(statevector, self._backward_kernel).compiled
-        if inputs and self._gx is None:
-            self._gx = np.empty((self.batch, tables.n_features))
-        gx = self._gx if inputs else None
+        kernel = self._backward
+        if kernel is None:
+            kernel = self._backward = self._backward_kernel.compiled
+        gx = None
+        stop = self._stop
+        if inputs:
+            stop = self._stop_for_inputs
+            if self._gx is None:
+                self._gx = np.empty((self.batch, self._tables.n_features))
+            gx = self._gx
         if len(self._spans) == 1 and bra is None:
             weights, features, rows = self._values
             kernel(

@@ -28,7 +28,7 @@ def training_step(name, repeats):
 
     rough = quick_times(everybody, repeats=3)
     contenders = [Ours(problem), *(min(column, key=rough.get) for column in columns)]
-    rough[contenders[0]] = contenders[0].seconds_per_step(STEPS_PER_EPOCH)
+    rough[contenders[0]] = contenders[0].seconds_per_step(10 * STEPS_PER_EPOCH)
     print(f"{name}: timing {len(contenders)} contenders in turn", flush=True)
     measures = {c: of_steps(c, SECONDS_A_MEASUREMENT / rough[c]) for c in contenders}
     raw = in_turn(measures, repeats)
@@ -53,10 +53,10 @@ def training_step(name, repeats):
 
 
 def quick_times(contenders, repeats):
-    """Rough seconds per step of each, after a warm-up: enough to choose settings by."""
+    """Least seconds per step of each, after a warm-up: enough to choose settings by."""
     warm = {c: c.seconds_per_step(3) for c in contenders}
     measures = {c: of_steps(c, 0.1 / warm[c]) for c in contenders}
-    return medians(in_turn(measures, repeats))
+    return {c: min(times) for c, times in in_turn(measures, repeats).items()}
 
 
 def of_steps(contender, steps):

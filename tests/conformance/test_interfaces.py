@@ -152,10 +152,23 @@ def test_jit_of_a_training_loop_descends(agree):
     agree(qnode(descend(jnp.array([0.3, 0.4, 0.5]))), -1.0, atol=1e-3)
 
 
-def test_vmap_over_every_argument_is_the_loop(rng, agree):
-    ws = jnp.asarray(rng.uniform(-3, 3, (4, 3)))
-    qnode = ours(scalar)
-    agree(jax.vmap(qnode)(ws), jnp.stack([qnode(w) for w in ws]))
+@pytest.mark.parametrize("in_axes", [(0, None), (None, 0), (0, 0)])
+def test_vmap_is_the_loop(in_axes, rng, agree):
+    def model(x, w):
+        qml.AngleEmbedding(x, WIRES)
+        qml.StronglyEntanglingLayers(w, WIRES)
+        return qml.expval(qml.Z(0))
+
+    qnode = ours(model)
+    xs, ws = map(jnp.asarray, (rng.normal(size=(2, 3)), rng.normal(size=(2, 2, 3, 3))))
+    pairs = [
+        (xs[i if in_axes[0] == 0 else 0], ws[i if in_axes[1] == 0 else 0])
+        for i in range(2)
+    ]
+    mapped = [
+        a if axis == 0 else a[0] for a, axis in zip((xs, ws), in_axes, strict=True)
+    ]
+    agree(jax.vmap(qnode, in_axes)(*mapped), jnp.stack([qnode(*p) for p in pairs]))
 
 
 # ------------------------------------------------------------------ diff_method

@@ -265,6 +265,18 @@ def test_deferred_measurements_are_differentiated(
     agree(actual, reference.jacobian(circuit, W))
 
 
+def test_deferred_measurements_are_batched(framework, reference, flat, agree):
+    def batched(x):
+        qml.RX(x, 0)
+        outcome = qml.measure(0)
+        qml.cond(outcome, qml.RY)(x, 1)
+        return qml.expval(qml.Z(1)), qml.var(outcome)
+
+    x = np.array([0.3, 0.7, 2.0])
+    actual = framework.jacobian(flat(qml.QNode(batched, device())), x)
+    agree(actual, reference.jacobian(batched, x))
+
+
 @pytest.mark.parametrize("circuit", [teleport, selected])
 @pytest.mark.parametrize(
     ("mcm_method", "shots"), [("deferred", 5000), ("one-shot", 500)]

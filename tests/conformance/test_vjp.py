@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 import pennylane as qml
 import pytest
+import scipy.sparse
 import torch
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError, QuantumFunctionError
@@ -121,6 +123,15 @@ def padded_amplitudes_of_a_batch(x, w):
     return expvals()
 
 
+@case((5, 4), (4,))
+def prepared_states(x, v):
+    qml.StatePrep(x, [0, 1], normalize=True)
+    qml.CNOT([1, 2])
+    qml.Rot(v[0], v[1], v[2], 2)
+    qml.CRX(v[3], [2, 0])
+    return expvals()
+
+
 @case((5, 3), (2, 3, 3))
 def rotation_entangler_layers(x, w):
     qml.AngleEmbedding(x, WIRES)
@@ -173,7 +184,20 @@ add_measurements(
     state_projector=[lambda: qml.expval(qml.Projector(STATE, [0, 1]))],
     probabilities=[lambda: qml.probs([2, 0])],
     rotated_probabilities=[lambda: qml.probs(op=qml.X(0) @ qml.Y(1))],
+    identity_and_hadamard=[
+        lambda: qml.expval(qml.Identity(0)),
+        lambda: qml.expval(qml.Hadamard(1)),
+    ],
+    product_with_a_matrix=[
+        lambda: qml.expval(qml.prod(qml.Hermitian(HERMITIAN, [2, 0]), qml.Y(1)))
+    ],
+    sum_with_a_matrix=[
+        lambda: qml.expval(qml.Hermitian(HERMITIAN, [1, 0]) + 2 * qml.Z(2))
+    ],
+    one_word_twice=[lambda: qml.expval(PAULI), lambda: qml.expval(PAULI)],
+    every_probability=[qml.probs],
     variance=[lambda: qml.var(PAULI)],
+    variance_of_sum=[lambda: qml.var(0.5 * qml.X(0) @ qml.Y(2) - 2 * qml.Z(1))],
     variance_of_hermitian=[lambda: qml.var(qml.Hermitian(HERMITIAN, [0, 1]))],
     variance_of_projector=[lambda: qml.var(qml.Projector([1], 1))],
     mixed_kinds=[
@@ -201,7 +225,7 @@ def ours(circuit: Circuit, **options: Any) -> qml.QNode:
 
 # ------------------------------------------------------------------------- values
 @pytest.mark.parametrize("name", CASES)
-def test_jacobian_is_that_of_default_qubit(
+def test_jacobian_agrees_with_default_qubit(
     name, framework, reference, rng, flat, agree
 ):
     circuit, shapes = CASES[name]
@@ -244,16 +268,68 @@ def test_an_unused_result_adds_nothing_to_the_gradient(
     agree(actual, reference.jacobian(alone, *arguments))
 
 
-def test_float32_inputs_of_torch_get_float32_gradients(reference, rng, flat, agree):
+def test_sparse_hamiltonians_are_differentiated(framework, reference, rng, agree):
+    # default.qubit does not: the same matrix, dense, is the reference.
+    sparse = scipy.sparse.csr_matrix(np.kron(HERMITIAN, [[0, 1], [1, 0]]))
+    arguments = draw(rng, [(4, 3), (1, 3, 3)])
+    circuit = measured(lambda: qml.expval(qml.SparseHamiltonian(sparse, WIRES)))
+    dense = measured(lambda: qml.expval(qml.Hermitian(sparse.toarray(), WIRES)))
+    actual = framework.jacobian(lambda *a: ours(circuit)(*a)[0], *arguments)
+    agree(actual, reference.jacobian(dense, *arguments))
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "jax-jit"])
+def test_float32_inputs_get_float32_gradients(name, reference, rng, flat, agree):
     circuit, shapes = CASES["ragged_arguments"]
     arguments = [a.astype(np.float32) for a in draw(rng, shapes)]
-    tensors = [torch.tensor(a, requires_grad=True) for a in arguments]
-    flat(ours(circuit))(*tensors).sum().backward()
-    exact = reference.jacobian(circuit, *arguments)
-    for tensor, jacobian in zip(tensors, exact, strict=True):
-        assert tensor.grad is not None
-        assert tensor.grad.dtype == torch.float32
-        agree(tensor.grad.numpy(), jacobian.sum(axis=0), atol=1e-5)
+    loss = flat(ours(circuit))
+    if name == "torch":
+        tensors = [torch.tensor(a, requires_grad=True) for a in arguments]
+        loss(*tensors).sum().backward()
+        gradients: list[Any] = [t.grad for t in tensors]
+    else:
+        gradient = jax.grad(lambda *a: loss(*a).sum(), argnums=(0, 1, 2, 3))
+        gradients = list(
+            (jax.jit(gradient) if name == "jax-jit" else gradient)(*arguments)
+        )
+    exact = reference.jacobian(circuit, *(a.astype(float) for a in arguments))
+    for actual, jacobian in zip(gradients, exact, strict=True):
+        assert qml.math.get_dtype_name(actual) == "float32"
+        agree(np.asarray(actual), jacobian.sum(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("device_vjp", [True, False, None])
+def test_the_device_vjp_option_changes_nothing(device_vjp, framework, rng, flat, agree):
+    circuit, shapes = CASES["ragged_arguments"]
+    arguments = draw(rng, shapes)
+    actual = framework.jacobian(flat(ours(circuit, device_vjp=device_vjp)), *arguments)
+    agree(actual, framework.jacobian(flat(ours(circuit)), *arguments), atol=0)
+
+
+def test_backward_passes_may_come_long_after_many_forward_passes(reference, rng, agree):
+    circuit, shapes = CASES["pauli_word"]
+    features, w = rng.uniform(-3, 3, (20, 4, 3)), rng.uniform(-3, 3, shapes[1])
+    qnode = ours(circuit)
+
+    def loss(w):
+        return sum(pnp.sum(qnode(x, w)[0] ** 2) for x in features)
+
+    values = [reference.qnode(circuit)(x, w)[0] for x in features]
+    slopes = [reference.jacobian(lambda v, x=x: circuit(x, v), w)[0] for x in features]
+    expected = sum(
+        2 * np.tensordot(v, s, 1) for v, s in zip(values, slopes, strict=True)
+    )
+    agree(qml.grad(loss)(pnp.array(w)), expected)
+
+
+def test_a_graph_kept_by_torch_can_be_walked_twice(rng, agree):
+    circuit, shapes = CASES["pauli_word"]
+    x, w = (torch.tensor(a, requires_grad=True) for a in draw(rng, shapes))
+    loss = ours(circuit)(x, w)[0].square().sum()
+    loss.backward(retain_graph=True)
+    once = w.grad.clone()
+    loss.backward()
+    agree(w.grad, 2 * once)
 
 
 # ---------------------------------------------------------------------- economics
@@ -294,7 +370,27 @@ def test_compute_vjp_returns_the_trainable_parameters_only(trainable, rng):
     assert shapes == [[(5, 3), (2, 3, 3)][i] for i in trainable]
 
 
-# ------------------------------------------------------------------------ refusal
+# ------------------------------------------------------------- fallback and refusal
+# Autograd casts on the way from a complex matrix back to the real angle.
+@pytest.mark.filterwarnings("ignore:Casting complex:numpy.exceptions.ComplexWarning")
+@pytest.mark.parametrize("gate", ["QubitUnitary", "DiagonalQubitUnitary"])
+def test_matrices_fall_back_to_parameter_shift(gate, framework, reference, agree):
+    def circuit(t):
+        qml.RY(0.4, 0)
+        if gate == "QubitUnitary":
+            c, s = qml.math.cos(t), qml.math.sin(t)
+            rows = [qml.math.stack([c, -s]), qml.math.stack([s, c])]
+            qml.QubitUnitary(qml.math.stack(rows), 0)
+        else:
+            phase = qml.math.exp(1j * qml.math.cast(t, "complex128"))
+            qml.DiagonalQubitUnitary(qml.math.stack([phase, qml.math.conj(phase)]), 0)
+        return qml.expval(qml.X(0))
+
+    t = np.array(0.3)
+    (expected,) = reference.jacobian(circuit, t)
+    agree(framework.jacobian(ours(circuit), t), (expected[0],))
+
+
 @pytest.mark.parametrize(
     "measurement",
     [
@@ -314,3 +410,12 @@ def test_gradients_of_other_measurements_are_refused(measurement, rng, flat):
     qnode(*arguments)  # the value itself is fine
     with pytest.raises((DeviceError, QuantumFunctionError, ValueError)):
         qml.jacobian(lambda *a: qml.math.real(flat(qnode)(*a)))(*arguments)
+
+
+def test_vmap_of_a_gradient_is_refused_by_jax(rng):
+    # A mapped tape looks like a batch, but each sample wants a gradient of its own.
+    circuit, shapes = CASES["pauli_word"]
+    qnode = ours(lambda x, w: circuit(x, w)[0])
+    x, w = map(jax.numpy.asarray, draw(rng, shapes))
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        jax.vmap(jax.grad(qnode, argnums=1), in_axes=(0, None))(x, w)
