@@ -75,7 +75,7 @@ def real(
 
 
 def matrix(name: str, value: Any, *, columns: int | None = None) -> Float2D:
-    """Return ``value`` as a finite C-ordered float64 array of shape (n_samples, columns).
+    """Return ``value`` as a finite float64 array of shape (n_samples, columns).
 
     A single sample of shape ``(columns,)`` is not widened: a caller that accepts one
     adds the axis itself.

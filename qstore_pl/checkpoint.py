@@ -36,9 +36,9 @@ _KINDS = "biufc"  # bool, int, unsigned, float, complex
 _MAX_DEPTH = 100
 # What zipfile, json and numpy raise on an archive that somebody made up.
 _MALFORMED = (
-    ArithmeticError,
     EOFError,
     LookupError,
+    OverflowError,
     RuntimeError,
     SyntaxError,
     TypeError,

@@ -1,8 +1,8 @@
 """The model: an ordered list of blocks, seen as one QNode and as one Program.
 
-The list is the single description of the circuit. The QNode runs on any PennyLane device;
-the Program is that QNode's tape lowered with the same list as binding. The model knows no
-loss, no optimizer and no data set.
+The list is the single description of the circuit. The QNode runs on any PennyLane
+device; the Program is that QNode's tape lowered with the same list as binding. The
+model knows no loss, no optimizer and no data set.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Block:
 
 
 class QuantumModel:
-    r"""A variational circuit: encoding, rotation-entangler layers, :math:`\langle Z_i\rangle`.
+    """A variational circuit: encoding, rotation-entangler layers, every <Z_i>.
 
     Args:
         input_dim: Features of a sample, >= 1.
@@ -108,13 +108,14 @@ class QuantumModel:
         self.n_qubits = self._fitting_qubits(n_qubits)
         self.output_dim = integer("output_dim", output_dim, minimum=1)
         if self.output_dim > self.n_qubits:
-            raise ValueError(
-                f"Argument `output_dim` must be <= {self.n_qubits}, one <Z_i> per qubit, "
-                f"but is {output_dim}. Pass n_qubits={output_dim} or more (amplitude "
-                "encoding leaves the added qubits in 0), or reduce the outputs."
+            way_out = (
+                f"Pass n_qubits={output_dim}: amplitudes leave the added qubits in 0."
                 if encoding == "amplitude"
-                else f"Argument `output_dim` must be <= {self.n_qubits}, one <Z_i> per "
-                f"qubit, but is {output_dim}. Add features, or take fewer outputs."
+                else "Add features (zeros will do), or take fewer outputs."
+            )
+            raise ValueError(
+                f"Argument `output_dim` must be <= {self.n_qubits}, one <Z_i> per "
+                f"qubit, but is {output_dim}. {way_out}"
             )
         self.quantum_layer = QuantumLayer(
             self.n_qubits, n_layers, entanglement=entanglement, seed=seed
@@ -167,11 +168,11 @@ class QuantumModel:
             case _:
                 return ZZFeatureMap
 
-    # --- parameters --------------------------------------------------------------------
+    # --- parameters ---------------------------------------------------------------
 
     @property
     def parameters(self) -> Float1D:
-        """All parameters, a live view: the layer's in C order, then scales and biases."""
+        """A live view: the layer's weights in C order, then scales, then biases."""
         return self._parameters
 
     @property
@@ -241,7 +242,7 @@ class QuantumModel:
             "scale": self.scale,
         }
 
-    # --- running -----------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------
 
     @property
     def backend(self) -> Backend | None:
@@ -269,7 +270,7 @@ class QuantumModel:
         """The quantum function.
 
         Args:
-            features: From :meth:`prepare`, shape ``(n_features,)`` or with a batch axis.
+            features: From :meth:`prepare`, shape ``(n_features,)`` or a batch of it.
             weights: Shape ``(n_weights,)``, radians.
         """
         wires = range(self.n_qubits)
@@ -328,7 +329,7 @@ class QuantumModel:
         """Outputs of the model.
 
         Args:
-            inputs: Shape ``(n_samples, input_dim)``, or ``(input_dim,)`` for one sample.
+            inputs: Shape ``(n_samples, input_dim)``; ``(input_dim,)`` for one sample.
 
         Returns:
             Shape ``(n_samples, output_dim)``, or ``(output_dim,)``.
@@ -342,7 +343,7 @@ class QuantumModel:
         return self.read_out(self.expectations(self.prepare(array)))
 
     def expectations(self, features: Float2D) -> Float2D:
-        """Expectation values for prepared features, shape ``(n_samples, output_dim)``."""
+        """Expectation values of prepared features, ``(n_samples, output_dim)``."""
         if self.program is not None:
             return self.program.run(self.weights, features)
         return np.stack(self.qnode(features, self.weights), axis=1).astype(np.float64)
@@ -376,7 +377,7 @@ class QuantumModel:
         gradients[-k:] = cotangents.sum(axis=0)
         return cotangents * self._parameters[-2 * k : -k]
 
-    # --- copies ------------------------------------------------------------------------
+    # --- copies -------------------------------------------------------------------
 
     def _share_views(self) -> None:
         self.quantum_layer.move_into(

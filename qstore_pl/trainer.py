@@ -1,8 +1,8 @@
 """The training loop: batches, losses, gradients, updates, and what was recorded.
 
-Everything a run draws comes from one seed. On our own devices a step is two kernel calls
-on arrays; on any other device it is tapes through PennyLane. The trainer knows no store
-and prints nothing but a progress bar, if asked.
+Everything a run draws comes from one seed. On our own devices a step is two kernel
+calls on arrays; on any other device it is tapes through PennyLane. The trainer knows no
+store and prints nothing but a progress bar, if asked.
 """
 
 from __future__ import annotations
@@ -361,8 +361,8 @@ def _source(
         return _Arrays(features, targets, batch_size, shuffle)
     if not isinstance(data, Iterable) or isinstance(data, np.ndarray | str | dict):
         raise TypeError(
-            f"Argument `{name}` must be a tuple (X, y) or an iterable of batches, but is "
-            f"of type {type(data).__name__}."
+            f"Argument `{name}` must be a tuple (X, y) or an iterable of batches, but "
+            f"is of type {type(data).__name__}."
         )
     if isinstance(data, Iterator) and epochs > 1:
         raise ValueError(
@@ -373,8 +373,8 @@ def _source(
         ignored = config.set_fields() & {"batch_size", "shuffle"}
         if ignored:
             raise ValueError(
-                f"Configuration {', '.join(sorted(ignored))} must be unset for data that "
-                "come in batches, which have their own size and order."
+                f"Configuration {', '.join(sorted(ignored))} must be unset for data "
+                "that come in batches, which have their own size and order."
             )
     return _Batches(data, name, model, loss)
 

@@ -505,10 +505,13 @@ def test_an_object_array_is_refused(path):
     assert canary.exists()  # the trap works
 
 
-def npy(header):
-    """An npy member of 8 bytes of data under any header."""
-    text = header.encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(8)
+def npy(shape, descr):
+    """An npy member that declares ``shape`` and ``descr``, with 8 bytes or none."""
+    text = (
+        f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    )
+    head = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+    return head + bytes(0 if shape.startswith("(0, ") else 8)
 
 
 @pytest.mark.parametrize(
@@ -516,10 +519,10 @@ def npy(header):
     [
         ("(1000000000000,)", "<f8"),
         ("(2,)", "<f8"),
-        ("(0, 3)", "<f8"),
         ("(-1,)", "<f8"),
         ("(-1, -1)", "<f8"),
         (f"(0, 1{40 * '0'})", "<f8"),
+        (f"(0, -{2**63 + 1})", "<f8"),
         ("(1,)", "|V8"),
         ("(1,)", "<U2"),
         ("(1,)", "<M8[s]"),
@@ -527,16 +530,16 @@ def npy(header):
     ],
 )
 def test_array_headers_that_lie(path, shape, descr):
-    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
-    path.write_bytes(archive_with(npy(header)))
+    path.write_bytes(archive_with(npy(shape, descr)))
     with pytest.raises(CheckpointError, match="expected the contents of a checkpoint"):
         checkpoint.load(path)
 
 
-def test_array_header_that_does_not_lie(path):
-    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1,), }"
-    path.write_bytes(archive_with(npy(header)))
+def test_array_headers_that_do_not_lie(path):
+    path.write_bytes(archive_with(npy("(1,)", "<f8")))
     assert_same(checkpoint.load(path), np.zeros(1))
+    path.write_bytes(archive_with(npy("(0, 3)", "<f8")))
+    assert_same(checkpoint.load(path), np.zeros((0, 3)))
 
 
 def archive_with(member, *, copies=1):

@@ -26,6 +26,7 @@ class NamedDevice:
     device: str
 
     def __call__(self, n_wires: int) -> Device:
+        """A new device with this many wires."""
         return qml.device(self.device, wires=n_wires)
 
 
@@ -36,6 +37,7 @@ class GivenDevice:
     device: Device
 
     def __call__(self, n_wires: int) -> Device:
+        """That device, if it has enough wires."""
         if self.device.wires is not None and len(self.device.wires) < n_wires:
             raise ValueError(
                 f"Argument `backend` must have at least {n_wires} wires, but "

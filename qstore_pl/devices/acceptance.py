@@ -33,6 +33,7 @@ def runs_whole(op: Any) -> bool:
 
 
 def runs_whole_or_measures(op: Any) -> bool:
+    """As :func:`runs_whole`, or a measurement inside the circuit."""
     return isinstance(op, MidMeasure | qml.ops.Conditional) or runs_whole(op)
 
 
@@ -44,12 +45,14 @@ def runs_in_pieces(op: Any) -> bool:
 
 
 def has_gradient(mp: MeasurementProcess) -> bool:
+    """Whether the devices differentiate a measurement."""
     if mp.mv is not None:
         return False
     return isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP)
 
 
 def trainable_operations_have_gradients(tape: QuantumScript) -> bool:
+    """Whether every trainable parameter is of an operation with a gradient here."""
     trainable = None
     index = 0
     for op in tape.operations:
@@ -75,6 +78,7 @@ def _complex(op: Any) -> bool:
 
 
 def accepted_analytic(mp: MeasurementProcess) -> bool:
+    """Whether a measurement can be read off the state."""
     if not isinstance(mp, StateMeasurement):
         return False
     obs = mp.obs
@@ -84,6 +88,7 @@ def accepted_analytic(mp: MeasurementProcess) -> bool:
 
 
 def accepted_sampled(mp: MeasurementProcess) -> bool:
+    """Whether a measurement can be sampled."""
     if not isinstance(mp, SampleMeasurement | ClassicalShadowMP | ShadowExpvalMP):
         return False
     return mp.obs is None or _can_be_sampled(mp.obs)

@@ -73,7 +73,7 @@ class QStoreDevice(Device):
         # Its presence tells PennyLane that this device takes snapshots itself.
         self._debugger: Any = None
 
-    # --- what PennyLane asks before it runs anything -----------------------------------
+    # --- what PennyLane asks before it runs anything ------------------------------
 
     def supports_derivatives(
         self,
@@ -183,7 +183,7 @@ class QStoreDevice(Device):
             pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
         return pipeline
 
-    # --- running -----------------------------------------------------------------------
+    # --- running ------------------------------------------------------------------
 
     def execute(
         self, circuits: Any, execution_config: ExecutionConfig | None = None
@@ -252,7 +252,7 @@ class QStoreDevice(Device):
         return circuit, program, run
 
     def _states(self, tape: QuantumScript, order: tuple[Any, ...]) -> NDArray[Any]:
-        """States shaped (batch, 2, ..., 2), or (2, ..., 2) for a tape without a batch."""
+        """States shaped (batch, 2, ..., 2), or (2, ..., 2) without a batch."""
         circuit = take_apart(tape, order=order)
         program = self._cache.get(circuit)
         states = program.states(circuit.weights, circuit.features)
@@ -308,7 +308,7 @@ class QStoreDevice(Device):
                 tape_shots=tape.shots,
             )
 
-    # --- gradients ---------------------------------------------------------------------
+    # --- gradients ----------------------------------------------------------------
 
     def _vjp(self, tape: QuantumScript, dy: Any) -> Gradients:
         order = wire_order(tape)
@@ -337,7 +337,7 @@ class QStoreDevice(Device):
             rows.append(pull_back(tape, circuit, run, readouts, picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
 
-    # --- copies ------------------------------------------------------------------------
+    # --- copies -------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

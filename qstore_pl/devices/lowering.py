@@ -1,9 +1,9 @@
 """The waist: tapes end here and Programs begin.
 
-A tape is taken apart into structure and values. The structure, without any value, is the
-key of a cache of Programs; the values become one array of weights (numbers all samples
-share) and one of features (a row per sample). A binding says which weight or feature each
-number of a tape is, where it is not simply the next one.
+A tape is taken apart into structure and values. The structure, without any value, is
+the key of a cache of Programs; the values become one array of weights (numbers all
+samples share) and one of features (a row per sample). A binding says which weight or
+feature each number of a tape is, where it is not simply the next one.
 """
 
 from __future__ import annotations
@@ -108,10 +108,10 @@ def take_apart(
             is_complex = entry.complex or array.dtype.kind == "c"
             batched = array.ndim > ndim
             shape = array.shape[1:] if batched else array.shape
-            size = int(np.prod(shape)) << is_complex
             rows = array.reshape(len(array), -1) if batched else array.reshape(-1)
             if is_complex:
                 rows = np.concatenate([rows.real, rows.imag], axis=-1)
+            size = rows.shape[-1]
             if batched:
                 found.append(Parameter(FEATURE, n_features, shape, is_complex))
                 features.append(rows)
@@ -235,8 +235,8 @@ def compile_tape(
         sentence = None if mp.obs is None else mp.obs.pauli_rep
         if not isinstance(mp, qml.measurements.ExpectationMP) or sentence is None:
             raise ValueError(
-                "A compiled circuit must measure expectation values of Pauli words, but "
-                f"measures {mp}. Run it through its QNode."
+                "A compiled circuit must measure expectation values of Pauli words, "
+                f"but measures {mp}. Run it through its QNode."
             )
         observables.append(
             tuple((float(c), *_word(word, position)) for word, c in sentence.items())

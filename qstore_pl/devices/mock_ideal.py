@@ -9,11 +9,11 @@ from qstore_pl.devices.base import QStoreDevice
 
 
 class MockIdeal(QStoreDevice):
-    r"""An exact simulator of pure states that runs a batch and its gradient in one call.
+    """An exact simulator of pure states; a batch and its gradient are one call each.
 
-    Expectation values, variances and probabilities are differentiated by the device, with
-    respect to weights and inputs, in every PennyLane interface; other measurements and
-    finite shots fall back to PennyLane's parameter shift.
+    Expectation values, variances and probabilities are differentiated by the device,
+    with respect to weights and inputs, in every PennyLane interface; with other
+    measurements or finite shots PennyLane takes parameter shift.
 
     Args:
         wires: Number of wires, or their labels; None takes them from each circuit.

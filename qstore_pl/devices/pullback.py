@@ -6,6 +6,7 @@ trainable coefficients is here, that of angles is the Program's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from qstore_pl.engine.program import Pass
 
 
 class Gradients(tuple[Any, ...]):
-    """Gradients of one tape. The torch interface squeezes them, whatever their shapes."""
+    """Gradients of one tape, of any shapes; the torch interface squeezes them."""
 
     def squeeze(self, axis: Any = None) -> NDArray[np.float64]:
         """An array that is not empty, which is all the interface looks at."""
@@ -39,6 +40,18 @@ def pull_back(
     readouts: Sequence[Readout],
     cotangents: Sequence[NDArray[np.float64]],
 ) -> Gradients:
+    """Gradients of a tape from a forward run, which it uses up.
+
+    Args:
+        tape: Its trainable parameters are those wanted.
+        circuit: The tape taken apart.
+        run: The forward run of the circuit.
+        readouts: One per measurement.
+        cotangents: One per measurement, with a batch axis if the circuit has one.
+
+    Raises:
+        DeviceError: If a parameter or a coefficient has no gradient here.
+    """
     batch = run.batch
     wanted = _wanted(tape, circuit)
     inputs = any(p is not None and p.kind == FEATURE for p in wanted)
@@ -65,14 +78,14 @@ def pull_back(
             continue
         source = gw if parameter.kind == WEIGHT else gx
         assert source is not None
-        end = parameter.offset + int(np.prod(parameter.shape))
+        end = parameter.offset + math.prod(parameter.shape)
         part = source[..., parameter.offset : end]
         gradients.append(part.reshape(part.shape[:-1] + parameter.shape).copy())
     return Gradients(gradients)
 
 
 def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
-    """The place of each trainable parameter; None for a coefficient of an observable."""
+    """Places of the trainable parameters; None for coefficients of observables."""
     places: list[Any] = []
     for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
         entry = entry_of(op)
@@ -83,7 +96,7 @@ def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
     for place in wanted:
         if isinstance(place, str):
             raise DeviceError(
-                f"There is no device gradient with respect to the parameters of {place}. "
+                f"There is no device gradient with respect to parameters of {place}. "
                 'Use diff_method="parameter-shift", or mark them as not trainable.'
             )
     return wanted
@@ -111,7 +124,7 @@ def _coefficient_gradients(
                 continue
             if not isinstance(mp, ExpectationMP) or mp.obs.pauli_rep is None:
                 raise DeviceError(
-                    f"There is no device gradient with respect to the parameters of {mp}. "
+                    f"There is no device gradient with respect to parameters of {mp}. "
                     "Mark them as not trainable."
                 )
             # An observable is affine in each of its coefficients.

@@ -1,9 +1,9 @@
 r"""From expectation values and states to PennyLane's measurements, and back.
 
-A measurement is linear in expectation values of Pauli words, which the kernels give, or
-it is a function of the state. Backward, the first kind needs cotangents of the words, the
-second a vector: the derivative of :math:`\langle\psi|O|\psi\rangle` with weight
-:math:`dy` is the bra :math:`dy\, O|\psi\rangle`. States are ``(batch, 2**n)`` here.
+A measurement is linear in expectation values of Pauli words, which the kernels give,
+or it is a function of the state. Backward, the first kind needs cotangents of the
+words, the second a vector: the bra of :math:`\langle\psi|O|\psi\rangle` with cotangent
+:math:`dy` is :math:`dy\, O|\psi\rangle`. States are ``(batch, 2**n)`` here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one list of operations the devices run whole, and the engine gates of each.
 
-An entry turns an operation, with a symbolic angle for every number it holds, into gates.
-What is not listed, nor the adjoint of a listed operation or one under control, PennyLane
-decomposes. Nothing here depends on a value.
+An entry turns an operation, with a symbolic angle for every number it holds, into
+gates. What is not listed, nor the adjoint of a listed operation or one under control,
+PennyLane decomposes. Nothing here depends on a value.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pennylane.operation import Operator
 
 from qstore_pl import templates
 from qstore_pl.engine.gates import (
+    ONE,
     Amplitudes,
     Angle,
     Gate,
@@ -56,7 +57,7 @@ class Parameter:
     @property
     def angle(self) -> Angle:
         """The one number of a scalar parameter."""
-        return self.angles[()]
+        return Angle(0.0, ((1.0, self.slot, ONE),))
 
     @property
     def slot(self) -> tuple[int, int]:
@@ -116,7 +117,7 @@ def rotation(word: str, wires: Wires, angle: Angle | float) -> PauliRotation:
     return PauliRotation(word, wires, Angle() + angle)
 
 
-# --- gates without parameters ---------------------------------------------------------
+# --- gates without parameters ----------------------------------------------------
 
 _FIXED_ROTATIONS: dict[str, tuple[tuple[tuple[str, float], ...], float]] = {
     # name: rotations in time order, then the global phase
@@ -146,16 +147,16 @@ def _nothing(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterabl
 
 
 @functools.cache
-def _permutation_of(kind: type[Operator], n_wires: int) -> tuple[Any, Any]:
+def _permutation_of(name: str, n_wires: int) -> tuple[Any, Any]:
     """Table and phases of a gate whose matrix is a permutation with phases."""
-    matrix = np.asarray(kind(wires=range(n_wires)).matrix())
+    matrix = np.asarray(getattr(qml, name)(wires=range(n_wires)).matrix())
     table = np.abs(matrix).argmax(axis=1)
     entries = matrix[np.arange(len(table)), table]
     eighths = np.round(np.angle(entries) / (np.pi / 4)).astype(int) % 8
     rebuilt = np.zeros_like(matrix, dtype=complex)
     rebuilt[np.arange(len(table)), table] = np.exp(1j * np.pi / 4 * eighths)
     if not np.allclose(rebuilt, matrix, atol=1e-12):
-        raise ValueError(f"{kind.__name__} is not a permutation with phases.")
+        raise ValueError(f"{name} is not a permutation with phases.")
     return tuple(table.tolist()), tuple(eighths.tolist())
 
 
@@ -164,7 +165,7 @@ def _permutation_of(kind: type[Operator], n_wires: int) -> tuple[Any, Any]:
 def _permutation(
     op: Operator, params: Sequence[Parameter], wires: Wires
 ) -> Iterable[Gate]:
-    yield Permutation(wires, *_permutation_of(type(op), len(wires)))
+    yield Permutation(wires, *_permutation_of(op.name, len(wires)))
 
 
 @register("MultiControlledX", key=lambda op: tuple(map(bool, op.control_values)))
@@ -176,7 +177,7 @@ def _multi_controlled_x(
     yield flip.controlled(list(zip(wires, values, strict=False)))
 
 
-# --- rotations ------------------------------------------------------------------------
+# --- rotations -------------------------------------------------------------------
 
 _WORDS = {
     "RX": "X",
@@ -282,17 +283,15 @@ def _by_generator(
     op: Operator, params: Sequence[Parameter], wires: Wires
 ) -> Iterable[Gate]:
     r"""exp(i angle G) for a generator G of commuting Pauli words."""
-    for coefficient, word, local in _generator_terms(type(op), len(wires)):
+    for coefficient, word, local in _generator_terms(op.name, len(wires)):
         yield PauliRotation(
             word, tuple(wires[i] for i in local), -2.0 * coefficient * params[0].angle
         )
 
 
 @functools.cache
-def _generator_terms(
-    kind: type[Operator], n_wires: int
-) -> tuple[tuple[float, str, Wires], ...]:
-    generator = kind(0.1, wires=range(n_wires)).generator()
+def _generator_terms(name: str, n_wires: int) -> tuple[tuple[float, str, Wires], ...]:
+    generator = getattr(qml, name)(0.1, wires=range(n_wires)).generator()
     sentence = generator.pauli_rep
     if sentence is None:
         dense = generator.sparse_matrix().toarray().astype(complex)
@@ -300,16 +299,14 @@ def _generator_terms(
     words = list(sentence)
     for i, word in enumerate(words):
         if not all(word.commutes_with(other) for other in words[:i]):
-            raise ValueError(
-                f"The generator of {kind.__name__} has no commuting terms."
-            )
+            raise ValueError(f"The generator of {name} has no commuting terms.")
     return tuple(
         (float(np.real(c)), "".join(word.values()), tuple(word.keys()))
         for word, c in sentence.items()
     )
 
 
-# --- values ---------------------------------------------------------------------------
+# --- values ----------------------------------------------------------------------
 
 
 @register("QubitUnitary", differentiable=False, ndims=(2,), complex=True)
@@ -363,7 +360,7 @@ def _bits(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[G
         yield phase(np.pi / 2 * bit)
 
 
-# --- templates ------------------------------------------------------------------------
+# --- templates -------------------------------------------------------------------
 
 
 @register(
@@ -459,7 +456,7 @@ def _cnot(control: int, target: int) -> Permutation:
     return Permutation((control, target), (0, 1, 3, 2), (0, 0, 0, 0))
 
 
-# --- the operations PennyLane builds from others ----------------------------------------
+# --- the operations PennyLane builds from others ---------------------------------
 
 
 def entry_of(op: Operator) -> Entry | None:
@@ -472,11 +469,12 @@ def entry_of(op: Operator) -> Entry | None:
         base = entry_of(op.base)
         if base is None or not base.controllable:
             return None
+        values = base.values
         return Entry(
             _inverse if isinstance(op, qml.ops.op_math.Adjoint) else _controlled,
             key=_symbolic_key,
             ndims=base.ndims,
-            values=None if base.values is None else lambda op: base.values(op.base),
+            values=None if values is None else lambda op: values(op.base),
             complex=base.complex,
             differentiable=base.differentiable,
         )

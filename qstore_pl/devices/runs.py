@@ -25,6 +25,7 @@ class Runs:
         return id(program), circuit.weights.tobytes(), circuit.features.tobytes()
 
     def put(self, program: Program, circuit: Circuit, run: Pass) -> None:
+        """Keep a run; the oldest make room."""
         with self._lock:
             self._kept[self._key(program, circuit)] = (program, run)
             while len(self._kept) > KEPT_RUNS or (
@@ -34,6 +35,7 @@ class Runs:
                 self._kept.popitem(last=False)
 
     def take(self, program: Program, circuit: Circuit) -> Pass | None:
+        """The run of this circuit on these values, if it is kept, for one use."""
         with self._lock:
             kept = self._kept.pop(self._key(program, circuit), None)
         return None if kept is None else kept[1]

@@ -33,7 +33,7 @@ def fill_angles(
     rows: Array,
     cs: Array,
 ) -> None:
-    """Cosine and sine of every half angle: cs (2 n_angles, batch), column 0 if shared."""
+    """Cosine and sine of every half angle; only column 0 of those that are shared."""
     batch = rows.shape[0]
     for r in range(rotations.shape[0]):
         first, last = rotations[r, 1], rotations[r, 2]

@@ -1,9 +1,9 @@
 """Compile kernels on first use and cache them where the cache cannot go stale.
 
-numba's own cache misses an edit in a helper of another file and fails where the package
-directory is read-only. Here the cache lives in a directory named by a hash of all engine
-sources, and processes that start together take turns, so that only one of them compiles.
-This module knows nothing of circuits.
+numba's own cache misses an edit in a helper of another file and fails where the
+package directory is read-only. Here the cache lives in a directory named by a hash of
+all engine sources, and processes that start together take turns, so that only one of
+them compiles. This module knows nothing of circuits.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Kernel:
         self.signature = signature
 
     def __call__(self, *args: Any) -> Any:
+        """Run the kernel, compiled at the first call."""
         return self.compiled(*args)
 
     @property
@@ -102,7 +103,7 @@ def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function that only kernels call; in Python it stays an ordinary function."""
+    """Mark a function that only kernels call; in Python it stays a plain function."""
     return numba.extending.register_jitable(**FLAGS)(function)
 
 
@@ -117,7 +118,7 @@ def source_hash() -> str:
 
 @functools.cache
 def cache_directory() -> Path | None:
-    """The first writable one of: ``QSTORE_CACHE_DIR``, the user's cache, a temporary one.
+    """The first that can be written: ``QSTORE_CACHE_DIR``, the user's, a temporary one.
 
     Returns:
         A directory for this version of the sources, or None if none can be written.

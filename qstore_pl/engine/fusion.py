@@ -31,8 +31,10 @@ from qstore_pl.engine.gates import (
 #   FACTOR, BLOCK, BATCHED: op, bit, first angle, last angle, first of the shared ones
 #                           at the end, whether a weight comes before them, 0, 0
 #   PERMUTE:                op, table, whether it has phases, 0, 0, 0, 0, 0
-#   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls, values
-#   MATRIX:                 op, first wire, slot kind, inverse, k, slot, controls, values
+#   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls,
+#                           values
+#   MATRIX:                 op, first wire, slot kind, inverse, k, slot, controls,
+#                           values
 #   AMPLITUDES:             op, first wire, slot kind, complex, k, slot, 0, 0
 FACTOR, BLOCK, BATCHED, PERMUTE, DIAGONAL, PAULI, MATRIX, AMPLITUDES = range(8)
 # Order of the arrays inside the two that travel.
@@ -58,7 +60,7 @@ class Tables:
         phases: Their phases in eighths of a turn, same shape, or no columns.
         observables: Output, X mask and Z mask of each Pauli term.
         weights_of_terms: Coefficients of the Pauli terms.
-        wires_table: Wires of the matrices and of the initial amplitudes, as bit positions.
+        wires_table: Wires of matrices and initial amplitudes, as bit positions.
         phase: Global phase as an angle: the state is multiplied by its exponential.
         scratch: Length of the largest matrix's side.
         first_weight: First instruction whose gradient reaches a weight.
@@ -90,21 +92,21 @@ class Tables:
     sizes: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Passing an array to a kernel costs as much as a small gate: they travel as two.
+        # Passing an array to a kernel costs as much as a gate: they travel as two.
         for name, fields, dtype in (
             ("ints", INTS, np.int32),
             ("floats", FLOATS, np.float64),
         ):
-            arrays = [getattr(self, field) for field in fields]
+            arrays = [getattr(self, key) for key in fields]
             packed = np.concatenate(
                 [array.reshape(-1) for array in arrays], dtype=dtype
             )
             packed.flags.writeable = False
             object.__setattr__(self, name, packed)
             ends = np.cumsum([array.size for array in arrays])
-            for field, array, end in zip(fields, arrays, ends, strict=True):
+            for key, array, end in zip(fields, arrays, ends, strict=True):
                 view = packed[end - array.size : end].reshape(array.shape)
-                object.__setattr__(self, field, view)
+                object.__setattr__(self, key, view)
         sizes = [len(self.code), len(self.rotations), len(self.terms)]
         sizes += [len(self.observables), len(self.wires_table), len(self.tables)]
         object.__setattr__(self, "sizes", np.array([self.n_wires, *sizes], np.int64))
@@ -234,11 +236,11 @@ def _product_state(
             first.setdefault(wire, block)
     code = []
     for wire in range(n_wires):
-        block = first.get(wire)
-        if block is None or block.kind != "rotations":
-            block = _Block("rotations", {wire})
-        else:
+        block = first.get(wire) or _Block("nothing", {wire})
+        if block.kind == "rotations":
             blocks.remove(block)
+        else:
+            block = _Block("rotations", {wire})
         code.append(writer.rotation_block(wire, block.gates, op=FACTOR))
     return code
 

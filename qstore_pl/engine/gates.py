@@ -1,9 +1,9 @@
 """The gates the engine knows, with symbolic angles.
 
 A gate is a Pauli rotation, a permutation with phases or a matrix, a set closed under
-adjoint and control, or it gives the initial amplitudes. Every value (a weight, a feature,
-a matrix entry, an amplitude) is named by a slot, never stored. This module knows no
-PennyLane.
+adjoint and control, or it gives the initial amplitudes. Every value (a weight, a
+feature, a matrix entry, an amplitude) is named by a slot, never stored. This module
+knows no PennyLane.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The Program: a circuit structure that runs on arrays, forward and backward.
 
-A Program is immutable and shared between threads; a :class:`Pass` holds the work arrays
-of one forward run until its backward run and belongs to one thread at a time. This module
-knows arrays and the kernels, not PennyLane.
+A Program is immutable and shared between threads; a :class:`Pass` holds the work
+arrays of one forward run until its backward run and belongs to one thread at a time.
+This module knows arrays and the kernels, not PennyLane.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Program:
 
     Args:
         n_wires: Number of wires; wire 0 is the most significant bit of an index.
-        gates: The circuit. :class:`~qstore_pl.engine.gates.Amplitudes` only as the first.
+        gates: The circuit; initial amplitudes only as the first.
         observables: One Pauli sum per output.
         n_weights: Length of the weights, the values all samples share.
         n_features: Columns of the features, the values each sample has.
@@ -183,13 +183,13 @@ class Pass:
         inputs: bool = False,
         bra: NDArray[np.complex128] | None = None,
     ) -> tuple[Float1D, Float2D | None]:
-        """Gradients after :meth:`forward`; it un-computes the state, so only once.
+        r"""Gradients after :meth:`forward`; it un-computes the state, so only once.
 
         Args:
             cotangents: Shape ``(batch, n_outputs)``.
             inputs: Whether the gradient with respect to the features is wanted.
             bra: Instead of the cotangents, the vector
-                :math:`\\sum_k dy_k O_k |\\psi\\rangle`, shape ``(batch, 2**n_wires)``,
+                :math:`\sum_k dy_k O_k |\psi\rangle`, shape ``(batch, 2**n_wires)``,
                 without the global phase of the state.
 
         Returns:
@@ -303,7 +303,7 @@ class Pass:
 
 
 def work_size(tables: Tables, batch: int) -> int:
-    """Numbers a chunk of ``batch`` samples needs: three states, angles, blocks, sums."""
+    """Numbers a chunk needs: three states, angles, blocks, sums."""
     sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
     per_sample = (
         (6 << tables.n_wires) + 2 * len(tables.rotations) + 4 * len(tables.code) + sums

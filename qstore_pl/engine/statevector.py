@@ -91,7 +91,7 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
     )  # fmt: skip
 
 
-def _make_forward(general: bool) -> Any:  # noqa: FBT001
+def _make_forward(general: bool) -> Any:
     def forward(
         sizes: Array,
         ints: Array,
@@ -175,7 +175,7 @@ def _make_forward(general: bool) -> Any:  # noqa: FBT001
     return forward
 
 
-def _make_backward(general: bool) -> Any:  # noqa: FBT001
+def _make_backward(general: bool) -> Any:
     def backward(
         sizes: Array,
         ints: Array,
@@ -191,7 +191,7 @@ def _make_backward(general: bool) -> Any:  # noqa: FBT001
         gx: Array,
     ) -> None:
         (
-            n, code, rotations, terms, observables, wires, tables, phases, constants,
+            n, code, rotations, terms, observables, wires, tables, phases, _,
             coefficients, weights_of_terms,
         ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
@@ -330,14 +330,14 @@ _FORWARD = (*_TABLES, *_VALUES, F1, F2)
 _BACKWARD = (*_TABLES, *_VALUES, F1, F2_IN, I8, I8, F1, F2)
 
 
-def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:  # noqa: FBT001
+def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:
     function = make(general)
     function.__name__ = function.__qualname__ = name
     return Kernel(function, signature)
 
 
-# Rotations, permutations and Z words, which is what models are made of, compile twice as
-# fast as the interpreter of all instructions; each variant only when a circuit needs it.
+# Rotations, permutations and Z words, which is what models are made of, compile faster
+# than the interpreter of all instructions; each variant only when a circuit needs it.
 forward_core = _variant(_make_forward, "forward_core", _FORWARD, general=False)
 backward_core = _variant(_make_backward, "backward_core", _BACKWARD, general=False)
 forward_general = _variant(_make_forward, "forward_general", _FORWARD, general=True)

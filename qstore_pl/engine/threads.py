@@ -20,7 +20,7 @@ def count() -> int:
     """Number of threads the pool has.
 
     Raises:
-        ValueError: If ``QSTORE_NUM_THREADS`` is set to something else than a number >= 1.
+        ValueError: If ``QSTORE_NUM_THREADS`` is set, but not to a number >= 1.
     """
     named = os.environ.get("QSTORE_NUM_THREADS")
     if named is None:
@@ -36,7 +36,7 @@ def count() -> int:
 
 
 def run(task: Callable[[int], None], indices: Iterable[int]) -> None:
-    """Call ``task`` for every index, in any order, and wait; one thread calls in turn."""
+    """Call ``task`` for every index, in any order, and wait for all."""
     if count() == 1:
         for index in indices:
             task(index)

@@ -1,7 +1,7 @@
 """Pauli words inside the kernels: rotations, expectation values, the bra they start.
 
-A word is a pair of masks: P = i**|x & z| X**x Z**z. States are flat with the batch as the
-fast axis. Controls are a mask and the value an index must have there.
+A word is a pair of masks: P = i**|x & z| X**x Z**z. States are flat with the batch as
+the fast axis. Controls are a mask and the value an index must have there.
 """
 
 from __future__ import annotations

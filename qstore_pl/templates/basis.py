@@ -41,8 +41,8 @@ class BasisEncoding(Operation):
     array([1, 3])
     """
 
-    grad_method = None  # pyright: ignore
-    ndim_params = (1,)  # pyright: ignore
+    grad_method = None
+    ndim_params = (1,)
     resource_keys = {"num_wires"}  # noqa: RUF012
 
     def __init__(self, bits: TensorLike, wires: WiresLike) -> None:
@@ -62,9 +62,7 @@ class BasisEncoding(Operation):
         return {"num_wires": len(self.wires)}
 
     @staticmethod
-    def compute_decomposition(  # pyright: ignore[reportIncompatibleMethodOverride]
-        bits: Any, wires: Sequence[Any]
-    ) -> list[Operator]:
+    def compute_decomposition(bits: Any, wires: Sequence[Any]) -> list[Operator]:
         """The gates, in the order in which they act."""
         gates: list[Operator] = [
             qml.RX(np.pi * bits[..., i], wires=wire) for i, wire in enumerate(wires)

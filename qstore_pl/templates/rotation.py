@@ -65,8 +65,8 @@ class RotationEntanglerLayers(Operation):
     4
     """
 
-    grad_method = None  # pyright: ignore
-    ndim_params = (3,)  # pyright: ignore
+    grad_method = None
+    ndim_params = (3,)
     resource_keys = {"n_layers", "n_wires", "entanglement"}  # noqa: RUF012
 
     def __init__(
@@ -100,7 +100,7 @@ class RotationEntanglerLayers(Operation):
         return n_layers, _checks.integer("n_wires", n_wires, minimum=1), 3
 
     @staticmethod
-    def compute_decomposition(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def compute_decomposition(
         weights: Any, wires: Sequence[Any], entanglement: str
     ) -> list[Operator]:
         """The gates, in the order in which they act."""

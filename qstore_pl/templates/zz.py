@@ -51,8 +51,8 @@ class ZZFeatureMap(Operation):
         Havlicek et al., Nature 567, 209 (2019), arXiv:1804.11326.
     """
 
-    grad_method = None  # pyright: ignore
-    ndim_params = (1,)  # pyright: ignore
+    grad_method = None
+    ndim_params = (1,)
     resource_keys = {"n_wires", "reps", "entanglement"}  # noqa: RUF012
 
     def __init__(
@@ -78,7 +78,7 @@ class ZZFeatureMap(Operation):
         return {"n_wires": len(self.wires), **self.hyperparameters}
 
     @staticmethod
-    def compute_decomposition(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def compute_decomposition(
         features: Any, wires: Sequence[Any], reps: int, entanglement: str
     ) -> list[Operator]:
         """The gates, in the order in which they act."""

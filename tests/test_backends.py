@@ -1,0 +1,194 @@
+"""Backends: names, what they stand for, and which one a training run takes."""
+
+import copy
+import pickle
+
+import numpy as np
+import pennylane as qml
+import pytest
+
+from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig
+from qstore_pl.backends import Backend
+from qstore_pl.backends.manager import as_backend
+
+X = np.random.default_rng(0).uniform(-1, 1, (4, 2))
+Y = np.zeros((4, 1))
+
+
+class Factory:
+    """Makes a device of PennyLane's and notes for how many wires."""
+
+    def __init__(self, name):
+        self.name = name
+        self.asked = []
+
+    def __call__(self, n_wires):
+        self.asked.append(n_wires)
+        return qml.device(self.name, wires=n_wires)
+
+
+@pytest.fixture
+def manager():
+    manager = BackendManager()
+    manager.register_backend("reference", Factory("default.qubit"))
+    manager.register_backend("fast", Factory("lightning.qubit"))
+    return manager
+
+
+def trainer(manager, **options):
+    config = TrainingConfig(epochs=1, learning_rate=0.1, seed=0, **options)
+    return QuantumTrainer(config, manager)
+
+
+def model(**options):
+    return QuantumModel(2, 1, n_layers=1, seed=0, **options)
+
+
+# --- names -------------------------------------------------------------------------------
+
+
+def test_the_built_in_names():
+    assert BackendManager().list_backends() == ["mock_ideal"]
+
+
+@pytest.mark.parametrize("name", BackendManager().list_backends())
+def test_a_bell_state_is_00_or_11_on_every_backend(name):
+    device = BackendManager().get_backend(name).device(2)
+
+    @qml.qnode(device)
+    def bell():
+        qml.Hadamard(0)
+        qml.CNOT([0, 1])
+        return qml.probs(wires=[0, 1])
+
+    np.testing.assert_allclose(bell(), [0.5, 0, 0, 0.5], rtol=0, atol=1e-15)
+
+
+def test_without_a_name_the_configuration_decides(manager):
+    assert BackendManager().get_backend().name == "mock_ideal"
+    config = TrainingConfig(quantum_sdk="mock")
+    assert BackendManager(config).get_backend().name == "mock_ideal"
+    assert BackendManager().get_backend("mock").name == "mock_ideal"
+    manager.config.quantum_sdk = "fast"
+    assert manager.get_backend().name == "fast"
+
+
+def test_registered_names_belong_to_their_manager(manager):
+    assert manager.list_backends() == ["fast", "mock_ideal", "reference"]
+    assert BackendManager().list_backends() == ["mock_ideal"]
+    assert manager.get_backend("fast").device(3).name == "lightning.qubit"
+
+
+def test_a_device_can_be_registered(manager):
+    device = qml.device("default.qubit", wires=5)
+    backend = manager.register_backend("mine", device)
+    assert backend is manager.get_backend("mine")
+    assert backend.name == "mine"
+    assert backend.device(3) is device
+
+
+def test_a_backend_is_made_of_a_name_a_device_or_a_backend():
+    device = qml.device("default.qubit", wires=2)
+    assert as_backend("mock_ideal").device(2).name == "qstore.mock_ideal"
+    assert as_backend(device).name == "default.qubit"
+    assert as_backend(device).device(2) is device
+    backend = Backend("mine", Factory("default.qubit"))
+    assert as_backend(backend) is backend
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_built_in_backends_can_be_copied(copied):
+    backend = copied(BackendManager()).get_backend("mock_ideal")
+    assert backend == BackendManager().get_backend("mock_ideal")
+    assert len(backend.device(3).wires) == 3
+
+
+# --- models ------------------------------------------------------------------------------
+
+
+def test_a_model_takes_any_of_them():
+    device = qml.device("default.qubit")
+    chosen = model(backend=device)
+    assert chosen.device is device
+    assert chosen.quantum_layer.circuit.device is device
+    assert model(backend="mock").backend.name == "mock_ideal"
+    assert model().backend is None
+    assert model().device.name == "qstore.mock_ideal"
+
+
+def test_a_model_can_be_moved_and_gives_the_same():
+    moved = model()
+    expected = moved.forward(X)
+    assert moved.program is not None
+    moved.backend = qml.device("lightning.qubit", wires=2)
+    assert moved.program is None
+    np.testing.assert_allclose(moved.forward(X), expected, rtol=0, atol=1e-12)
+    assert moved.quantum_layer.circuit.device.name == "lightning.qubit"
+    moved.backend = None
+    assert moved.backend is None
+    assert moved.quantum_layer.circuit.device.name == "qstore.mock_ideal"
+    np.testing.assert_array_equal(moved.forward(X), expected)
+
+
+# --- which one a run takes ---------------------------------------------------------------
+
+
+def test_the_configuration_fills_a_model_without_a_backend(manager):
+    trained = model()
+    trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
+    assert trained.device.name == "default.qubit"
+    assert manager.get_backend("reference").factory.asked == [2]
+
+
+def test_the_default_fills_it_otherwise(manager):
+    trained = model()
+    trainer(manager).train(trained, (X, Y))
+    assert trained.device.name == "qstore.mock_ideal"
+
+
+@pytest.mark.parametrize("own", ["mock_ideal", "device"])
+def test_a_backend_of_the_models_own_wins(manager, own):
+    backend = qml.device("lightning.qubit", wires=2) if own == "device" else own
+    trained = model(backend=backend)
+    trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
+    assert trained.device.name == ("lightning.qubit" if own == "device" else "qstore.mock_ideal")
+    assert manager.get_backend("reference").factory.asked == []
+
+
+@pytest.mark.parametrize("own", [None, "mock_ideal"])
+def test_assigning_another_name_later_rebinds_the_next_run(manager, own):
+    trained = model(backend=own)
+    again = trainer(manager)
+    again.train(trained, (X, Y))
+    assert trained.device.name == "qstore.mock_ideal"
+    weights = trained.parameters.copy()
+    again.config.quantum_sdk = "reference"
+    before = trained.forward(X)
+    again.train(trained, (X, Y))
+    assert trained.device.name == "default.qubit"
+    # It went on from the weights it had, as it would have gone on anywhere.
+    stayed = model()
+    stayed.parameters[:] = weights
+    np.testing.assert_allclose(stayed.forward(X), before, rtol=0, atol=1e-12)
+    trainer(manager).train(stayed, (X, Y))
+    np.testing.assert_allclose(trained.parameters, stayed.parameters, rtol=0, atol=1e-7)
+    # Bound once: a backend the model is given afterwards is its own again.
+    trained.backend = "mock_ideal"
+    again.train(trained, (X, Y))
+    assert trained.device.name == "qstore.mock_ideal"
+
+
+def test_a_backend_another_trainer_filled_in_is_not_the_models_own(manager):
+    trained = model()
+    trainer(manager, quantum_sdk="mock_ideal").train(trained, (X, Y))
+    trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
+    assert trained.device.name == "default.qubit"
+
+
+def test_names_are_looked_up_in_the_managers_own_configuration(manager):
+    manager.config.quantum_sdk = "fast"
+    trained = model()
+    QuantumTrainer(TrainingConfig(epochs=1, quantum_sdk="reference"), manager).train(
+        trained, (X, Y)
+    )
+    assert trained.device.name == "default.qubit"
