@@ -262,6 +262,12 @@ class QuantumModel:
         return self.quantum_layer.backend.device(self.n_qubits)
 
     @property
+    def wires(self) -> tuple[Any, ...]:
+        """The device's first wire labels, or numbers where it has none."""
+        labels = self.device.wires
+        return tuple(range(self.n_qubits) if labels is None else labels)[: self.n_qubits]
+
+    @property
     def qnode(self) -> qml.QNode:
         """The circuit as a QNode of prepared features and flat weights: every <Z_i>."""
         return qml.QNode(self.circuit, self.device)
@@ -273,7 +279,7 @@ class QuantumModel:
             features: From :meth:`prepare`, shape ``(n_features,)`` or a batch of it.
             weights: Shape ``(n_weights,)``, radians.
         """
-        wires = range(self.n_qubits)
+        wires = self.wires
         for block in self.blocks:
             if block.source == "features":
                 values = features
@@ -281,10 +287,10 @@ class QuantumModel:
                 end = block.offset + int(np.prod(block.shape))
                 values = qml.math.reshape(weights[block.offset : end], block.shape)
             block.operation(values, wires=wires)
-        return [qml.expval(qml.Z(i)) for i in range(self.output_dim)]
+        return [qml.expval(qml.Z(wire)) for wire in wires[: self.output_dim]]
 
     @functools.cached_property
-    def program(self) -> Any:
+    def program(self) -> devices.Program | None:
         """The circuit compiled for the backend's device, or None if it cannot be."""
         if not devices.is_native(self.device):
             return None
@@ -294,9 +300,7 @@ class QuantumModel:
         return devices.compile(
             tape,
             [devices.Binding(block.source, block.offset) for block in self.blocks],
-            wires=range(self.n_qubits),
-            n_weights=self.n_weights,
-            n_features=self.n_features,
+            self.device,
         )
 
     def prepare(self, inputs: Any) -> Float2D:

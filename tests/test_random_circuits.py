@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import pennylane as qml
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -325,6 +326,10 @@ def check(recipe: Recipe, interface: str) -> None:
     for one, other in zip(got, expected, strict=True):
         assert np.shape(one) == np.shape(other)
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
+
+
+# A failing law may take minutes to shrink.
+pytestmark = pytest.mark.timeout(900)
 
 
 @settings(derandomize=True, max_examples=600, deadline=None)

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pennylane.devices import Device
+from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
-from qstore_pl.devices.lowering import Binding, CacheInfo
-from qstore_pl.devices.lowering import compile_tape as compile
+from qstore_pl.devices.lowering import Binding, CacheInfo, lower_bound
 from qstore_pl.devices.mock_ideal import MockIdeal
+from qstore_pl.engine.program import Program
 
-__all__ = ["Binding", "CacheInfo", "MockIdeal", "compile", "is_native"]
+__all__ = ["Binding", "CacheInfo", "MockIdeal", "Program", "compile", "is_native"]
 
 
 def is_native(device: Device) -> bool:
-    """Whether :func:`compile` gives Programs for a device: ours, exact."""
+    """Whether :func:`compile` gives Programs for a device: ours, without shots."""
     return isinstance(device, QStoreDevice) and not device.shots
+
+
+def compile(tape: QuantumScript, binding: Sequence[Binding], device: Device) -> Program:
+    """The Program a device runs for a tape: arrays in, arrays out, no PennyLane.
+
+    Args:
+        tape: One sample's circuit, measuring expectation values of Pauli sums.
+        binding: Where each tape parameter is found, in the tape's order.
+        device: A device for which :func:`is_native` holds.
+
+    Raises:
+        ValueError: If the device is another one, or a measurement is.
+        DeviceError: If an operation cannot be lowered, or memory does not suffice.
+    """
+    if not is_native(device):
+        raise ValueError(
+            "Argument `device` must be a qstore device without shots, but is "
+            f"{device.name}. Run the QNode there."
+        )
+    return lower_bound(tape, binding)

@@ -200,35 +200,28 @@ def lower(circuit: Circuit) -> Program:
     )
 
 
-def compile_tape(
-    tape: qml.tape.QuantumScript,
-    binding: Sequence[Binding],
-    *,
-    wires: Sequence[Any],
-    n_weights: int,
-    n_features: int,
-) -> Program:
+def lower_bound(tape: qml.tape.QuantumScript, binding: Sequence[Binding]) -> Program:
     """The Program of a tape whose parameters are bound to weights and features.
 
     Args:
         tape: One sample's circuit, measuring expectation values of Pauli sums.
         binding: One entry for each tape parameter, in the tape's order.
-        wires: Wire labels in the order of the register.
-        n_weights: Length of the weights.
-        n_features: Columns of the features.
 
     Raises:
         ValueError: If a measurement is not an expectation value of Pauli words.
+        DeviceError: As :func:`lower`.
     """
-    position = {label: i for i, label in enumerate(wires)}
+    position = {label: i for i, label in enumerate(wire_order(tape))}
     bound = iter(binding)
-    kinds = {"weights": WEIGHT, "features": FEATURE}
+    sizes = {"weights": 0, "features": 0}
     parameters = []
     for op in tape.operations:
         found = []
         for value in op.data:
             source, offset = next(bound)
-            found.append(Parameter(kinds[source], offset, np.shape(value)))
+            kind = WEIGHT if source == "weights" else FEATURE
+            found.append(Parameter(kind, offset, np.shape(value)))
+            sizes[source] = max(sizes[source], offset + np.size(value))
         parameters.append(tuple(found))
     observables = []
     for mp in tape.measurements:
@@ -242,7 +235,9 @@ def compile_tape(
             tuple((float(c), *_word(word, position)) for word, c in sentence.items())
         )
     gates = _gates(tape.operations, parameters, position)
-    return _program(len(position), gates, observables, n_weights, n_features)
+    return _program(
+        len(position), gates, observables, sizes["weights"], sizes["features"]
+    )
 
 
 def _gates(

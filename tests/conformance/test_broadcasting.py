@@ -131,12 +131,16 @@ def test_several_tapes_of_different_batches_run_together(batch, agree):
     agree(results, [f(x[:1], w[0]), f(x[:4], w[0]), f(x, w[0]), f(x[0], w[0])])
 
 
+@pytest.mark.parametrize("batched", ["features", "weights"])
 @pytest.mark.parametrize("measurement", SAMPLED)
-def test_shapes_of_sampled_batches_are_those_of_default_qubit(measurement, batch):
+def test_shapes_of_sampled_batches_are_those_of_default_qubit(
+    measurement, batched, batch
+):
     x, w = batch
+    arguments = (x, w[0]) if batched == "features" else (x[0], w)
     f = qnode(angle, SAMPLED[measurement], shots=20)
     theirs = qml.QNode(f.func, qml.device("default.qubit", wires=3), shots=20)
-    assert np.shape(f(x, w[0])) == np.shape(theirs(x, w[0]))
+    assert np.shape(f(*arguments)) == np.shape(theirs(*arguments))
 
 
 def test_counts_of_a_batch_come_one_per_sample(batch):

@@ -62,12 +62,9 @@ def test_compute_vjp_returns_the_trainable_parameters_only(trainable, arguments)
     assert shapes == [SHAPES[i] for i in trainable]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize("name", ["torch", "jax", "jax-jit"])
-def test_gradients_have_the_dtype_of_their_inputs(
-    name, dtype, reference, arguments, agree
-):
-    narrow = [a.astype(dtype) for a in arguments]
+def test_float32_inputs_get_float32_gradients(name, reference, arguments, agree):
+    narrow = [a.astype(np.float32) for a in arguments]
     loss = ours(model)
     if name == "torch":
         tensors = [torch.tensor(a, requires_grad=True) for a in narrow]
@@ -78,9 +75,9 @@ def test_gradients_have_the_dtype_of_their_inputs(
         gradients = (jax.jit(gradient) if name == "jax-jit" else gradient)(*narrow)
     exact = reference.jacobian(model, *(a.astype(float) for a in narrow))
     for actual, jacobian in zip(gradients, exact, strict=True):
-        assert qml.math.get_dtype_name(actual) == np.dtype(dtype).name
-        # Rounded once, at the end.
-        error = 4 * np.finfo(dtype).eps
+        assert qml.math.get_dtype_name(actual) == "float32"
+        # Computed in float64, rounded once.
+        error = 4 * np.finfo(np.float32).eps
         agree(np.asarray(actual, float), jacobian.sum(axis=0), atol=error)
 
 

@@ -216,6 +216,20 @@ def test_gradients_with_shots_are_within_five_standard_errors(framework):
         assert abs(gradient[i] - (up - down) / 2) <= 5 * error
 
 
+def test_gradients_with_shots_of_a_batch_are_within_five_standard_errors(framework):
+    def batched(w):
+        qml.RY(np.array([0.1, 0.9, 2.0]), 0)
+        qml.RX(w, 0)
+        return qml.expval(qml.Z(0))
+
+    shots, w = 20_000, np.array(0.4)
+    device = qml.device(DEVICE, wires=1, seed=5)
+    (slope,) = framework.jacobian(qml.QNode(batched, device, shots=shots), w)
+    expected = -np.cos([0.1, 0.9, 2.0]) * np.sin(0.4)
+    # Half the difference of two means, each with at most 1 of variance.
+    assert np.all(np.abs(slope - expected) < 5 * np.sqrt(0.5 / shots))
+
+
 @pytest.mark.parametrize("diff_method", ["device", "adjoint"])
 def test_device_gradients_are_refused_with_shots(diff_method):
     f = qnode(lambda: qml.expval(qml.Z(1)), diff_method=diff_method)

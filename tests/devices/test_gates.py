@@ -170,6 +170,16 @@ def test_the_enumeration_finds_the_gates_everyone_knows():
     assert names.isdisjoint({"Displacement", "TRX", "BitFlip", "Hermitian", "Barrier"})
 
 
+def test_a_mixed_state_is_refused_by_name():
+    @qml.qnode(qml.device(DEVICE, wires=1))
+    def circuit():
+        qml.QubitDensityMatrix(np.eye(2) / 2, wires=0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(qml.exceptions.DeviceError, match="QubitDensityMatrix"):
+        circuit()
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_values(name):
     circuit = Circuit(name)

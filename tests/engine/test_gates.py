@@ -99,10 +99,10 @@ def dense_final_state(n, gates, w, x):
 
 
 def dense_observable(n, pauli_sum):
-    return sum(
-        coefficient * on_all_wires(word_matrix(word), wires, n)
-        for coefficient, word, wires in pauli_sum
-    )
+    total = np.zeros((2**n, 2**n), dtype=complex)
+    for coefficient, word, wires in pauli_sum:
+        total += coefficient * on_all_wires(word_matrix(word), wires, n)
+    return total
 
 
 # ------------------------------------------------------- drawing circuits

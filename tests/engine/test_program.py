@@ -2,17 +2,13 @@
 
 import copy
 import pickle
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from qstore_pl.engine import program as program_module
-from qstore_pl.engine import threads
 from qstore_pl.engine.gates import (
-    CONSTANT,
     FEATURE,
     WEIGHT,
     Amplitudes,
@@ -23,7 +19,6 @@ from qstore_pl.engine.gates import (
 )
 from tests.engine.test_gates import (
     Circuit,
-    angle_value,
     dense_gate,
     dense_observable,
     initial_state,
@@ -233,7 +228,7 @@ def dense_gradients(circuit):
     ):
         state, tangents = dense_tangents(circuit, sample)
         for c, observable in zip(dy, circuit.observables, strict=True):
-            matrix = dense_observable(circuit.n, observable) * np.eye(2**circuit.n)
+            matrix = dense_observable(circuit.n, observable)
             gradient = 2 * c * (tangents.conj() @ (matrix @ state)).real
             gw += gradient[:n_weights]
             gx[b] += gradient[n_weights:]
@@ -249,10 +244,7 @@ NO_MATRIX = [name for name in CASES if not name.startswith("random")]
 def test_outputs_are_expectation_values_of_the_dense_state(name):
     circuit = CASES[name]
     states = circuit.states()
-    matrices = [
-        dense_observable(circuit.n, o) * np.eye(2**circuit.n)
-        for o in circuit.observables
-    ]
+    matrices = [dense_observable(circuit.n, o) for o in circuit.observables]
     wanted = np.array([[expectation(s, m) for m in matrices] for s in states])
     ours = circuit.program().run(circuit.weights, circuit.features)
     agree([ours], [wanted.reshape(len(states), -1)], 1e-13)
@@ -350,17 +342,6 @@ def test_gradients_of_the_weights_alone(circuit):
     agree([gw], [gradients(circuit)[0]], 1e-14)
 
 
-def test_a_batch_without_samples(circuit):
-    program = circuit.program()
-    none = np.empty((0, circuit.features.shape[1]))
-    n_outputs = len(circuit.observables)
-    assert program.run(circuit.weights, none).shape == (0, n_outputs)
-    assert program.states(circuit.weights, none).shape == (0, 2**circuit.n)
-    gw, gx = program.vjp(circuit.weights, none, np.empty((0, n_outputs)), inputs=True)
-    np.testing.assert_array_equal(gw, np.zeros(len(circuit.weights)))
-    assert gx.shape == none.shape
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_a_bra_stands_for_the_cotangents(name):
     circuit = CASES[name]
@@ -368,7 +349,7 @@ def test_a_bra_stands_for_the_cotangents(name):
     forward.forward(circuit.weights, circuit.features, np.arange(forward.batch))
     bra = np.zeros((forward.batch, 2**circuit.n), dtype=complex)
     for dy, observable in zip(cotangents(circuit).T, circuit.observables, strict=True):
-        matrix = dense_observable(circuit.n, observable) * np.eye(2**circuit.n)
+        matrix = dense_observable(circuit.n, observable)
         bra += dy[:, None] * (forward.states(phase=False) @ matrix.T)
     ours = forward.backward(np.empty((0, 0)), inputs=True, bra=bra)
     agree(ours, gradients(circuit), 1e-13)
@@ -405,3 +386,135 @@ def test_known_circuits():
     bell = Circuit(2, [*HADAMARD, cnot(0, 1)], np.empty(0), np.empty((1, 0)), sums)
     out = bell.program().run(bell.weights, bell.features)
     agree([out], [np.array([[1.0, -1.0, 1.0, 0.0]])], 1e-15)
+
+
+# ------------------------------------------------------- work arrays
+def chunks_of(monkeypatch, circuit, columns):
+    monkeypatch.setattr(program_module, "CHUNK", columns << circuit.n)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_chunks_do_not_change_the_numbers(circuit, columns, monkeypatch):
+    out = circuit.program().run(circuit.weights, circuit.features)
+    states = circuit.program().states(circuit.weights, circuit.features)
+    whole = gradients(circuit)
+    chunks_of(monkeypatch, circuit, columns)
+    program = circuit.program()
+    agree([program.run(circuit.weights, circuit.features)], [out], 1e-14)
+    agree([program.states(circuit.weights, circuit.features)], [states], 1e-14)
+    agree(gradients(circuit, program), whole, 1e-14)
+
+
+@pytest.mark.parametrize("columns", [2, 16])
+def test_states_that_are_not_kept_are_computed_again(circuit, columns, monkeypatch):
+    def numbers():
+        """All a pass gives, by cotangents and by a bra, and its bytes."""
+        forward = circuit.program().new_pass(len(circuit.features))
+        arguments = circuit.weights, circuit.features, np.arange(forward.batch)
+        results = [forward.forward(*arguments).copy(), forward.states(phase=False)]
+        results += [
+            g.copy() for g in forward.backward(cotangents(circuit), inputs=True)
+        ]
+        forward.forward(*arguments)
+        results += forward.backward(np.empty((0, 0)), inputs=True, bra=results[1])
+        return results, forward.nbytes
+
+    chunks_of(monkeypatch, circuit, columns)
+    kept, kept_bytes = numbers()
+    monkeypatch.setattr(program_module, "KEPT_BYTES", 0)
+    again, bytes_ = numbers()
+    for one, other in zip(kept, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    n_chunks = -(-len(circuit.features) // columns)
+    assert (bytes_ < kept_bytes) is (n_chunks > 1)
+
+
+def test_memory_is_three_states_whatever_the_depth():
+    n, state = 12, 16 * 2**12
+    for depth in (1, 40):
+        gates = depth * [*layer(8, 0), rx(11, x[0])]
+        deep = Circuit(n, gates, np.ones(24), np.ones((1, 1)), (Z0,))
+        assert 3 * state <= deep.program().new_pass(1).nbytes < 5 * state
+
+
+def test_a_pass_is_used_again_and_again(circuit):
+    forward = circuit.program().new_pass(len(circuit.features))
+    rows, seen = np.arange(forward.batch), []
+    for scale in (1.0, 0.3, 1.0):
+        out = forward.forward(scale * circuit.weights, circuit.features, rows).copy()
+        gw, gx = forward.backward(cotangents(circuit), inputs=True)
+        seen.append((out, gw.copy(), gx.copy()))
+    for one, other in zip(seen[0], seen[2], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_results_belong_to_the_caller(circuit):
+    program, dy = circuit.program(), cotangents(circuit)
+    before = [
+        program.run(circuit.weights, circuit.features),
+        *gradients(circuit, program),
+    ]
+    copies = [array.copy() for array in before]
+    program.run(circuit.weights + 1, circuit.features)
+    program.vjp(circuit.weights + 1, circuit.features, -dy, inputs=True)
+    for one, other in zip(before, copies, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_arguments_may_be_read_only(circuit):
+    arrays = [circuit.weights.copy(), circuit.features.copy(), cotangents(circuit)]
+    arrays.append(np.arange(len(circuit.features)))
+    for array in arrays:
+        array.flags.writeable = False
+    agree(circuit.program().vjp(*arrays, inputs=True), gradients(circuit), 0.0)
+
+
+@pytest.mark.parametrize("when", ["before forward", "twice"])
+def test_backward_without_a_forward_run_is_an_error(when):
+    circuit = CASES["model"]
+    forward = circuit.program().new_pass(BATCH)
+    if when == "twice":
+        forward.forward(circuit.weights, circuit.features, np.arange(BATCH))
+        forward.backward(cotangents(circuit))
+    with pytest.raises(RuntimeError, match="needs a forward run"):
+        forward.backward(cotangents(circuit))
+    with pytest.raises(RuntimeError, match="needs a forward run"):
+        forward.states()
+
+
+@pytest.mark.parametrize(
+    ("argument", "convert"),
+    [
+        (0, np.float32),
+        (0, np.int64),
+        (1, np.float32),
+        (1, np.asfortranarray),
+        (1, np.complex128),
+        (2, np.float32),
+        (3, np.int32),
+    ],
+)
+def test_the_door_converts_arrays_the_program_does_not(argument, convert):
+    circuit = CASES["model"]
+    arrays = [circuit.weights, circuit.features, cotangents(circuit), np.arange(BATCH)]
+    arrays[argument] = convert(arrays[argument])
+    with pytest.raises(TypeError, match="No matching definition"):
+        circuit.program().vjp(*arrays)
+
+
+COPIES = {
+    "pickle": lambda program: pickle.loads(pickle.dumps(program)),
+    "deepcopy": copy.deepcopy,
+}
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+def test_programs_are_copied_by_value(circuit, duplicate, used):
+    program = circuit.program()
+    if used:
+        gradients(circuit, program)
+    twin = duplicate(program)
+    assert twin.tables is not program.tables
+    assert (twin.n_wires, twin.n_outputs) == (circuit.n, len(circuit.observables))
+    agree(gradients(circuit, twin), gradients(circuit, program), 0.0)
