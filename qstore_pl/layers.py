@@ -83,7 +83,7 @@ class QuantumLayer:
 
     @property
     def circuit(self) -> qml.QNode:
-        """The layer alone as a QNode, on |0...0>: from flat weights to every <Z_i>."""
+        """The layer alone as a QNode, on ``|0...0>``: flat weights to every <Z_i>."""
         return qml.QNode(self._circuit, self.backend.device(self.n_qubits))
 
     def _circuit(self, parameters: Any) -> list[Any]:

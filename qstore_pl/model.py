@@ -265,7 +265,8 @@ class QuantumModel:
     def wires(self) -> tuple[Any, ...]:
         """The device's first wire labels, or numbers where it has none."""
         labels = self.device.wires
-        return tuple(range(self.n_qubits) if labels is None else labels)[: self.n_qubits]
+        named = range(self.n_qubits) if labels is None else labels
+        return tuple(named)[: self.n_qubits]
 
     @property
     def qnode(self) -> qml.QNode:

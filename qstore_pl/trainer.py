@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from qstore_pl import checkpoint as files
 from qstore_pl._checks import integer
@@ -108,13 +107,8 @@ class QuantumTrainer:
         engine = _Engine(model, config.shots)
         step = _Step(model, loss, self.optimizer, engine, config)
         history = History()
-        bar = tqdm(total=epochs, disable=not config.resolve("progress"), unit="epoch")
-        with bar:
-            for epoch in range(epochs):
-                row = self._epoch(epoch, source, validation, step, rng)
-                history.append(row)
-                bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
-                bar.update()
+        for epoch in _counted(epochs, show=config.resolve("progress")):
+            history.append(self._epoch(epoch, source, validation, step, rng))
         return history
 
     def _epoch(
@@ -196,6 +190,16 @@ class QuantumTrainer:
             CheckpointError: If the file is damaged or of another format.
         """
         return files.load(path)
+
+
+def _counted(epochs: int, *, show: bool) -> Iterable[int]:
+    """The epochs, with a progress bar if it is to be shown."""
+    if not show:
+        return range(epochs)
+    from tqdm.auto import tqdm  # here: in a notebook without widgets it warns
+
+    bar: Iterable[int] = tqdm(range(epochs), unit="epoch")
+    return bar
 
 
 class _Engine:

@@ -44,7 +44,7 @@ def model(**options):
     return QuantumModel(2, 1, n_layers=1, seed=0, **options)
 
 
-# --- names -------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------
 
 
 def test_the_built_in_names():
@@ -96,14 +96,16 @@ def test_a_backend_is_made_of_a_name_a_device_or_a_backend():
     assert as_backend(backend) is backend
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
 def test_built_in_backends_can_be_copied(copied):
     backend = copied(BackendManager()).get_backend("mock_ideal")
     assert backend == BackendManager().get_backend("mock_ideal")
     assert len(backend.device(3).wires) == 3
 
 
-# --- models ------------------------------------------------------------------------------
+# --- models ---------------------------------------------------------------------
 
 
 def test_a_model_takes_any_of_them():
@@ -130,7 +132,7 @@ def test_a_model_can_be_moved_and_gives_the_same():
     np.testing.assert_array_equal(moved.forward(X), expected)
 
 
-# --- which one a run takes ---------------------------------------------------------------
+# --- which one a run takes ------------------------------------------------------
 
 
 def test_the_configuration_fills_a_model_without_a_backend(manager):
@@ -151,7 +153,9 @@ def test_a_backend_of_the_models_own_wins(manager, own):
     backend = qml.device("lightning.qubit", wires=2) if own == "device" else own
     trained = model(backend=backend)
     trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
-    assert trained.device.name == ("lightning.qubit" if own == "device" else "qstore.mock_ideal")
+    assert trained.device.name == (
+        "lightning.qubit" if own == "device" else "qstore.mock_ideal"
+    )
     assert manager.get_backend("reference").factory.asked == []
 
 

@@ -139,7 +139,9 @@ def test_a_bad_index_changes_nothing(method, indices, error, words):
     np.testing.assert_array_equal(layer.trainable, before)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
 def test_a_copy_has_the_values_and_a_life_of_its_own(copied):
     layer = QuantumLayer(3, 2, entanglement="circular", seed=5)
     layer.freeze_parameters([2])

@@ -31,7 +31,7 @@ def train(model, epochs=2):
     return QuantumTrainer(config).train(model, (samples(model.encoding), targets))
 
 
-# --- counts and shapes -------------------------------------------------------------------
+# --- counts and shapes ----------------------------------------------------------
 
 
 def test_four_qubits_and_two_layers_have_24_weights():
@@ -45,7 +45,9 @@ def test_an_affine_readout_adds_scales_of_1_and_biases_of_0(output_dim):
     model = QuantumModel(4, output_dim, readout="affine", seed=0)
     assert model.count_parameters() == 24
     assert model.count_parameters(include_readout=True) == 24 + 2 * output_dim
-    np.testing.assert_array_equal(model.parameters[24:], [1] * output_dim + [0] * output_dim)
+    np.testing.assert_array_equal(
+        model.parameters[24:], [1] * output_dim + [0] * output_dim
+    )
     plain = QuantumModel(4, output_dim, seed=0)
     x = np.random.default_rng(0).uniform(-1, 1, (5, 4))
     np.testing.assert_array_equal(model.forward(x), plain.forward(x))
@@ -63,7 +65,8 @@ def test_scales_come_before_biases():
 
 
 @pytest.mark.parametrize(
-    ("input_dim", "n_qubits"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (64, 6), (65, 7)]
+    ("input_dim", "n_qubits"),
+    [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (64, 6), (65, 7)],
 )
 def test_amplitude_encoding_takes_the_logarithm_of_the_features(input_dim, n_qubits):
     model = QuantumModel(input_dim, 1, encoding="amplitude")
@@ -76,7 +79,7 @@ def test_amplitude_encoding_can_be_given_more_qubits_and_so_more_outputs():
     model = QuantumModel(4, 3, encoding="amplitude", n_qubits=3, n_layers=1, seed=0)
     model.weights[:] = 0
     x = np.array([[1.0, 2.0, 3.0, 4.0]])
-    # The added qubit is the first: the padding leaves it in 0. CNOTs from it do nothing.
+    # The added qubit is the first: the padding leaves it in 0, its CNOT does nothing.
     share = x[0] ** 2 / (x**2).sum()
     second = share[0] + share[1] - share[2] - share[3]
     parity = share[0] - share[1] - share[2] + share[3]  # after CNOT(1, 2)
@@ -136,7 +139,7 @@ def test_the_seed_gives_the_first_weights():
     assert (QuantumModel(3, 1).parameters != QuantumModel(3, 1).parameters).all()
 
 
-# --- views -------------------------------------------------------------------------------
+# --- views ----------------------------------------------------------------------
 
 
 def assert_views(model):
@@ -190,7 +193,7 @@ def test_parameters_stay_the_same_array_through_training_and_loading():
     assert model.trainable is mask
 
 
-# --- copies ------------------------------------------------------------------------------
+# --- copies ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("copied", COPIES)
@@ -221,7 +224,7 @@ def test_a_copy_on_another_device(copied):
     np.testing.assert_array_equal(copied(model).forward(x), outputs)
 
 
-# --- states ------------------------------------------------------------------------------
+# --- states ---------------------------------------------------------------------
 
 
 def test_a_state_is_a_copy():
@@ -278,7 +281,10 @@ def test_the_state_of_another_model_is_refused_by_what_differs(changed, words):
 
 # Each would leave another entry half loaded, if it were not looked at first.
 BAD_STATES = {
-    "no dict": (lambda state: [1], "entries model, parameters, trainable, but has list"),
+    "no dict": (
+        lambda state: [1],
+        "entries model, parameters, trainable, but has list",
+    ),
     "entry missing": (
         lambda state: {"parameters": state["parameters"]},
         "but has ['parameters']",
@@ -310,7 +316,7 @@ def test_a_bad_state_changes_nothing(broken, words):
     assert model.trainable.all()
 
 
-# --- looking at it -----------------------------------------------------------------------
+# --- looking at it --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,7 +362,9 @@ def test_the_qnode_takes_a_sample_or_a_batch():
     np.testing.assert_allclose(
         np.transpose(model.qnode(x, model.weights)), expected, atol=1e-13
     )
-    np.testing.assert_allclose(model.qnode(x[0], model.weights), expected[0], atol=1e-13)
+    np.testing.assert_allclose(
+        model.qnode(x[0], model.weights), expected[0], atol=1e-13
+    )
 
 
 def test_repr_is_the_call_that_makes_it():

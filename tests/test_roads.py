@@ -103,7 +103,10 @@ def oracle(encoding, entanglement, readout, size, inputs, parameters, cotangents
         values = pnp.stack(circuit(x, parameters[: 3 * n_qubits * n_layers]))
         if readout == "expval":
             return values
-        scales, biases = parameters[-2 * n_outputs : -n_outputs], parameters[-n_outputs:]
+        scales, biases = (
+            parameters[-2 * n_outputs : -n_outputs],
+            parameters[-n_outputs:],
+        )
         return scales * values + biases
 
     tensor = pnp.array(parameters, requires_grad=True)
@@ -174,7 +177,10 @@ def test_a_batch_of_any_size_is_the_samples_one_by_one(n_samples):
     cotangents[:-1] = 0
     features = model.prepare(inputs)
     np.testing.assert_allclose(
-        gradient_of(model, "compiled", features, cotangents), gradient, rtol=0, atol=1e-10
+        gradient_of(model, "compiled", features, cotangents),
+        gradient,
+        rtol=0,
+        atol=1e-10,
     )
 
 
@@ -205,7 +211,7 @@ def test_training_gives_the_same_weights(encoding, device, optimizer):
         np.testing.assert_allclose(other[column], history[column], rtol=0, atol=1e-9)
 
 
-# --- finite shots ------------------------------------------------------------------------
+# --- finite shots ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("device", ["qstore.mock_ideal", "default.qubit"])

@@ -56,7 +56,7 @@ def recording(calls, gradient=0.0):
     return Loss(value, lambda predictions, targets: gradient * predictions)
 
 
-# --- learning ----------------------------------------------------------------------------
+# --- learning -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -115,7 +115,7 @@ def test_a_loop_written_out_gives_the_same_weights_and_history():
     np.testing.assert_allclose(parameters, twin.parameters, rtol=0, atol=1e-13)
 
 
-# --- history -----------------------------------------------------------------------------
+# --- history --------------------------------------------------------------------
 
 
 def test_a_row_per_epoch():
@@ -187,7 +187,7 @@ def test_gradient_norms_are_those_before_clipping():
     assert free["gradient_norms"][0] > 0.02
 
 
-# --- data --------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------
 
 BATCHES = [(X[0:3], Y[0:3]), (X[3:6], Y[3:6]), (X[6:], Y[6:])]
 
@@ -206,7 +206,9 @@ FORMS = {
     "nested lists": [(x.tolist(), y.tolist()) for x, y in BATCHES],
     "torch": [(torch.tensor(x), torch.tensor(y)) for x, y in BATCHES],
     "iterable": Restartable(),
-    "DataLoader": DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=3),
+    "DataLoader": DataLoader(
+        TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=3
+    ),
 }
 
 
@@ -267,14 +269,14 @@ def test_data_are_not_changed():
     np.testing.assert_array_equal(y, Y)
 
 
-# --- shuffling and seeds -----------------------------------------------------------------
+# --- shuffling and seeds --------------------------------------------------------
 
 
 def orders(**changed):
     """Rows in the order of training, one list per epoch."""
     calls = []
     run(data=(X, np.arange(7)), loss=recording(calls), **changed)
-    rows = sum((targets for targets, _ in calls), [])
+    rows = [row for targets, _ in calls for row in targets]
     return [rows[i : i + 7] for i in range(0, len(rows), 7)]
 
 
@@ -330,7 +332,7 @@ def test_a_seed_gives_the_same_shots():
     assert (trained(1) != trained(2)).any()
 
 
-# --- validation --------------------------------------------------------------------------
+# --- validation -----------------------------------------------------------------
 
 
 def test_validation_is_the_loss_after_the_epoch_and_changes_nothing():
@@ -343,7 +345,7 @@ def test_validation_is_the_loss_after_the_epoch_and_changes_nothing():
     assert history["losses"] == plain["losses"]
 
 
-# --- losses ------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------
 
 
 def mse(predictions, targets):
@@ -407,7 +409,7 @@ def test_a_loss_that_is_not_finite_stops_before_that_step(bad, where):
     np.testing.assert_array_equal(model.parameters, expected.parameters)
 
 
-# --- gradients ---------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------
 
 
 def one_step(model=None, **changed):
@@ -495,7 +497,7 @@ def test_momentum_and_weight_decay_reach_the_optimizer():
     assert repr(trainer.optimizer) == expected
 
 
-# --- the trainer -------------------------------------------------------------------------
+# --- the trainer ----------------------------------------------------------------
 
 
 def test_epochs_of_the_call_come_before_those_of_the_configuration():

@@ -141,6 +141,23 @@ def test_a_tape_that_was_run_is_unchanged():
     assert tape.hash == before
 
 
+def test_results_are_the_callers_to_change(agree):
+    tape = QuantumScript(
+        [qml.AngleEmbedding(np.array([W, 2 * W]), [0, 1])],
+        [qml.expval(qml.Z(0)), qml.probs([0]), qml.var(qml.X(1))],
+        trainable_params=[0],
+    )
+    device = qml.device(DEVICE)
+    config = device.setup_execution_config(
+        ExecutionConfig(gradient_method="best"), tape
+    )
+    results = device.execute(tape, config)
+    kept = [np.array(r) for r in results]
+    for result in results:
+        result[...] = 99
+    agree(device.execute(tape, config), kept)
+
+
 @pytest.mark.parametrize("method", [None, "best", "device", "adjoint"])
 @pytest.mark.parametrize("shots", [None, 10])
 def test_setting_the_config_up_twice_changes_nothing(method, shots):
