@@ -79,6 +79,15 @@ def test_its_circuit_gives_every_z_from_zero(entanglement, n_qubits, backend):
     )
 
 
+@pytest.mark.parametrize("device", ["qstore.mock_ideal", "default.qubit"])
+def test_its_circuit_runs_on_wires_with_labels(device):
+    labelled = qml.device(device, wires=["a", "b", "c"])
+    layer, plain = QuantumLayer(3, 1, labelled, seed=0), QuantumLayer(3, 1, seed=0)
+    np.testing.assert_allclose(
+        layer.circuit(layer.parameters), plain.circuit(plain.parameters), atol=1e-12
+    )
+
+
 def test_its_circuit_can_be_drawn():
     layer = QuantumLayer(3, 2, seed=0)
     drawn = qml.draw(layer.circuit)(layer.parameters)

@@ -184,6 +184,23 @@ def test_a_batch_of_any_size_is_the_samples_one_by_one(n_samples):
     )
 
 
+@pytest.mark.parametrize("wires", [["a", "b", "c"], [2, 0, 1], [9, "x", 0, 5]])
+@pytest.mark.parametrize("device", ["qstore.mock_ideal", "default.qubit"])
+def test_wires_may_have_any_labels_and_be_more_than_needed(device, wires):
+    case = ("zz_feature_map", "circular", "affine", (3, 2, 2, 3))
+    model, inputs, cotangents = build(*case, qml.device(device, wires=wires))
+    outputs, gradient = oracle(*case, inputs, model.parameters, cotangents)
+    features = model.prepare(inputs)
+    on_qnode = np.stack(model.qnode(features, model.weights), axis=1)
+    for seen in (model.forward(inputs), model.read_out(on_qnode)):
+        np.testing.assert_allclose(seen, outputs, rtol=0, atol=1e-10)
+    roads = ["shifted"] + ["compiled"] * (model.program is not None)
+    assert len(roads) == (2 if device == "qstore.mock_ideal" else 1)
+    for road in roads:
+        seen = gradient_of(model, road, features, cotangents)
+        np.testing.assert_allclose(seen, gradient, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit"])
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -29,6 +29,11 @@ def runs_whole(op: Any) -> bool:
     entry = entry_of(op)
     if entry is None:  # postselection becomes a projector
         return isinstance(op, qml.Projector)
+    if entry.ndims is not None and op.batch_size is None:
+        # A batch PennyLane does not see yet: it does once the template is taken apart.
+        axes = zip(op.data, entry.ndims, strict=False)
+        if any(qml.math.ndim(value) > ndim for value, ndim in axes):
+            return False
     return not entry.initial
 
 
@@ -46,8 +51,6 @@ def runs_in_pieces(op: Any) -> bool:
 
 def has_gradient(mp: MeasurementProcess) -> bool:
     """Whether the devices differentiate a measurement."""
-    if mp.mv is not None:
-        return False
     return isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP)
 
 
@@ -61,8 +64,9 @@ def trainable_operations_have_gradients(tape: QuantumScript) -> bool:
             if op.postselect is not None:
                 return False
         elif end > index:
-            entry = entry_of(op)
-            if (entry is not None and not entry.differentiable) or _complex(op):
+            acting = op.base if isinstance(op, qml.ops.Conditional) else op
+            entry = entry_of(acting)
+            if (entry is not None and not entry.differentiable) or _complex(acting):
                 trainable = trainable or set(tape.trainable_params)
                 if not trainable.isdisjoint(range(index, end)):
                     return False

@@ -36,13 +36,13 @@ from qstore_pl.devices.acceptance import (
     accepted_analytic,
     accepted_sampled,
     expand_shadows,
-    has_gradient,
     runs_in_pieces,
     runs_whole,
     runs_whole_or_measures,
     trainable_operations_have_gradients,
 )
 from qstore_pl.devices.lowering import (
+    SECOND_DERIVATIVE,
     CacheInfo,
     Circuit,
     ProgramCache,
@@ -88,9 +88,7 @@ class QStoreDevice(Device):
         if execution_config.derivative_order > 1:
             return False
         return circuit is None or (
-            not circuit.shots
-            and all(map(has_gradient, circuit.measurements))
-            and trainable_operations_have_gradients(circuit)
+            not circuit.shots and trainable_operations_have_gradients(circuit)
         )
 
     def supports_vjp(
@@ -200,6 +198,9 @@ class QStoreDevice(Device):
         execution_config: ExecutionConfig | None = None,
     ) -> Any:
         """Vector-Jacobian products, one array per trainable parameter of each tape."""
+        config = execution_config or ExecutionConfig()
+        if config.interface is qml.math.Interface.TORCH and _torch_records():
+            raise DeviceError(SECOND_DERIVATIVE)
         return tuple(
             self._vjp(tape, dy) for tape, dy in zip(circuits, cotangents, strict=True)
         )
@@ -315,7 +316,10 @@ class QStoreDevice(Device):
         readouts = [readout_of(mp, order) for mp in tape.measurements]
         for readout, mp in zip(readouts, tape.measurements, strict=True):
             if not readout.differentiable:
-                raise DeviceError(f"{self.name} has no gradient of {mp}.")
+                raise DeviceError(
+                    f"{self.name} gives no gradient of {mp}, only of expectation "
+                    "values, variances and probabilities."
+                )
         cotangents = (dy,) if len(readouts) == 1 else tuple(dy)
         circuit, _, run = self._run(tape, readouts)
         arrays = [np.asarray(to_numpy(c), dtype=np.float64) for c in cotangents]
@@ -370,3 +374,10 @@ def _value(
         return readout.value(words, states)[0]
     assert states is not None
     return readout.value(words, states[0])
+
+
+def _torch_records() -> bool:
+    """Whether torch records a backward pass: it does so to differentiate it."""
+    import torch  # loaded already: its tensors are being differentiated
+
+    return torch.is_grad_enabled()

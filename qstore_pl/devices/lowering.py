@@ -27,6 +27,10 @@ from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, Gate, PauliSum
 from qstore_pl.engine.program import Program
 
 Word = Any  # qml.pauli.PauliWord
+SECOND_DERIVATIVE = (
+    "A second derivative was asked of the device, which gives first derivatives only. "
+    "Make the QNode with max_diff=2."
+)
 
 
 class Binding(NamedTuple):
@@ -83,7 +87,9 @@ def take_apart(
         order: Wire labels in the order of the register; None takes the tape's.
 
     Raises:
-        DeviceError: If a gradient of a gradient is asked of the device.
+        DeviceError: If a gradient of a gradient is asked of the device, or an angle is
+            complex.
+        ValueError: If batch axes differ in length or have none.
     """
     order = wire_order(tape) if order is None else order
     weights: list[NDArray[np.float64]] = []
@@ -106,6 +112,11 @@ def take_apart(
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
             array = to_numpy(value)
             is_complex = entry.complex or array.dtype.kind == "c"
+            if is_complex and not (entry.complex or entry.initial):
+                raise DeviceError(
+                    f"Parameters of {op.name} must be real, but have dtype "
+                    f"{array.dtype}. Take their real part."
+                )
             batched = array.ndim > ndim
             shape = array.shape[1:] if batched else array.shape
             rows = array.reshape(len(array), -1) if batched else array.reshape(-1)
@@ -122,7 +133,7 @@ def take_apart(
                 n_weights += size
             key.append((batched, shape, is_complex))
         parameters.append(tuple(found))
-    batch = len(features[0]) if features else None
+    batch = _common_batch(features)
     return Circuit(
         order=order,
         operations=tape.operations,
@@ -133,6 +144,17 @@ def take_apart(
         batch=batch,
         key=tuple(key),
     )
+
+
+def _common_batch(features: list[NDArray[np.float64]]) -> int | None:
+    """The number of samples, or None where nothing has a batch axis."""
+    sizes = {len(rows) for rows in features}
+    if len(sizes) > 1 or 0 in sizes:
+        raise ValueError(
+            "Parameters with a batch axis must have the same number of samples, at "
+            f"least one, but have {' and '.join(map(str, sorted(sizes)))}."
+        )
+    return sizes.pop() if sizes else None
 
 
 def _joined(
@@ -303,10 +325,7 @@ def to_numpy(value: Any) -> NDArray[Any]:
     if isbox(value):  # autograd traces
         value = value._value
         if isbox(value):
-            raise DeviceError(
-                "A second derivative was asked of the device, which gives first "
-                "derivatives only. Make the QNode with max_diff=2."
-            )
+            raise DeviceError(SECOND_DERIVATIVE)
     if not isinstance(value, np.ndarray | np.generic | float | int | complex):
         value = qml.math.to_numpy(value)
     array = np.asarray(value)

@@ -72,15 +72,22 @@ def pull_back(
                 dwords[:, columns[word]] += c * dy
         gw, gx = run.backward(dwords, inputs=inputs)
     gradients = []
-    for index, parameter in zip(tape.trainable_params, wanted, strict=True):
+    for index, parameter, value in zip(
+        tape.trainable_params, wanted, tape.get_parameters(), strict=True
+    ):
         if parameter is None:
-            gradients.append(coefficients[index])
-            continue
-        source = gw if parameter.kind == WEIGHT else gx
-        assert source is not None
-        end = parameter.offset + math.prod(parameter.shape)
-        part = source[..., parameter.offset : end]
-        gradients.append(part.reshape(part.shape[:-1] + parameter.shape).copy())
+            gradient = coefficients[index]
+        else:
+            source = gw if parameter.kind == WEIGHT else gx
+            assert source is not None
+            end = parameter.offset + math.prod(parameter.shape)
+            part = source[..., parameter.offset : end]
+            gradient = part.reshape(part.shape[:-1] + parameter.shape)
+        # A copy in any case; jax wants the parameter's own precision.
+        single = (
+            isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
+        )
+        gradients.append(gradient.astype(np.float32 if single else np.float64))
     return Gradients(gradients)
 
 

@@ -22,6 +22,8 @@ from pennylane.measurements import (
     VarianceMP,
 )
 
+from qstore_pl.devices.lowering import to_numpy
+
 Complex2D = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Word = Any  # qml.pauli.PauliWord
@@ -56,7 +58,7 @@ class PauliSumValue(Readout):
 
     def __init__(self, sentence: Any, order: Sequence[Any]) -> None:
         self.words = tuple(sentence)
-        self.coefficients = np.real(np.array(list(sentence.values()), dtype=complex))
+        self.coefficients = np.array([real(c) for c in sentence.values()])
         self._order = order
 
     def value(self, words: Float, states: Complex2D | None) -> Float:
@@ -110,21 +112,32 @@ class Probabilities(Readout):
 
     def value(self, words: Float, states: Complex2D | None) -> Float:
         assert states is not None
-        joint = np.abs(self._rotate(states)) ** 2
-        n = len(self._order)
-        axes = [1 + self._order.index(wire) for wire in self._wires]
-        rest = [axis for axis in range(1, n + 1) if axis not in axes]
-        joint = joint.reshape(-1, *[2] * n).transpose(0, *axes, *rest)
-        return joint.reshape(len(states), 1 << len(axes), -1).sum(axis=2)
+        return marginal(self._rotate(states), self._wires, self._order)
 
     def bra(self, dy: Float, states: Complex2D) -> Complex2D:
-        n = len(self._order)
-        index = np.arange(1 << n)
-        outcome = np.zeros_like(index)
-        for wire in self._wires:
-            bit = (index >> (n - 1 - self._order.index(wire))) & 1
-            outcome = 2 * outcome + bit
+        outcome = outcomes(self._wires, self._order)
         return self._rotate(dy[:, outcome] * self._rotate(states), back=True)
+
+
+class OutcomeMoment(Readout):
+    """Mean or variance of a function of outcomes, as of deferred measurements."""
+
+    def __init__(self, mp: Any, order: Sequence[Any], *, variance: bool) -> None:
+        self._values = np.asarray(mp.eigvals(), dtype=np.float64)
+        self._wires, self._order, self._variance = mp.wires, order, variance
+
+    def value(self, words: Float, states: Complex2D | None) -> Float:
+        assert states is not None
+        probabilities = marginal(states, self._wires, self._order)
+        mean = probabilities @ self._values
+        return probabilities @ self._values**2 - mean**2 if self._variance else mean
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        values = np.broadcast_to(self._values, (len(states), len(self._values)))
+        if self._variance:
+            mean = marginal(states, self._wires, self._order) @ self._values
+            values = values**2 - 2 * mean[:, None] * values
+        return dy[:, None] * values[:, outcomes(self._wires, self._order)] * states
 
 
 class StateFunction(Readout):
@@ -152,12 +165,14 @@ def readout_of(mp: MeasurementProcess, order: Sequence[Any]) -> Readout:
         mp: An analytic measurement.
         order: Wire labels in the order of the register.
     """
-    if isinstance(mp, ExpectationMP | VarianceMP) and mp.obs is not None:
+    if isinstance(mp, ExpectationMP | VarianceMP):
         variance = isinstance(mp, VarianceMP)
+        if mp.obs is None:
+            return OutcomeMoment(mp, order, variance=variance)
         if mp.obs.pauli_rep is not None and not variance:
             return PauliSumValue(mp.obs.pauli_rep, order)
         return Moment(mp.obs, order, variance=variance)
-    if isinstance(mp, ProbabilityMP) and mp.mv is None:
+    if isinstance(mp, ProbabilityMP):
         return Probabilities(mp, order)
     return StateFunction(mp, order)
 
@@ -167,7 +182,7 @@ def apply_observable(obs: Any, states: Complex2D, order: Sequence[Any]) -> Compl
     if obs.pauli_rep is not None:
         terms = obs.pauli_rep.items()
         return sum(
-            (np.real(c) * apply_word(word, states, order) for word, c in terms),
+            (real(c) * apply_word(word, states, order) for word, c in terms),
             np.zeros_like(states),
         )
     if obs.has_sparse_matrix and not obs.has_matrix:
@@ -200,6 +215,31 @@ def apply_matrix(
     applied = moved.reshape(-1, 1 << k) @ np.asarray(matrix).T
     back = np.argsort([*rest, *axes])
     return applied.reshape(moved.shape).transpose(back).reshape(states.shape)
+
+
+def marginal(states: Complex2D, wires: Sequence[Any], order: Sequence[Any]) -> Float:
+    """Probabilities of the outcomes on ``wires``, shape ``(batch, 2**k)``."""
+    n = len(order)
+    axes = [1 + order.index(wire) for wire in wires]
+    rest = [axis for axis in range(1, n + 1) if axis not in axes]
+    joint = (states.real**2 + states.imag**2).reshape(-1, *[2] * n)
+    joint = joint.transpose(0, *axes, *rest)
+    return joint.reshape(len(states), 1 << len(axes), -1).sum(axis=2)
+
+
+def outcomes(wires: Sequence[Any], order: Sequence[Any]) -> NDArray[np.int64]:
+    """The outcome on ``wires`` that each basis state has, shape ``(2**n,)``."""
+    index = np.arange(1 << len(order))
+    outcome = np.zeros_like(index)
+    for wire in wires:
+        bit = (index >> (len(order) - 1 - order.index(wire))) & 1
+        outcome = 2 * outcome + bit
+    return outcome
+
+
+def real(coefficient: Any) -> float:
+    """A coefficient of an observable, of any framework; Hermitian ones are real."""
+    return float(np.real(to_numpy(coefficient)))
 
 
 def _inner(left: Complex2D, right: Complex2D) -> Float:

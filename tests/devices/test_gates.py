@@ -47,7 +47,7 @@ class Circuit:
     def parameters(self, batch=None):
         """Values to call a QNode with; those no one differentiates say so."""
         values = self.gate.parameters(np.random.default_rng(self.seed + 1), batch)
-        trainable = self.gate.oracle is not None
+        trainable = self.gate.oracle == "autograd"
         return [pnp.array(v, requires_grad=trainable) for v in values]
 
     def apply(self, parameters):

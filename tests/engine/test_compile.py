@@ -46,6 +46,21 @@ def again(original):
     return Kernel(original.function, original.signature)
 
 
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """Three places to cache in, by preference, that no other process knows."""
+    named, home, temporary = (
+        tmp_path / name for name in ("named", "home", "temporary")
+    )
+    monkeypatch.setenv("QSTORE_CACHE_DIR", str(named))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    temporary.mkdir()
+    compilation.cache_directory.cache_clear()
+    yield [named, home, temporary]
+    compilation.cache_directory.cache_clear()
+
+
 # ------------------------------------------------------- kernels
 def test_a_kernel_does_what_its_body_does():
     x, compiled, interpreted = np.linspace(-1, 1, 7), np.empty(7), np.empty(7)
@@ -91,21 +106,6 @@ def test_kernels_are_copied_by_name(original):
 
 
 # ------------------------------------------------------- places
-@pytest.fixture
-def places(tmp_path, monkeypatch):
-    """Three places of one's own in order of preference, not made yet."""
-    named, home, temporary = (
-        tmp_path / name for name in ("named", "home", "temporary")
-    )
-    monkeypatch.setenv("QSTORE_CACHE_DIR", str(named))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    temporary.mkdir()
-    compilation.cache_directory.cache_clear()
-    yield [named, home, temporary]
-    compilation.cache_directory.cache_clear()
-
-
 def cannot_be_made(place, monkeypatch):
     if place.exists():
         place.rmdir()
@@ -116,7 +116,7 @@ def cannot_be_written(place, monkeypatch):
     """As permissions would do it, which do not bind a superuser."""
     original = tempfile.TemporaryFile
 
-    def refuse(*args, dir, **kwargs):  # noqa: A002
+    def refuse(*args, dir, **kwargs):
         if Path(dir).is_relative_to(place):
             raise PermissionError(13, "Permission denied", str(dir))
         return original(*args, dir=dir, **kwargs)
@@ -170,11 +170,10 @@ def test_without_a_home_it_is_a_temporary_place_of_this_user(places, monkeypatch
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 def test_without_a_place_kernels_work_and_say_so_once(
-    places, obstacle, monkeypatch, caplog, tmp_path
+    places, obstacle, monkeypatch, caplog
 ):
-    obstacle(tmp_path, monkeypatch) if obstacle is not cannot_be_made else [
-        obstacle(place, monkeypatch) for place in places
-    ]
+    for place in places:
+        obstacle(place, monkeypatch)
     assert compilation.cache_directory() is None
     caplog.set_level(logging.INFO, logger="qstore_pl")
     fresh, out = again(scale), np.empty(2)
@@ -203,12 +202,10 @@ def test_a_kernel_is_compiled_once_and_then_loaded(places, caplog):
     for factor in (1.0, 2.0, 3.0):
         again(scale)(out, np.ones(1), factor)
         assert out[0] == factor
-    assert caplog.messages == [f"compiled scale once, kept in {places[0]}/{hash_()}"]
+    assert caplog.messages == [
+        f"compiled scale once, kept in {places[0] / compilation.source_hash()}"
+    ]
     assert list(places[0].rglob("scale-*.nbc"))
-
-
-def hash_():
-    return compilation.source_hash()
 
 
 def copy_of(module, directory):
@@ -226,24 +223,24 @@ def sources(tmp_path):
 
 
 def test_a_copy_has_the_same_hash(sources):
-    assert copy_of("compile.py", sources).source_hash() == hash_()
+    assert copy_of("compile.py", sources).source_hash() == compilation.source_hash()
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in ENGINE.glob("*.py")))
 def test_an_edit_of_any_source_changes_the_hash(sources, name):
     with (sources / name).open("a") as file:
         file.write("# edited\n")
-    assert copy_of("compile.py", sources).source_hash() != hash_()
+    assert copy_of("compile.py", sources).source_hash() != compilation.source_hash()
 
 
 def test_so_does_a_new_or_renamed_source_but_no_page(sources):
     (sources / "adjoint.md").write_text("edited")
-    assert copy_of("compile.py", sources).source_hash() == hash_()
+    assert copy_of("compile.py", sources).source_hash() == compilation.source_hash()
     (sources / "threads.py").rename(sources / "threads_.py")
     renamed = copy_of("compile.py", sources).source_hash()
     (sources / "new.py").touch()
     added = copy_of("compile.py", sources).source_hash()
-    assert len({hash_(), renamed, added}) == 3
+    assert len({compilation.source_hash(), renamed, added}) == 3
 
 
 # ------------------------------------------------------- processes

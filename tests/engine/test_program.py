@@ -1,8 +1,12 @@
 """The Program on arrays: expectation values, their gradients, and who owns what."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,16 +66,18 @@ x = slot_angles(FEATURE, 0, (4,))
 RNG = np.random.default_rng(11)
 
 
-def case(n, gates, observables, n_weights, n_features, features=None):
+def unit_rows(n_columns):
+    rows = RNG.normal(size=(BATCH, n_columns))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def case(n, n_values, gates, observables, features=None):
+    """A circuit with ``n_values`` weights and features drawn at random."""
+    n_weights, n_features = n_values
     if features is None:
         batch = BATCH if n_features else 1
         features = RNG.uniform(-2, 2, (batch, n_features))
     return Circuit(n, gates, RNG.uniform(-2, 2, n_weights), features, observables)
-
-
-def unit_rows(n_columns):
-    rows = RNG.normal(size=(BATCH, n_columns))
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def layer(n, first):
@@ -80,76 +86,104 @@ def layer(n, first):
     return turns + [cnot(i, (i + 1) % n) for i in range(n)]
 
 
+def encode(n):
+    return [ry(i, x[i]) for i in range(n)]
+
+
+def upload(i, first):
+    return ry(i, w[first] * x[i] + w[first + 1])
+
+
 ENTANGLED = [*layer(2, 6), PauliRotation("XY", (1, 0), w[12]), rx(0, w[13])]
+ZZ_REPETITION = [ry(i, Angle(1.1) + x[i]) for i in range(3)] + [
+    PauliRotation("ZZ", (i, j), 2 * (np.pi - x[i]) * (np.pi - x[j]))
+    for i, j in [(0, 1), (0, 2), (1, 2)]
+]
 CASES = {
-    "model": case(
-        3, [ry(i, x[i]) for i in range(3)] + layer(3, 0) + layer(3, 9), (Z0, Z1), 18, 3
-    ),
+    "model": case(3, (18, 3), encode(3) + layer(3, 0) + layer(3, 9), (Z0, Z1)),
     "shared weights": case(
         2,
+        (2, 1),
         [rx(0, w[0]), ry(1, w[0]), cnot(0, 1), rz(1, w[0]), rx(1, 2 * w[0] + w[1])],
         (Z0, Z1, ZZ),
-        2,
-        1,
     ),
     "re-uploading": case(
         2,
-        [ry(i, w[2 * i + 4 * j] * x[i] + w[2 * i + 1 + 4 * j])
-         for j in range(2) for i in range(2)] + [cnot(0, 1), rx(0, w[8]), *layer(2, 9)]
-        + [rx(1, x[0] * x[1]), rz(1, w[0] * w[1]), rx(1, w[15])],
+        (12, 2),
+        [upload(0, 0), upload(1, 2), *layer(2, 4), upload(0, 4), upload(1, 10)],
         (Z0, Z1),
-        16,
-        2,
     ),
-    "squares": case(2, [rx(0, w[0] * w[0]), ry(0, x[0] * x[0]), cnot(0, 1)], (Z1,), 1, 1),
-    "ZZ map": case(
-        3,
-        [gate
-         for _ in range(2)
-         for gate in [ry(i, Angle(1.1) + x[i]) for i in range(3)]
-         + [PauliRotation("ZZ", (i, j), 2 * (np.pi - x[i]) * (np.pi - x[j]))
-            for i, j in [(0, 1), (0, 2), (1, 2)]]],
-        SUMS,
-        0,
-        3,
+    "batched and shared angles in turn": case(
+        1,
+        (5, 2),
+        [
+            Permutation((0,), (1, 0), (0, 0)),
+            rx(0, w[0]),
+            ry(0, x[0]),
+            rz(0, w[1]),
+            rx(0, x[0] * x[1]),
+            ry(0, w[0] * w[2]),
+            rz(0, w[3]),
+            rx(0, w[4]),
+        ],
+        (Z0,),
     ),
+    "squares": case(2, (1, 1), [rx(0, w[0] * w[0]), ry(0, x[0] * x[0])], (Z0, Z1)),
+    "ZZ map": case(3, (0, 3), 2 * ZZ_REPETITION, SUMS),
     "controls": case(
         3,
-        [*HADAMARD, rx(1, Angle(0.7)), rx(2, Angle(0.4)),
-         PauliRotation("Y", (1,), w[0] + x[0], ((0, 1),)),
-         PauliRotation("", (), w[1] * x[1], ((2, 0), (1, 1))),
-         PauliRotation("ZZ", (0, 1), w[2], ((2, 1),)), rx(0, w[3])],
+        (4, 2),
+        [
+            *HADAMARD,
+            rx(1, Angle(0.7)),
+            rx(2, Angle(0.4)),
+            PauliRotation("Y", (1,), w[0] + x[0], ((0, 1),)),
+            PauliRotation("", (), w[1] * x[1], ((2, 0), (1, 1))),
+            PauliRotation("ZZ", (0, 1), w[2], ((2, 1),)),
+            rx(0, w[3]),
+        ],
         SUMS,
-        4,
-        2,
     ),
     "real amplitudes": case(
-        3, [Amplitudes((2, 0), (FEATURE, 1)), rx(1, x[0]), *ENTANGLED], (ZZ, *SUMS), 14, 5,
+        3,
+        (14, 5),
+        [Amplitudes((2, 0), (FEATURE, 1)), rx(1, x[0]), *ENTANGLED],
+        (ZZ, *SUMS),
         np.hstack([RNG.normal(size=(BATCH, 1)), unit_rows(4)]),
     ),
     "complex amplitudes": case(
-        3, [Amplitudes((1, 2, 0), (FEATURE, 0), complex=True), *ENTANGLED], SUMS, 14, 16,
+        3,
+        (14, 16),
+        [Amplitudes((1, 2, 0), (FEATURE, 0), complex=True), *ENTANGLED],
+        SUMS,
         unit_rows(16),
     ),
-    "amplitudes from weights": replace(
-        case(2, [Amplitudes((1,), (WEIGHT, 14), complex=True), rx(0, x[0]), *ENTANGLED],
-             (Z0, ZZ), 18, 1),
-        weights=np.append(RNG.uniform(-2, 2, 14), [0.1, -0.7, 0.5, 0.5]),
+    "amplitudes from weights": case(
+        2,
+        (18, 1),
+        [Amplitudes((1,), (WEIGHT, 14), complex=True), rx(0, x[0]), *ENTANGLED],
+        (Z0, ZZ),
     ),
-    "one amplitude vector twice": case(
-        2, [Amplitudes((0,), (FEATURE, 0)), rx(0, x[0] * x[1]), cnot(0, 1)], (Z1, Z0), 0, 2
+    "amplitudes that are angles too": case(
+        2,
+        (0, 2),
+        [Amplitudes((0,), (FEATURE, 0)), rx(0, x[0] * x[1]), cnot(0, 1)],
+        (Z1, Z0),
     ),
-    "constants": case(2, [rx(0, Angle(0.3)), cnot(0, 1), *HADAMARD], (Z0, Z1), 3, 2),
-    "no weights": case(2, [ry(0, x[0]), cnot(0, 1), rx(1, x[1])], (Z0, Z1), 0, 2),
-    "no features": case(2, layer(2, 0), (Z0, Z1), 6, 0),
-    "no values": case(2, HADAMARD, SUMS[:1], 0, 0),
-    "no outputs": case(2, [*layer(2, 0), rx(0, x[0])], (), 6, 1),
-    "no gates": case(2, [], (Z0, ((1.0, "X", (1,)),)), 1, 1),
+    "constants": case(2, (3, 2), [rx(0, Angle(0.3)), cnot(0, 1), *HADAMARD], (Z0, Z1)),
+    "no weights": case(2, (0, 2), [*encode(2), cnot(0, 1), rx(1, x[1])], (Z0, Z1)),
+    "no features": case(2, (6, 0), layer(2, 0), (Z0, Z1)),
+    "no values": case(2, (0, 0), HADAMARD, SUMS[:1]),
+    "no outputs": case(2, (6, 1), [*layer(2, 0), rx(0, x[0])], ()),
+    "no gates": case(2, (1, 1), [], (Z0, ((1.0, "X", (1,)),))),
     "global phase": case(
-        2, [PauliRotation("", (), w[0] * x[0]), rx(0, w[0]), rx(1, x[0])], (Z0,), 1, 1
+        2,
+        (1, 1),
+        [PauliRotation("", (), w[0] * x[0]), rx(0, w[0]), rx(1, x[0])],
+        (Z0,),
     ),
-    "ten wires": case(10, [ry(i, x[0]) for i in range(10)] + layer(8, 0), (Z0,), 24, 1),
-}  # fmt: skip
+    "ten wires": case(10, (24, 1), [rx(9, x[0]), *layer(8, 0)], (Z0,)),
+}
 for seed in range(8):
     drawn = random_circuit(np.random.default_rng(seed), 4, n_gates=15, batch=3)
     CASES[f"random {seed}"] = replace(drawn, observables=SUMS)
@@ -518,3 +552,34 @@ def test_programs_are_copied_by_value(circuit, duplicate, used):
     assert twin.tables is not program.tables
     assert (twin.n_wires, twin.n_outputs) == (circuit.n, len(circuit.observables))
     agree(gradients(circuit, twin), gradients(circuit, program), 0.0)
+
+
+# ------------------------------------------------------- no samples
+def run_without_samples(circuit):
+    program = circuit.program()
+    none = np.empty((0, circuit.features.shape[1]))
+    no_dy = np.empty((0, len(circuit.observables)))
+    assert program.run(circuit.weights, none).shape == no_dy.shape
+    assert program.states(circuit.weights, none).shape == (0, 2**circuit.n)
+    gw, gx = program.vjp(circuit.weights, none, no_dy, inputs=True)
+    np.testing.assert_array_equal(gw, np.zeros(len(circuit.weights)))
+    assert gx.shape == none.shape
+
+
+@pytest.mark.timeout(120)
+def test_a_batch_without_samples_has_empty_results():
+    # In a process that checks its heap: a kernel that writes to an empty array would
+    # leave this one with damage that shows somewhere else.
+    code = (
+        "from tests.engine.test_program import CASES, run_without_samples\n"
+        "for circuit in CASES.values(): run_without_samples(circuit)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "MALLOC_CHECK_": "3"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
