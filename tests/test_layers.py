@@ -148,6 +148,20 @@ def test_a_bad_index_changes_nothing(method, indices, error, words):
     np.testing.assert_array_equal(layer.trainable, before)
 
 
+def test_it_moves_into_arrays_with_its_values_and_its_mask():
+    layer = QuantumLayer(2, 1, seed=0)
+    layer.freeze_parameters([1])
+    values = layer.parameters.copy()
+    parameters, trainable = np.zeros(6), np.ones(6, dtype=bool)
+    layer.move_into(parameters, trainable)
+    np.testing.assert_array_equal(parameters, values)
+    np.testing.assert_array_equal(np.flatnonzero(~trainable), [1])
+    parameters[0] = 3.0
+    layer.unfreeze_parameters()
+    assert layer.parameters[0] == 3.0
+    assert trainable.all()
+
+
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
 )

@@ -284,6 +284,6 @@ def test_training_with_shots_has_the_same_mean(device):
         (np.array(steps), gradient),
     ):
         spread = seen.std(axis=0, ddof=1)
-        assert np.max(spread) > 0.01
+        assert np.ravel(spread)[0] > 0.01  # of the loss, and of the first weight
         errors = np.abs(seen.mean(axis=0) - exact)
         assert (errors <= 5 * spread / np.sqrt(40) + 1e-12).all()

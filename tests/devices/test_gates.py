@@ -226,8 +226,16 @@ def test_values_of_variants(name, variant):
 @pytest.mark.parametrize(("name", "variant"), with_variants(differentiable(ALL)))
 def test_gradients_of_variants(name, variant):
     circuit = Circuit(name, variant)
-    batch = 3 if circuit.gate.batches else None
-    assert_same_gradients(circuit, circuit.parameters(batch))
+    assert_same_gradients(circuit, circuit.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    with_variants([n for n in differentiable(ALL) if ALL[n].batches]),
+)
+def test_gradients_of_a_batch_of_variants(name, variant):
+    circuit = Circuit(name, variant)
+    assert_same_gradients(circuit, circuit.parameters(3))
 
 
 @pytest.mark.parametrize("name", PREPARATIONS)
