@@ -41,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.seed < 0:
         parser.error(f"--seed must be >= 0, but is {options.seed}")
-    if options.seed_run:
-        seed_run(seed=options.seed)
-    else:
-        quickstart(seed=options.seed)
+    try:
+        if options.seed_run:
+            seed_run(seed=options.seed)
+        else:
+            quickstart(seed=options.seed)
+    except ModuleNotFoundError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
     return 0
 
 

@@ -7,7 +7,7 @@ backends, no loss and no optimizer.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import pennylane as qml
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice, integer
-from qstore_pl.backends.manager import as_backend
+from qstore_pl.backends.manager import as_backend, wire_labels
 from qstore_pl.templates import ENTANGLEMENTS, RotationEntanglerLayers
 
 INITIAL_SPREAD = 0.1  # radians: near the identity gradients do not vanish
@@ -84,12 +84,13 @@ class QuantumLayer:
     @property
     def circuit(self) -> qml.QNode:
         """The layer alone as a QNode, on ``|0...0>``: flat weights to every <Z_i>."""
-        return qml.QNode(self._circuit, self.backend.device(self.n_qubits))
+        device = self.backend.device(self.n_qubits)
+        wires = wire_labels(device, self.n_qubits)
+        return qml.QNode(functools.partial(self._circuit, wires=wires), device)
 
-    def _circuit(self, parameters: Any) -> list[Any]:
-        wires = range(self.n_qubits)
+    def _circuit(self, parameters: Any, *, wires: Sequence[Any]) -> list[Any]:
         self.operation(qml.math.reshape(parameters, self.shape), wires=wires)
-        return [qml.expval(qml.Z(i)) for i in wires]
+        return [qml.expval(qml.Z(wire)) for wire in wires]
 
     def freeze_parameters(self, indices: Iterable[int]) -> None:
         """Keep these weights as they are in training.

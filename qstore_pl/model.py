@@ -19,7 +19,7 @@ from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice, finite, integer, real
-from qstore_pl.backends.manager import Backend, as_backend
+from qstore_pl.backends.manager import Backend, as_backend, wire_labels
 from qstore_pl.encoding import QuantumDataEncoder
 from qstore_pl.layers import QuantumLayer
 from qstore_pl.templates import BasisEncoding, ZZFeatureMap
@@ -212,6 +212,11 @@ class QuantumModel:
                 f"but has {found}."
             )
         mine, theirs = self._description(), state["model"]
+        if not isinstance(theirs, dict):
+            raise TypeError(
+                "Argument `state` must describe its model by a dict, but has "
+                f"{theirs!r} there."
+            )
         different = [key for key in mine if mine[key] != theirs.get(key)]
         if different:
             listed = "; ".join(
@@ -251,7 +256,20 @@ class QuantumModel:
 
     @backend.setter
     def backend(self, backend: Any) -> None:
-        self._backend = None if backend is None else as_backend(backend)
+        self._has_own_backend = backend is not None
+        self._run_on(None if backend is None else as_backend(backend))
+
+    @property
+    def has_own_backend(self) -> bool:
+        """Whether the backend was chosen for this model, not filled in by a trainer."""
+        return self._has_own_backend
+
+    def fill_backend(self, backend: Backend) -> None:
+        """Run here from now on, without making it the model's own choice."""
+        self._run_on(backend)
+
+    def _run_on(self, backend: Backend | None) -> None:
+        self._backend = backend
         self.quantum_layer.backend = self._backend or as_backend("mock_ideal")
         self.__dict__.pop("device", None)
         self.__dict__.pop("program", None)
@@ -264,9 +282,7 @@ class QuantumModel:
     @property
     def wires(self) -> tuple[Any, ...]:
         """The device's first wire labels, or numbers where it has none."""
-        labels = self.device.wires
-        named = range(self.n_qubits) if labels is None else labels
-        return tuple(named)[: self.n_qubits]
+        return wire_labels(self.device, self.n_qubits)
 
     @property
     def qnode(self) -> qml.QNode:
@@ -317,6 +333,7 @@ class QuantumModel:
             ValueError: If the shape differs, an entry is NaN or infinite, a vector of
                 amplitudes is zero, or bits are not 0 or 1.
             TypeError: If it is not real.
+            DeviceError: If there is no memory for so many amplitudes.
         """
         array = np.asarray(inputs)
         if array.ndim != 2 or array.shape[1] != self.input_dim or len(array) == 0:
@@ -325,6 +342,8 @@ class QuantumModel:
                 f"at least one sample, but has shape {array.shape}. The model has "
                 f"input_dim={self.input_dim}."
             )
+        if self.encoding == "amplitude":
+            devices.check_memory(self.n_qubits)
         encoder = QuantumDataEncoder(self.n_qubits)
         if self.encoding == "angle":
             return encoder.encode(array, "angle", scale=self.scale)

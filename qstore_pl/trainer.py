@@ -64,6 +64,7 @@ class QuantumTrainer:
         self.optimizer: Optimizer | None = None
         self._new_optimizer()  # unknown names are errors now, not after hours
         get_loss(self.config.resolve("loss"))
+        self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
         self._bound_sdk = self.config.quantum_sdk
 
     def train(
@@ -145,7 +146,7 @@ class QuantumTrainer:
                 held_out.add(value, outputs, targets)
             row |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy()}
         row["circuits"] = step.engine.circuits - circuits
-        row["shots"] = (self.config.shots or 0) * row["circuits"]
+        row["shots"] = step.engine.shots * row["circuits"]
         row["time"] = time.perf_counter() - start
         return row
 
@@ -158,9 +159,9 @@ class QuantumTrainer:
                 f"{model.n_qubits}, but is {wanted}."
             )
         chosen = self.config.quantum_sdk
-        if model.backend is None or chosen != self._bound_sdk:
-            model.backend = self.backend_manager.get_backend(
-                self.config.resolve("quantum_sdk")
+        if not model.has_own_backend or chosen != self._bound_sdk:
+            model.fill_backend(
+                self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
             )
         self._bound_sdk = chosen
 
@@ -208,6 +209,7 @@ class _Engine:
     def __init__(self, model: QuantumModel, shots: int | None) -> None:
         self._program = None if shots is not None else model.program
         self._shifted = ShiftedRun(model, shots=shots)
+        self.shots = self._shifted.shots  # of a circuit; 0 is exact
         self._weights = model.weights
         self._passes: dict[int, Any] = {}  # batch size -> work arrays
         self._last: Any = None
@@ -402,11 +404,12 @@ def _pair(batch: Any, name: str) -> tuple[Any, Any]:
 def _prepared(
     inputs: Any, targets: Any, name: str, model: QuantumModel, loss: Loss
 ) -> tuple[Float2D, NDArray[Any]]:
-    n_inputs, n_targets = len(inputs), len(targets)
-    if n_inputs != n_targets:
+    lengths = [np.shape(part)[:1] for part in (inputs, targets)]
+    if () in lengths or lengths[0] != lengths[1]:
+        counts = [f"{length[0]}" if length else "no axis of" for length in lengths]
         raise ValueError(
             f"Argument `{name}` must have as many targets as samples, but has "
-            f"{n_inputs} samples and {n_targets} targets."
+            f"{counts[0]} samples and {counts[1]} targets."
         )
     features = model.prepare(inputs)
-    return features, loss.prepare_targets(targets, model.output_dim, n_inputs)
+    return features, loss.prepare_targets(targets, model.output_dim, len(features))

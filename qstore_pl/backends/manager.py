@@ -115,6 +115,12 @@ class BackendManager:
         return self._backends[name]
 
 
+def wire_labels(device: Device, n_wires: int) -> tuple[Any, ...]:
+    """A device's first wire labels, or numbers where it takes any."""
+    labels = range(n_wires) if device.wires is None else device.wires
+    return tuple(labels)[:n_wires]
+
+
 def as_backend(backend: Any, *, name: str | None = None) -> Backend:
     """The backend that a name, a device, a factory or a Backend stands for.
 

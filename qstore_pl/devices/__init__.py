@@ -8,11 +8,24 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
-from qstore_pl.devices.lowering import Binding, CacheInfo, lower_bound
+from qstore_pl.devices.lowering import (
+    Binding,
+    CacheInfo,
+    check_memory,
+    lower_bound,
+)
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.engine.program import Program
 
-__all__ = ["Binding", "CacheInfo", "MockIdeal", "Program", "compile", "is_native"]
+__all__ = [
+    "Binding",
+    "CacheInfo",
+    "MockIdeal",
+    "Program",
+    "check_memory",
+    "compile",
+    "is_native",
+]
 
 
 def is_native(device: Device) -> bool:

@@ -285,15 +285,24 @@ def _program(
     n_weights: int,
     n_features: int,
 ) -> Program:
-    needed = 3 * 16 << n_wires  # ket, bra and scratch
+    check_memory(n_wires)
+    return Program(
+        n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+    )
+
+
+def check_memory(n_wires: int) -> None:
+    """Refuse more wires than this machine has memory for.
+
+    Raises:
+        DeviceError: If it has less than three states take: ket, bra and scratch.
+    """
+    needed = 3 * 16 << n_wires
     if n_wires > 30 or needed > memory():
         raise DeviceError(
             f"A circuit on {n_wires} wires needs {needed:,} bytes for its states, but "
             f"this machine has {memory():,}. Use fewer wires."
         )
-    return Program(
-        n_wires, gates, observables, n_weights=n_weights, n_features=n_features
-    )
 
 
 def memory() -> int:

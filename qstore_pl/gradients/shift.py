@@ -26,12 +26,13 @@ class ShiftedRun:
 
     Args:
         model: Its blocks give the tapes, its device runs them.
-        shots: Measurements per expectation value; None is exact.
+        shots: Measurements per circuit; None takes the device's own, or is exact.
     """
 
     def __init__(self, model: QuantumModel, *, shots: int | None = None) -> None:
         self._model = model
-        self._shots = shots
+        given = model.device.shots  # deprecated in PennyLane, but some devices have it
+        self.shots = shots or given.total_shots or 0
         self._features = np.empty((0, 0))
         self.circuits = 0  # tapes sent to the device so far
 
@@ -70,7 +71,7 @@ class ShiftedRun:
         return gradient
 
     def _tape(self, row: Float1D) -> qml.tape.QuantumScript:
-        make = qml.tape.make_qscript(self._model.circuit, shots=self._shots)
+        make = qml.tape.make_qscript(self._model.circuit, shots=self.shots or None)
         return make(row, self._model.weights)
 
     def _gates(self, row: Float1D) -> tuple[qml.tape.QuantumScript, list[int]]:

@@ -130,9 +130,10 @@ def assert_same_batch(circuit, batch):
     )
 
 
-def assert_same_gradients(circuit, parameters):
+def assert_same_gradients(circuit, parameters, interface=None):
     expected = reference_gradients(circuit, parameters)
-    got = gradients(circuit.expectation(DEVICE), parameters, circuit.gate.oracle)
+    interface = interface or circuit.gate.oracle
+    got = gradients(circuit.expectation(DEVICE), parameters, interface)
     assert len(got) == len(expected) == len(parameters)
     for one, other in zip(got, expected, strict=True):
         assert_same(one, other)
@@ -199,6 +200,12 @@ def test_gradients(name):
     steepest = max(np.abs(g).max() for g in expected)
     # A global phase is not seen; anything else must be, or nothing was compared.
     assert (steepest > 1e-6) == (circuit.gate.operation is not qml.GlobalPhase)
+
+
+@pytest.mark.parametrize("name", differentiable(ALL))
+def test_gradients_in_torch(name):
+    circuit = Circuit(name)
+    assert_same_gradients(circuit, circuit.parameters(), "torch")
 
 
 @pytest.mark.parametrize("name", [n for n in differentiable(ALL) if ALL[n].batches])
