@@ -244,7 +244,7 @@ def test_so_does_a_new_or_renamed_source_but_no_page(sources):
 
 
 # ------------------------------------------------------- processes
-HELPER = """
+INNER = """
 from qstore_pl.engine.compile import inner
 @inner
 def answer():
@@ -254,7 +254,7 @@ CALLER = """
 import logging
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 from qstore_pl.engine.compile import F1, kernel
-from qstore_pl.engine.helper import answer
+from qstore_pl.engine.answers import answer
 @kernel(F1)
 def fill(x):
     x[0] = answer()
@@ -281,7 +281,7 @@ def run(directory, code, **environment):
 
 
 @pytest.mark.timeout(200)
-def test_an_edited_helper_in_another_file_is_seen(tmp_path):
+def test_an_edited_function_of_another_file_is_seen(tmp_path):
     engine = tmp_path / "qstore_pl" / "engine"
     engine.mkdir(parents=True)
     for package in (engine.parent, engine):
@@ -290,7 +290,7 @@ def test_an_edited_helper_in_another_file_is_seen(tmp_path):
     (engine / "caller.py").write_text(CALLER)
     seen = []
     for number in (1, 1, 2):
-        (engine / "helper.py").write_text(HELPER.format(number))
+        (engine / "answers.py").write_text(INNER.format(number))
         printed, log = run(
             tmp_path,
             ["-m", "qstore_pl.engine.caller"],
