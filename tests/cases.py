@@ -114,6 +114,8 @@ class Gate:
         oracle: Interface in which default.qubit differentiates the gate; None if its
             parameters are complex or discrete: those are data.
         batches: Whether PennyLane broadcasts it.
+        batch_gradients: Whether PennyLane differentiates a batch of it.
+        in_torch: Whether PennyLane decomposes it in torch.
         powers: Whether PennyLane raises it to a power.
     """
 
@@ -124,6 +126,8 @@ class Gate:
     draw: Callable[[Generator, Shape], np.ndarray] = angles
     oracle: str | None = "autograd"
     batches: bool = True
+    batch_gradients: bool = True
+    in_torch: bool = True
     powers: bool = True
 
     def parameters(self, rng: Generator, batch: int | None = None) -> list[np.ndarray]:
@@ -205,7 +209,10 @@ UNITARY = {"draw": unitaries, "oracle": None}
 DIAGONAL = {"draw": phases, "oracle": None}
 BLOCK = {"draw": contractions, "oracle": None, "batches": False}
 # autograd cannot differentiate PennyLane's matrix exponential; torch can.
-EXPONENTIAL = {"oracle": "torch"}
+# PennyLane decomposes these, but no batch of them, and in torch it fails to.
+WHOLE = {"powers": False, "batches": False, "in_torch": False}
+# Its decomposition takes no batch, so neither does parameter shift.
+EXPONENTIAL = {"oracle": "torch", "batch_gradients": False}
 OPEN = {
     "Identity-1": row(qml.Identity, 1),
     "Identity-2": row(qml.Identity, 2),
@@ -220,8 +227,8 @@ OPEN = {
     "PCPhase-3": row(qml.PCPhase, 3, (), build=projector_phase),
     # Of one Pauli word: PennyLane's own conversion to numpy fails on a sum of words,
     # and its Pow on both classes.
-    "Exp": row(qml.ops.Exp, 2, (), build=exponential, powers=False),
-    "Evolution": row(qml.ops.Evolution, 2, (), build=evolution, powers=False),
+    "Exp": row(qml.ops.Exp, 2, (), build=exponential, **WHOLE),
+    "Evolution": row(qml.ops.Evolution, 2, (), build=evolution, **WHOLE),
     "SpecialUnitary-1": row(qml.SpecialUnitary, 1, (3,), **EXPONENTIAL),
     "SpecialUnitary-2": row(qml.SpecialUnitary, 2, (15,), **EXPONENTIAL),
     "QubitUnitary-1": row(qml.QubitUnitary, 1, (2, 2), **UNITARY),

@@ -111,7 +111,12 @@ class QStoreDevice(Device):
                 f"Device {self.name} has no device options, but was given "
                 f"{sorted(config.device_options)}."
             )
-        changes: dict[str, Any] = {"mcm_config": self._mcm_config(config, circuit)}
+        changes: dict[str, Any] = {
+            "mcm_config": self._mcm_config(config, circuit),
+            # PennyLane's own conversion loses the control values of some gates, but
+            # jax.jit needs it where the device gives no gradient.
+            "convert_to_numpy": config.interface is qml.math.Interface.JAX_JIT,
+        }
         if config.gradient_method in ("best", "device", "adjoint"):
             changes |= {
                 "gradient_method": "adjoint",
@@ -281,6 +286,7 @@ class QStoreDevice(Device):
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
+        (tape,), _ = qml.transforms.convert_to_numpy_parameters(tape)
         (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=self.name)
         with self._rng_lock:
             return qml.devices.qubit.simulate(

@@ -8,6 +8,7 @@ feature each number of a tape is, where it is not simply the next one.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import OrderedDict
@@ -119,7 +120,8 @@ def take_apart(
                 )
             batched = array.ndim > ndim
             shape = array.shape[1:] if batched else array.shape
-            rows = array.reshape(len(array), -1) if batched else array.reshape(-1)
+            size = math.prod(shape)
+            rows = array.reshape(len(array), size) if batched else array.reshape(size)
             if is_complex:
                 rows = np.concatenate([rows.real, rows.imag], axis=-1)
             size = rows.shape[-1]

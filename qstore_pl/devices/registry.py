@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl import templates
@@ -274,15 +275,30 @@ def _controlled_phase(
     )
 
 
-@register(
-    "IsingXY", "SingleExcitation", "SingleExcitationPlus", "SingleExcitationMinus"
-)
-@register("DoubleExcitation", "DoubleExcitationPlus", "DoubleExcitationMinus")
-@register("OrbitalRotation")
+@register("PCPhase", key=lambda op: op.hyperparameters["dimension"])
+def _projector_phase(
+    op: Operator, params: Sequence[Parameter], wires: Wires
+) -> Iterable[Gate]:
+    """The phases +angle below an index and -angle from it on."""
+    bound, n = op.hyperparameters["dimension"][0], len(wires)
+    yield phase(-params[0].angle)
+    # Indices below the bound, block by block: a block shares the bound's bits down to
+    # one that is 1, and has a 0 there.
+    for place in range(n + 1):
+        if (bound >> place) & 1:
+            bits = [(bound >> (n - 1 - i)) & 1 for i in range(n - place)]
+            bits[-1:] = [0] if bits else []
+            block = list(zip(wires, bits, strict=False))
+            yield phase(2.0 * params[0].angle).controlled(block)
+
+
+@register("IsingXY", "SingleExcitation", "SingleExcitationPlus")
+@register("SingleExcitationMinus", "DoubleExcitation", "DoubleExcitationPlus")
+@register("DoubleExcitationMinus", "OrbitalRotation", "FermionicSWAP")
 def _by_generator(
     op: Operator, params: Sequence[Parameter], wires: Wires
 ) -> Iterable[Gate]:
-    r"""exp(i angle G) for a generator G of commuting Pauli words."""
+    r"""exp(i angle G) for a generator G of Pauli words."""
     for coefficient, word, local in _generator_terms(op.name, len(wires)):
         yield PauliRotation(
             word, tuple(wires[i] for i in local), -2.0 * coefficient * params[0].angle
@@ -296,13 +312,20 @@ def _generator_terms(name: str, n_wires: int) -> tuple[tuple[float, str, Wires],
     if sentence is None:
         dense = generator.sparse_matrix().toarray().astype(complex)
         sentence = qml.pauli_decompose(dense, pauli=True)
-    words = list(sentence)
-    for i, word in enumerate(words):
-        if not all(word.commutes_with(other) for other in words[:i]):
-            raise ValueError(f"The generator of {name} has no commuting terms.")
+    # XX + YY and Z1 + Z2 of FermionicSWAP commute as sums, not word by word.
+    if name != "FermionicSWAP" and not _commute(sentence):
+        raise ValueError(f"The generator of {name} has no commuting terms.")
+    words = sorted(sentence, key=len)
     return tuple(
-        (float(np.real(c)), "".join(word.values()), tuple(word.keys()))
-        for word, c in sentence.items()
+        (float(np.real(sentence[word])), "".join(word.values()), tuple(word.keys()))
+        for word in words
+    )
+
+
+def _commute(sentence: Any) -> bool:
+    words = list(sentence)
+    return all(
+        word.commutes_with(other) for i, word in enumerate(words) for other in words[:i]
     )
 
 
@@ -480,6 +503,11 @@ def entry_of(op: Operator) -> Entry | None:
         )
     if isinstance(op, qml.operation.StatePrepBase):
         return STATE_ENTRY
+    if isinstance(op, qml.ops.Exp) and qml.math.ndim(op.data[0]):
+        raise DeviceError(
+            f"{op.name} must have one coefficient on the qstore devices, but has a "
+            "batch. Use qml.PauliRot, whose angle may be a batch."
+        )
     if not op.has_decomposition and op.has_matrix and len(op.wires) <= MAX_MATRIX_WIRES:
         return MATRIX_ENTRY
     return None
@@ -520,11 +548,11 @@ def lower_operation(
         wires: Positions of its wires in the register.
 
     Raises:
-        qml.exceptions.DeviceError: If no entry of the registry covers it.
+        DeviceError: If no entry of the registry covers it.
     """
     entry = entry_of(op)
     if entry is None:
-        raise qml.exceptions.DeviceError(
+        raise DeviceError(
             f"Operation {op.name} is not supported by the qstore devices and was not "
             "decomposed. Execute it through a QNode, which decomposes it."
         )

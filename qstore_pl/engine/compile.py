@@ -129,14 +129,16 @@ def cache_directory() -> Path | None:
     cache_home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     with contextlib.suppress(RuntimeError):  # no home directory
         candidates.append(Path(cache_home).expanduser() / "qstore_pl")
-    owner = os.getuid() if hasattr(os, "getuid") else os.getlogin()
-    candidates.append(Path(tempfile.gettempdir()) / f"qstore_pl-{owner}")
+    with contextlib.suppress(FileNotFoundError):  # no temporary directory
+        owner = os.getuid() if os.name == "posix" else os.getlogin()
+        candidates.append(Path(tempfile.gettempdir()) / f"qstore_pl-{owner}")
     for candidate in candidates:
         directory = candidate / source_hash()
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             # A cache holds machine code: never load one that somebody else owns.
-            if hasattr(os, "getuid") and directory.stat().st_uid != os.getuid():
+            owners = {candidate.stat().st_uid, directory.stat().st_uid}
+            if os.name == "posix" and owners != {os.getuid()}:
                 continue
             tempfile.TemporaryFile(dir=directory).close()
             return directory
@@ -182,6 +184,8 @@ def _one_process_at_a_time(directory: Path) -> Iterator[None]:
     except ImportError:  # Windows: two processes may compile the same kernel
         yield
         return
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be tidied away
     with (directory / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -126,6 +126,7 @@ class _Block:
     kind: str
     wires: set[int]
     gates: list[Gate] = field(default_factory=list)
+    factor: bool = False  # whether it writes its wire's factor of the product state
 
 
 def build(
@@ -193,6 +194,7 @@ def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
     phase = Angle()
     blocks: list[_Block] = []
     last: dict[int, int] = {}  # wire -> index of the last block on it
+    product = not any(isinstance(gate, Amplitudes) for gate in gates)
     last_permutation = -1
     for gate in gates:
         if isinstance(gate, PauliRotation) and not gate.word and not gate.controls:
@@ -202,6 +204,11 @@ def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
         newest = max((last.get(wire, -1) for wire in wires), default=-1)
         if isinstance(gate, Permutation):
             kind = "permutation"
+            # Blocks that write the product state run first, wherever they stand.
+            newest = max(
+                (last[w] for w in wires if w in last and not blocks[last[w]].factor),
+                default=-1,
+            )
             target = last_permutation if newest <= last_permutation else -1
         elif (
             isinstance(gate, PauliRotation)
@@ -214,7 +221,8 @@ def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
             kind, target = "single", -1
         if target < 0:
             target = len(blocks)
-            blocks.append(_Block(kind, set()))
+            first = product and kind == "rotations" and newest < 0
+            blocks.append(_Block(kind, set(), factor=first))
         blocks[target].gates.append(gate)
         blocks[target].wires |= wires
         for wire in wires:
@@ -230,18 +238,12 @@ def _product_state(
     """Instructions for the initial state; takes the blocks it uses out of the list."""
     if blocks and isinstance(blocks[0].gates[0], Amplitudes):
         return [writer.instruction(blocks.pop(0))]
-    first: dict[int, _Block] = {}
-    for block in blocks:
-        for wire in block.wires:
-            first.setdefault(wire, block)
+    factors = {wire: block for block in blocks if block.factor for wire in block.wires}
     code = []
     for wire in range(n_wires):
-        block = first.get(wire) or _Block("nothing", {wire})
-        if block.kind == "rotations":
-            blocks.remove(block)
-        else:
-            block = _Block("rotations", {wire})
-        code.append(writer.rotation_block(wire, block.gates, op=FACTOR))
+        gates = factors[wire].gates if wire in factors else []
+        code.append(writer.rotation_block(wire, gates, op=FACTOR))
+    blocks[:] = [block for block in blocks if not block.factor]
     return code
 
 

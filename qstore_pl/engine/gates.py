@@ -154,7 +154,9 @@ class Permutation:
     def controlled(self, controls: Sequence[tuple[int, int]]) -> Permutation:
         """The same permutation on the part of the space where ``controls`` hold."""
         size = len(self.table)
-        wanted = int("".join(str(value) for _, value in controls), 2) * size
+        wanted = size * sum(
+            value << place for place, (_, value) in enumerate(reversed(controls))
+        )
         table = list(range(size << len(controls)))
         phases = [0] * len(table)
         for i in range(size):

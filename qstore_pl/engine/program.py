@@ -75,8 +75,8 @@ class Program:
         Returns:
             Shape ``(batch, n_outputs)``.
         """
-        rows = _all_rows(features) if rows is None else rows
-        return _scratch_pass(self, len(rows)).forward(weights, features, rows).copy()
+        values = self._checked(weights, features, rows)
+        return _scratch_pass(self, len(values[2])).forward(*values).copy()
 
     def vjp(
         self,
@@ -99,9 +99,16 @@ class Program:
         Returns:
             Gradients of shapes ``(n_weights,)`` and ``(batch, n_features)`` or None.
         """
-        rows = _all_rows(features) if rows is None else rows
-        work = _scratch_pass(self, len(rows))
-        work.forward(weights, features, rows)
+        values = self._checked(weights, features, rows)
+        shape = (len(values[2]), self.n_outputs)
+        cotangents = np.ascontiguousarray(cotangents, dtype=np.float64)
+        if cotangents.shape != shape:
+            raise ValueError(
+                f"Argument `cotangents` must have shape {shape}, but has shape "
+                f"{cotangents.shape}."
+            )
+        work = _scratch_pass(self, len(values[2]))
+        work.forward(*values)
         gw, gx = work.backward(cotangents, inputs=inputs)
         return gw.copy(), None if gx is None else gx.copy()
 
@@ -113,10 +120,39 @@ class Program:
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
     ) -> NDArray[np.complex128]:
         """State vectors, shape ``(batch, 2**n_wires)``, global phase included."""
-        rows = _all_rows(features) if rows is None else rows
-        work = Pass(self, len(rows), keep=True)
-        work.forward(weights, features, rows)
+        values = self._checked(weights, features, rows)
+        work = Pass(self, len(values[2]), keep=True)
+        work.forward(*values)
         return work.states()
+
+    def _checked(
+        self, weights: Float1D, features: Float2D, rows: Rows | None
+    ) -> tuple[Float1D, Float2D, Rows]:
+        """The arrays as the kernels take them, which read without looking."""
+        weights = np.ascontiguousarray(weights, dtype=np.float64)
+        features = np.ascontiguousarray(features, dtype=np.float64)
+        tables = self.tables
+        if weights.shape != (tables.n_weights,):
+            raise ValueError(
+                f"Argument `weights` must have shape ({tables.n_weights},), but has "
+                f"shape {weights.shape}."
+            )
+        if features.ndim != 2 or features.shape[1] != tables.n_features:
+            raise ValueError(
+                f"Argument `features` must have shape (n_samples, "
+                f"{tables.n_features}), but has shape {features.shape}."
+            )
+        n_samples = len(features)
+        if rows is None:
+            return weights, features, np.arange(n_samples)
+        rows = np.ascontiguousarray(rows, dtype=np.int64)
+        inside = rows.size == 0 or 0 <= rows.min() <= rows.max() < n_samples
+        if rows.ndim != 1 or not inside:
+            raise ValueError(
+                f"Argument `rows` must hold indices from 0 to {n_samples - 1}, but "
+                f"holds {rows}."
+            )
+        return weights, features, rows
 
     def __getstate__(self) -> dict[str, Any]:
         return {"tables": self.tables}
@@ -125,7 +161,8 @@ class Program:
 class Pass:
     """Work arrays of one forward run, kept for its backward run.
 
-    The arrays a method returns are its own and are overwritten by the next call.
+    It is for loops: arguments are not checked, and must be contiguous float64 arrays
+    and int64 rows. What a method returns is overwritten by the next call.
 
     Args:
         program: The circuit.
@@ -253,7 +290,8 @@ class Pass:
         at = 2 * size * self._swapped
         work = self._works[i if self._kept else 0]
         re, im = work[at : at + size], work[at + size : at + 2 * size]
-        return re.reshape(-1, batch), im.reshape(-1, batch)
+        shape = (1 << self._tables.n_wires, batch)
+        return re.reshape(shape), im.reshape(shape)
 
     def _each(self, task: Callable[[int], None]) -> None:
         indices = range(len(self._spans))
@@ -308,11 +346,7 @@ def work_size(tables: Tables, batch: int) -> int:
     per_sample = (
         (6 << tables.n_wires) + 2 * len(tables.rotations) + 4 * len(tables.code) + sums
     )
-    return per_sample * batch
-
-
-def _all_rows(features: Float2D) -> Rows:
-    return np.arange(len(features))
+    return per_sample * max(batch, 1)
 
 
 _local = threading.local()

@@ -1,0 +1,122 @@
+"""The registry, the cache of structures and the door to Programs."""
+
+import numpy as np
+import pennylane as qml
+import pytest
+from pennylane.exceptions import DeviceError
+
+from qstore_pl import devices
+from qstore_pl.devices.registry import REGISTRY
+from qstore_pl.templates import RotationEntanglerLayers
+
+WEIGHTS = np.random.default_rng(5).normal(size=(2, 3, 3))
+INPUTS = np.random.default_rng(6).normal(size=(4, 3))
+
+
+def circuit(inputs, weights):
+    qml.AngleEmbedding(inputs, wires=range(3), rotation="Y")
+    RotationEntanglerLayers(weights, wires=range(3))
+    return [qml.expval(qml.Z(0)), qml.expval(0.5 * qml.X(1) @ qml.Y(2))]
+
+
+def test_the_capabilities_file_is_the_registry():
+    gates = devices.MockIdeal.capabilities.operations
+    assert gates.keys() == REGISTRY.keys()
+    for name, entry in REGISTRY.items():
+        assert gates[name].differentiable == entry.differentiable, name
+        assert gates[name].invertible == entry.controllable, name
+        assert gates[name].controllable == entry.controllable, name
+
+
+def test_a_structure_is_lowered_once_whatever_its_values():
+    device = qml.device("qstore.mock_ideal", wires=3)
+    qnode = qml.QNode(circuit, device)
+    assert device.cache_info() == (0, 0, 0)
+    qnode(INPUTS, WEIGHTS)
+    assert device.cache_info() == (0, 1, 1)
+    qnode(INPUTS[:2] + 1, WEIGHTS - 1)
+    assert device.cache_info() == (1, 1, 1)
+    qnode(INPUTS, WEIGHTS[:1])  # fewer layers are another structure
+    assert device.cache_info() == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: qml.RX(x, 1),
+        lambda x: qml.RY(x, 0),
+        lambda x: qml.adjoint(qml.RX(x, 0), lazy=True),
+        lambda x: qml.ctrl(qml.RX(x, 0), 1),
+        lambda x: qml.ctrl(qml.RX(x, 0), 1, control_values=[0]),
+        lambda x: qml.PauliRot(x, "XY", wires=[0, 1]),
+        lambda x: qml.PauliRot(x, "YX", wires=[0, 1]),
+        lambda x: qml.AngleEmbedding([x, x], wires=[0, 1], rotation="X"),
+        lambda x: qml.AngleEmbedding([x, x], wires=[0, 1], rotation="Z"),
+    ],
+)
+def test_structures_that_differ_are_told_apart(other):
+    """One device after the other circuit gives what a fresh device gives."""
+
+    def run(device, gate):
+        @qml.qnode(device)
+        def measured(x):
+            qml.Hadamard(0)
+            qml.Hadamard(1)
+            gate(x)
+            return qml.state()
+
+        return measured(0.4)
+
+    used = qml.device("qstore.mock_ideal", wires=2)
+    run(used, lambda x: qml.RX(x, 0))
+    fresh = run(qml.device("qstore.mock_ideal", wires=2), other)
+    np.testing.assert_array_equal(run(used, other), fresh)
+    assert used.cache_info().misses == 2
+
+
+def test_a_bound_tape_gives_the_qnodes_numbers():
+    device = qml.device("qstore.mock_ideal", wires=3)
+    tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
+    binding = [devices.Binding("features", 1), devices.Binding("weights", 2)]
+    program = devices.compile(tape, binding, device)
+    # The offsets leave room in front; what stands there has no influence.
+    weights = np.concatenate([[7.0, 7.0], WEIGHTS.ravel()])
+    features = np.concatenate([np.full((4, 1), 7.0), INPUTS], axis=1)
+    expected = np.stack(qml.QNode(circuit, device)(INPUTS, WEIGHTS), axis=1)
+    np.testing.assert_allclose(
+        program.run(weights, features), expected, rtol=0, atol=1e-14
+    )
+
+
+def test_other_devices_have_no_programs():
+    tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
+    with pytest.raises(ValueError, match=r"`device` must be a qstore device.*default"):
+        devices.compile(tape, [], qml.device("default.qubit", wires=3))
+
+
+def test_programs_measure_expectation_values_only():
+    tape = qml.tape.QuantumScript([qml.RX(0.1, 0)], [qml.probs(wires=0)])
+    with pytest.raises(ValueError, match="must measure expectation values"):
+        devices.compile(
+            tape, [devices.Binding("weights", 0)], qml.device("qstore.mock_ideal")
+        )
+
+
+def test_complex_angles_are_refused():
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=1))
+    def turned(x):
+        qml.RX(x, 0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(DeviceError, match="Parameters of RX must be real"):
+        turned(1j)
+
+
+def test_a_batch_without_samples_is_refused():
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=1))
+    def turned(x):
+        qml.RX(x, 0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(ValueError, match="at least one, but have 0"):
+        turned(np.zeros(0))
