@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
+from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
@@ -42,7 +43,6 @@ from qstore_pl.devices.acceptance import (
     trainable_operations_have_gradients,
 )
 from qstore_pl.devices.lowering import (
-    SECOND_DERIVATIVE,
     CacheInfo,
     Circuit,
     ProgramCache,
@@ -55,6 +55,11 @@ from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.runs import Runs
 from qstore_pl.engine.program import Pass, Program
+
+_SECOND_DERIVATIVE = (
+    "A second derivative was asked of the device, which gives first derivatives only. "
+    "Make the QNode with max_diff=2."
+)
 
 
 @simulator_tracking
@@ -205,7 +210,7 @@ class QStoreDevice(Device):
         """Vector-Jacobian products, one array per trainable parameter of each tape."""
         config = execution_config or ExecutionConfig()
         if config.interface is qml.math.Interface.TORCH and _torch_records():
-            raise DeviceError(SECOND_DERIVATIVE)
+            raise DeviceError(_SECOND_DERIVATIVE)
         return tuple(
             self._vjp(tape, dy) for tape, dy in zip(circuits, cotangents, strict=True)
         )
@@ -233,6 +238,8 @@ class QStoreDevice(Device):
             return self._execute_with_collapse(tape, config)
         if self._debugger is not None and self._debugger.active:
             self._take_snapshots(tape)
+        if keep and any(map(_traced_twice, tape.get_parameters(trainable_only=False))):
+            raise DeviceError(_SECOND_DERIVATIVE)
         order = wire_order(tape)
         if tape.shots:
             return self._sample(tape, order)
@@ -380,6 +387,11 @@ def _value(
         return readout.value(words, states)[0]
     assert states is not None
     return readout.value(words, states[0])
+
+
+def _traced_twice(value: Any) -> bool:
+    """Whether autograd takes the derivative of a derivative by this value."""
+    return isbox(value) and isbox(value._value)
 
 
 def _torch_records() -> bool:

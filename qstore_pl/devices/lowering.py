@@ -28,10 +28,6 @@ from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, Gate, PauliSum
 from qstore_pl.engine.program import Program
 
 Word = Any  # qml.pauli.PauliWord
-SECOND_DERIVATIVE = (
-    "A second derivative was asked of the device, which gives first derivatives only. "
-    "Make the QNode with max_diff=2."
-)
 
 
 class Binding(NamedTuple):
@@ -88,8 +84,7 @@ def take_apart(
         order: Wire labels in the order of the register; None takes the tape's.
 
     Raises:
-        DeviceError: If a gradient of a gradient is asked of the device, or an angle is
-            complex.
+        DeviceError: If an operation was not decomposed, or an angle is complex.
         ValueError: If batch axes differ in length or have none.
     """
     order = wire_order(tape) if order is None else order
@@ -328,15 +323,9 @@ def _word(word: Word, position: dict[Any, int]) -> tuple[str, tuple[int, ...]]:
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
-    """The numbers of a tensor of any framework, as float64 or complex128.
-
-    Raises:
-        DeviceError: If it is traced by autograd twice.
-    """
-    if isbox(value):  # autograd traces
+    """The numbers of a tensor of any framework, as float64 or complex128."""
+    while isbox(value):  # autograd traces
         value = value._value
-        if isbox(value):
-            raise DeviceError(SECOND_DERIVATIVE)
     if not isinstance(value, np.ndarray | np.generic | float | int | complex):
         value = qml.math.to_numpy(value)
     array = np.asarray(value)
