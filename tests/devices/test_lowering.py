@@ -74,6 +74,26 @@ def test_structures_that_differ_are_told_apart(other):
     assert used.cache_info().misses == 2
 
 
+class ZZFeatureMap(qml.operation.Operation):
+    """Somebody's own template, by chance of the same name as ours."""
+
+    num_params = 1
+    ndim_params = (1,)
+
+    @staticmethod
+    def compute_decomposition(features, wires):
+        return [qml.RX(features[..., 0], wires=wires[0])]
+
+
+def test_an_operation_of_the_same_name_is_not_taken_for_ours():
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=2))
+    def own(x):
+        ZZFeatureMap(x, wires=[0, 1])
+        return qml.expval(qml.Z(0))
+
+    np.testing.assert_allclose(own(np.array([0.3, 0.4])), np.cos(0.3), atol=1e-15)
+
+
 def test_a_bound_tape_gives_the_qnodes_numbers():
     device = qml.device("qstore.mock_ideal", wires=3)
     tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
