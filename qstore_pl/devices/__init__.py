@@ -15,12 +15,14 @@ from qstore_pl.devices.lowering import (
     lower_bound,
 )
 from qstore_pl.devices.mock_ideal import MockIdeal
+from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.engine.program import Program
 
 __all__ = [
     "Binding",
     "CacheInfo",
     "MockIdeal",
+    "MockNoisy",
     "Program",
     "check_memory",
     "compile",

@@ -140,3 +140,8 @@ def test_a_batch_without_samples_is_refused():
 
     with pytest.raises(ValueError, match="at least one, but have 0"):
         turned(np.zeros(0))
+
+
+def test_the_noisy_device_says_that_it_is_not_there_yet():
+    with pytest.raises(NotImplementedError, match=r"not in this release.*add_noise"):
+        qml.device("qstore.mock_noisy", wires=2)
