@@ -74,29 +74,6 @@ def real(
     return number
 
 
-def matrix(name: str, value: Any, *, columns: int | None = None) -> Float2D:
-    """Return ``value`` as a finite float64 array of shape (n_samples, columns).
-
-    A single sample of shape ``(columns,)`` is not widened: a caller that accepts one
-    adds the axis itself.
-
-    Raises:
-        ValueError: If it has another shape, no rows, or NaN or infinite entries.
-        TypeError: If it is not real and numeric.
-    """
-    array = np.asarray(value)
-    wanted = f"(n_samples, {'n_features' if columns is None else columns})"
-    if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
-        raise ValueError(
-            f"Argument `{name}` must have shape {wanted}, but has shape {array.shape}."
-        )
-    if array.shape[0] == 0:
-        raise ValueError(
-            f"Argument `{name}` must have at least one sample, but is empty."
-        )
-    return finite(name, array)
-
-
 def finite(name: str, value: Any) -> NDArray[np.float64]:
     """Return ``value`` as a C-ordered float64 array without NaN or infinity.
 

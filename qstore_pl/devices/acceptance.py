@@ -12,11 +12,9 @@ from pennylane.measurements import (
     ClassicalShadowMP,
     ExpectationMP,
     MeasurementProcess,
-    ProbabilityMP,
     SampleMeasurement,
     ShadowExpvalMP,
     StateMeasurement,
-    VarianceMP,
 )
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
@@ -47,11 +45,6 @@ def runs_in_pieces(op: Any) -> bool:
     if isinstance(op, MidMeasure | qml.ops.Conditional | qml.operation.StatePrepBase):
         return True
     return (op.has_matrix and len(op.wires) < 8) or isinstance(op, qml.Snapshot)
-
-
-def has_gradient(mp: MeasurementProcess) -> bool:
-    """Whether the devices differentiate a measurement."""
-    return isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP)
 
 
 def trainable_operations_have_gradients(tape: QuantumScript) -> bool:

@@ -39,7 +39,6 @@ F1_IN = types.Array(types.float64, 1, "C", readonly=True)
 F2_IN = types.Array(types.float64, 2, "C", readonly=True)
 I1_IN = types.Array(types.int64, 1, "C", readonly=True)
 T1_IN = types.Array(types.int32, 1, "C", readonly=True)
-T2_IN = types.Array(types.int32, 2, "C", readonly=True)
 F8 = types.float64
 I8 = types.int64
 

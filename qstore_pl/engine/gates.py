@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 CONSTANT, WEIGHT, FEATURE = 0, 1, 2
 Slot: TypeAlias = tuple[int, int]  # (WEIGHT or FEATURE, index); ONE stands for 1
 ONE: Slot = (CONSTANT, 0)
-EIGHTH = 2 * np.pi / 8  # unit of the phases of a permutation, radians
 
 
 @dataclass(frozen=True)

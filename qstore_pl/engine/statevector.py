@@ -91,6 +91,18 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
     )  # fmt: skip
 
 
+@inner
+def divide(ws: Array, n: int, batch: int, n_angles: int, n_blocks: int) -> Any:
+    """The work array as views: three states, half angles, blocks, room for sums."""
+    size = batch << n
+    at = 6 * size
+    cs = ws[at : at + 2 * n_angles * batch].reshape(2 * n_angles, batch)
+    at += 2 * n_angles * batch
+    us = ws[at : at + 4 * n_blocks * batch].reshape(n_blocks, 4 * batch)
+    at += 4 * n_blocks * batch
+    return ws[: 6 * size].reshape(6, size), cs, us, ws[at:]
+
+
 def _make_forward(general: bool) -> Any:
     def forward(
         sizes: Array,
@@ -107,16 +119,9 @@ def _make_forward(general: bool) -> Any:
             coefficients, weights_of_terms,
         ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
-        D = 1 << n
-        N = D * batch
-        kr, ki, tr, ti = ws[0:N], ws[N : 2 * N], ws[2 * N : 3 * N], ws[3 * N : 4 * N]
-        R, M = rotations.shape[0], code.shape[0]
-        at = 6 * N
-        cs = ws[at : at + 2 * R * batch].reshape(2 * R, batch)
-        at += 2 * R * batch
-        us = ws[at : at + 4 * M * batch].reshape(M, 4 * batch)
-        at += 4 * M * batch
-        p = ws[at:]
+        M = code.shape[0]
+        states, cs, us, p = divide(ws, n, batch, rotations.shape[0], M)
+        kr, ki, tr, ti = states[0], states[1], states[2], states[3]
         fill_angles(rotations, constants, terms, coefficients, w, X, rows, cs)
         size = 1
         for b in range(batch):
@@ -195,25 +200,12 @@ def _make_backward(general: bool) -> Any:
             coefficients, weights_of_terms,
         ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
-        D = 1 << n
-        N = D * batch
-        k0 = 2 * N * swapped
-        t0 = 2 * N - k0
-        kr, ki, tr, ti = (
-            ws[k0 : k0 + N],
-            ws[k0 + N : k0 + 2 * N],
-            ws[t0 : t0 + N],
-            ws[t0 + N : t0 + 2 * N],
-        )
-        lr, li = ws[4 * N : 5 * N], ws[5 * N : 6 * N]
-        R, M = rotations.shape[0], code.shape[0]
-        at = 6 * N
-        cs = ws[at : at + 2 * R * batch].reshape(2 * R, batch)
-        at += 2 * R * batch
-        us = ws[at : at + 4 * M * batch].reshape(M, 4 * batch)
-        at += 4 * M * batch
-        p = ws[at:]
-        v = ws[at : at + 3 * batch].reshape(3, batch)
+        M = code.shape[0]
+        states, cs, us, p = divide(ws, n, batch, rotations.shape[0], M)
+        k, t = 2 * swapped, 2 - 2 * swapped
+        kr, ki, tr, ti = states[k], states[k + 1], states[t], states[t + 1]
+        lr, li = states[4], states[5]
+        v = p[: 3 * batch].reshape(3, batch)
         for i in range(gw.shape[0]):
             gw[i] = 0.0
         for b in range(gx.shape[0]):
