@@ -1,8 +1,9 @@
 """Angles inside the kernels: their values, the 2x2 blocks they make, the chain rule.
 
 An angle is a polynomial of degree <= 2 in weights and features. ``cs`` holds the cosine
-and sine of every half angle, shape ``(2 * n_angles, batch)``; an angle that all samples
-share is in column 0. This module knows no states.
+and sine of every half angle (of every angle for mixed states), shape
+``(2 * n_angles, batch)``; what all samples share is in column 0. This module knows no
+states.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ def fill_angles(
     w: Array,
     X: Array,
     rows: Array,
+    share: float,
     cs: Array,
 ) -> None:
-    """Cosine and sine of every half angle; only column 0 of those that are shared."""
+    """Cosine and sine of a share of every angle; only column 0 of those shared.
+
+    Of an angle with axis 3, which is no rotation, the value itself.
+    """
     batch = rows.shape[0]
     for r in range(rotations.shape[0]):
         first, last = rotations[r, 1], rotations[r, 2]
@@ -45,8 +50,11 @@ def fill_angles(
                     * factor(terms[t, 0], terms[t, 1], w, X, 0)
                     * factor(terms[t, 2], terms[t, 3], w, X, 0)
                 )
-            cs[2 * r, 0] = np.cos(0.5 * angle)
-            cs[2 * r + 1, 0] = np.sin(0.5 * angle)
+            if rotations[r, 0] == 3:
+                cs[2 * r, 0] = angle
+            else:
+                cs[2 * r, 0] = np.cos(share * angle)
+                cs[2 * r + 1, 0] = np.sin(share * angle)
         else:
             c, s = cs[2 * r], cs[2 * r + 1]
             for b in range(batch):
@@ -68,10 +76,12 @@ def fill_angles(
                 else:
                     for b in range(batch):
                         c[b] += scale
+            if rotations[r, 0] == 3:
+                continue
             for b in range(batch):
-                half = 0.5 * c[b]
-                c[b] = np.cos(half)
-                s[b] = np.sin(half)
+                part = share * c[b]
+                c[b] = np.cos(part)
+                s[b] = np.sin(part)
 
 
 @inner

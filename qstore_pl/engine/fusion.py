@@ -92,21 +92,7 @@ class Tables:
     sizes: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        # Passing an array to a kernel costs as much as a gate: they travel as two.
-        for name, fields, dtype in (
-            ("ints", INTS, np.int32),
-            ("floats", FLOATS, np.float64),
-        ):
-            arrays = [getattr(self, key) for key in fields]
-            packed = np.concatenate(
-                [array.reshape(-1) for array in arrays], dtype=dtype
-            )
-            packed.flags.writeable = False
-            object.__setattr__(self, name, packed)
-            ends = np.cumsum([array.size for array in arrays])
-            for key, array, end in zip(fields, arrays, ends, strict=True):
-                view = packed[end - array.size : end].reshape(array.shape)
-                object.__setattr__(self, key, view)
+        pack(self, INTS, FLOATS)
         sizes = [len(self.code), len(self.rotations), len(self.terms)]
         sizes += [len(self.observables), len(self.wires_table), len(self.tables)]
         object.__setattr__(self, "sizes", np.array([self.n_wires, *sizes], np.int64))
@@ -117,6 +103,25 @@ class Tables:
         return Tables, tuple(
             getattr(self, f.name) for f in dataclasses.fields(self) if f.init
         )
+
+
+def pack(tables: Any, ints: Sequence[str], floats: Sequence[str]) -> None:
+    """Make the arrays of these names read-only views of two, ``ints`` and ``floats``.
+
+    Passing an array to a kernel costs as much as a gate, so they travel as two.
+    """
+    for name, fields, dtype in (
+        ("ints", ints, np.int32),
+        ("floats", floats, np.float64),
+    ):
+        arrays = [getattr(tables, key) for key in fields]
+        packed = np.concatenate([array.reshape(-1) for array in arrays], dtype=dtype)
+        packed.flags.writeable = False
+        object.__setattr__(tables, name, packed)
+        ends = np.cumsum([array.size for array in arrays])
+        for key, array, end in zip(fields, arrays, ends, strict=True):
+            view = packed[end - array.size : end].reshape(array.shape)
+            object.__setattr__(tables, key, view)
 
 
 @dataclass
@@ -156,12 +161,7 @@ def build(
         for output, pauli_sum in enumerate(observables)
         for coefficient, word, wires in pauli_sum
     ]
-    reach = {
-        kind: min(
-            (m for m, kinds in enumerate(writer.kinds) if kind in kinds), default=-1
-        )
-        for kind in (WEIGHT, FEATURE)
-    }
+    first_weight, first_feature = reach(writer.kinds)
     general = any(row[0] in (DIAGONAL, PAULI, MATRIX, AMPLITUDES) for row in code)
     general |= any(x for _, x, _, _ in terms) or any(
         row[0] == PERMUTE and row[2] for row in code
@@ -183,10 +183,37 @@ def build(
         wires_table=np.array(writer.wires, np.int32),
         phase=phase,
         scratch=writer.scratch,
-        first_weight=reach[WEIGHT],
-        first_feature=reach[FEATURE],
+        first_weight=first_weight,
+        first_feature=first_feature,
         general=bool(general),
     )
+
+
+def reach(kinds: Sequence[set[int]]) -> tuple[int, int]:
+    """First instruction with a gradient by weights, and by features; -1 is none."""
+    first_weight, first_feature = (
+        min((m for m, found in enumerate(kinds) if kind in found), default=-1)
+        for kind in (WEIGHT, FEATURE)
+    )
+    return first_weight, first_feature
+
+
+def write_angle(writer: Any, axis: int, angle: Angle) -> int:
+    """Note down an angle in a writer's lists; its index there.
+
+    Args:
+        writer: Has the lists ``rotations``, ``constants``, ``terms``, ``coefficients``.
+        axis: 0 to 2, or 3 for a value that is no angle.
+        angle: The polynomial.
+    """
+    first = len(writer.terms)
+    for coefficient, a, b in angle.terms:
+        writer.coefficients.append(coefficient)
+        writer.terms.append((*a, *b))
+    batched = any(kind == FEATURE for kind, _ in angle.slots)
+    writer.rotations.append((axis, first, len(writer.terms), int(batched)))
+    writer.constants.append(angle.constant)
+    return len(writer.rotations) - 1
 
 
 def _fuse(gates: Sequence[Gate]) -> tuple[Angle, list[_Block]]:
@@ -283,23 +310,14 @@ class _Writer:
         for gate in gates:
             assert isinstance(gate, PauliRotation)
             kinds |= {kind for kind, _ in gate.angle.slots}
-            if self._angle("XYZ".index(gate.word), gate.angle):
+            index = write_angle(self, "XYZ".index(gate.word), gate.angle)
+            if self.rotations[index][3]:
                 split, weight_before = len(self.rotations), WEIGHT in kinds
         self.kinds.append(kinds)
         if op is None:
             op = BATCHED if split > first else BLOCK
         bit, last = self.n_wires - 1 - wire, len(self.rotations)
         return op, bit, first, last, split, int(weight_before), 0, 0
-
-    def _angle(self, axis: int, angle: Angle) -> bool:
-        first = len(self.terms)
-        for coefficient, a, b in angle.terms:
-            self.coefficients.append(coefficient)
-            self.terms.append((*a, *b))
-        batched = any(kind == FEATURE for kind, _ in angle.slots)
-        self.rotations.append((axis, first, len(self.terms), int(batched)))
-        self.constants.append(angle.constant)
-        return batched
 
     def _permutation(self, gates: Sequence[Gate]) -> tuple[int, ...]:
         size = 1 << self.n_wires
@@ -322,12 +340,12 @@ class _Writer:
     def _pauli(self, gate: PauliRotation) -> tuple[int, ...]:
         x, z = _masks(self.n_wires, gate.word, gate.wires)
         controls, values = _control_masks(self.n_wires, gate.controls)
-        index = len(self.rotations)
-        batched = self._angle(0, gate.angle)
+        index = write_angle(self, 0, gate.angle)
+        batched = self.rotations[index][3]
         self.kinds.append({kind for kind, _ in gate.angle.slots})
         low = _lowest_bit(x | z | controls)
         op = PAULI if x else DIAGONAL
-        return op, low, index, int(batched), x, z, controls, values
+        return op, low, index, batched, x, z, controls, values
 
     def _values(self, gate: Gate) -> tuple[int, ...]:
         assert isinstance(gate, Matrix | Amplitudes)

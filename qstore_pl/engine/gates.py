@@ -2,7 +2,8 @@
 
 A gate is a Pauli rotation, a permutation with phases or a matrix, a set closed under
 adjoint and control, or it gives the initial amplitudes. Every value (a weight, a
-feature, a matrix entry, an amplitude) is named by a slot, never stored. This module
+feature, a matrix entry, an amplitude) is named by a slot, never stored. Mixed states
+know channels besides: by angles, by Kraus matrices of values, or constant. This module
 knows no PennyLane.
 """
 
@@ -206,6 +207,58 @@ class Amplitudes:
     complex: bool = False
 
 
+@dataclass(frozen=True)
+class Channel:
+    r"""A channel that scales Pauli words; on one wire it may shift Z besides.
+
+    :math:`r_P \to f_{w(P)}\, r_P` for the components :math:`r_P = \mathrm{Tr}\,P\rho`,
+    then :math:`r_Z \to r_Z + s`.
+
+    Args:
+        wires: Wires of the local word, most significant first.
+        factors: The distinct :math:`f`, polynomials in values, without unit.
+        which: :math:`w`: index into ``factors`` for each of the ``4**len(wires)``
+            words; letters I, X, Y, Z are digits 0 to 3. The identity needs factor 1.
+        shift: :math:`s`, only for one wire.
+    """
+
+    wires: tuple[int, ...]
+    factors: tuple[Angle, ...]
+    which: tuple[int, ...]
+    shift: Angle = Angle()
+
+
+@dataclass(frozen=True)
+class Kraus:
+    """A channel whose Kraus matrices are values.
+
+    Args:
+        wires: Wires of the local index, most significant first.
+        slot: First of ``count * 2 * 4**len(wires)`` consecutive slots: the real parts
+            of all matrices in C order, then the imaginary parts.
+        count: Number of matrices.
+    """
+
+    wires: tuple[int, ...]
+    slot: Slot
+    count: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    r"""A constant channel, by its Pauli transfer matrix.
+
+    Args:
+        wires: Wires of the local word, most significant first.
+        matrix: Rows of :math:`T_{ij} = \mathrm{Tr}(P_i\, E(P_j)) / 2^k`; it preserves
+            the trace.
+    """
+
+    wires: tuple[int, ...]
+    matrix: tuple[tuple[float, ...], ...]
+
+
 Gate: TypeAlias = PauliRotation | Permutation | Matrix | Amplitudes
+MixedGate: TypeAlias = Gate | Channel | Kraus | Transfer
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
 PauliSum: TypeAlias = tuple[PauliTerm, ...]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from qstore_pl.engine import statevector, threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.fusion import PERMUTE, Tables, build
-from qstore_pl.engine.gates import Gate, PauliSum
+from qstore_pl.engine.gates import MixedGate, PauliSum
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -39,16 +40,18 @@ class Program:
         n_features: Columns of the features, the values each sample has.
     """
 
+    _build: Callable[..., Any] = staticmethod(build)
+
     def __init__(
         self,
         n_wires: int,
-        gates: Sequence[Gate],
+        gates: Sequence[MixedGate],
         observables: Sequence[PauliSum] = (),
         *,
         n_weights: int = 0,
         n_features: int = 0,
     ) -> None:
-        self.tables: Tables = build(
+        self.tables: Any = self._build(
             n_wires, gates, observables, n_weights=n_weights, n_features=n_features
         )
 
@@ -76,7 +79,8 @@ class Program:
             Shape ``(batch, n_outputs)``.
         """
         values = self._checked(weights, features, rows)
-        return _scratch_pass(self, len(values[2])).forward(*values).copy()
+        work = _scratch_pass(self, len(values[2]))
+        return work.forward(*values, gradient=False).copy()
 
     def vjp(
         self,
@@ -112,17 +116,22 @@ class Program:
         gw, gx = work.backward(cotangents, inputs=inputs)
         return gw.copy(), None if gx is None else gx.copy()
 
-    def new_pass(self, batch: int) -> Pass:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop."""
-        return Pass(self, batch)
+    def new_pass(self, batch: int, *, keep: bool = False) -> Pass:
+        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+
+        Args:
+            batch: Number of samples.
+            keep: Whether to keep every state, however large.
+        """
+        return Pass(self, batch, keep=keep)
 
     def states(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
     ) -> NDArray[np.complex128]:
         """State vectors, shape ``(batch, 2**n_wires)``, global phase included."""
         values = self._checked(weights, features, rows)
-        work = Pass(self, len(values[2]), keep=True)
-        work.forward(*values)
+        work = self.new_pass(len(values[2]), keep=True)
+        work.forward(*values, gradient=False)
         return work.states()
 
     def _checked(
@@ -171,12 +180,16 @@ class Pass:
             computed again in the backward run.
     """
 
+    _kernels: ModuleType = statevector
+    _parts = 2  # real numbers of a component
+    _digit_bits = 1  # of a component's index, for each wire
+
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         tables = self._tables = program.tables
         variant = "general" if tables.general else "core"
-        self._forward = getattr(statevector, f"forward_{variant}").compiled
+        self._forward = getattr(self._kernels, f"forward_{variant}").compiled
         self._backward: Callable[..., Any] | None = None  # compiled when first needed
-        self._backward_kernel: Kernel = getattr(statevector, f"backward_{variant}")
+        self._backward_kernel: Kernel = getattr(self._kernels, f"backward_{variant}")
         self._structure = (tables.sizes, tables.ints, tables.floats)
         n_blocks = len(tables.code)
         first_weight = tables.first_weight if tables.first_weight >= 0 else n_blocks
@@ -184,17 +197,18 @@ class Pass:
         self._stop = first_weight
         self._stop_for_inputs = min(first_weight, first_feature)
         self._swapped = int(np.sum(tables.code[:, 0] == PERMUTE)) % 2
-        columns = max(1, min(512, CHUNK >> tables.n_wires))
+        self._length = 1 << self._digit_bits * tables.n_wires  # components of a state
+        columns = self._columns()
         self._spans = [
             (start, min(start + columns, batch)) for start in range(0, batch, columns)
         ] or [(0, 0)]
-        sizes = [work_size(tables, end - start) for start, end in self._spans]
+        sizes = [self._work_size(end - start) for start, end in self._spans]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
         self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
         self._parallel = (
             self._kept
             and len(self._spans) > 1
-            and (batch << tables.n_wires) * len(tables.code) >= PARALLEL
+            and batch * self._length * len(tables.code) >= PARALLEL
         )
         self.batch = batch
         self.out = np.empty((batch, tables.n_outputs))
@@ -203,12 +217,20 @@ class Pass:
         self._no_gx = np.empty((0, 0))
         self._values: tuple[Float1D, Float2D, Rows] | None = None
 
-    def forward(self, weights: Float1D, features: Float2D, rows: Rows) -> Float2D:
-        """Expectation values, shape ``(batch, n_outputs)``."""
-        self._values = (weights, features, rows)
+    def forward(
+        self, weights: Float1D, features: Float2D, rows: Rows, *, gradient: bool = True
+    ) -> Float2D:
+        """Expectation values, shape ``(batch, n_outputs)``.
+
+        Args:
+            weights: Shared values.
+            features: Values per sample.
+            rows: Which samples.
+            gradient: Whether :meth:`backward` may follow.
+        """
+        self._values, self._gradient = (weights, features, rows), gradient
         if len(self._spans) == 1:
-            work = self._works[0]
-            self._forward(*self._structure, weights, features, rows, work, self.out)
+            self._run_forward(0, weights, features, rows, self.out)
         else:
             self._each(self._forward_chunk)
         return self.out
@@ -218,7 +240,7 @@ class Pass:
         cotangents: Float2D,
         *,
         inputs: bool = False,
-        bra: NDArray[np.complex128] | None = None,
+        bra: NDArray[Any] | None = None,
     ) -> tuple[Float1D, Float2D | None]:
         r"""Gradients after :meth:`forward`; it un-computes the state, so only once.
 
@@ -232,11 +254,10 @@ class Pass:
         Returns:
             Gradients of shapes ``(n_weights,)`` and ``(batch, n_features)`` or None.
         """
-        if self._values is None:
+        if self._values is None or not self._gradient:
             raise RuntimeError("Pass.backward needs a forward run, once for each.")
-        kernel = self._backward
-        if kernel is None:
-            kernel = self._backward = self._backward_kernel.compiled
+        if self._backward is None:
+            self._backward = self._backward_kernel.compiled
         gx = None
         stop = self._stop
         if inputs:
@@ -245,19 +266,44 @@ class Pass:
                 self._gx = np.empty((self.batch, self._tables.n_features))
             gx = self._gx
         if len(self._spans) == 1 and bra is None:
-            weights, features, rows = self._values
-            kernel(
-                *self._structure, weights, features, rows, self._works[0], cotangents,
-                stop, self._swapped, self._gw[0], self._no_gx if gx is None else gx,
-            )  # fmt: skip
+            self._run_backward(0, *self._values, cotangents, stop, gx)
         else:
-            self._each(
-                lambda i: self._backward_chunk(i, kernel, cotangents, stop, gx, bra)
-            )
+            self._each(lambda i: self._backward_chunk(i, cotangents, stop, gx, bra))
         self._values = None
         # In the order of the chunks, whatever the threads did.
         gw = self._gw[0] if len(self._spans) == 1 else self._gw.sum(axis=0)
         return gw, gx
+
+    def _columns(self) -> int:
+        """Samples of a chunk."""
+        return max(1, min(512, CHUNK >> self._tables.n_wires))
+
+    def _work_size(self, batch: int) -> int:
+        """Numbers a chunk needs: three states, angles, blocks, sums."""
+        return work_size(self._tables, batch)
+
+    def _run_forward(
+        self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
+    ) -> None:
+        work = self._works[i if self._kept else 0]
+        self._forward(*self._structure, weights, features, rows, work, out)
+
+    def _run_backward(
+        self,
+        i: int,
+        weights: Float1D,
+        features: Float2D,
+        rows: Rows,
+        dy: Float2D,
+        stop: int,
+        gx: Float2D | None,
+    ) -> None:
+        assert self._backward is not None
+        self._backward(
+            *self._structure, weights, features, rows,
+            self._works[i if self._kept else 0], dy, stop, self._swapped, self._gw[i],
+            self._no_gx if gx is None else gx,
+        )  # fmt: skip
 
     def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
         """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
@@ -270,7 +316,7 @@ class Pass:
         weights, features, rows = self._values
         states = np.empty((self.batch, 1 << self._tables.n_wires), np.complex128)
         for i, (start, end) in enumerate(self._spans):
-            re, im = self._ket(i, end - start)
+            re, im = self._state(i, end - start)
             states[start:end].real = re.T
             states[start:end].imag = im.T
         if not phase:
@@ -283,15 +329,15 @@ class Pass:
         """Bytes of the work arrays."""
         return sum(work.nbytes for work in self._works)
 
-    def _ket(self, i: int, batch: int) -> tuple[Float2D, Float2D]:
+    def _state(self, i: int, batch: int) -> list[Float2D]:
+        """The parts of a chunk's states, each of shape ``(length, batch)``."""
         if not self._kept:
             self._forward_chunk(i)
-        size = batch << self._tables.n_wires
-        at = 2 * size * self._swapped
+        size = batch * self._length
+        at = self._parts * size * self._swapped
         work = self._works[i if self._kept else 0]
-        re, im = work[at : at + size], work[at + size : at + 2 * size]
-        shape = (1 << self._tables.n_wires, batch)
-        return re.reshape(shape), im.reshape(shape)
+        parts = work[at : at + self._parts * size]
+        return list(parts.reshape(self._parts, self._length, batch))
 
     def _each(self, task: Callable[[int], None]) -> None:
         indices = range(len(self._spans))
@@ -305,38 +351,33 @@ class Pass:
         assert self._values is not None
         weights, features, rows = self._values
         start, end = self._spans[i]
-        work = self._works[i if self._kept else 0]
-        self._forward(
-            *self._structure, weights, features, rows[start:end], work,
-            self.out[start:end],
-        )  # fmt: skip
+        self._run_forward(i, weights, features, rows[start:end], self.out[start:end])
 
     def _backward_chunk(
         self,
         i: int,
-        kernel: Callable[..., Any],
         cotangents: Float2D,
         stop: int,
         gx: Float2D | None,
-        bra: NDArray[np.complex128] | None,
+        bra: NDArray[Any] | None,
     ) -> None:
         assert self._values is not None
         weights, features, rows = self._values
         start, end = self._spans[i]
-        work = self._works[i if self._kept else 0]
         if not self._kept:
             self._forward_chunk(i)
         if bra is None:
             dy = cotangents[start:end]
         else:
             dy = self._no_gx
-            size = (end - start) << self._tables.n_wires
-            part = bra[start:end].T
-            work[4 * size : 5 * size] = part.real.reshape(-1)
-            work[5 * size : 6 * size] = part.imag.reshape(-1)
-        kernel(
-            *self._structure, weights, features, rows[start:end], work, dy, stop,
-            self._swapped, self._gw[i], self._no_gx if gx is None else gx[start:end],
+            size = (end - start) * self._length
+            work = self._works[i if self._kept else 0]
+            parts = (bra.real, bra.imag)[: self._parts]
+            for k, part in enumerate(parts, 2 * self._parts):
+                work[k * size : (k + 1) * size] = part[start:end].T.reshape(-1)
+        self._run_backward(
+            i, weights, features, rows[start:end], dy, stop,
+            None if gx is None else gx[start:end],
         )  # fmt: skip
 
 
@@ -356,5 +397,5 @@ def _scratch_pass(program: Program, batch: int) -> Pass:
     """This thread's last Pass if it fits, else a new one."""
     last = getattr(_local, "last", None)
     if last is None or last[0] is not program or last[1].batch != batch:
-        _local.last = last = (program, Pass(program, batch))
+        _local.last = last = (program, program.new_pass(batch))
     return last[1]

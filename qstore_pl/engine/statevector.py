@@ -122,7 +122,7 @@ def _make_forward(general: bool) -> Any:
         M = code.shape[0]
         states, cs, us, p = divide(ws, n, batch, rotations.shape[0], M)
         kr, ki, tr, ti = states[0], states[1], states[2], states[3]
-        fill_angles(rotations, constants, terms, coefficients, w, X, rows, cs)
+        fill_angles(rotations, constants, terms, coefficients, w, X, rows, 0.5, cs)
         size = 1
         for b in range(batch):
             kr[b] = 1.0

@@ -1,0 +1,110 @@
+"""The mixed-state Program: channels and gates in, expectation values out.
+
+It runs like a :class:`Program` of pure states; states are Pauli vectors. This module
+knows arrays and the kernels, not PennyLane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.engine import pauli
+from qstore_pl.engine.pauli_fusion import PauliTables, build
+from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+
+CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch
+LANES = 8  # samples of a chunk, where they are not too large, to fill the vector units
+LARGEST = 1 << 22  # components of a chunk of several samples
+
+
+class MixedProgram(Program):
+    """A mixed-state circuit: weights and features in, expectation values out.
+
+    Args: as :class:`Program`, and channels among the gates.
+    """
+
+    _build: Callable[..., Any] = staticmethod(build)
+
+    def new_pass(self, batch: int, *, keep: bool = False) -> MixedPass:
+        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+
+        Args:
+            batch: Number of samples.
+            keep: Whether to keep every state, however large.
+        """
+        return MixedPass(self, batch, keep=keep)
+
+    def states(
+        self, weights: Float1D, features: Float2D, rows: Rows | None = None
+    ) -> NDArray[Any]:
+        """Pauli vectors, shape ``(batch, 4**n_wires)``."""
+        return super().states(weights, features, rows)
+
+
+class MixedPass(Pass):
+    """Work arrays of one forward run of Pauli vectors, kept for its backward run.
+
+    As :class:`Pass`; its states, and the ``bra`` of :meth:`backward`, which is the
+    derivative by the components, have shape ``(batch, 4**n_wires)``.
+    """
+
+    _kernels: ModuleType = pauli
+    _parts = 1
+    _digit_bits = 2
+    _tables: PauliTables
+
+    def states(self, *, phase: bool = True) -> NDArray[Any]:
+        """The states of the last :meth:`forward`, shape ``(batch, 4**n_wires)``."""
+        del phase  # a density matrix has none
+        if self._values is None:
+            raise RuntimeError("Pass.states needs a forward run before it.")
+        states = np.empty((self.batch, self._length))
+        for i, (start, end) in enumerate(self._spans):
+            (state,) = self._state(i, end - start)
+            states[start:end] = state.T
+        return states
+
+    def _columns(self) -> int:
+        wide = min(LANES, LARGEST // self._length)
+        return max(1, min(512, CHUNK // self._length), wide)
+
+    def _work_size(self, batch: int) -> int:
+        tables = self._tables
+        per_sample = 3 * self._length + 2 * len(tables.rotations)
+        per_sample += 12 * len(tables.elements) + tables.scratch
+        return per_sample * max(batch, 1) + len(tables.code)
+
+    def _run_forward(
+        self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
+    ) -> None:
+        index = i if self._kept else 0
+        values = (*self._structure, weights, features, rows)
+        last = (self._tables.scratch, int(self._gradient), out)
+        needed = self._forward(*values, self._works[index], *last)
+        size = self._work_size(len(rows)) + needed * len(rows) * self._length
+        if size > len(self._works[index]):
+            # Checkpoints depend on values: only now is their number known.
+            self._works[index] = np.empty(size)
+            self._forward(*values, self._works[index], *last)
+
+    def _run_backward(
+        self,
+        i: int,
+        weights: Float1D,
+        features: Float2D,
+        rows: Rows,
+        dy: Float2D,
+        stop: int,
+        gx: Float2D | None,
+    ) -> None:
+        assert self._backward is not None
+        self._backward(
+            *self._structure, weights, features, rows,
+            self._works[i if self._kept else 0], self._tables.scratch, dy, stop,
+            self._swapped, self._gw[i], self._no_gx if gx is None else gx,
+        )  # fmt: skip
