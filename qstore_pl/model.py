@@ -308,7 +308,10 @@ class QuantumModel:
 
     @functools.cached_property
     def program(self) -> devices.Program | None:
-        """The circuit compiled for the backend's device, or None if it cannot be."""
+        """The circuit compiled for the backend's device, or None if it has none.
+
+        So it is on devices of others, with shots, and with noise that reads values.
+        """
         if not devices.is_native(self.device):
             return None
         features = np.zeros(self.n_features)

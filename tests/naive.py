@@ -1,19 +1,23 @@
 """Dense twins of the engine: slow, obvious, numpy alone. They know no engine.
 
-States are vectors of shape ``(2**n,)``, operators matrices of shape ``(2**k, 2**k)``;
-the first wire of a list is the most significant bit.
+States are vectors of shape ``(2**n,)`` or density matrices of shape ``(2**n, 2**n)``,
+operators matrices of shape ``(2**k, 2**k)``; the first wire of a list is the most
+significant bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 Complex1D = NDArray[np.complex128]
 Complex2D = NDArray[np.complex128]
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
 
 PAULI = {
     "I": np.eye(2, dtype=complex),
@@ -70,4 +74,48 @@ def expectation(state: Complex1D, matrix: Complex2D) -> float:
     """``<state| matrix |state>`` of a Hermitian matrix over all wires."""
     value = np.vdot(state, matrix @ state)
     assert abs(value.imag) < 1e-10 * max(1.0, abs(value)), "the matrix is not Hermitian"
+    return float(value.real)
+
+
+# --- mixed states -----------------------------------------------------------------
+
+
+def apply_kraus(
+    rho: Complex2D, kraus: Iterable[Complex2D], wires: Sequence[int]
+) -> Complex2D:
+    """The sum of ``K rho K^dagger`` over the matrices K on ``wires``."""
+    n = len(rho).bit_length() - 1
+    wholes = [on_all_wires(np.asarray(matrix), wires, n) for matrix in kraus]
+    return np.sum([whole @ rho @ whole.conj().T for whole in wholes], axis=0)
+
+
+def apply_transfer(
+    rho: Complex2D, transfer: Float2D, wires: Sequence[int]
+) -> Complex2D:
+    """The linear map E with ``transfer[i, j] = Tr(P_i E(P_j)) / 2**k`` on ``wires``."""
+    n, k = len(rho).bit_length() - 1, len(wires)
+    order = [*wires, *(wire for wire in range(n) if wire not in wires)]
+    axes = [*order, *(n + wire for wire in order)]
+    split = (2**k, 2 ** (n - k), 2**k, 2 ** (n - k))
+    local = rho.reshape([2] * (2 * n)).transpose(axes).reshape(split)
+    words = np.array([pauli_word_matrix("".join(p)) for p in product(PAULI, repeat=k)])
+    components = np.einsum("jba,arbs->jrs", words, local)  # Tr P_j rho over the wires
+    moved = np.tensordot(transfer, components, 1)
+    local = np.einsum("iab,irs->arbs", words, moved) / 2**k
+    back = local.reshape([2] * (2 * n)).transpose(np.argsort(axes))
+    return back.reshape(rho.shape)
+
+
+def pauli_components(rho: Complex2D) -> Float1D:
+    """``Tr(P rho)`` of all words, ``II``, ``IX``, ..., ``ZZ``, shape ``(4**n,)``."""
+    words = product(PAULI, repeat=len(rho).bit_length() - 1)
+    return np.array(
+        [mixed_expectation(rho, pauli_word_matrix("".join(word))) for word in words]
+    )
+
+
+def mixed_expectation(rho: Complex2D, matrix: Complex2D) -> float:
+    """``Tr(rho matrix)`` of Hermitian matrices over all wires."""
+    value = np.sum(rho * matrix.T)
+    assert abs(value.imag) < 1e-10 * max(1.0, abs(value)), "a matrix is not Hermitian"
     return float(value.real)

@@ -63,7 +63,10 @@ class Backend:
         return self.factory(n_wires)
 
 
-BUILT_IN = {"mock_ideal": Backend("mock_ideal", NamedDevice("qstore.mock_ideal"))}
+BUILT_IN = {
+    name: Backend(name, NamedDevice(f"qstore.{name}"))
+    for name in ("mock_ideal", "mock_noisy")
+}
 
 
 class BackendManager:

@@ -12,10 +12,10 @@ from qstore_pl.devices.lowering import (
     Binding,
     CacheInfo,
     check_memory,
-    lower_bound,
 )
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
+from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.engine.program import Program
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "CacheInfo",
     "MockIdeal",
     "MockNoisy",
+    "NoiseSpec",
     "Program",
     "check_memory",
     "compile",
@@ -35,8 +36,12 @@ def is_native(device: Device) -> bool:
     return isinstance(device, QStoreDevice) and not device.shots
 
 
-def compile(tape: QuantumScript, binding: Sequence[Binding], device: Device) -> Program:
+def compile(
+    tape: QuantumScript, binding: Sequence[Binding], device: Device
+) -> Program | None:
     """The Program a device runs for a tape: arrays in, arrays out, no PennyLane.
+
+    It is None where the device has noise that depends on the values of gates.
 
     Args:
         tape: One sample's circuit, measuring expectation values of Pauli sums.
@@ -47,9 +52,9 @@ def compile(tape: QuantumScript, binding: Sequence[Binding], device: Device) -> 
         ValueError: If the device is another one, or a measurement is.
         DeviceError: If an operation cannot be lowered, or memory does not suffice.
     """
-    if not is_native(device):
+    if not (isinstance(device, QStoreDevice) and is_native(device)):
         raise ValueError(
             "Argument `device` must be a qstore device without shots, but is "
             f"{device.name}. Run the QNode there."
         )
-    return lower_bound(tape, binding)
+    return device.compile(tape, binding)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pennylane as qml
+from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
     ClassicalShadowMP,
     ExpectationMP,
@@ -19,7 +20,9 @@ from pennylane.measurements import (
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
-from qstore_pl.devices.registry import entry_of
+from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
+from qstore_pl.devices.noise import is_gate
+from qstore_pl.devices.registry import Entry, entry_of
 
 
 def runs_whole(op: Any) -> bool:
@@ -27,6 +30,28 @@ def runs_whole(op: Any) -> bool:
     entry = entry_of(op)
     if entry is None:  # postselection becomes a projector
         return isinstance(op, qml.Projector)
+    return not entry.channel and _is_whole(op, entry)
+
+
+def runs_noisy(op: Any) -> bool:
+    """Whether mixed states run an operation, not the first, as one noisy gate.
+
+    Templates are taken apart, as noise follows each of their gates, and so are gates on
+    more than two wires.
+    """
+    entry = entry_of(op)
+    if entry is None or entry.parts is not None:
+        return False
+    wide = is_gate(op) and len(op.wires) > 2
+    if isinstance(op, qml.QubitChannel) and len(op.wires) > MAX_CHANNEL_WIRES:
+        raise DeviceError(
+            f"QubitChannel must be on at most {MAX_CHANNEL_WIRES} wires here, but is "
+            f"on {len(op.wires)}."
+        )
+    return not wide and _is_whole(op, entry)
+
+
+def _is_whole(op: Any, entry: Entry) -> bool:
     if entry.ndims is not None and op.batch_size is None:
         # A batch PennyLane does not see yet: it does once the template is taken apart.
         axes = zip(op.data, entry.ndims, strict=False)

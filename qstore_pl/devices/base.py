@@ -43,19 +43,23 @@ from qstore_pl.devices.acceptance import (
     trainable_operations_have_gradients,
 )
 from qstore_pl.devices.lowering import (
+    Binding,
     CacheInfo,
     Circuit,
     ProgramCache,
+    lower_bound,
     take_apart,
-    to_numpy,
     wire_order,
 )
 from qstore_pl.devices.pullback import Gradients, pull_back
-from qstore_pl.devices.readout import Readout, readout_of
+from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.runs import Runs
+from qstore_pl.devices.states import PureStates, States
+from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.program import Pass, Program
 
+PURE = PureStates()
 _SECOND_DERIVATIVE = (
     "A second derivative was asked of the device, which gives first derivatives only. "
     "Make the QNode with max_diff=2."
@@ -227,6 +231,16 @@ class QStoreDevice(Device):
             self.compute_vjp(circuits, cotangents, execution_config),
         )
 
+    def compile(
+        self, tape: QuantumScript, binding: Sequence[Binding]
+    ) -> Program | None:
+        """The Program of a tape whose parameters are bound to weights and features."""
+        return lower_bound(tape, binding)
+
+    def _kind(self, tape: QuantumScript) -> States:
+        """The kind of states a tape needs here."""
+        return PURE
+
     def cache_info(self) -> CacheInfo:
         """How many circuit structures were lowered, and how often one was known."""
         return self._cache.info()
@@ -243,8 +257,9 @@ class QStoreDevice(Device):
         order = wire_order(tape)
         if tape.shots:
             return self._sample(tape, order)
-        readouts = [readout_of(mp, order) for mp in tape.measurements]
-        circuit, program, run = self._run(tape, readouts)
+        kind = self._kind(tape)
+        readouts = [kind.readout(mp, order) for mp in tape.measurements]
+        circuit, program, run = self._run(tape, readouts, gradient=keep)
         needs_state = any(readout.needs_state for readout in readouts)
         states = run.states() if needs_state else None
         results = [_value(readout, circuit, run, states) for readout in readouts]
@@ -253,35 +268,44 @@ class QStoreDevice(Device):
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run(
-        self, tape: QuantumScript, readouts: Sequence[Readout]
+        self,
+        tape: QuantumScript,
+        readouts: Sequence[Readout],
+        *,
+        gradient: bool = True,
     ) -> tuple[Circuit, Program, Pass]:
         words = dict.fromkeys(word for readout in readouts for word in readout.words)
         circuit = take_apart(tape, tuple(words))
-        program = self._cache.get(circuit)
+        program = self._cache.get(circuit, self._kind(tape).lower)
         run = self._runs.take(program, circuit)
         if run is None:
-            run = Pass(program, len(circuit.features))
-            run.forward(circuit.weights, circuit.features, np.arange(run.batch))
+            run = program.new_pass(len(circuit.features))
+            rows = np.arange(run.batch)
+            run.forward(circuit.weights, circuit.features, rows, gradient=gradient)
         return circuit, program, run
 
-    def _states(self, tape: QuantumScript, order: tuple[Any, ...]) -> NDArray[Any]:
-        """States shaped (batch, 2, ..., 2), or (2, ..., 2) without a batch."""
+    def _states(
+        self, tape: QuantumScript, order: tuple[Any, ...]
+    ) -> tuple[NDArray[Any], bool]:
+        """States as tensors with an axis of length 2 per index, and whether a batch."""
+        kind = self._kind(tape)
         circuit = take_apart(tape, order=order)
-        program = self._cache.get(circuit)
-        states = program.states(circuit.weights, circuit.features)
-        batch = () if circuit.batch is None else (circuit.batch,)
-        return states.reshape(*batch, *[2] * len(order))
+        program = self._cache.get(circuit, kind.lower)
+        states = kind.tensor(program.states(circuit.weights, circuit.features))
+        return (states[0], False) if circuit.batch is None else (states, True)
 
     def _sample(self, tape: QuantumScript, order: tuple[Any, ...]) -> Any:
-        state = self._states(tape, order)
+        kind = self._kind(tape)
+        state, batched = self._states(tape, order)
         positions = {label: i for i, label in enumerate(order)}
         with self._rng_lock:
-            results = qml.devices.qubit.measure_with_samples(
+            results = kind.simulator.measure_with_samples(
                 [mp.map_wires(positions) for mp in tape.measurements],
                 state,
                 shots=tape.shots,
-                is_state_batched=state.ndim > len(order),
+                is_state_batched=batched,
                 rng=self._rng,
+                **kind.sampling_options(tape, order),
             )
         if len(tape.measurements) > 1:
             return results
@@ -310,13 +334,13 @@ class QStoreDevice(Device):
         for i, op in enumerate(tape.operations):
             if not isinstance(op, qml.Snapshot):
                 continue
-            before = QuantumScript(tape.operations[:i])
-            shape = self._states(before, order)
+            before = tape.copy(operations=tape.operations[:i])
+            state, batched = self._states(before, order)
             snapshot = op.map_wires(positions)
-            qml.devices.qubit.apply_operation(
+            self._kind(tape).simulator.apply_operation(
                 snapshot,
-                shape,
-                is_state_batched=shape.ndim > len(order),
+                state,
+                is_state_batched=batched,
                 debugger=self._debugger,
                 rng=self._rng,
                 tape_shots=tape.shots,
@@ -326,7 +350,8 @@ class QStoreDevice(Device):
 
     def _vjp(self, tape: QuantumScript, dy: Any) -> Gradients:
         order = wire_order(tape)
-        readouts = [readout_of(mp, order) for mp in tape.measurements]
+        kind = self._kind(tape)
+        readouts = [kind.readout(mp, order) for mp in tape.measurements]
         for readout, mp in zip(readouts, tape.measurements, strict=True):
             if not readout.differentiable:
                 raise DeviceError(

@@ -12,19 +12,21 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pennylane as qml
-from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
+from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, Gate, PauliSum
+from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 
 Word = Any  # qml.pauli.PauliWord
@@ -175,7 +177,7 @@ class ProgramCache:
         self._hits = self._misses = 0
         self._lock = threading.Lock()
 
-    def get(self, circuit: Circuit) -> Program:
+    def get(self, circuit: Circuit, lower: Callable[[Circuit], Program]) -> Program:
         """The Program of a structure, lowered when it is first met."""
         with self._lock:
             program = self._programs.get(circuit.key)
@@ -200,37 +202,45 @@ class ProgramCache:
         return ProgramCache, (self._size,)
 
 
-def lower(circuit: Circuit) -> Program:
+def lower(circuit: Circuit, noise: SpecNoise | None = None) -> Program:
     """The Program of a tape that was taken apart.
+
+    Args:
+        circuit: The tape.
+        noise: For mixed states, what follows the gates; None is for pure states.
 
     Raises:
         DeviceError: If its states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
-    position = {label: i for i, label in enumerate(circuit.order)}
-    gates = _gates(circuit.operations, circuit.parameters, position)
-    observables = [((1.0, *_word(word, position)),) for word in circuit.words]
+    observables = [_pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     return _program(
-        len(position),
-        gates,
+        circuit.order,
+        circuit.operations,
+        circuit.parameters,
         observables,
-        len(circuit.weights),
-        circuit.features.shape[1],
+        {"weights": len(circuit.weights), "features": circuit.features.shape[1]},
+        noise,
     )
 
 
-def lower_bound(tape: qml.tape.QuantumScript, binding: Sequence[Binding]) -> Program:
+def lower_bound(
+    tape: qml.tape.QuantumScript,
+    binding: Sequence[Binding],
+    noise: SpecNoise | None = None,
+) -> Program:
     """The Program of a tape whose parameters are bound to weights and features.
 
     Args:
         tape: One sample's circuit, measuring expectation values of Pauli sums.
         binding: One entry for each tape parameter, in the tape's order.
+        noise: For mixed states, what follows the gates; None is for pure states.
 
     Raises:
         ValueError: If a measurement is not an expectation value of Pauli words.
         DeviceError: As :func:`lower`.
     """
-    position = {label: i for i, label in enumerate(wire_order(tape))}
+    order = wire_order(tape)
     bound = iter(binding)
     sizes = {"weights": 0, "features": 0}
     parameters = []
@@ -250,55 +260,61 @@ def lower_bound(tape: qml.tape.QuantumScript, binding: Sequence[Binding]) -> Pro
                 "A compiled circuit must measure expectation values of Pauli words, "
                 f"but measures {mp}. Run it through its QNode."
             )
-        observables.append(
-            tuple((float(c), *_word(word, position)) for word, c in sentence.items())
-        )
-    gates = _gates(tape.operations, parameters, position)
-    return _program(
-        len(position), gates, observables, sizes["weights"], sizes["features"]
-    )
+        observables.append(_pauli_sum(sentence, order))
+    return _program(order, tape.operations, parameters, observables, sizes, noise)
 
 
-def _gates(
+def _program(
+    order: Sequence[Any],
     operations: Sequence[Operator],
     parameters: Sequence[Sequence[Parameter]],
-    position: dict[Any, int],
-) -> list[Gate]:
-    gates: list[Gate] = []
+    observables: Sequence[PauliSum],
+    sizes: dict[str, int],
+    noise: SpecNoise | None,
+) -> Program:
+    position = {label: i for i, label in enumerate(order)}
+    gates: list[MixedGate] = []
     for op, params in zip(operations, parameters, strict=True):
-        wires = tuple(position[label] for label in op.wires.labels)
-        gates += lower_operation(op, params, wires)
+        if noise is None:
+            wires = tuple(position[label] for label in op.wires.labels)
+            gates += lower_operation(op, params, wires)
+        else:
+            gates += noise.gates(op, params, position)
     if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."
         )
-    return gates
+    n_values = {"n_weights": sizes["weights"], "n_features": sizes["features"]}
+    if noise is None:
+        check_memory(len(order))
+        return Program(len(order), gates, observables, **n_values)
+    check_memory(len(order), mixed=True)
+    observables = [noise.observed(terms, order) for terms in observables]
+    return MixedProgram(len(order), gates, observables, **n_values)
 
 
-def _program(
-    n_wires: int,
-    gates: Sequence[Gate],
-    observables: Sequence[PauliSum],
-    n_weights: int,
-    n_features: int,
-) -> Program:
-    check_memory(n_wires)
-    return Program(
-        n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+def _pauli_sum(sentence: Any, order: Sequence[Any]) -> PauliSum:
+    position = {label: i for i, label in enumerate(order)}
+    return tuple(
+        (float(c), "".join(word.values()), tuple(position[wire] for wire in word))
+        for word, c in sentence.items()
     )
 
 
-def check_memory(n_wires: int) -> None:
+def check_memory(n_wires: int, *, mixed: bool = False) -> None:
     """Refuse more wires than this machine has memory for.
 
     Raises:
-        DeviceError: If it has less than three states take: ket, bra and scratch.
+        DeviceError: If it has less than three states take: the state, its cotangent and
+            scratch.
     """
-    needed = 3 * 16 << n_wires
-    if n_wires > 30 or needed > memory():
+    needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
+    if n_wires > (15 if mixed else 30) or needed > memory():
+        way_out = ', or method="trajectories"' if mixed else ""
         raise DeviceError(
-            f"A circuit on {n_wires} wires needs {needed:,} bytes for its states, but "
-            f"this machine has {memory():,}. Use fewer wires."
+            f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
+            f"{'density matrices' if mixed else 'states'}, but this machine has "
+            f"{memory():,}. Use fewer wires{way_out}."
         )
 
 
@@ -316,19 +332,3 @@ def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
     if all(type(label) is int and 0 <= label < n for label in labels):
         return tuple(range(n))
     return labels
-
-
-def _word(word: Word, position: dict[Any, int]) -> tuple[str, tuple[int, ...]]:
-    return "".join(word.values()), tuple(position[wire] for wire in word)
-
-
-def to_numpy(value: Any) -> NDArray[Any]:
-    """The numbers of a tensor of any framework, as float64 or complex128."""
-    while isbox(value):  # autograd traces
-        value = value._value
-    if not isinstance(value, np.ndarray | np.generic | float | int | complex):
-        value = qml.math.to_numpy(value)
-    array = np.asarray(value)
-    return array.astype(
-        np.complex128 if array.dtype.kind == "c" else np.float64, copy=False
-    )

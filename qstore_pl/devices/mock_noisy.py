@@ -1,21 +1,177 @@
-"""``qstore.mock_noisy``: the name is taken, the device is not there yet."""
+"""``qstore.mock_noisy``: noise after every gate, whole batches, native gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.devices.preprocess import (
+    decompose,
+    device_resolve_dynamic_wires,
+    no_sampling,
+    validate_device_wires,
+    validate_measurements,
+)
+from pennylane.exceptions import DeviceError
+from pennylane.tape import QuantumScript
+from pennylane.transforms.core import CompilePipeline
 
-class MockNoisy:
-    """The noisy twin of :class:`MockIdeal`, in a later release.
+from qstore_pl._checks import real
+from qstore_pl.devices.acceptance import (
+    accepted_analytic,
+    accepted_sampled,
+    expand_shadows,
+    runs_noisy,
+)
+from qstore_pl.devices.base import PURE, QStoreDevice
+from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
+from qstore_pl.devices.lowering import Binding, lower_bound
+from qstore_pl.devices.noise import DEFAULT_PRESET, NoiseSpec, as_noise
+from qstore_pl.devices.registry import REGISTRY
+from qstore_pl.devices.states import MixedStates, States
+from qstore_pl.engine.program import Program
+
+
+class MockNoisy(QStoreDevice):
+    """A simulator of mixed states with the noise of a machine.
+
+    Noise follows each gate on one or two wires as PennyLane writes it after expanding
+    templates; wider gates are decomposed first. Batches, gradients, interfaces, shots
+    and seeds are those of :class:`MockIdeal`. Channels in the circuit itself are run as
+    they are, and differentiated. ``qml.state()`` is the density matrix, or without
+    noise and channels the state vector; ``qml.density_matrix`` is the same in both.
+
+    Args:
+        wires: Number of wires, or their labels; None takes them from each circuit.
+        shots: PennyLane's deprecated default; prefer ``qml.set_shots``.
+        noise: Name of a preset, a :class:`NoiseSpec`, a `qml.NoiseModel`, or None for
+            no noise.
+        noise_scale: Multiplies the strengths of the noise, >= 0, as
+            :meth:`NoiseSpec.scaled` says; for a `qml.NoiseModel` 0 or 1.
+        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes.
 
     Raises:
-        NotImplementedError: Always; the message says what to use until then.
+        ValueError: If the preset is unknown, or the scale is negative or does not suit.
+        TypeError: If ``noise`` is something else.
+
+    **Example**
+
+    >>> import pennylane as qml
+    >>> dev = qml.device("qstore.mock_noisy", wires=1, noise=NoiseSpec(p1=0.03))
+    >>> @qml.qnode(dev)
+    ... def circuit(x):
+    ...     qml.RX(x, wires=0)
+    ...     return qml.expval(qml.Z(0))
+    >>> print(f"{circuit(0.0):.2f}")
+    0.96
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        del args, options
-        raise NotImplementedError(
-            "Device qstore.mock_noisy is not in this release of qstore-pl. Until it "
-            "is, add noise to PennyLane's own device: "
-            'qml.noise.add_noise(qml.device("default.mixed"), noise_model).'
+    config_filepath = str(Path(__file__).with_name("mock_noisy.toml"))
+
+    def __init__(
+        self,
+        wires: Any = None,
+        shots: Any = None,
+        *,
+        noise: Any = DEFAULT_PRESET,
+        noise_scale: float = 1.0,
+        seed: Any = None,
+    ) -> None:
+        super().__init__(wires=wires, shots=shots, seed=seed)
+        noise = as_noise(noise)
+        scale = real("noise_scale", noise_scale, minimum=0.0)
+        self._model: qml.NoiseModel | None = None
+        if isinstance(noise, qml.NoiseModel):
+            if scale not in (0.0, 1.0):
+                raise ValueError(
+                    "Argument `noise_scale` must be 0 or 1 for a qml.NoiseModel, whose "
+                    f"strengths are not known, but is {scale}. Use a NoiseSpec."
+                )
+            self._model = noise if scale else None
+            noise = NoiseSpec()
+        self._mixed = MixedStates(SpecNoise(noise.scaled(scale)))
+
+    @property
+    def name(self) -> str:
+        """The name ``qml.device`` knows."""
+        return "qstore.mock_noisy"
+
+    @property
+    def noise(self) -> NoiseSpec | qml.NoiseModel:
+        """The noise as it is applied, scaled."""
+        return self._mixed.noise.spec if self._model is None else self._model
+
+    def preprocess_transforms(
+        self, execution_config: ExecutionConfig | None = None
+    ) -> CompilePipeline:
+        """PennyLane's transforms that bring a tape to what :meth:`execute` takes."""
+        config = execution_config or ExecutionConfig()
+        gates = {
+            "stopping_condition": runs_noisy,
+            "skip_initial_state_prep": True,
+            "device_wires": self.wires,
+            "target_gates": {
+                name for name, entry in REGISTRY.items() if entry.parts is None
+            },
+            "name": self.name,
+        }
+        pipeline = CompilePipeline()
+        pipeline.add_transform(
+            qml.defer_measurements, allow_postselect=False, num_wires=None
         )
+        pipeline.add_transform(decompose, **gates)
+        pipeline.add_transform(
+            device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
+        )
+        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
+        pipeline.add_transform(
+            validate_measurements,
+            analytic_measurements=accepted_analytic,
+            sample_measurements=accepted_sampled,
+            name=self.name,
+        )
+        if self._model is not None:
+            pipeline.add_transform(
+                qml.noise.add_noise, noise_model=self._model, level="device"
+            )
+            pipeline.add_transform(decompose, **gates)
+        pipeline.add_transform(expand_shadows)
+        if config.gradient_method == "adjoint":
+            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
+        return pipeline
+
+    def compile(
+        self, tape: QuantumScript, binding: Sequence[Binding]
+    ) -> Program | None:
+        """The Program of a bound tape, or None if the noise reads values."""
+        if self._model is None:
+            pure = self._kind(tape) is PURE
+            return lower_bound(tape, binding, None if pure else self._mixed.noise)
+        if self._model.meas_map:
+            return None
+        try:
+            return lower_bound(tape, binding, ModelNoise(self._model))
+        except ReadsValuesError:
+            return None
+
+    def _mcm_config(
+        self, config: ExecutionConfig, circuit: QuantumScript | None
+    ) -> Any:
+        method = config.mcm_config.mcm_method
+        if method not in (None, "deferred"):
+            raise DeviceError(
+                f'mcm_method must be "deferred" on {self.name}, but is {method!r}.'
+            )
+        return super()._mcm_config(config, None)  # without shots, so deferred
+
+    def _kind(self, tape: QuantumScript) -> States:
+        """Pure where nothing is noisy: without noise this is the ideal device."""
+        spec = self._mixed.noise.spec
+        channel = qml.operation.Channel
+        noisy = spec.has_gate_noise or spec.has_readout_error
+        if noisy or any(isinstance(op, channel) for op in tape.operations):
+            return self._mixed
+        return PURE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,10 @@ from pennylane.exceptions import DeviceError
 from pennylane.measurements import ExpectationMP
 from pennylane.tape import QuantumScript
 
-from qstore_pl.devices.lowering import Circuit, to_numpy
+from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.readout import PauliSumValue, Readout
-from qstore_pl.devices.registry import entry_of
+from qstore_pl.devices.registry import Parameter, entry_of
+from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.program import Pass
 
@@ -31,6 +33,26 @@ class Gradients(tuple[Any, ...]):
         """An array that is not empty, which is all the interface looks at."""
         del axis
         return np.empty(len(self) + 1)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A parameter from which the numbers of an operation are computed.
+
+    Args:
+        numbers: Where they are found.
+        derivative: Of each of them by the parameter.
+    """
+
+    numbers: Sequence[Parameter]
+    derivative: NDArray[np.float64]
+    kind: int = WEIGHT
+
+    def gradient(self, gw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The chain rule; a cotangent of 0 stays 0 where the derivative is infinite."""
+        by_number = np.array([gw[number.offset] for number in self.numbers])
+        kept = by_number != 0.0
+        return np.asarray(by_number[kept] @ self.derivative[kept])
 
 
 def pull_back(
@@ -77,6 +99,8 @@ def pull_back(
     ):
         if parameter is None:
             gradient = coefficients[index]
+        elif isinstance(parameter, Computed):
+            gradient = parameter.gradient(gw)
         else:
             source = gw if parameter.kind == WEIGHT else gx
             assert source is not None
@@ -98,6 +122,9 @@ def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
         entry = entry_of(op)
         assert entry is not None
         differentiable = entry.differentiable and not any(p.complex for p in parameters)
+        if entry.jacobian is not None:
+            places += [Computed(parameters, row) for row in entry.jacobian(op)]
+            continue
         places += parameters if differentiable else [op.name] * op.num_params
     wanted = [places[i] if i < len(places) else None for i in tape.trainable_params]
     for place in wanted:

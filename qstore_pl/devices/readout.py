@@ -22,7 +22,7 @@ from pennylane.measurements import (
     VarianceMP,
 )
 
-from qstore_pl.devices.lowering import to_numpy
+from qstore_pl.devices.tensors import to_numpy
 
 Complex2D = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Readout(ABC):
     per_sample = True  # else it is given one state for a circuit without a batch
 
     @abstractmethod
-    def value(self, words: Float, states: Complex2D | None) -> Any:
+    def value(self, words: Float, states: NDArray[Any] | None) -> Any:
         """The measurement per sample.
 
         Args:
@@ -46,7 +46,7 @@ class Readout(ABC):
             states: Shape ``(batch, 2**n)``, if :attr:`needs_state`.
         """
 
-    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+    def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
         r"""The vector :math:`dy\,O|\psi\rangle`, shape ``(batch, 2**n)``."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class PauliSumValue(Readout):
     def value(self, words: Float, states: Complex2D | None) -> Float:
         return words @ self.coefficients
 
-    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+    def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
         applied = sum(
             c * apply_word(word, states, self._order)
             for word, c in zip(self.words, self.coefficients, strict=True)

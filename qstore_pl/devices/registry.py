@@ -23,8 +23,8 @@ from qstore_pl.engine.gates import (
     ONE,
     Amplitudes,
     Angle,
-    Gate,
     Matrix,
+    MixedGate,
     PauliRotation,
     Permutation,
     slot_angles,
@@ -66,7 +66,18 @@ class Parameter:
         return self.kind, self.offset
 
 
-Lower: TypeAlias = Callable[[Operator, Sequence[Parameter], Wires], Iterable[Gate]]
+@dataclass(frozen=True)
+class Expression:
+    """A scalar parameter that is computed from others, as templates and noise do."""
+
+    angle: Angle
+
+
+Lower: TypeAlias = Callable[[Operator, Sequence[Any], Wires], Iterable[MixedGate]]
+Parts: TypeAlias = Callable[
+    [Operator, Sequence[Any], Sequence[Any]],
+    Iterable[tuple[Operator, tuple[Expression, ...]]],
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,11 @@ class Entry:
         differentiable: Whether a gradient with respect to its parameters exists here.
         controllable: Whether it is a unitary, which can be inverted and controlled.
         initial: Whether it can only be the first operation.
+        channel: Whether it needs mixed states.
+        parts: The gates of a template as PennyLane writes them, with their parameters,
+            on given wires; the numbers the gates hold mean nothing.
+        jacobian: Where ``values`` computes with the parameters: its derivative, shape
+            ``(n_parameters, n_values)``.
     """
 
     lower: Lower
@@ -92,6 +108,9 @@ class Entry:
     differentiable: bool = True
     controllable: bool = True
     initial: bool = False
+    channel: bool = False
+    parts: Parts | None = None
+    jacobian: Callable[[Operator], NDArray[np.float64]] | None = None
 
 
 REGISTRY: dict[str, Entry] = {}
@@ -104,6 +123,23 @@ def register(*names: str, **options: Any) -> Callable[[Lower], Lower]:
         for name in names:
             REGISTRY[name] = Entry(lower, **options)
         return lower
+
+    return decorate
+
+
+def template(*names: str, **options: Any) -> Callable[[Parts], Parts]:
+    """Decorate the parts of a template with its names; they are also its lowering."""
+
+    def lower(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
+        parts = REGISTRY[op.name].parts
+        assert parts is not None
+        for part, its_params in parts(op, params, wires):
+            yield from lower_operation(part, its_params, tuple(part.wires.labels))
+
+    def decorate(parts: Parts) -> Parts:
+        for name in names:
+            REGISTRY[name] = Entry(lower, parts=parts, **options)
+        return parts
 
     return decorate
 
@@ -134,7 +170,7 @@ _FIXED_ROTATIONS: dict[str, tuple[tuple[tuple[str, float], ...], float]] = {
 
 
 @register(*_FIXED_ROTATIONS)
-def _fixed(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _fixed(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     rotations, turn = _FIXED_ROTATIONS[op.name]
     for letter, angle in rotations:
         yield rotation(letter, wires, angle)
@@ -143,7 +179,7 @@ def _fixed(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[
 
 
 @register("Barrier", "Snapshot", controllable=False)
-def _nothing(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _nothing(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     return ()
 
 
@@ -164,15 +200,15 @@ def _permutation_of(name: str, n_wires: int) -> tuple[Any, Any]:
 @register("CNOT", "CZ", "CY", "CCZ", "SWAP", "ISWAP", "Toffoli", "CSWAP")
 @register("QubitCarry", "QubitSum")
 def _permutation(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     yield Permutation(wires, *_permutation_of(op.name, len(wires)))
 
 
 @register("MultiControlledX", key=lambda op: tuple(map(bool, op.control_values)))
 def _multi_controlled_x(
-    op: Any, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Any, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     values = [int(value) for value in op.control_values]
     flip = Permutation(wires[len(values) :], (1, 0), (0, 0))
     yield flip.controlled(list(zip(wires, values, strict=False)))
@@ -191,23 +227,19 @@ _WORDS = {
 
 
 @register(*_WORDS)
-def _rotation(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+def _rotation(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     yield PauliRotation(_WORDS[op.name], wires, params[0].angle)
 
 
 @register("MultiRZ")
-def _multi_rz(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+def _multi_rz(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     yield PauliRotation("Z" * len(wires), wires, params[0].angle)
 
 
 @register("PauliRot", key=lambda op: op.hyperparameters["pauli_word"])
 def _pauli_rot(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     word = op.hyperparameters["pauli_word"]
     kept = [
         (letter, wire)
@@ -223,27 +255,27 @@ def _pauli_rot(
 
 @register("PhaseShift", "U1")
 def _phase_shift(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     yield PauliRotation("Z", wires, params[0].angle)
     yield phase(0.5 * params[0].angle)
 
 
 @register("GlobalPhase")
 def _global_phase(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     yield phase(-params[0].angle)
 
 
 @register("Rot")
-def _rot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _rot(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     for letter, param in zip("ZYZ", params, strict=True):
         yield PauliRotation(letter, wires, param.angle)
 
 
 @register("U2", "U3")
-def _u3(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _u3(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     angles = [param.angle for param in params]
     theta, phi, delta = angles if len(angles) == 3 else (Angle(np.pi / 2), *angles)
     yield PauliRotation("Z", wires, delta)
@@ -254,21 +286,21 @@ def _u3(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gat
 
 @register("CRX", "CRY", "CRZ")
 def _controlled_rotation(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     yield PauliRotation(op.name[-1], wires[1:], params[0].angle, ((wires[0], 1),))
 
 
 @register("CRot")
-def _crot(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _crot(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     for letter, param in zip("ZYZ", params, strict=True):
         yield PauliRotation(letter, wires[1:], param.angle, ((wires[0], 1),))
 
 
 @register("ControlledPhaseShift", "CPhaseShift00", "CPhaseShift01", "CPhaseShift10")
 def _controlled_phase(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     bits = op.name[-2:] if op.name[-1] in "01" else "11"
     yield phase(params[0].angle).controlled(
         [(wire, int(bit)) for wire, bit in zip(wires, bits, strict=True)]
@@ -277,8 +309,8 @@ def _controlled_phase(
 
 @register("PCPhase", key=lambda op: op.hyperparameters["dimension"])
 def _projector_phase(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     """The phases +angle below an index and -angle from it on."""
     bound, n = op.hyperparameters["dimension"][0], len(wires)
     yield phase(-params[0].angle)
@@ -296,8 +328,8 @@ def _projector_phase(
 @register("SingleExcitationMinus", "DoubleExcitation", "DoubleExcitationPlus")
 @register("DoubleExcitationMinus", "OrbitalRotation", "FermionicSWAP")
 def _by_generator(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     r"""exp(i angle G) for a generator G of Pauli words."""
     for coefficient, word, local in _generator_terms(op.name, len(wires)):
         yield PauliRotation(
@@ -333,7 +365,7 @@ def _commute(sentence: Any) -> bool:
 
 
 @register("QubitUnitary", differentiable=False, ndims=(2,), complex=True)
-def _unitary(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _unitary(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     yield Matrix(wires, params[0].slot)
 
 
@@ -358,8 +390,8 @@ MATRIX_ENTRY = Entry(
     "StatePrep", "AmplitudeEmbedding", ndims=(1,), controllable=False, initial=True
 )
 def _amplitudes(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     yield Amplitudes(wires, params[0].slot, params[0].complex)
 
 
@@ -375,8 +407,7 @@ STATE_ENTRY = Entry(
 
 
 @register("BasisState", "BasisEmbedding", ndims=(1,), differentiable=False)
-@register("BasisEncoding", ndims=(1,))
-def _bits(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _bits(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     # X to the power of a bit, as a rotation: a bit is a value, not structure.
     for bit, wire in zip(params[0].angles, wires, strict=True):
         yield PauliRotation("X", (wire,), np.pi * bit)
@@ -385,19 +416,34 @@ def _bits(op: Operator, params: Sequence[Parameter], wires: Wires) -> Iterable[G
 
 # --- templates -------------------------------------------------------------------
 
+_Part: TypeAlias = tuple[Operator, tuple[Expression, ...]]
 
-@register(
+
+def _part(gate: Callable[..., Operator], wires: Any, *angles: Angle) -> _Part:
+    return gate(*[0.0] * len(angles), wires=wires), tuple(map(Expression, angles))
+
+
+@template("BasisEncoding", ndims=(1,))
+def _basis_encoding(
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
+    bits = params[0].angles
+    for bit, wire in zip(bits, wires, strict=True):
+        yield _part(qml.RX, wire, np.pi * bit)
+    yield _part(qml.GlobalPhase, wires, -np.pi / 2 * sum(bits, Angle()))
+
+
+@template(
     "AngleEmbedding", ndims=(1,), key=lambda op: op.hyperparameters["rotation"].__name__
 )
 def _angle_embedding(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
-    letter = op.hyperparameters["rotation"].__name__[-1]
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
     for angle, wire in zip(params[0].angles, wires, strict=False):
-        yield PauliRotation(letter, (wire,), angle)
+        yield _part(op.hyperparameters["rotation"], wire, angle)
 
 
-@register(
+@template(
     "StronglyEntanglingLayers",
     ndims=(3,),
     key=lambda op: (
@@ -406,61 +452,77 @@ def _angle_embedding(
     ),
 )
 def _strongly_entangling(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
     n = len(wires)
-    imprimitive = op.hyperparameters["imprimitive"]
     for layer, hop in zip(params[0].angles, op.hyperparameters["ranges"], strict=True):
         for wire, angles in zip(wires, layer, strict=True):
-            for letter, angle in zip("ZYZ", angles, strict=True):
-                yield PauliRotation(letter, (wire,), angle)
+            yield _part(qml.Rot, wire, *angles)
         for i in range(n if n > 1 else 0):
-            pair = (wires[i], wires[(i + hop) % n])
-            yield from lower_operation(imprimitive(wires=[0, 1]), (), pair)
+            pair = [wires[i], wires[(i + hop) % n]]
+            yield _part(op.hyperparameters["imprimitive"], pair)
 
 
-@register(
+@template(
     "BasicEntanglerLayers",
     ndims=(2,),
     key=lambda op: op.hyperparameters["rotation"].__name__,
 )
 def _basic_entangler(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
     n = len(wires)
-    letter = op.hyperparameters["rotation"].__name__[-1]
     for layer in params[0].angles:
         for angle, wire in zip(layer, wires, strict=True):
-            yield PauliRotation(letter, (wire,), angle)
+            yield _part(op.hyperparameters["rotation"], wire, angle)
         for i in range(n if n > 2 else n - 1):
-            yield _cnot(wires[i], wires[(i + 1) % n])
+            yield _part(qml.CNOT, [wires[i], wires[(i + 1) % n]])
 
 
-@register(
+@template(
     "RotationEntanglerLayers",
     ndims=(3,),
     key=lambda op: op.hyperparameters["entanglement"],
 )
 def _rotation_entangler(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
     pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
     for layer in params[0].angles:
         for wire, angles in zip(wires, layer, strict=True):
-            for letter, angle in zip("XYZ", angles, strict=True):
-                yield PauliRotation(letter, (wire,), angle)
+            for gate, angle in zip((qml.RX, qml.RY, qml.RZ), angles, strict=True):
+                yield _part(gate, wire, angle)
         for control, target in pairs:
-            yield _cnot(wires[control], wires[target])
+            yield _part(qml.CNOT, [wires[control], wires[target]])
+
+
+def _zz_parts(
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
+    x = params[0].angles
+    pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
+    for _ in range(op.hyperparameters["reps"]):
+        for wire in wires:
+            yield _part(qml.Hadamard, wire)
+        for i, wire in enumerate(wires):
+            yield _part(qml.PhaseShift, wire, 2.0 * x[i])
+        for i, j in pairs:
+            pair = [wires[i], wires[j]]
+            product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
+            yield _part(qml.CNOT, pair)
+            yield _part(qml.PhaseShift, wires[j], product)
+            yield _part(qml.CNOT, pair)
 
 
 @register(
     "ZZFeatureMap",
     ndims=(1,),
     key=lambda op: (op.hyperparameters["reps"], op.hyperparameters["entanglement"]),
+    parts=_zz_parts,
 )
 def _zz_feature_map(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     x = params[0].angles
     pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
     for _ in range(op.hyperparameters["reps"]):
@@ -473,10 +535,6 @@ def _zz_feature_map(
             product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
             yield PauliRotation("ZZ", (wires[i], wires[j]), product)
             yield phase(0.5 * product)
-
-
-def _cnot(control: int, target: int) -> Permutation:
-    return Permutation((control, target), (0, 1, 3, 2), (0, 0, 0, 0))
 
 
 # --- the operations PennyLane builds from others ---------------------------------
@@ -503,6 +561,7 @@ def entry_of(op: Operator) -> Entry | None:
             values=None if values is None else lambda op: values(op.base),
             complex=base.complex,
             differentiable=base.differentiable,
+            parts=None if base.parts is None else _decomposed_first,
         )
     if isinstance(op, qml.operation.StatePrepBase):
         return STATE_ENTRY
@@ -523,26 +582,46 @@ def _symbolic_key(op: Any) -> Hashable:
     return op.base.name, controls, len(op.base.wires), entry.key(op.base)
 
 
-def _inverse(op: Any, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _decomposed_first(
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[_Part]:
+    raise DeviceError(
+        f"The gates of {op.name} are not known one by one. Run the circuit through a "
+        "QNode, which decomposes it."
+    )
+
+
+def _inverse(op: Any, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     gates = list(lower_operation(op.base, params, wires))
     for gate in reversed(gates):
-        assert not isinstance(gate, Amplitudes)
+        assert isinstance(gate, PauliRotation | Permutation | Matrix)
         yield gate.adjoint()
 
 
-def _controlled(op: Any, params: Sequence[Parameter], wires: Wires) -> Iterable[Gate]:
+def _controlled(op: Any, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     values = [int(value) for value in op.control_values]
     controls = list(zip(wires, values, strict=False))
     n_base = len(op.base.wires)
     base_wires = wires[len(values) : len(values) + n_base]
     for gate in lower_operation(op.base, params, base_wires):
-        assert not isinstance(gate, Amplitudes)
+        assert isinstance(gate, PauliRotation | Permutation | Matrix)
         yield gate.controlled(controls)
 
 
+def elementary(
+    op: Operator, params: Sequence[Any]
+) -> Iterable[tuple[Operator, Sequence[Any]]]:
+    """An operation, or the gates of a template, each with its parameters."""
+    entry = entry_of(op)
+    if entry is None or entry.parts is None:
+        yield op, params
+        return
+    yield from entry.parts(op, params, op.wires.labels)
+
+
 def lower_operation(
-    op: Operator, params: Sequence[Parameter], wires: Wires
-) -> Iterable[Gate]:
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
     """The gates of an operation.
 
     Args:

@@ -380,10 +380,10 @@ class _Writer:
                 self.elements.append((axis, angle, 0, 0, 0))
             else:
                 assert isinstance(gate, Channel)
-                angles = [self._value(gate.factors[i], 1.0) for i in gate.which[1:]]
+                x, y, z = (self._value(gate.factors[i], 1.0) for i in gate.which[1:])
                 shift = self._value(gate.shift, 0.0)
                 kinds |= {kind for kind, _ in _slots(gate)}
-                self.elements.append((DAMP, *angles, shift))
+                self.elements.append((DAMP, x, y, z, shift))
         self._fixed(pending)
         self.kinds.append(kinds)
         if op is None:
@@ -486,7 +486,7 @@ def _mask(kinds: set[int]) -> int:
     return sum(kind for kind in kinds)  # WEIGHT is 1, FEATURE is 2
 
 
-def _inverse(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+def _inverse(matrix: NDArray[np.float64]) -> tuple[NDArray[Any], float]:
     """The inverse and its largest singular value; zeros and infinity if singular."""
     smallest = float(np.linalg.svd(matrix, compute_uv=False)[-1])
     if smallest < 1e-12:

@@ -1,0 +1,224 @@
+"""PennyLane's channels as engine gates; they belong to the registry.
+
+A channel's numbers are checked here, at the door of the devices. On one wire a channel
+scales X, Y and Z and may shift Z; where a scale is no polynomial of the parameters it
+is a number of its own, and the entry has its derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+from pennylane.operation import Operator
+
+from qstore_pl.devices.registry import REGISTRY, Entry, Wires
+from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.engine.gates import Angle, Channel, Kraus, MixedGate, Transfer
+from qstore_pl.engine.transfer import LETTERS, transfer_matrix
+
+MAX_CHANNEL_WIRES = 4  # its transfer matrix has 16**wires entries
+ONE = Angle(1.0)
+
+
+def _numbers(op: Operator) -> list[float]:
+    return [float(to_numpy(value)) for value in op.data]
+
+
+def _refuse(op: Operator, needed: str) -> None:
+    shown = ", ".join(f"{value:g}" for value in _numbers(op))
+    raise ValueError(f"Parameters of {op.name} must have {needed}, but are {shown}.")
+
+
+def _probabilities(op: Operator) -> tuple[float, ...]:
+    values = _numbers(op)
+    if not all(0.0 <= value <= 1.0 for value in values):
+        _refuse(op, "values from 0 to 1")
+    return tuple(values)
+
+
+def _one_wire(
+    name: str,
+    scales: Callable[..., tuple[Angle, Angle, Angle, Angle]],
+    *,
+    n_values: int = 1,
+    values: Callable[[Operator], tuple[float, ...]] = _probabilities,
+    jacobian: Callable[[Operator], NDArray[np.float64]] | None = None,
+) -> None:
+    """Register a channel by its scales of X, Y, Z and its shift of Z."""
+
+    def lower(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
+        x, y, z, shift = scales(*(param.angle for param in params))
+        yield Channel(wires, (ONE, x, y, z), (0, 1, 2, 3), shift)
+
+    REGISTRY[name] = Entry(
+        lower,
+        ndims=(0,) * n_values,
+        values=values,
+        jacobian=jacobian,
+        controllable=False,
+        channel=True,
+    )
+
+
+def _depolarizing(p: Angle) -> tuple[Angle, Angle, Angle, Angle]:
+    scale = ONE - 4.0 / 3.0 * p
+    return scale, scale, scale, Angle()
+
+
+def _reset(to_zero: Angle, to_one: Angle) -> tuple[Angle, Angle, Angle, Angle]:
+    scale = ONE - to_zero - to_one
+    return scale, scale, scale, to_zero - to_one
+
+
+def _reset_values(op: Operator) -> tuple[float, ...]:
+    values = _probabilities(op)
+    if sum(values) > 1.0:
+        _refuse(op, "a sum <= 1")
+    return values
+
+
+_one_wire("DepolarizingChannel", _depolarizing)
+_one_wire("BitFlip", lambda p: (ONE, ONE - 2.0 * p, ONE - 2.0 * p, Angle()))
+_one_wire("PhaseFlip", lambda p: (ONE - 2.0 * p, ONE - 2.0 * p, ONE, Angle()))
+_one_wire("ResetError", _reset, n_values=2, values=_reset_values)
+
+
+def _coherence(op: Operator) -> tuple[float, ...]:
+    gamma, *others = _probabilities(op)
+    return (float(np.sqrt(1.0 - gamma)), gamma, *others)
+
+
+def _coherence_jacobian(op: Operator) -> NDArray[np.float64]:
+    gamma, *others = _numbers(op)
+    with np.errstate(divide="ignore"):  # infinite at gamma = 1, as it is
+        slope = -0.5 / np.sqrt(np.float64(1.0 - gamma))
+    jacobian = np.zeros((1 + len(others), 2 + len(others)))
+    jacobian[0, :2] = slope, 1.0
+    jacobian[1:, 2:] = np.eye(len(others))
+    return jacobian
+
+
+_one_wire(
+    "PhaseDamping",
+    lambda root, gamma: (root, root, ONE, Angle()),
+    n_values=2,
+    values=_coherence,
+    jacobian=_coherence_jacobian,
+)
+_one_wire(
+    "AmplitudeDamping",
+    lambda root, gamma: (root, root, ONE - gamma, gamma),
+    n_values=2,
+    values=_coherence,
+    jacobian=_coherence_jacobian,
+)
+_one_wire(
+    "GeneralizedAmplitudeDamping",
+    lambda root, gamma, p: (root, root, ONE - gamma, gamma * (ONE - 2.0 * p)),
+    n_values=3,
+    values=_coherence,
+    jacobian=_coherence_jacobian,
+)
+
+
+def _relaxation(op: Operator) -> tuple[float, ...]:
+    excited, t1, t2, time = _numbers(op)
+    if not 0.0 <= excited <= 1.0:
+        _refuse(op, "an excited population from 0 to 1")
+    if not (t1 > 0.0 and 0.0 < t2 <= 2.0 * t1 and time >= 0.0):
+        _refuse(op, "times t1 > 0, 0 < t2 <= 2 t1 and a gate time >= 0")
+    kept = np.exp(-time / t1)
+    return float(np.exp(-time / t2)), float(kept), (1.0 - 2.0 * excited) * (1.0 - kept)
+
+
+def _relaxation_jacobian(op: Operator) -> NDArray[np.float64]:
+    excited, t1, t2, time = _numbers(op)
+    coherence, kept = np.exp(-time / t2), np.exp(-time / t1)
+    bias = 1.0 - 2.0 * excited
+    by_t1 = kept * time / t1**2
+    return np.array(
+        [
+            [0.0, 0.0, -2.0 * (1.0 - kept)],
+            [0.0, by_t1, -bias * by_t1],
+            [coherence * time / t2**2, 0.0, 0.0],
+            [-coherence / t2, -kept / t1, bias * kept / t1],
+        ]
+    )
+
+
+_one_wire(
+    "ThermalRelaxationError",
+    lambda coherence, kept, shift: (coherence, coherence, kept, shift),
+    n_values=3,
+    values=_relaxation,
+    jacobian=_relaxation_jacobian,
+)
+
+
+def _pauli_error(
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
+    """Words that anticommute with the error are scaled."""
+    signs = np.ones(1)
+    for letter in op.hyperparameters["operators"]:
+        row = [1.0 if other in ("I", letter) else -1.0 for other in LETTERS]
+        signs = np.kron(signs, np.ones(4) if letter == "I" else np.array(row))
+    which = tuple(int(sign < 0.0) for sign in signs)
+    yield Channel(wires, (ONE, ONE - 2.0 * params[0].angle), which)
+
+
+REGISTRY["PauliError"] = Entry(
+    _pauli_error,
+    key=lambda op: op.hyperparameters["operators"],
+    ndims=(0,),
+    values=_probabilities,
+    controllable=False,
+    channel=True,
+)
+
+
+def _kraus(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
+    yield Kraus(wires, params[0].slot, len(op.data))
+
+
+REGISTRY["QubitChannel"] = Entry(
+    _kraus,
+    key=lambda op: len(op.data),
+    ndims=(3,),
+    values=lambda op: (np.stack([to_numpy(matrix) for matrix in op.data]),),
+    complex=True,
+    differentiable=False,
+    controllable=False,
+    channel=True,
+)
+
+
+def constant_gate(op: Operator, wires: Wires) -> Transfer:
+    """An operation with its present numbers, as a constant of the structure.
+
+    Raises:
+        DeviceError: If it has neither Kraus matrices nor a matrix, or too many wires.
+    """
+    if len(wires) > MAX_CHANNEL_WIRES:
+        raise DeviceError(
+            f"Operation {op.name} must be on at most {MAX_CHANNEL_WIRES} wires to be "
+            f"used as noise, but is on {len(wires)}."
+        )
+    if isinstance(op, qml.operation.Channel):
+        kraus = op.kraus_matrices()
+    elif op.has_matrix:
+        kraus = [op.matrix()]
+    else:
+        raise DeviceError(
+            f"Operation {op.name} has neither Kraus matrices nor a matrix, so it "
+            "cannot be used as noise here. Run the circuit through a QNode."
+        )
+    matrix = transfer_matrix([to_numpy(part) for part in kraus])
+    matrix[0] = 0.0
+    matrix[0, 0] = 1.0  # exactly: PennyLane's Kraus matrices are short by rounding
+    return Transfer(wires, tuple(map(tuple, matrix.tolist())))

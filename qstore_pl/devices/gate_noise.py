@@ -1,0 +1,155 @@
+"""The noise of a device as constants of a circuit's structure.
+
+Channels follow each elementary gate, angles are over-rotated, measured words are
+misread. What is known of a gate is its name and wires; its values are symbols here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from pennylane.exceptions import DeviceError
+from pennylane.operation import Operator
+from pennylane.ops.functions import bind_new_parameters
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.channels import constant_gate
+from qstore_pl.devices.noise import NoiseSpec, is_gate
+from qstore_pl.devices.registry import (
+    Expression,
+    Wires,
+    elementary,
+    lower_operation,
+)
+from qstore_pl.engine.gates import MixedGate, PauliSum, PauliTerm, Transfer
+
+Positions = Mapping[Any, int]
+
+
+class SpecNoise:
+    """The noise of a :class:`NoiseSpec`.
+
+    Args:
+        spec: Its strengths.
+    """
+
+    def __init__(self, spec: NoiseSpec) -> None:
+        self.spec = spec
+        self._after: dict[int, list[tuple[Wires, Transfer]]] = {}
+
+    def gates(
+        self, op: Operator, params: Sequence[Any], position: Positions
+    ) -> Iterable[MixedGate]:
+        """The gates of an operation, of a template one after the other, with noise."""
+        for part, its_params in elementary(op, params):
+            wires = tuple(position[label] for label in part.wires.labels)
+            noisy = is_gate(part)
+            if noisy and self.spec.over_rotation:
+                its_params = [self._over_rotated(param) for param in its_params]
+            yield from lower_operation(part, its_params, wires)
+            if noisy:
+                yield from self.after(part, position)
+
+    def after(self, op: Operator, position: Positions) -> Iterable[Transfer]:
+        """What follows an elementary gate."""
+        labels = op.wires.labels
+        if len(labels) not in self._after:
+            channels = self.spec.operations_after(op)
+            local = {label: i for i, label in enumerate(labels)}
+            places = [tuple(local[w] for w in c.wires.labels) for c in channels]
+            self._after[len(labels)] = [
+                (place, constant_gate(channel, place))
+                for place, channel in zip(places, channels, strict=True)
+            ]
+        for place, gate in self._after[len(labels)]:
+            wires = tuple(position[labels[i]] for i in place)
+            yield Transfer(wires, gate.matrix)
+
+    def observed(self, terms: PauliSum, labels: Sequence[Any]) -> PauliSum:
+        r"""The operator whose ideal value the device reads instead.
+
+        On each measured wire :math:`P \to (1 - e_0 - e_1) P + (e_1 - e_0) I`.
+
+        Args:
+            terms: The operator, on positions.
+            labels: Label of each position.
+        """
+        return tuple(part for term in terms for part in self._misread(term, labels))
+
+    def _over_rotated(self, param: Any) -> Any:
+        if isinstance(param, Expression) or param.shape == ():
+            return Expression((1.0 + self.spec.over_rotation) * param.angle)
+        return param
+
+    def _misread(self, term: PauliTerm, labels: Sequence[Any]) -> Iterable[PauliTerm]:
+        coefficient, word, wires = term
+        parts: list[PauliTerm] = [(coefficient, "", ())]
+        for letter, wire in zip(word, wires, strict=True):
+            e0, e1 = self.spec.readout_of(labels[wire])
+            read = [(c * (1.0 - e0 - e1), w + letter, (*q, wire)) for c, w, q in parts]
+            lost = [(c * (e1 - e0), w, q) for c, w, q in parts if e0 != e1]
+            parts = read + lost
+        return parts
+
+
+class ModelNoise(SpecNoise):
+    """The noise of a `qml.NoiseModel` that does not depend on the values of gates.
+
+    Args:
+        model: Conditions and what they insert; nothing at measurements.
+    """
+
+    def __init__(self, model: qml.NoiseModel) -> None:
+        super().__init__(NoiseSpec())
+        self.model = model
+
+    def gates(
+        self, op: Operator, params: Sequence[Any], position: Positions
+    ) -> Iterable[MixedGate]:
+        """The gates of an operation, of a template one after the other, with noise."""
+        for part, its_params in elementary(op, params):
+            before, after = self._inserted(part)
+            yield from (constant_gate(o, _places(o, position)) for o in before)
+            wires = _places(part, position)
+            yield from lower_operation(part, its_params, wires)
+            yield from (constant_gate(o, _places(o, position)) for o in after)
+
+    def _inserted(self, op: Operator) -> tuple[list[Operator], list[Operator]]:
+        """What the model inserts before and after a gate, the same for all values."""
+        found = []
+        for shift in (0.3, 1.1):
+            values = [np.full(np.shape(value), shift) for value in op.data]
+            probe = bind_new_parameters(op, values) if values else op
+            (tape,), _ = qml.noise.add_noise(
+                QuantumScript([probe]), self.model, level="device"
+            )
+            at = next(i for i, o in enumerate(tape.operations) if o is probe)
+            found.append((tape.operations[:at], tape.operations[at + 1 :]))
+        first, second = found
+        same = all(
+            len(a) == len(b) and all(map(qml.equal, a, b))
+            for a, b in zip(first, second, strict=True)
+        )
+        if not same:
+            raise ReadsValuesError(
+                f"The noise model inserts other operations at {op.name} when values "
+                "change. Run the circuit through its QNode."
+            )
+        return first
+
+
+class ReadsValuesError(DeviceError):
+    """Noise that depends on values cannot be compiled into a structure."""
+
+
+def _places(op: Operator, position: Positions) -> Wires:
+    try:
+        return tuple(position[label] for label in op.wires.labels)
+    except KeyError as error:
+        raise DeviceError(
+            f"The noise model inserts {op.name} on wire {error.args[0]!r}, which the "
+            "circuit does not have."
+        ) from None
