@@ -241,6 +241,15 @@ class QStoreDevice(Device):
         """The kind of states a tape needs here."""
         return PURE
 
+    def _report(
+        self,
+        readouts: Sequence[Readout],
+        circuit: Circuit,
+        run: Any,
+        states: NDArray[Any] | None,
+    ) -> None:
+        """Tell the tracker more than PennyLane does."""
+
     def cache_info(self) -> CacheInfo:
         """How many circuit structures were lowered, and how often one was known."""
         return self._cache.info()
@@ -259,10 +268,11 @@ class QStoreDevice(Device):
             return self._sample(tape, order)
         kind = self._kind(tape)
         readouts = [kind.readout(mp, order) for mp in tape.measurements]
-        circuit, program, run = self._run(tape, readouts, gradient=keep)
+        circuit, program, run = self._run(tape, readouts, forward=True, gradient=keep)
         needs_state = any(readout.needs_state for readout in readouts)
         states = run.states() if needs_state else None
         results = [_value(readout, circuit, run, states) for readout in readouts]
+        self._report(readouts, circuit, run, states)
         if keep:
             self._runs.put(program, circuit, run)
         return results[0] if len(results) == 1 else tuple(results)
@@ -272,12 +282,16 @@ class QStoreDevice(Device):
         tape: QuantumScript,
         readouts: Sequence[Readout],
         *,
+        forward: bool = False,
         gradient: bool = True,
     ) -> tuple[Circuit, Program, Pass]:
         words = dict.fromkeys(word for readout in readouts for word in readout.words)
         circuit = take_apart(tape, tuple(words))
-        program = self._cache.get(circuit, self._kind(tape).lower)
-        run = self._runs.take(program, circuit)
+        kind = self._kind(tape)
+        program = self._cache.get(circuit, kind.lower)
+        # A kept run stands for a new one, unless states are drawn at random.
+        reuse = kind.exact or not forward
+        run = self._runs.take(program, circuit) if reuse else None
         if run is None:
             run = program.new_pass(len(circuit.features))
             rows = np.arange(run.batch)
@@ -286,26 +300,24 @@ class QStoreDevice(Device):
 
     def _states(
         self, tape: QuantumScript, order: tuple[Any, ...]
-    ) -> tuple[NDArray[Any], bool]:
-        """States as tensors with an axis of length 2 per index, and whether a batch."""
+    ) -> tuple[Circuit, NDArray[Any]]:
+        """A tape taken apart, and its states as PennyLane takes them, with a batch."""
         kind = self._kind(tape)
         circuit = take_apart(tape, order=order)
         program = self._cache.get(circuit, kind.lower)
         states = kind.tensor(program.states(circuit.weights, circuit.features))
-        return (states[0], False) if circuit.batch is None else (states, True)
+        return circuit, states
 
     def _sample(self, tape: QuantumScript, order: tuple[Any, ...]) -> Any:
-        kind = self._kind(tape)
-        state, batched = self._states(tape, order)
-        positions = {label: i for i, label in enumerate(order)}
+        circuit, states = self._states(tape, order)
         with self._rng_lock:
-            results = kind.simulator.measure_with_samples(
-                [mp.map_wires(positions) for mp in tape.measurements],
-                state,
-                shots=tape.shots,
-                is_state_batched=batched,
-                rng=self._rng,
-                **kind.sampling_options(tape, order),
+            results = self._kind(tape).sample(
+                tape.measurements,
+                states,
+                order,
+                tape.shots,
+                self._rng,
+                batched=circuit.batch is not None,
             )
         if len(tape.measurements) > 1:
             return results
@@ -335,11 +347,12 @@ class QStoreDevice(Device):
             if not isinstance(op, qml.Snapshot):
                 continue
             before = tape.copy(operations=tape.operations[:i])
-            state, batched = self._states(before, order)
+            circuit, states = self._states(before, order)
+            batched = circuit.batch is not None
             snapshot = op.map_wires(positions)
             self._kind(tape).simulator.apply_operation(
                 snapshot,
-                state,
+                states if batched else states[0],
                 is_state_batched=batched,
                 debugger=self._debugger,
                 rng=self._rng,

@@ -202,12 +202,17 @@ class ProgramCache:
         return ProgramCache, (self._size,)
 
 
-def lower(circuit: Circuit, noise: SpecNoise | None = None) -> Program:
+def lower(
+    circuit: Circuit,
+    noise: SpecNoise | None = None,
+    program: Callable[..., Program] = MixedProgram,
+) -> Program:
     """The Program of a tape that was taken apart.
 
     Args:
         circuit: The tape.
         noise: For mixed states, what follows the gates; None is for pure states.
+        program: What runs mixed states.
 
     Raises:
         DeviceError: If its states do not fit into memory, or initial amplitudes are not
@@ -221,6 +226,7 @@ def lower(circuit: Circuit, noise: SpecNoise | None = None) -> Program:
         observables,
         {"weights": len(circuit.weights), "features": circuit.features.shape[1]},
         noise,
+        program,
     )
 
 
@@ -228,6 +234,7 @@ def lower_bound(
     tape: qml.tape.QuantumScript,
     binding: Sequence[Binding],
     noise: SpecNoise | None = None,
+    program: Callable[..., Program] = MixedProgram,
 ) -> Program:
     """The Program of a tape whose parameters are bound to weights and features.
 
@@ -235,6 +242,7 @@ def lower_bound(
         tape: One sample's circuit, measuring expectation values of Pauli sums.
         binding: One entry for each tape parameter, in the tape's order.
         noise: For mixed states, what follows the gates; None is for pure states.
+        program: What runs mixed states.
 
     Raises:
         ValueError: If a measurement is not an expectation value of Pauli words.
@@ -261,7 +269,9 @@ def lower_bound(
                 f"but measures {mp}. Run it through its QNode."
             )
         observables.append(_pauli_sum(sentence, order))
-    return _program(order, tape.operations, parameters, observables, sizes, noise)
+    return _program(
+        order, tape.operations, parameters, observables, sizes, noise, program
+    )
 
 
 def _program(
@@ -271,6 +281,7 @@ def _program(
     observables: Sequence[PauliSum],
     sizes: dict[str, int],
     noise: SpecNoise | None,
+    program: Callable[..., Program],
 ) -> Program:
     position = {label: i for i, label in enumerate(order)}
     gates: list[MixedGate] = []
@@ -288,9 +299,9 @@ def _program(
     if noise is None:
         check_memory(len(order))
         return Program(len(order), gates, observables, **n_values)
-    check_memory(len(order), mixed=True)
+    check_memory(len(order), mixed=program is MixedProgram)
     observables = [noise.observed(terms, order) for terms in observables]
-    return MixedProgram(len(order), gates, observables, **n_values)
+    return program(len(order), gates, observables, **n_values)
 
 
 def _pauli_sum(sentence: Any, order: Sequence[Any]) -> PauliSum:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pennylane as qml
+from numpy.typing import NDArray
 from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import (
     decompose,
@@ -19,7 +21,7 @@ from pennylane.exceptions import DeviceError
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from qstore_pl._checks import real
+from qstore_pl._checks import choice, integer, real
 from qstore_pl.devices.acceptance import (
     accepted_analytic,
     accepted_sampled,
@@ -28,11 +30,17 @@ from qstore_pl.devices.acceptance import (
 )
 from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import Binding, lower_bound
+from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
 from qstore_pl.devices.noise import DEFAULT_PRESET, NoiseSpec, as_noise
+from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.states import MixedStates, States
+from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from qstore_pl.engine.trajectories import TrajectoryPass
+
+METHODS = ("density", "trajectories")
 
 
 class MockNoisy(QStoreDevice):
@@ -51,10 +59,17 @@ class MockNoisy(QStoreDevice):
             no noise.
         noise_scale: Multiplies the strengths of the noise, >= 0, as
             :meth:`NoiseSpec.scaled` says; for a `qml.NoiseModel` 0 or 1.
-        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes.
+        method: ``"density"`` runs density matrices, exactly; ``"trajectories"`` gives
+            unbiased averages of drawn state vectors, for more wires than memory has
+            room for: expectation values, probabilities and their gradients by weights
+            and inputs. Standard errors go to ``qml.Tracker`` as ``standard_errors``.
+        trajectories: How many are drawn for each sample, >= 1; only for that method.
+        seed: Seed of samples and draws: anything :func:`numpy.random.default_rng`
+            takes.
 
     Raises:
-        ValueError: If the preset is unknown, or the scale is negative or does not suit.
+        ValueError: If the preset or the method is unknown, or the scale is negative or
+            does not suit, or ``trajectories`` is missing or of no use.
         TypeError: If ``noise`` is something else.
 
     **Example**
@@ -78,6 +93,8 @@ class MockNoisy(QStoreDevice):
         *,
         noise: Any = DEFAULT_PRESET,
         noise_scale: float = 1.0,
+        method: str = "density",
+        trajectories: int | None = None,
         seed: Any = None,
     ) -> None:
         super().__init__(wires=wires, shots=shots, seed=seed)
@@ -92,7 +109,16 @@ class MockNoisy(QStoreDevice):
                 )
             self._model = noise if scale else None
             noise = NoiseSpec()
-        self._mixed = MixedStates(SpecNoise(noise.scaled(scale)))
+        self._noise = SpecNoise(noise.scaled(scale))
+        choice("method", method, METHODS)
+        if (method == "trajectories") != (trajectories is not None):
+            raise ValueError(
+                'Argument `trajectories` must be given for method="trajectories", and '
+                f"only there, but is {trajectories} for method={method!r}."
+            )
+        if trajectories is not None:
+            integer("trajectories", trajectories, minimum=1)
+        self._trajectories = trajectories
 
     @property
     def name(self) -> str:
@@ -102,7 +128,7 @@ class MockNoisy(QStoreDevice):
     @property
     def noise(self) -> NoiseSpec | qml.NoiseModel:
         """The noise as it is applied, scaled."""
-        return self._mixed.noise.spec if self._model is None else self._model
+        return self._noise.spec if self._model is None else self._model
 
     def preprocess_transforms(
         self, execution_config: ExecutionConfig | None = None
@@ -147,13 +173,17 @@ class MockNoisy(QStoreDevice):
         self, tape: QuantumScript, binding: Sequence[Binding]
     ) -> Program | None:
         """The Program of a bound tape, or None if the noise reads values."""
+        kind = self._kind(tape)
         if self._model is None:
-            pure = self._kind(tape) is PURE
-            return lower_bound(tape, binding, None if pure else self._mixed.noise)
-        if self._model.meas_map:
+            noise = None if kind is PURE else self._noise
+        elif self._model.meas_map:
             return None
+        else:
+            noise = ModelNoise(self._model)
+            kind = self._mixed
+        program = kind.program if isinstance(kind, TrajectoryStates) else MixedProgram
         try:
-            return lower_bound(tape, binding, ModelNoise(self._model))
+            return lower_bound(tape, binding, noise, program)
         except ReadsValuesError:
             return None
 
@@ -167,9 +197,40 @@ class MockNoisy(QStoreDevice):
             )
         return super()._mcm_config(config, None)  # without shots, so deferred
 
+    @property
+    def _mixed(self) -> States:
+        if self._trajectories is None:
+            return MixedStates(self._noise)
+        return TrajectoryStates(self._noise, self._trajectories, self._uniform)
+
+    def _uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        with self._rng_lock:
+            return self._rng.random(shape)
+
+    def _report(
+        self,
+        readouts: Sequence[Readout],
+        circuit: Circuit,
+        run: Any,
+        states: NDArray[Any] | None,
+    ) -> None:
+        if self.tracker.active and isinstance(run, TrajectoryPass):
+            errors = standard_errors(readouts, circuit, run, states)
+            self.tracker.update(standard_errors=errors)
+
+    def _take_snapshots(self, tape: QuantumScript) -> None:
+        if isinstance(self._kind(tape), TrajectoryStates) and any(
+            isinstance(op, qml.Snapshot) for op in tape.operations
+        ):
+            raise DeviceError(
+                "Trajectories have no density matrix to take snapshots of. Use "
+                'method="density".'
+            )
+        super()._take_snapshots(tape)
+
     def _kind(self, tape: QuantumScript) -> States:
         """Pure where nothing is noisy: without noise this is the ideal device."""
-        spec = self._mixed.noise.spec
+        spec = self._noise.spec
         channel = qml.operation.Channel
         noisy = spec.has_gate_noise or spec.has_readout_error
         if noisy or any(isinstance(op, channel) for op in tape.operations):

@@ -19,12 +19,13 @@ from pennylane.measurements import (
     ClassicalShadowMP,
     MeasurementProcess,
     ShadowExpvalMP,
+    Shots,
 )
-from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
 from qstore_pl.devices.mixed_readout import density_tensor, mixed_readout_of
+from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.engine.program import Program
 
@@ -34,6 +35,9 @@ class States(ABC):
 
     simulator: ModuleType
     """PennyLane's functions of states of this kind."""
+
+    exact = True
+    """Whether two runs on the same values are the same."""
 
     @abstractmethod
     def lower(self, circuit: Circuit) -> Program:
@@ -47,10 +51,39 @@ class States(ABC):
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """What a Program calls states as PennyLane does, shape (batch, 2, ..., 2)."""
 
-    def sampling_options(
-        self, tape: QuantumScript, order: Sequence[Any]
+    def sample(
+        self,
+        measurements: Sequence[MeasurementProcess],
+        states: NDArray[np.complex128],
+        order: tuple[Any, ...],
+        shots: Shots,
+        rng: np.random.Generator,
+        *,
+        batched: bool,
+    ) -> Any:
+        """Results from finite shots, in PennyLane's nesting for several measurements.
+
+        Args:
+            measurements: On the labels of ``order``.
+            states: From :meth:`tensor`.
+            order: Wire labels in the order of the register.
+            shots: How many.
+            rng: Where the samples come from.
+            batched: Whether results have a batch axis.
+        """
+        positions = {label: i for i, label in enumerate(order)}
+        return self.simulator.measure_with_samples(
+            [mp.map_wires(positions) for mp in measurements],
+            states if batched else states[0],
+            shots=shots,
+            is_state_batched=batched,
+            rng=rng,
+            **self._misreading(measurements, order),
+        )
+
+    def _misreading(
+        self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
     ) -> dict[str, Any]:
-        """More arguments for PennyLane's sampling."""
         return {}
 
 
@@ -97,23 +130,13 @@ class MixedStates(States):
         """Density matrices with two axes for each wire."""
         return density_tensor(states)
 
-    def sampling_options(
-        self, tape: QuantumScript, order: Sequence[Any]
+    def _misreading(
+        self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
     ) -> dict[str, Any]:
-        """How each wire is misread.
-
-        Raises:
-            DeviceError: If PennyLane's function of the measurement cannot misread it.
-        """
         spec = self.noise.spec
+        refuse_misread_shadows(measurements, spec)
         if not spec.has_readout_error:
             return {}
-        shadows = (ClassicalShadowMP, ShadowExpvalMP)
-        if any(isinstance(mp, shadows) for mp in tape.measurements):
-            raise DeviceError(
-                "Classical shadows cannot be misread here. Measure something else, or "
-                "use noise without readout error."
-            )
 
         def misread(wire: int) -> Any:
             channel = spec.readout_channel(order[wire])
@@ -122,3 +145,19 @@ class MixedStates(States):
             return qml.QubitChannel(channel.data, wires=wire)
 
         return {"readout_errors": [misread]}
+
+
+def refuse_misread_shadows(
+    measurements: Sequence[MeasurementProcess], spec: NoiseSpec
+) -> None:
+    """Raise an error for what cannot be misread.
+
+    Raises:
+        DeviceError: If a classical shadow is among the measurements.
+    """
+    shadows = (ClassicalShadowMP, ShadowExpvalMP)
+    if spec.has_readout_error and any(isinstance(mp, shadows) for mp in measurements):
+        raise DeviceError(
+            "Classical shadows cannot be misread here. Measure something else, or use "
+            "noise without readout error."
+        )

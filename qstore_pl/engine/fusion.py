@@ -20,6 +20,7 @@ from qstore_pl.engine.gates import (
     WEIGHT,
     Amplitudes,
     Angle,
+    Drawn,
     Gate,
     Matrix,
     PauliRotation,
@@ -33,8 +34,8 @@ from qstore_pl.engine.gates import (
 #   PERMUTE:                op, table, whether it has phases, 0, 0, 0, 0, 0
 #   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls,
 #                           values
-#   MATRIX:                 op, first wire, slot kind, inverse, k, slot, controls,
-#                           values
+#   MATRIX:                 op, first wire, slot kind, inverse (2 is drawn), k, slot,
+#                           controls, values
 #   AMPLITUDES:             op, first wire, slot kind, complex, k, slot, 0, 0
 FACTOR, BLOCK, BATCHED, PERMUTE, DIAGONAL, PAULI, MATRIX, AMPLITUDES = range(8)
 # Order of the arrays inside the two that travel.
@@ -348,7 +349,7 @@ class _Writer:
         return op, low, index, batched, x, z, controls, values
 
     def _values(self, gate: Gate) -> tuple[int, ...]:
-        assert isinstance(gate, Matrix | Amplitudes)
+        assert isinstance(gate, Matrix | Drawn | Amplitudes)
         first = len(self.wires)
         # Least significant bit of the local index first.
         self.wires += [self.n_wires - 1 - wire for wire in reversed(gate.wires)]
@@ -358,6 +359,9 @@ class _Writer:
             self.kinds.append({kind})
             return AMPLITUDES, first, kind, int(gate.complex), k, slot, 0, 0
         self.kinds.append(set())  # no gradient reaches the entries of a matrix
+        if isinstance(gate, Drawn):
+            self.scratch = max(self.scratch, 4, 1 << k)
+            return MATRIX, first, kind, 2, k, slot, 0, 0
         self.scratch = max(self.scratch, 1 << k)
         controls, values = _control_masks(self.n_wires, gate.controls)
         return MATRIX, first, kind, int(gate.inverse), k, slot, controls, values

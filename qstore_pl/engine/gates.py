@@ -193,6 +193,21 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A matrix for each sample that need not be unitary, as trajectories draw them.
+
+    Args:
+        wires: Wires of the local index, most significant first.
+        slot: First of ``4 * 4**len(wires) + 1`` consecutive features: real parts of the
+            matrix in C order, imaginary parts, both of its inverse, and the number of
+            the checkpoint before it, or -1.
+    """
+
+    wires: tuple[int, ...]
+    slot: Slot
+
+
+@dataclass(frozen=True)
 class Amplitudes:
     """Initial amplitudes on some wires, the other wires in 0. Only as the first gate.
 
@@ -258,7 +273,7 @@ class Transfer:
     matrix: tuple[tuple[float, ...], ...]
 
 
-Gate: TypeAlias = PauliRotation | Permutation | Matrix | Amplitudes
+Gate: TypeAlias = PauliRotation | Permutation | Matrix | Drawn | Amplitudes
 MixedGate: TypeAlias = Gate | Channel | Kraus | Transfer
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
 PauliSum: TypeAlias = tuple[PauliTerm, ...]

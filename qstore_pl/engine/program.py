@@ -61,6 +61,11 @@ class Program:
         return self.tables.n_wires
 
     @property
+    def n_features(self) -> int:
+        """Columns of the features."""
+        return self.tables.n_features
+
+    @property
     def n_outputs(self) -> int:
         """Number of observables."""
         return self.tables.n_outputs
@@ -146,10 +151,10 @@ class Program:
                 f"Argument `weights` must have shape ({tables.n_weights},), but has "
                 f"shape {weights.shape}."
             )
-        if features.ndim != 2 or features.shape[1] != tables.n_features:
+        if features.ndim != 2 or features.shape[1] != self.n_features:
             raise ValueError(
                 f"Argument `features` must have shape (n_samples, "
-                f"{tables.n_features}), but has shape {features.shape}."
+                f"{self.n_features}), but has shape {features.shape}."
             )
         n_samples = len(features)
         if rows is None:
@@ -178,13 +183,16 @@ class Pass:
         batch: Number of samples.
         keep: Whether to keep every state, however large; else states beyond a bound are
             computed again in the backward run.
+        checkpoints: Number of states that drawn matrices keep.
     """
 
     _kernels: ModuleType = statevector
     _parts = 2  # real numbers of a component
     _digit_bits = 1  # of a component's index, for each wire
 
-    def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
+    def __init__(
+        self, program: Program, batch: int, *, keep: bool = False, checkpoints: int = 0
+    ) -> None:
         tables = self._tables = program.tables
         variant = "general" if tables.general else "core"
         self._forward = getattr(self._kernels, f"forward_{variant}").compiled
@@ -203,6 +211,11 @@ class Pass:
             (start, min(start + columns, batch)) for start in range(0, batch, columns)
         ] or [(0, 0)]
         sizes = [self._work_size(end - start) for start, end in self._spans]
+        state = self._parts * self._length
+        sizes = [
+            size + checkpoints * state * (end - start)
+            for size, (start, end) in zip(sizes, self._spans, strict=True)
+        ]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
         self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
         self._parallel = (

@@ -47,7 +47,9 @@ from qstore_pl.engine.fusion import (
     PERMUTE,
 )
 from qstore_pl.engine.values import (
+    apply_drawn,
     apply_matrix,
+    checkpoint,
     load_amplitudes,
     pull_back_amplitudes,
 )
@@ -168,6 +170,12 @@ def _make_forward(general: bool) -> Any:
                 elif op == PAULI:
                     c, s = cs[2 * r0], cs[2 * r0 + 1]
                     apply_pauli(kr, ki, bit, x, z, on, value, batch, r1, c, s, 1.0)
+                elif op == MATRIX and r1 == 2:
+                    mark = X[rows[0], z + (4 << 2 * x)]
+                    if mark >= 0.0:
+                        cr, ci = checkpoint(mark, kr.shape[0], ws)
+                        cr[:], ci[:] = kr, ki
+                    apply_drawn(kr, ki, wires[bit : bit + x], z, 0, X, rows, p)
                 elif op == MATRIX:
                     apply_matrix(
                         kr, ki, wires[bit : bit + x], on, value, r0, z, r1 == 1, w, X,
@@ -305,6 +313,15 @@ def _make_backward(general: bool) -> Any:
                             apply_pauli(
                                 lr, li, bit, x, z, on, value, batch, r1, c, s, -1.0
                             )
+                elif op == MATRIX and r1 == 2:
+                    bits = wires[bit : bit + x]
+                    mark = X[rows[0], z + (4 << 2 * x)]
+                    if mark >= 0.0:
+                        cr, ci = checkpoint(mark, kr.shape[0], ws)
+                        kr[:], ki[:] = cr, ci
+                    else:
+                        apply_drawn(kr, ki, bits, z + (2 << 2 * x), 0, X, rows, p)
+                    apply_drawn(lr, li, bits, z, 1, X, rows, p)
                 elif op == MATRIX:
                     bits = wires[bit : bit + x]
                     apply_matrix(kr, ki, bits, on, value, r0, z, r1 == 0, w, X, rows, p)

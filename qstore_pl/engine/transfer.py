@@ -97,3 +97,21 @@ def _each_wire(matrices: Complex, change: Complex) -> Complex:
     for _ in range(n):
         array = np.tensordot(array, change, axes=(1, 1))
     return array
+
+
+def kraus_matrices(matrix: Float) -> Complex:
+    """Kraus matrices of a channel, from the eigenvectors of its Choi matrix.
+
+    Args:
+        matrix: Transfer matrix, shape ``(4**k, 4**k)``.
+
+    Returns:
+        Shape ``(rank, 2**k, 2**k)``.
+    """
+    side = 1 << (len(matrix).bit_length() - 1) // 2
+    words = pauli_words(side.bit_length() - 1)
+    choi = np.einsum("ij,iab,jdc->acbd", matrix / side, words, words, optimize=True)
+    values, vectors = np.linalg.eigh(choi.reshape(side**2, side**2))
+    kept = values > 1e-12 * side
+    scaled = np.sqrt(values[kept]) * vectors[:, kept]
+    return np.ascontiguousarray(scaled.T).reshape(-1, side, side)

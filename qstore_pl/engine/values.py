@@ -63,6 +63,53 @@ def apply_matrix(
 
 
 @inner
+def apply_drawn(
+    fr: Array,
+    fi: Array,
+    bits: Array,
+    slot: int,
+    adjoint: int,
+    X: Array,
+    rows: Array,
+    scratch: Array,
+) -> None:
+    """A k-qubit matrix for each sample, or its conjugate transpose."""
+    batch = rows.shape[0]
+    if bits.shape[0] > 1:
+        apply_matrix(fr, fi, bits, 0, 0, 2, slot, adjoint == 1, X[0], X, rows, scratch)
+        return
+    m = scratch[: 8 * batch].reshape(8, batch)
+    for j in range(batch):
+        for e in range(4):
+            source = slot + ((e & 1) * 2 + (e >> 1) if adjoint else e)
+            m[2 * e, j] = X[rows[j], source]
+            im = X[rows[j], source + 4]
+            m[2 * e + 1, j] = -im if adjoint else im
+    a, ai, b, bi = m[0], m[1], m[2], m[3]
+    c, ci, d, di = m[4], m[5], m[6], m[7]
+    step = 1 << bits[0]
+    for k in range(fr.shape[0] // (2 * step * batch)):
+        for t in range(step):
+            o = (2 * k * step + t) * batch
+            o2 = o + step * batch
+            p, pi = fr[o : o + batch], fi[o : o + batch]
+            q, qi = fr[o2 : o2 + batch], fi[o2 : o2 + batch]
+            for j in range(batch):
+                x, xi, y, yi = p[j], pi[j], q[j], qi[j]
+                p[j] = a[j] * x - ai[j] * xi + b[j] * y - bi[j] * yi
+                pi[j] = a[j] * xi + ai[j] * x + b[j] * yi + bi[j] * y
+                q[j] = c[j] * x - ci[j] * xi + d[j] * y - di[j] * yi
+                qi[j] = c[j] * xi + ci[j] * x + d[j] * yi + di[j] * y
+
+
+@inner
+def checkpoint(mark: float, size: int, ws: Array) -> tuple[Array, Array]:
+    """Where a checkpoint's real and imaginary parts are: from the end backward."""
+    at = ws.shape[0] - 2 * size * (int(mark) + 1)
+    return ws[at : at + size], ws[at + size : at + 2 * size]
+
+
+@inner
 def load_amplitudes(
     kr: Array,
     ki: Array,

@@ -8,7 +8,9 @@ from pennylane.exceptions import DeviceError
 from qstore_pl import devices
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.templates import RotationEntanglerLayers
+from tests.cases import GATES, TEMPLATES
 
+ROWS = GATES | TEMPLATES
 WEIGHTS = np.random.default_rng(5).normal(size=(2, 3, 3))
 INPUTS = np.random.default_rng(6).normal(size=(4, 3))
 
@@ -19,13 +21,59 @@ def circuit(inputs, weights):
     return [qml.expval(qml.Z(0)), qml.expval(0.5 * qml.X(1) @ qml.Y(2))]
 
 
-def test_the_capabilities_file_is_the_registry():
-    gates = devices.MockIdeal.capabilities.operations
-    assert gates.keys() == REGISTRY.keys()
-    for name, entry in REGISTRY.items():
+def has_room_on_two_wires(name):
+    """Whether PennyLane lets the operation act on at most two wires."""
+    n_wires = getattr(qml, name).num_wires
+    return not isinstance(n_wires, int) or n_wires <= 2
+
+
+# Pure states run everything but channels; mixed ones take templates apart and have
+# noise after gates on at most two wires.
+TAKEN = {
+    devices.MockIdeal: {name for name, e in REGISTRY.items() if not e.channel},
+    devices.MockNoisy: {
+        name
+        for name, entry in REGISTRY.items()
+        if entry.parts is None and has_room_on_two_wires(name)
+    },
+}
+
+
+@pytest.mark.parametrize("device", TAKEN)
+def test_the_capabilities_file_is_the_registry(device):
+    gates = device.capabilities.operations
+    assert gates.keys() == TAKEN[device]
+    for name in TAKEN[device]:
+        entry = REGISTRY[name]
         assert gates[name].differentiable == entry.differentiable, name
         assert gates[name].invertible == entry.controllable, name
         assert gates[name].controllable == entry.controllable, name
+
+
+@pytest.mark.parametrize(
+    "label",
+    [label for label, row in ROWS.items() if row.operation.__name__ in REGISTRY],
+)
+def test_what_the_noisy_device_takes_is_not_decomposed(label):
+    op = ROWS[label].random(np.random.default_rng(0), range(ROWS[label].n_wires))
+    tape = qml.tape.QuantumScript([op], [qml.expval(qml.Z(0))])
+    pipeline = qml.device("qstore.mock_noisy", wires=8).preprocess_transforms()
+    if op.name in ("DoubleExcitationPlus", "DoubleExcitationMinus"):
+        with pytest.raises(DeviceError, match="does not provide a decomposition"):
+            pipeline([tape])
+        return
+    (processed,), _ = pipeline([tape])
+    taken = op.name in TAKEN[devices.MockNoisy] and len(op.wires) <= 2
+    free = op.name in ("Identity", "GlobalPhase")  # no noise, so any number of wires
+    assert (processed.operations == [op]) == (taken or free)
+
+
+def test_ways_of_mid_circuit_measurement():
+    methods = {device: device.capabilities.supported_mcm_methods for device in TAKEN}
+    assert methods == {
+        devices.MockIdeal: ["deferred", "one-shot"],
+        devices.MockNoisy: ["deferred"],
+    }
 
 
 def test_a_structure_is_lowered_once_whatever_its_values():
@@ -140,8 +188,3 @@ def test_a_batch_without_samples_is_refused():
 
     with pytest.raises(ValueError, match="at least one, but have 0"):
         turned(np.zeros(0))
-
-
-def test_the_noisy_device_says_that_it_is_not_there_yet():
-    with pytest.raises(NotImplementedError, match=r"not in this release.*add_noise"):
-        qml.device("qstore.mock_noisy", wires=2)

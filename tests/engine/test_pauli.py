@@ -131,8 +131,9 @@ def differences(circuit):
     for b, (x, dy) in enumerate(
         zip(circuit.features, cotangents(circuit), strict=True)
     ):
-        pairs = zip(dy, circuit.observables, strict=True)
-        total = sum(c * dense_observable(circuit.n, o) for c, o in pairs)
+        total = np.zeros((2**circuit.n, 2**circuit.n))
+        for c, observable in zip(dy, circuit.observables, strict=True):
+            total = total + c * dense_observable(circuit.n, observable)
         for kind, index in circuit.slots():
             ends = []
             for step in (STEP, -STEP):

@@ -1,0 +1,303 @@
+"""Measurements of an average over trajectories: means, standard errors, samples.
+
+States are those of every trajectory here, ``(batch * n, 2**n_wires)``, with the norms
+the draws gave them. What is linear in the density matrix has an unbiased mean; anything
+else is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import (
+    ExpectationMP,
+    MeasurementProcess,
+    ProbabilityMP,
+    Shots,
+)
+
+from qstore_pl.devices.gate_noise import SpecNoise
+from qstore_pl.devices.lowering import Circuit, lower
+from qstore_pl.devices.mixed_readout import eigenbasis
+from qstore_pl.devices.readout import (
+    PauliSumValue,
+    Readout,
+    apply_matrix,
+    apply_word,
+    marginal,
+    outcomes,
+)
+from qstore_pl.devices.states import States, refuse_misread_shadows
+from qstore_pl.engine.program import Program
+from qstore_pl.engine.trajectories import (
+    TrajectoryPass,
+    TrajectoryProgram,
+    Uniform,
+    standard_error,
+)
+
+Complex2D = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+class TrajectoryStates(States):
+    """State vectors drawn at random, whose average is the density matrix.
+
+    Args:
+        noise: What follows the gates.
+        trajectories: How many are drawn for each sample.
+        uniform: Where the draws come from.
+    """
+
+    simulator = qml.devices.qubit
+    exact = False
+
+    def __init__(self, noise: SpecNoise, trajectories: int, uniform: Uniform) -> None:
+        self.noise, self.trajectories = noise, trajectories
+        self.program = functools.partial(
+            TrajectoryProgram, trajectories=trajectories, uniform=uniform
+        )
+
+    def lower(self, circuit: Circuit) -> Program:
+        """The Program of a tape that was taken apart."""
+        return lower(circuit, self.noise, self.program)
+
+    def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
+        """The readout of an expectation value or of probabilities.
+
+        Raises:
+            DeviceError: If the measurement is another.
+        """
+        if isinstance(mp, ExpectationMP) and mp.obs is not None:
+            if mp.obs.pauli_rep is not None:
+                return TrajectorySum(mp.obs.pauli_rep, order, self)
+            if not isinstance(mp.obs, qml.SparseHamiltonian):
+                wires, rotation, values = eigenbasis(mp.obs)
+                return TrajectoryOutcomes(wires, order, self, rotation, values)
+        elif isinstance(mp, ExpectationMP):
+            return TrajectoryOutcomes(mp.wires, order, self, (), mp.eigvals())
+        elif isinstance(mp, ProbabilityMP):
+            rotation = mp.diagonalizing_gates() if mp.obs is not None else ()
+            wires = list(mp.wires) or list(order)
+            return TrajectoryOutcomes(wires, order, self, rotation)
+        raise DeviceError(
+            f"Trajectories give expectation values and probabilities, not {mp}. Use "
+            'method="density".'
+        )
+
+    def tensor(self, states: NDArray[Any]) -> Complex2D:
+        """The states of all trajectories as they are; samples need no more."""
+        return states
+
+    def sample(
+        self,
+        measurements: Sequence[MeasurementProcess],
+        states: Complex2D,
+        order: tuple[Any, ...],
+        shots: Shots,
+        rng: np.random.Generator,
+        *,
+        batched: bool,
+    ) -> Any:
+        """Results from outcomes of trajectories, each drawn by its weight."""
+        refuse_misread_shadows(measurements, self.noise.spec)
+        terms = [_terms(mp) for mp in measurements]
+        flat = [mp for _, parts in terms for mp in parts]
+        drawn: list[Any] = [None] * len(flat)
+        for group in _groups(flat, order):
+            rotated = states
+            for op in group.rotation:
+                rotated = apply_matrix(op.matrix(op.wires), op.wires, rotated, order)
+            bits = self._outcomes(rotated, order, shots.total_shots, rng)
+            for i in group.members:
+                drawn[i] = bits if batched else bits[0]
+        wires = qml.wires.Wires(order)
+        results = []
+        for low, high in shots.bins():
+            parts = iter(
+                mp.process_samples(bits[..., low:high, :], wires)
+                for mp, bits in zip(flat, drawn, strict=True)
+            )
+            results.append(
+                tuple(
+                    next(parts)
+                    if coefficients is None
+                    else sum(c * next(parts) for c in coefficients)
+                    for coefficients, _ in terms
+                )
+            )
+        return tuple(results) if shots.has_partitioned_shots else results[0]
+
+    def _outcomes(
+        self, states: Complex2D, order: Sequence[Any], shots: int, rng: Any
+    ) -> NDArray[np.int64]:
+        """Bits read on every wire, shape ``(batch, shots, n_wires)``."""
+        n = len(order)
+        weights = (states.real**2 + states.imag**2).reshape(-1, self.trajectories << n)
+        ends = np.cumsum(weights, axis=1)
+        index = np.stack(
+            [np.searchsorted(e, rng.random(shots) * e[-1], side="right") for e in ends]
+        )
+        bits = index[..., None] >> np.arange(n)[::-1] & 1
+        for i, label in enumerate(order):
+            e0, e1 = self.noise.spec.readout_of(label)
+            if e0 or e1:
+                wrong = rng.random(index.shape) < np.where(bits[..., i], e1, e0)
+                bits[..., i] ^= wrong
+        return bits
+
+
+class TrajectorySum(PauliSumValue):
+    """Expectation value of an operator with a Pauli representation."""
+
+    def __init__(
+        self, sentence: Any, order: Sequence[Any], kind: TrajectoryStates
+    ) -> None:
+        super().__init__(sentence, order)
+        self._kind = kind
+
+    def standard_error(self, words: Float, states: Complex2D | None) -> Float:
+        """Of the mean, from the words of each trajectory, ``(batch, n, n_words)``."""
+        return standard_error(words @ self.coefficients)
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        position = {label: i for i, label in enumerate(self._order)}
+        total = np.zeros_like(states)
+        for word, c in zip(self.words, self.coefficients, strict=True):
+            wires = tuple(position[label] for label in word)
+            term = (c, "".join(word.values()), wires)
+            for weight, letters, where in self._kind.noise.observed(
+                (term,), self._order
+            ):
+                labels = [self._order[i] for i in where]
+                read = qml.pauli.PauliWord(dict(zip(labels, letters, strict=True)))
+                total += weight * apply_word(read, states, self._order)
+        return np.repeat(dy, self._kind.trajectories)[:, None] * total
+
+
+class TrajectoryOutcomes(Readout):
+    """Probabilities of outcomes, or the mean of a function of them.
+
+    Args:
+        wires: Labels of the wires read.
+        order: Labels of the register.
+        kind: How many trajectories, and how each wire is misread.
+        rotation: Gates that bring the measured basis to the computational one.
+        values: The function's value for each outcome; None gives the probabilities.
+    """
+
+    def __init__(
+        self,
+        wires: Sequence[Any],
+        order: Sequence[Any],
+        kind: TrajectoryStates,
+        rotation: Sequence[Any] = (),
+        values: Any = None,
+    ) -> None:
+        self._wires, self._order, self._kind = wires, order, kind
+        self._rotation = rotation
+        self._weights = np.eye(1)  # (outcomes read, outcomes), then of the function
+        for wire in wires:
+            e0, e1 = kind.noise.spec.readout_of(wire)
+            read = np.array([[1.0 - e0, e1], [e0, 1.0 - e1]])
+            self._weights = np.kron(self._weights, read)
+        self._mean = values is not None
+        if values is not None:
+            self._weights = np.real(np.asarray(values))[None] @ self._weights
+
+    def _rotate(self, states: Complex2D, *, back: bool = False) -> Complex2D:
+        for op in reversed(self._rotation) if back else self._rotation:
+            matrix = np.asarray(op.matrix(op.wires))
+            matrix = matrix.conj().T if back else matrix
+            states = apply_matrix(matrix, op.wires, states, self._order)
+        return states
+
+    def _each(self, states: Complex2D) -> Float:
+        probabilities = marginal(self._rotate(states), self._wires, self._order)
+        each = probabilities @ self._weights.T
+        each = each.reshape(-1, self._kind.trajectories, each.shape[1])
+        return each[..., 0] if self._mean else each
+
+    def value(self, words: Float, states: Complex2D | None) -> Float:
+        assert states is not None
+        return self._each(states).mean(axis=1)
+
+    def standard_error(self, words: Float, states: Complex2D | None) -> Float:
+        """Of the mean over trajectories."""
+        assert states is not None
+        return standard_error(self._each(states))
+
+    def bra(self, dy: Float, states: Complex2D) -> Complex2D:
+        dp = (dy[:, None] if self._mean else dy) @ self._weights
+        dp = np.repeat(dp, self._kind.trajectories, axis=0)
+        outcome = outcomes(self._wires, self._order)
+        return self._rotate(dp[:, outcome] * self._rotate(states), back=True)
+
+
+def standard_errors(
+    readouts: Iterable[Readout],
+    circuit: Circuit,
+    run: TrajectoryPass,
+    states: Complex2D | None,
+) -> tuple[Float, ...]:
+    """One for each measurement, of its shape."""
+    errors = []
+    for readout in readouts:
+        assert isinstance(readout, TrajectorySum | TrajectoryOutcomes)
+        columns = [circuit.words.index(word) for word in readout.words]
+        error = readout.standard_error(run.samples[..., columns], states)
+        errors.append(error if circuit.batch is not None else error[0])
+    return tuple(errors)
+
+
+def _terms(mp: Any) -> tuple[Sequence[Any] | None, Sequence[Any]]:
+    """A sum is measured term by term; anything else is itself, without coefficients."""
+    if isinstance(mp, ExpectationMP) and isinstance(mp.obs, qml.ops.Sum):
+        coefficients, operators = mp.obs.terms()
+        return coefficients, [ExpectationMP(operator) for operator in operators]
+    return None, [mp]
+
+
+class _Group:
+    """Measurements whose outcomes can be read together."""
+
+    def __init__(self) -> None:
+        self.members: list[int] = []
+        self.rotation: list[Any] = []
+        self._basis: dict[Any, tuple[str, ...]] = {}
+
+    def takes(self, basis: dict[Any, tuple[str, ...]]) -> bool:
+        """Whether every wire shared is read in the same basis."""
+        return all(self._basis.get(w, names) == names for w, names in basis.items())
+
+    def add(self, i: int, gates: Sequence[Any], basis: dict[Any, Any]) -> None:
+        """Take a measurement on."""
+        self.members.append(i)
+        self.rotation += [g for g in gates if g.wires[0] not in self._basis]
+        self._basis |= basis
+
+
+def _groups(
+    measurements: Sequence[MeasurementProcess], order: Sequence[Any]
+) -> list[_Group]:
+    groups: list[_Group] = []
+    for i, mp in enumerate(measurements):
+        gates = mp.diagonalizing_gates() if mp.obs is not None else []
+        basis: dict[Any, tuple[str, ...]] = dict.fromkeys(mp.wires or order, ())
+        alone = any(len(gate.wires) > 1 for gate in gates)
+        for gate in gates:
+            own = (str(i),) if alone else (gate.name,)
+            for wire in gate.wires:
+                basis[wire] = (*basis.get(wire, ()), *own)
+        found = [group for group in groups if group.takes(basis)]
+        if not found:
+            found = [_Group()]
+            groups += found
+        found[0].add(i, gates, basis)
+    return groups
