@@ -32,6 +32,7 @@ from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
 from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
 from qstore_pl.devices.noise import DEFAULT_PRESET, NoiseSpec, as_noise
+from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.states import MixedStates, States
@@ -217,6 +218,21 @@ class MockNoisy(QStoreDevice):
         if self.tracker.active and isinstance(run, TrajectoryPass):
             errors = standard_errors(readouts, circuit, run, states)
             self.tracker.update(standard_errors=errors)
+
+    def _vjp(self, tape: QuantumScript, dy: Any) -> Gradients:
+        if isinstance(self._kind(tape), TrajectoryStates):
+            trainable, index = set(tape.trainable_params), 0
+            for op in tape.operations:
+                end = index + op.num_params
+                own = trainable.intersection(range(index, end))
+                if own and isinstance(op, qml.operation.Channel):
+                    raise DeviceError(
+                        f"Trajectories give no gradient with respect to parameters of "
+                        f'{op.name}. Use method="density", or mark them as not '
+                        "trainable."
+                    )
+                index = end
+        return super()._vjp(tape, dy)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
         if isinstance(self._kind(tape), TrajectoryStates) and any(
