@@ -17,6 +17,7 @@ _HOME = {
     "CheckpointError": "errors",
     "History": "history",
     "Loss": "losses",
+    "NoiseSpec": "devices",
     "QStoreError": "errors",
     "QuantumCircuitError": "errors",
     "QuantumDataEncoder": "encoding",

@@ -257,7 +257,7 @@ def test_many_full_dampings_lose_no_gradient(gamma):
                 qml.CNOT([i % 3, (i + 1) % 3])
                 damp(i % 3)
                 qml.RY(0.7 * angle, (i + 1) % 3)
-            return (qml.expval(qml.Z(0)), qml.probs([1, 2]))
+            return (qml.expval(qml.Z(0)), qml.expval(qml.X(1) @ qml.Z(2)))
 
         return function
 

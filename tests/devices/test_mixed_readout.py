@@ -101,7 +101,7 @@ def operator(word):
 
 
 def close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-10)
 
 
 @pytest.fixture

@@ -358,11 +358,13 @@ NAMES = [*KINDS, *product(OF_VALUES, SOURCES)]
 
 
 def alone(name, start):
-    """A gate in a circuit: after any state, or after rotations, where it may fuse."""
+    """A gate on |0>, or after rotations, where it may fuse, or on any state."""
     rng = np.random.default_rng(list(repr(name).encode()))
     values = Values.drawn(rng)
     if start == "any state":
         before = [values.amplitudes(FEATURE, (0, 1, 2), complex_=True)]
+    elif start == "zero":
+        before = []
     else:
         before = [PauliRotation("X", (i,), w[i] + x[i]) for i in range(3)]
         before += [PauliRotation("Y", (i,), w[3]) for i in range(3)]
@@ -374,7 +376,7 @@ def alone(name, start):
     return values.circuit(3, [*before, gate], random_observables(rng, 3, 4))
 
 
-@pytest.mark.parametrize("start", ["any state", "rotations"])
+@pytest.mark.parametrize("start", ["zero", "rotations", "any state"])
 @pytest.mark.parametrize("name", NAMES, ids=str)
 def test_a_gate_alone(name, start):
     circuit = alone(name, start)
