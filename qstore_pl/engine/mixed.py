@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine import pauli
 from qstore_pl.engine.pauli_fusion import PauliTables, build
+from qstore_pl.engine.pauli_values import TILE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
 
 CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch
@@ -76,15 +77,19 @@ class MixedPass(Pass):
     def _work_size(self, batch: int) -> int:
         tables = self._tables
         per_sample = 3 * self._length + 2 * len(tables.rotations)
-        per_sample += 12 * len(tables.elements) + tables.scratch
-        return per_sample * max(batch, 1) + len(tables.code)
+        per_sample += 12 * len(tables.elements)
+        return per_sample * max(batch, 1) + len(tables.code) + self._scratch(batch)
+
+    def _scratch(self, batch: int) -> int:
+        """Numbers a single instruction needs for itself."""
+        return self._tables.scratch * max(batch, 1) + TILE * self._tables.side
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
         index = i if self._kept else 0
         values = (*self._structure, weights, features, rows)
-        last = (self._tables.scratch, int(self._gradient), out)
+        last = (self._scratch(len(rows)), int(self._gradient), out)
         needed = self._forward(*values, self._works[index], *last)
         size = self._work_size(len(rows)) + needed * len(rows) * self._length
         if size > len(self._works[index]):
@@ -105,6 +110,6 @@ class MixedPass(Pass):
         assert self._backward is not None
         self._backward(
             *self._structure, weights, features, rows,
-            self._works[i if self._kept else 0], self._tables.scratch, dy, stop,
+            self._works[i if self._kept else 0], self._scratch(len(rows)), dy, stop,
             self._swapped, self._gw[i], self._no_gx if gx is None else gx,
         )  # fmt: skip

@@ -170,7 +170,7 @@ def _make_forward(general: bool) -> Any:
             ws, n, batch, rotations.shape[0], elements.shape[0], M
         )
         f, t = states[0], states[1]
-        p, kept = rest[: scratch * batch], rest[scratch * batch :]
+        p, kept = rest[:scratch], rest[scratch:]
         room = kept.shape[0] // f.shape[0]
         fill_angles(rotations, constants, terms, coefficients, w, X, rows, 1.0, cs)
         needed, growth = 0, 1.0
@@ -289,7 +289,7 @@ def _make_backward(general: bool) -> Any:
             ws, n, batch, rotations.shape[0], elements.shape[0], M
         )
         f, t, g = states[swapped], states[1 - swapped], states[2]
-        p, kept = rest[: scratch * batch], rest[scratch * batch :]
+        p, kept = rest[:scratch], rest[scratch:]
         kinds = 3 if gx.shape[0] > 0 else 1
         for i in range(gw.shape[0]):
             gw[i] = 0.0

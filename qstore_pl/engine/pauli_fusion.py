@@ -56,6 +56,7 @@ PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES = range(4, 9)
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
 #   FIXED:    kind, its 12 numbers and its norm in `matrices`
 DAMP, FIXED = 3, 4
+MOST_TABLE_WIRES = 8  # beyond, a gate on its own is not worth a table of all words
 INTS = ("code", "elements", "rotations", "terms", "observables", "wires", "tables")
 FLOATS = ("constants", "coefficients", "weights_of_terms", "scales", "matrices")
 
@@ -86,6 +87,7 @@ class PauliTables:
         first_weight: First instruction whose gradient reaches a weight.
         first_feature: First instruction whose gradient reaches a feature.
         scratch: Numbers per sample the largest instruction needs for itself.
+        side: Of the largest transfer matrix, or 0.
         general: Whether kernels beyond blocks and permutations are needed.
     """
 
@@ -108,6 +110,7 @@ class PauliTables:
     first_weight: int
     first_feature: int
     scratch: int
+    side: int
     general: bool
     ints: NDArray[np.int32] = field(init=False)
     floats: NDArray[np.float64] = field(init=False)
@@ -184,6 +187,7 @@ def build(
         first_weight=first_weight,
         first_feature=first_feature,
         scratch=writer.scratch,
+        side=writer.side,
         general=any(row[0] > PERMUTE for row in code),
     )
 
@@ -340,7 +344,7 @@ class _Writer:
         self.matrices: list[float] = []
         self.wires: list[int] = []
         self.kinds: list[set[int]] = []  # per instruction, the kinds its values have
-        self.scratch = 24
+        self.scratch, self.side = 24, 0
         self._known: dict[bytes, tuple[int, int]] = {}
         self._places: dict[Transfer, int] = {}
 
@@ -350,6 +354,8 @@ class _Writer:
             (wire,) = block.wires
             return self.block(wire, block.gates)
         if block.kind == "permutation":
+            if len(block.wires) <= 2 and self.n_wires > MOST_TABLE_WIRES:
+                return self._transfer(_product(block.gates, sorted(block.wires)))
             return self._permutation(block.gates)
         if isinstance(gate, PauliRotation):
             return self._word(gate)
@@ -453,7 +459,7 @@ class _Writer:
             for part in (matrix, inverse, np.array(norm)):
                 self.matrices += part.reshape(-1).tolist()
         k = len(gate.wires)
-        self.scratch = max(self.scratch, 4**k)
+        self.side = max(self.side, 4**k)
         place = self._places[key]
         return TRANSFER, self._digits(gate.wires), k, place, 0, 0, 0, 0
 
@@ -474,12 +480,28 @@ class _Writer:
         inverse = int(isinstance(gate, Matrix) and gate.inverse)
         # The transfer matrix, a row of the state, one Kraus matrix and its product.
         self.scratch = max(self.scratch, 16**k + 4**k + 4 * 4**k)
+        self.side = max(self.side, 4**k)
         return KRAUS, first, k, kind, slot, count, inverse, len(controls)
 
     def _digits(self, wires: Sequence[int]) -> int:
         """Positions of the wires' digits, least significant first, noted down."""
         self.wires += [self.n_wires - 1 - wire for wire in reversed(wires)]
         return len(self.wires) - len(wires)
+
+
+def _product(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:
+    """Constant channels one after the other, as one on all of these wires."""
+    shape = (4,) * len(wires)
+    product = np.eye(4 ** len(wires))
+    for gate in gates:
+        assert isinstance(gate, Transfer)
+        axes = [wires.index(wire) for wire in gate.wires]
+        moved = np.moveaxis(product.reshape(*shape, -1), axes, range(len(axes)))
+        side = len(gate.matrix)
+        flat = np.array(gate.matrix) @ moved.reshape(side, -1)
+        moved = np.moveaxis(flat.reshape(moved.shape), range(len(axes)), axes)
+        product = moved.reshape(product.shape)
+    return Transfer(tuple(wires), tuple(map(tuple, product.tolist())))
 
 
 def _mask(kinds: set[int]) -> int:

@@ -11,44 +11,56 @@ from qstore_pl.engine.angles import factor
 from qstore_pl.engine.compile import Array, inner
 from qstore_pl.engine.pauli_words import count_bits
 
+TILE = 64  # numbers of a row that a shared matrix takes at a time
+
 
 @inner
 def apply_transfer(
     f: Array, digits: Array, T: Array, lanes: int, transpose: int, batch: int, p: Array
 ) -> None:
-    """A k-wire transfer matrix; p holds 4**k rows of batch numbers."""
-    side = 1 << 2 * digits.shape[0]
-    targets = 0
-    for d in range(digits.shape[0]):
+    """A k-wire transfer matrix; p holds 4**k rows of ``batch`` or TILE numbers."""
+    k = digits.shape[0]
+    side = 1 << 2 * k
+    targets, low = 0, digits[0]
+    for d in range(k):
         targets |= 3 << 2 * digits[d]
-    for i in range(f.shape[0] // batch):
+        low = min(low, digits[d])
+    # Below the lowest digit rows lie side by side; matrices per sample take single ones.
+    run = 1 if lanes > 1 else 1 << 2 * low
+    length = run * batch
+    tile = batch if lanes > 1 else min(length, TILE)
+    for i in range(0, f.shape[0] // batch, run):
         if i & targets != 0:
             continue
-        for c in range(side):
-            o = i
-            for d in range(digits.shape[0]):
-                o |= (c >> 2 * d & 3) << 2 * digits[d]
-            for j in range(batch):
-                p[c * batch + j] = f[o * batch + j]
-        for r in range(side):
-            o = i
-            for d in range(digits.shape[0]):
-                o |= (r >> 2 * d & 3) << 2 * digits[d]
-            x = f[o * batch : o * batch + batch]
-            for j in range(batch):
-                x[j] = 0.0
+        for start in range(0, length, tile):
+            width = min(tile, length - start)
             for c in range(side):
-                at = (c * side + r if transpose else r * side + c) * lanes
-                q = p[c * batch : c * batch + batch]
-                if lanes == 1:
-                    t = T[at]
-                    if t == 0.0:
-                        continue
-                    for j in range(batch):
-                        x[j] += t * q[j]
-                else:
-                    for j in range(batch):
-                        x[j] += T[at + j] * q[j]
+                o = i
+                for d in range(k):
+                    o |= (c >> 2 * d & 3) << 2 * digits[d]
+                source = f[o * batch + start : o * batch + start + width]
+                q = p[c * tile : c * tile + width]
+                for j in range(width):
+                    q[j] = source[j]
+            for r in range(side):
+                o = i
+                for d in range(k):
+                    o |= (r >> 2 * d & 3) << 2 * digits[d]
+                x = f[o * batch + start : o * batch + start + width]
+                for j in range(width):
+                    x[j] = 0.0
+                for c in range(side):
+                    at = (c * side + r if transpose else r * side + c) * lanes
+                    q = p[c * tile : c * tile + width]
+                    if lanes == 1:
+                        t = T[at]
+                        if t == 0.0:
+                            continue
+                        for j in range(width):
+                            x[j] += t * q[j]
+                    else:
+                        for j in range(width):
+                            x[j] += T[at + j] * q[j]
 
 
 @inner
