@@ -19,9 +19,11 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.registry import (
+    MATRIX_ENTRY,
     Expression,
     Wires,
     elementary,
+    entry_of,
     lower_operation,
 )
 from qstore_pl.engine.gates import MixedGate, PauliSum, PauliTerm, Transfer
@@ -48,6 +50,11 @@ class SpecNoise:
             wires = tuple(position[label] for label in part.wires.labels)
             noisy = is_gate(part)
             if noisy and self.spec.over_rotation:
+                if entry_of(part) is MATRIX_ENTRY and part.num_params:
+                    raise DeviceError(
+                        f"Operation {part.name} is known by its matrix only, so its "
+                        "angles cannot be over-rotated. Write it in other gates."
+                    )
                 its_params = [self._over_rotated(param) for param in its_params]
             yield from lower_operation(part, its_params, wires)
             if noisy:

@@ -234,6 +234,14 @@ class MockNoisy(QStoreDevice):
                 index = end
         return super()._vjp(tape, dy)
 
+    def _execute_with_collapse(
+        self, tape: QuantumScript, config: ExecutionConfig
+    ) -> Any:
+        raise DeviceError(
+            f"Measurements inside a circuit must be deferred on {self.name}. Execute "
+            "it through a QNode, which defers them."
+        )
+
     def _take_snapshots(self, tape: QuantumScript) -> None:
         if isinstance(self._kind(tape), TrajectoryStates) and any(
             isinstance(op, qml.Snapshot) for op in tape.operations

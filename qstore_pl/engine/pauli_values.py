@@ -25,7 +25,7 @@ def apply_transfer(
     for d in range(k):
         targets |= 3 << 2 * digits[d]
         low = min(low, digits[d])
-    # Below the lowest digit rows lie side by side; matrices per sample take single ones.
+    # Below the lowest digit rows lie side by side; a matrix per sample takes one.
     run = 1 if lanes > 1 else 1 << 2 * low
     length = run * batch
     tile = batch if lanes > 1 else min(length, TILE)

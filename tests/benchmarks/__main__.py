@@ -15,16 +15,25 @@ from pathlib import Path
 for library in ("OMP", "OPENBLAS", "MKL", "QSTORE"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
-PEERS = ("qulacs", "jax", "torch", "pennylane_lightning")
-ROWS = ("training-4q", "training-8q", "qnode-gradient", "import", "first-epoch")
+PEERS = ("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer")
+ROWS = (
+    *("training-4q", "training-8q", "qnode-gradient"),
+    *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
+    *("import", "first-epoch"),
+)
+COMPARISONS = ("training", "noisy", "trajectories")
 
 
 def run(name, repeats):
     """The rows of one benchmark; what it imports stays out of the others."""
-    if name.startswith("training"):
+    if name.startswith(("training", "noisy")):
         from tests.benchmarks.training_step import training_step
 
         return training_step(name, repeats)
+    if name == "trajectories-12q":
+        from tests.benchmarks.trajectories import trajectories
+
+        return trajectories(repeats)
     if name == "qnode-gradient":
         from tests.benchmarks.qnode_gradient import qnode_gradient
 
@@ -43,7 +52,7 @@ def main():
     options = parser.parse_args()
     names = options.only or ROWS
     missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
-    if missing and any(name.startswith("training") for name in names):
+    if missing and any(name.startswith(COMPARISONS) for name in names):
         parser.exit(
             1,
             f"error: {', '.join(missing)} not installed; a comparison needs its peers: "

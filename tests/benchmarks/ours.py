@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pennylane as qml
+
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
 from tests.benchmarks.problem import (
     LEARNING_RATE,
@@ -11,6 +13,29 @@ from tests.benchmarks.problem import (
     STEPS_PER_EPOCH,
     Contender,
 )
+
+
+def our_model(problem, **options):
+    """The problem as a model, on the noisy device if it has noise."""
+    device = None
+    if problem.noise:
+        device = qml.device(
+            "qstore.mock_noisy",
+            wires=problem.n_qubits,
+            noise=problem.noise,
+            seed=0,
+            **options,
+        )
+    model = QuantumModel(
+        problem.n_qubits,
+        N_OUTPUTS,
+        problem.n_layers,
+        backend=device,
+        entanglement="circular",
+        seed=0,
+    )
+    model.parameters[:] = problem.weights.ravel()
+    return model
 
 
 class Ours(Contender):
@@ -22,10 +47,7 @@ class Ours(Contender):
     def _run(self, n_samples, epochs, **settings):
         """Train on the first rows: model, history and the seconds of train()."""
         p = self.problem
-        model = QuantumModel(
-            p.n_qubits, N_OUTPUTS, p.n_layers, entanglement="circular", seed=0
-        )
-        model.parameters[:] = p.weights.ravel()
+        model = our_model(p)
         settings = {"learning_rate": LEARNING_RATE, "optimizer": "adam"} | settings
         config = TrainingConfig(batch_size=p.batch, progress=False, **settings)
         trainer = QuantumTrainer(config)

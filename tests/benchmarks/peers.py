@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import partial
 
 import autograd
 import autograd.numpy as anp
@@ -60,14 +61,16 @@ class Autograd(HandAdam):
 
 
 class Torch(HandAdam):
-    """default.qubit backprop under torch, which is quicker than under autograd."""
+    """Backprop under torch, which is quicker than under autograd."""
 
-    name = "default.qubit backprop"
     setting = "torch, broadcast, diff_method=backprop"
 
     def __init__(self, problem):
         super().__init__(problem)
-        self._qnode = pennylane_qnode(problem, "default.qubit", diff_method="backprop")
+        torch.set_default_dtype(torch.float64)  # default.mixed takes it for RZ
+        device = problem.default_device
+        self.name = f"{device} backprop"
+        self._qnode = pennylane_qnode(problem, device, diff_method="backprop")
 
     def value_and_grad(self, inputs, targets, weights):
         leaf = torch.from_numpy(weights).requires_grad_()
@@ -78,15 +81,17 @@ class Torch(HandAdam):
 
 
 class Jax(HandAdam):
-    """default.qubit inside one jitted step: rows, loss, gradient and update."""
+    """Backprop inside one jitted step: rows, loss, gradient and update."""
 
-    name = "jax.jit default.qubit"
+    name = "jax.jit {}"
 
     def __init__(self, problem, *, vmap):
         super().__init__(problem)
         jax.config.update("jax_enable_x64", True)
+        device = problem.default_device
+        self.name = self.name.format(device)
         self.setting = "vmap" if vmap else "broadcast"
-        qnode = pennylane_qnode(problem, "default.qubit", diff_method="backprop")
+        qnode = pennylane_qnode(problem, device, diff_method="backprop")
         if vmap:
             qnode = jax.vmap(qnode, in_axes=(0, None))
         inputs, targets = jnp.asarray(problem.inputs), jnp.asarray(problem.targets)
@@ -120,7 +125,7 @@ class Jax(HandAdam):
         self.compile_seconds = time.perf_counter() - start
 
     def value_and_grad(self, inputs, targets, weights):
-        loss, gradient = jax.value_and_grad(self._loss)(
+        loss, gradient = jax.jit(jax.value_and_grad(self._loss))(
             *(jnp.asarray(a) for a in (weights, inputs, targets))
         )
         return float(loss), np.asarray(gradient)
@@ -137,7 +142,7 @@ class Jax(HandAdam):
 class JaxLoop(Jax):
     """The same with the loop over steps compiled too: one call for a whole training."""
 
-    name = "jax.jit default.qubit, whole loop"
+    name = "jax.jit {}, whole loop"
 
     def _compile(self):
         rows = jnp.stack(self._rows)
@@ -213,16 +218,12 @@ class Qulacs(HandAdam):
         return loss / targets.size, gradient.reshape(weights.shape)
 
 
-def candidates(problem: Problem):
-    """The peers in the order of the table, each as its settings to choose from."""
-    yield [
-        Autograd(problem, "default.qubit", diff_method="backprop"),
-        Torch(problem),
-    ]
-    yield [
-        Autograd(
-            problem,
-            "lightning.qubit",
+IDEAL = [
+    [partial(Autograd, device="default.qubit", diff_method="backprop"), Torch],
+    [
+        partial(
+            Autograd,
+            device="lightning.qubit",
             loop=loop,
             diff_method="adjoint",
             device_vjp=device_vjp,
@@ -231,7 +232,20 @@ def candidates(problem: Problem):
         for loop, device_vjp, grad_on_execution in itertools.product(
             (False, True), (True, False, None), (True, False)
         )
-    ]
-    yield [Jax(problem, vmap=vmap) for vmap in (False, True)]
-    yield [JaxLoop(problem, vmap=vmap) for vmap in (False, True)]
-    yield [Qulacs(problem)]
+    ],
+    [partial(Jax, vmap=vmap) for vmap in (False, True)],
+    [partial(JaxLoop, vmap=vmap) for vmap in (False, True)],
+    [Qulacs],
+]
+NOISY = [
+    [partial(Autograd, device="default.mixed", diff_method="backprop"), Torch],
+    [partial(Jax, vmap=vmap) for vmap in (False, True)],
+]
+
+
+def candidates(problem: Problem):
+    """The peers in the order of the table, each as its settings to choose from.
+
+    A setting is a function from a problem to a contender.
+    """
+    return NOISY if problem.noise else IDEAL

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pennylane as qml
 
+from qstore_pl import NoiseSpec
+
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
 STEPS_PER_EPOCH = 50
 N_OUTPUTS = 2
@@ -18,6 +20,8 @@ N_OUTPUTS = 2
 class Problem:
     """RY(x_i) on each wire; per layer RX, RY, RZ on each wire and a ring of CNOTs.
 
+    With noise, its channels follow every gate.
+
     The outputs are <Z_0> and <Z_1>, the loss is the mean square over samples and
     outputs, the update is Adam's.
     """
@@ -25,10 +29,12 @@ class Problem:
     n_qubits: int
     n_layers: int
     batch: int
+    noise: NoiseSpec | None = None
     inputs: np.ndarray = field(init=False, repr=False)  # (n_samples, n_qubits)
     targets: np.ndarray = field(init=False, repr=False)  # (n_samples, N_OUTPUTS)
     weights: np.ndarray = field(init=False, repr=False)  # (n_layers, n_qubits, 3)
     batches: np.ndarray = field(init=False, repr=False)  # (STEPS_PER_EPOCH, batch)
+    channels: dict = field(init=False, repr=False)  # by the wires of the gate before
 
     def __post_init__(self):
         rng = np.random.default_rng(0)
@@ -43,6 +49,16 @@ class Problem:
         for name, value in arrays.items():
             value.setflags(write=False)
             object.__setattr__(self, name, value)
+        gates = [qml.RX(0.0, wire) for wire in range(self.n_qubits)]
+        gates += [qml.CNOT(pair) for pair in self.ring]
+        noisy = gates if self.noise else []
+        channels = {gate.wires: self.noise.operations_after(gate) for gate in noisy}
+        object.__setattr__(self, "channels", channels)
+
+    @property
+    def default_device(self):
+        """PennyLane's own simulator that can run the circuit."""
+        return "default.mixed" if self.noise else "default.qubit"
 
     @property
     def ring(self):
@@ -51,16 +67,22 @@ class Problem:
         return pairs + [(self.n_qubits - 1, 0)] * (self.n_qubits > 2)
 
     def gates(self, inputs, weights):
-        """Queue the circuit as PennyLane gates, for one sample or a broadcast batch."""
+        """Queue the circuit, noise and all, for one sample or a broadcast batch."""
+        for gate in self.perfect_gates(inputs, weights):
+            for channel in self.channels.get(gate.wires, ()):
+                qml.apply(channel)
+
+    def perfect_gates(self, inputs, weights):
+        """Yield the gates without noise, each made when it is asked for."""
         for wire in range(self.n_qubits):
-            qml.RY(inputs[..., wire], wire)
+            yield qml.RY(inputs[..., wire], wire)
         for layer in range(self.n_layers):
             for wire in range(self.n_qubits):
-                qml.RX(weights[layer, wire, 0], wire)
-                qml.RY(weights[layer, wire, 1], wire)
-                qml.RZ(weights[layer, wire, 2], wire)
+                yield qml.RX(weights[layer, wire, 0], wire)
+                yield qml.RY(weights[layer, wire, 1], wire)
+                yield qml.RZ(weights[layer, wire, 2], wire)
             for pair in self.ring:
-                qml.CNOT(pair)
+                yield qml.CNOT(pair)
 
 
 class Contender(abc.ABC):

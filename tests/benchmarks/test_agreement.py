@@ -1,22 +1,31 @@
 """The benchmark's own check: it passes programs that agree and stops others."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
+import pennylane as qml
 import pytest
+import torch
 
+from tests.benchmarks.memory import step_memory
 from tests.benchmarks.ours import Ours
-from tests.benchmarks.peers import Autograd, JaxLoop, Torch
+from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
 from tests.benchmarks.timing import DisagreementError, Row, check_agreement
+from tests.benchmarks.training_step import DEFAULT_NOISE, DEPOLARIZING
+from tests.benchmarks.trajectories import Aer, OurTrajectories, check_unbiased
 
 PROBLEM = Problem(n_qubits=2, n_layers=1, batch=3)
+NOISY_4Q = Problem(n_qubits=4, n_layers=2, batch=2, noise=DEPOLARIZING)
 
 
 @pytest.fixture(autouse=True)
 def restored_precision():
-    before = jax.config.jax_enable_x64
+    before = jax.config.jax_enable_x64, torch.get_default_dtype()
     yield
-    jax.config.update("jax_enable_x64", before)
+    jax.config.update("jax_enable_x64", before[0])
+    torch.set_default_dtype(before[1])
 
 
 class Wrong(Autograd):
@@ -40,6 +49,59 @@ def test_every_peer_and_our_trainer_agree():
     check_agreement(
         [default_qubit(), lightning, Torch(PROBLEM), jax_loop, Ours(PROBLEM)]
     )
+
+
+@pytest.mark.parametrize("noise", [DEPOLARIZING, DEFAULT_NOISE])
+def test_every_peer_and_our_trainer_agree_with_noise(noise):
+    problem = replace(PROBLEM, noise=noise)
+    peers = [make(problem) for column in NOISY for make in column]
+    check_agreement([*peers, Ours(problem)])
+
+
+def test_other_noise_stops_the_benchmark():
+    problem, stronger = (replace(PROBLEM, noise=DEPOLARIZING.scaled(s)) for s in (1, 2))
+    peer = Autograd(problem, "default.mixed", diff_method="backprop")
+    with pytest.raises(DisagreementError, match="loss of qstore_pl"):
+        check_agreement([peer, Ours(stronger)])
+
+
+@pytest.mark.parametrize("noise", [DEPOLARIZING, DEFAULT_NOISE])
+def test_the_channels_are_those_of_the_noise_model(noise):
+    problem = replace(NOISY_4Q, noise=noise)
+    inputs = problem.inputs[0], problem.weights
+    model = noise.to_noise_model()
+    (wanted,), _ = qml.noise.add_noise(
+        qml.tape.make_qscript(replace(problem, noise=None).gates)(*inputs), model
+    )
+    found = qml.tape.make_qscript(problem.gates)(*inputs)
+    assert len(found.operations) > 2 * len(list(problem.perfect_gates(*inputs))) - 1
+    qml.assert_equal(found, wanted)
+
+
+@pytest.mark.parametrize("kind", [OurTrajectories, Aer])
+def test_trajectories_average_to_the_density_matrix(kind):
+    """Seeded; 4 outputs of 20 runs each: a false alarm in 3,000 seeds."""
+    check_unbiased(kind(NOISY_4Q), NOISY_4Q)
+    stronger = replace(NOISY_4Q, noise=DEPOLARIZING.scaled(3))
+    with pytest.raises(DisagreementError, match=kind.__name__):
+        check_unbiased(kind(NOISY_4Q), stronger)
+
+
+class Hungry(Autograd):
+    """A contender whose step fills another 64 MB, unless it is only warming up."""
+
+    def train(self, n_steps):
+        np.ones(2**23 if self.problem.n_qubits > 2 else 1)
+        return super().train(n_steps)
+
+
+def hungry(problem):
+    return Hungry(problem, "default.qubit", diff_method="backprop")
+
+
+def test_memory_of_a_step():
+    megabytes = step_memory(hungry, replace(NOISY_4Q, noise=None)) / 1e6
+    assert 66 < megabytes < 80
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-4, -1.0, np.nan])

@@ -14,10 +14,10 @@ import numpy as np
 
 from tests.benchmarks.problem import Contender
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-9
 PACKAGES = (
     *("qstore-pl", "pennylane", "pennylane-lightning", "numpy", "numba", "autograd"),
-    *("torch", "jax", "jaxlib", "qulacs"),
+    *("torch", "jax", "jaxlib", "qulacs", "qiskit", "qiskit-aer"),
 )
 
 
@@ -29,8 +29,8 @@ class DisagreementError(Exception):
 class Row:
     """One line of the table.
 
-    Times are medians, in seconds; ``raw`` has every measurement. The target is the
-    least ratio, or the most seconds where there is no peer.
+    Times are medians, in seconds; ``raw`` has every measurement. Memory is in bytes.
+    The target is the least ratio, or the most seconds where there is no peer.
     """
 
     row: str
@@ -41,6 +41,8 @@ class Row:
     target: float | None = None
     raw: dict = field(default_factory=dict)
     compile_seconds: float | None = None
+    memory: int | None = None
+    peer_memory: int | None = None
 
     @property
     def ratio(self):
@@ -155,6 +157,11 @@ def seconds(value):
     return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} us"
 
 
+def megabytes(value):
+    """A memory in MB, empty if not measured."""
+    return "" if value is None else f"{value / 1e6:.1f} MB"
+
+
 def cells(row):
     """The texts of one row of the table."""
     alone = row.peer_time is None
@@ -169,12 +176,15 @@ def cells(row):
         "" if alone else f"{row.ratio:.1f}x",
         target,
         {None: "", True: "yes", False: "NO"}[row.reached],
+        megabytes(row.memory),
+        megabytes(row.peer_memory),
     )
 
 
 def table(rows: Sequence[Row]):
     """The rows as aligned text."""
     head = ("row", "ours", "peer", "its time", "ratio", "target", "reached")
+    head += ("peak memory of a step: ours", "the peer's")
     lines = [head, *(cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(

@@ -1,20 +1,32 @@
-"""Rows `training-4q` and `training-8q`: a whole training step against every peer."""
+"""Rows `training-*` and `noisy-*`: a whole training step against every peer."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from qstore_pl import NoiseSpec
+from qstore_pl.devices.noise import preset
+from tests.benchmarks.memory import step_memory
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import candidates
 from tests.benchmarks.problem import STEPS_PER_EPOCH, Problem
 from tests.benchmarks.timing import Row, check_agreement, in_turn, medians
 
 SECONDS_A_MEASUREMENT = 0.5
-TARGETS = {
-    "training-4q": {"lightning.qubit adjoint": 600, "jax.jit default.qubit": 6},
-    "training-8q": {"lightning.qubit adjoint": 350, "jax.jit default.qubit": 18},
-}
+DEPOLARIZING = NoiseSpec(p1=0.001, p2=0.01)
+DEFAULT_NOISE = replace(preset("default"), readout=(0.0, 0.0))
 PROBLEMS = {
     "training-4q": Problem(n_qubits=4, n_layers=2, batch=10),
     "training-8q": Problem(n_qubits=8, n_layers=4, batch=32),
+    "noisy-4q": Problem(n_qubits=4, n_layers=2, batch=10, noise=DEPOLARIZING),
+    "noisy-4q-default": Problem(n_qubits=4, n_layers=2, batch=10, noise=DEFAULT_NOISE),
+    "noisy-6q": Problem(n_qubits=6, n_layers=2, batch=16, noise=DEPOLARIZING),
+    "noisy-8q": Problem(n_qubits=8, n_layers=2, batch=8, noise=DEPOLARIZING),
+}
+TARGETS = {
+    "training-4q": {"lightning.qubit adjoint": 600, "jax.jit default.qubit": 6},
+    "training-8q": {"lightning.qubit adjoint": 350, "jax.jit default.qubit": 18},
+    "noisy-4q": {"default.mixed backprop": 500},
 }
 
 
@@ -22,11 +34,13 @@ def training_step(name, repeats):
     """Time a training step of everybody, each peer in the quickest of its settings."""
     problem = PROBLEMS[name]
     print(f"{name}: compiling and checking that all agree", flush=True)
-    columns = list(candidates(problem))
+    columns = [
+        {make(problem): make for make in column} for column in candidates(problem)
+    ]
     everybody = [contender for column in columns for contender in column]
     check_agreement([*everybody, Ours(problem)])
 
-    rough = quick_times(everybody, repeats=3)
+    rough = quick_times(everybody)
     contenders = [Ours(problem), *(min(column, key=rough.get) for column in columns)]
     rough[contenders[0]] = contenders[0].seconds_per_step(10 * STEPS_PER_EPOCH)
     print(f"{name}: timing {len(contenders)} contenders in turn", flush=True)
@@ -34,9 +48,12 @@ def training_step(name, repeats):
     raw = in_turn(measures, repeats)
     times = medians(raw)
     ours, *peers = contenders
-    settings = {
-        column[0].name: {c.setting: rough[c] for c in column} for column in columns
-    }
+    memory = dict.fromkeys(contenders)
+    if problem.noise:
+        print(f"{name}: memory of each in a fresh process", flush=True)
+        memory[ours] = step_memory(Ours, problem)
+        for peer, column in zip(peers, columns, strict=True):
+            memory[peer] = step_memory(column[peer], problem)
     return [
         Row(
             row=name,
@@ -44,21 +61,30 @@ def training_step(name, repeats):
             peer=peer.name,
             setting=peer.setting,
             peer_time=times[peer],
-            target=TARGETS[name].get(peer.name),
-            raw={"ours": raw[ours], "peer": raw[peer], "tried": settings[peer.name]},
+            target=TARGETS.get(name, {}).get(peer.name),
+            raw={
+                "ours": raw[ours],
+                "peer": raw[peer],
+                "tried": {c.setting: rough[c] for c in column},
+            },
             compile_seconds=peer.compile_seconds,
+            memory=memory[ours],
+            peer_memory=memory[peer],
         )
-        for peer in peers
+        for peer, column in zip(peers, columns, strict=True)
     ]
 
 
-def quick_times(contenders, repeats):
-    """Least seconds per step of each, after a warm-up: enough to choose settings by."""
-    warm = {c: c.seconds_per_step(3) for c in contenders}
-    measures = {c: of_steps(c, 0.1 / warm[c]) for c in contenders}
-    return {c: min(times) for c, times in in_turn(measures, repeats).items()}
+def quick_times(contenders):
+    """Rough seconds per step of each, after a warm-up: enough to choose settings by.
+
+    The least of three measurements; of a step that takes seconds, the warm-up itself.
+    """
+    warm = {c: c.seconds_per_step(1) for c in contenders}
+    measures = {c: of_steps(c, 0.1 / warm[c]) for c in contenders if warm[c] < 1.0}
+    return warm | {c: min(times) for c, times in in_turn(measures, 3).items()}
 
 
 def of_steps(contender, steps):
-    """A measurement: seconds per step of a training of ``steps`` steps, at least 3."""
-    return lambda: contender.seconds_per_step(max(3, round(steps)))
+    """A measurement: seconds per step of a training of ``steps`` steps, at least 1."""
+    return lambda: contender.seconds_per_step(max(1, round(steps)))

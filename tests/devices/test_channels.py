@@ -84,7 +84,7 @@ CHANNELS = {
         qml.ThermalRelaxationError, 0.2, 1.3, 0.9, 0.4
     ),
     "ThermalRelaxationError-t2 > t1": of(
-        qml.ThermalRelaxationError, 0.2, 1.1, 1.9, 0.4
+        qml.ThermalRelaxationError, 0.2, 1.1, 1.6, 0.4
     ),
     "PauliError-1": pauli_error("Y", 0.3),
     "PauliError-2": pauli_error("XZ", 0.2),

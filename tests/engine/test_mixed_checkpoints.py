@@ -105,15 +105,35 @@ def test_a_first_block_is_never_undone():
     check_gradients(circuit)
 
 
-@pytest.mark.parametrize(
-    ("halvings", "count"), [(1, 0), (9, 0), (10, 1), (19, 1), (20, 2), (35, 3)]
-)
-def test_a_checkpoint_whenever_the_inverses_multiply_to_a_thousand(halvings, count):
-    # 2**9 <= 1000 < 2**10, and each checkpoint begins anew.
-    layer = [turn("X", 0), depolarizing(0, 0.375), cnot(0, 1)]
-    gates = [turn("Y", 1), cnot(0, 1), *(halvings * layer)]
-    circuit = NoisyCircuit(2, gates, np.array([0.3]), np.empty((1, 0)), (Z0, Z1))
-    assert checkpoints(circuit) == count
+def mixing():
+    """Half of every word, then a gate that maps no word to a word."""
+    phase = np.diag([1, 1, 1, np.exp(0.25j * np.pi)])
+    return transfer((0, 1), transfer_matrix([phase]) @ np.diag([1.0] + 15 * [0.5]))
+
+
+# What the layers between two CNOTs do, and a bound on the norm of its inverse.
+NORMS = {
+    "a constant": ([turn("X", 0), depolarizing(0, 0.375)], 2),
+    "a value": ([turn("X", 0), depolarizing(0, w[1])], 2),
+    "a shift": ([turn("X", 0), damping(0, w[2])], 3),  # 1 + gamma over 1 - gamma
+    "two of a block": ([turn("X", 0), depolarizing(0, w[1]), damping(0, w[2])], 6),
+    "a permutation": ([turn("X", 0), two_wires(0, 1, 0.5)], 2),
+    "a pair by a value": ([two_wires(0, 1, w[3])], 2),
+    "a transfer matrix": ([mixing()], 2),
+}
+
+
+@pytest.mark.parametrize("factor", NORMS)
+def test_a_checkpoint_whenever_the_inverses_multiply_to_a_thousand(factor):
+    layer, norm = NORMS[factor]
+    weights = np.array([0.3, 0.375, np.sqrt(0.5), 0.5])
+    most = int(np.log(1000) / np.log(norm))  # layers until the first
+    counts = {1: 0, most: 0, most + 1: 1, 2 * most + 1: 1, 2 * most + 2: 2}
+    start = [turn("Y", 0), turn("Y", 1), cnot(0, 1)]
+    for n_layers, count in counts.items():
+        gates = [*start, *(n_layers * [*layer, cnot(0, 1)])]
+        circuit = NoisyCircuit(2, gates, weights, np.empty((1, 0)), (Z0, Z1))
+        assert checkpoints(circuit) == count
 
 
 @pytest.mark.parametrize(
