@@ -30,6 +30,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 300
+nb_render_markdown_format = "myst"  # tables and definitions that code writes
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

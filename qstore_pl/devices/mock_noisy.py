@@ -63,7 +63,8 @@ class MockNoisy(QStoreDevice):
         method: ``"density"`` runs density matrices, exactly; ``"trajectories"`` gives
             unbiased averages of drawn state vectors, for more wires than memory has
             room for: expectation values, probabilities and their gradients by weights
-            and inputs. Standard errors go to ``qml.Tracker`` as ``standard_errors``.
+            and inputs. Their standard errors are in a ``qml.Tracker``, under
+            ``history["standard_errors"]``.
         trajectories: How many are drawn for each sample, >= 1; only for that method.
         seed: Seed of samples and draws: anything :func:`numpy.random.default_rng`
             takes.
