@@ -87,6 +87,8 @@ class MixedPass(Pass):
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
+        if len(rows) == 0:  # views of no samples have no shape
+            return
         index = i if self._kept else 0
         values = (*self._structure, weights, features, rows)
         last = (self._scratch(len(rows)), int(self._gradient), out)
@@ -108,6 +110,9 @@ class MixedPass(Pass):
         gx: Float2D | None,
     ) -> None:
         assert self._backward is not None
+        if len(rows) == 0:
+            self._gw[i] = 0.0
+            return
         self._backward(
             *self._structure, weights, features, rows,
             self._works[i if self._kept else 0], self._scratch(len(rows)), dy, stop,

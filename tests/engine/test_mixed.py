@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import mixed as mixed_module
+from qstore_pl.engine import pauli_fusion, threads
 from qstore_pl.engine import program as program_module
-from qstore_pl.engine import threads
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -213,6 +213,26 @@ def test_large_batches_are_cut_into_chunks_by_themselves(n, batch, chunks):
     agree((gw, gx), looped, 1e-12)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 5])
+def test_matrices_take_wide_batches_in_tiles(seed):
+    circuit = random_noisy_circuit(np.random.default_rng(seed), 4, 12, batch=70)
+    program, dy = circuit.program(), cotangents(circuit)
+    out, _, gw, gx = numbers(circuit, program)
+    parts = np.split(np.arange(70), 35)
+    arguments = circuit.weights, circuit.features
+    looped = [program.run(*arguments, part) for part in parts]
+    agree([out], [np.concatenate(looped)], 1e-13)
+    pairs = [program.vjp(*arguments, dy[p], p, inputs=True) for p in parts]
+    agree([gw], [sum(pair[0] for pair in pairs)], 1e-12)
+    agree([gx], [np.concatenate([pair[1] for pair in pairs])], 1e-12)
+
+
+def test_permutations_without_a_table_agree(circuit, monkeypatch):
+    tables = numbers(circuit)
+    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 0)
+    agree(numbers(circuit), tables, 1e-12)
+
+
 @pytest.fixture
 def fresh_pool(monkeypatch):
     """No pool at the start, so that it is made with the size the test asks for."""
@@ -344,3 +364,16 @@ def test_runs_leave_a_program_as_it_is(circuit):
     before = pickle.dumps(program)
     numbers(circuit, program)
     assert pickle.dumps(program) == before
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_batch_without_samples_has_empty_results(name):
+    circuit = CASES[name]
+    program = circuit.program()
+    none = np.empty((0, circuit.features.shape[1]))
+    no_dy = np.empty((0, len(circuit.observables)))
+    assert program.run(circuit.weights, none).shape == no_dy.shape
+    assert program.states(circuit.weights, none).shape == (0, 4**circuit.n)
+    gw, gx = program.vjp(circuit.weights, none, no_dy, inputs=True)
+    np.testing.assert_array_equal(gw, np.zeros(len(circuit.weights)))
+    assert gx.shape == none.shape

@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from qstore_pl.engine import pauli_fusion
 from qstore_pl.engine.fusion import BATCHED, BLOCK, FACTOR, PERMUTE
 from qstore_pl.engine.gates import (
     FEATURE,
@@ -215,6 +216,23 @@ def test_instructions(gates, codes, kinds):
     assert operations(2, gates) == (codes, kinds)
 
 
+def test_permutations_meet_across_first_blocks():
+    # These write the product state, so they run before the first permutation anyway.
+    gates = [cnot(0, 1), turn("X", 2), depolarizing(2), cnot(1, 2)]
+    codes, kinds = operations(3, gates)
+    assert codes == [FACTOR] * 3 + [PERMUTE]
+    assert kinds == [[], [], [X, FIXED]]
+
+
+def test_constants_in_a_row_are_multiplied_in_the_order_of_time():
+    flip = Permutation((0,), (1, 0), (0, 0))
+    tables = build(1, [flip, damping(0, 0.8)])  # to -Z first, then shifted by gamma
+    rows = [[0, 0.8, 0, 0], [0, 0, -0.8, 0], [0.36, 0, 0, -0.64]]
+    np.testing.assert_allclose(
+        tables.matrices[:12].reshape(3, 4), rows, rtol=0, atol=1e-15
+    )
+
+
 def test_a_controlled_rotation_has_half_of_the_angle():
     # exp(-i a P (1 + s Z) / 4) with s = -1 for control value 1.
     for value, sign in [(0, 1.0), (1, -1.0)]:
@@ -246,6 +264,15 @@ def test_equal_permutations_share_a_table_and_equal_matrices_a_place():
     transfers = tables.code[tables.code[:, 0] == TRANSFER]
     assert len(transfers) == 2
     assert transfers[0, 3] == transfers[1, 3]
+
+
+@pytest.mark.parametrize(("most", "later"), [(3, PERMUTE), (2, TRANSFER)])
+def test_on_many_wires_a_pair_is_not_worth_a_table(most, later, monkeypatch):
+    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", most)
+    ring = [cnot(0, 1), cnot(1, 2), cnot(2, 0)]
+    pair = [cnot(2, 1), depolarizing(1), two_wires(1, 2, 0.9)]
+    codes, _ = operations(3, [*ring, turn("X", 1), *pair])
+    assert codes == [FACTOR] * 3 + [PERMUTE, BLOCK, later]
 
 
 @pytest.mark.parametrize(
