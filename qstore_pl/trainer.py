@@ -20,7 +20,7 @@ from qstore_pl import checkpoint as files
 from qstore_pl._checks import integer
 from qstore_pl.backends import BackendManager
 from qstore_pl.config import TrainingConfig
-from qstore_pl.gradients import ShiftedRun
+from qstore_pl.gradients import run_of
 from qstore_pl.history import History
 from qstore_pl.losses import Loss, accuracy, get_loss
 from qstore_pl.model import QuantumModel
@@ -208,8 +208,8 @@ class _Engine:
 
     def __init__(self, model: QuantumModel, shots: int | None) -> None:
         self._program = None if shots is not None else model.program
-        self._shifted = ShiftedRun(model, shots=shots)
-        self.shots = self._shifted.shots  # of a circuit; 0 is exact
+        self._other = run_of(model, shots=shots)
+        self.shots = self._other.shots  # of a circuit; 0 is exact
         self._weights = model.weights
         self._passes: dict[int, Any] = {}  # batch size -> work arrays
         self._last: Any = None
@@ -218,11 +218,11 @@ class _Engine:
     @property
     def circuits(self) -> int:
         """Circuits run so far; a simulated gradient comes with its circuit."""
-        return self._simulated + self._shifted.circuits
+        return self._simulated + self._other.circuits
 
     def forward(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
         if self._program is None:
-            return self._shifted.forward(features[rows])
+            return self._other.forward(features[rows])
         batch = rows.shape[0]
         last = self._passes.get(batch)
         if last is None:
@@ -233,7 +233,7 @@ class _Engine:
 
     def backward(self, cotangents: Float2D) -> NDArray[np.float64]:
         if self._program is None:
-            return self._shifted.backward(cotangents)
+            return self._other.backward(cotangents)
         return self._last.backward(cotangents)[0]
 
 

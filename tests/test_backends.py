@@ -10,6 +10,7 @@ import pytest
 from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.backends import Backend
 from qstore_pl.backends.manager import as_backend
+from qstore_pl.devices.noise import preset
 
 X = np.random.default_rng(0).uniform(-1, 1, (4, 2))
 Y = np.zeros((4, 1))
@@ -48,20 +49,33 @@ def model(**options):
 
 
 def test_the_built_in_names():
-    assert BackendManager().list_backends() == ["mock_ideal"]
+    assert BackendManager().list_backends() == ["mock_ideal", "mock_noisy"]
 
 
-@pytest.mark.parametrize("name", BackendManager().list_backends())
-def test_a_bell_state_is_00_or_11_on_every_backend(name):
-    device = BackendManager().get_backend(name).device(2)
+def bell():
+    qml.Hadamard(0)
+    qml.CNOT([0, 1])
+    return qml.probs(wires=[0, 1])
 
-    @qml.qnode(device)
-    def bell():
-        qml.Hadamard(0)
-        qml.CNOT([0, 1])
-        return qml.probs(wires=[0, 1])
 
-    np.testing.assert_allclose(bell(), [0.5, 0, 0, 0.5], rtol=0, atol=1e-15)
+def test_a_bell_state_is_00_or_11():
+    device = BackendManager().get_backend("mock_ideal").device(2)
+    assert device.name == "qstore.mock_ideal"
+    np.testing.assert_allclose(
+        qml.QNode(bell, device)(), [0.5, 0, 0, 0.5], rtol=0, atol=1e-15
+    )
+
+
+def test_a_bell_state_is_noisy_by_the_default_preset():
+    device = BackendManager().get_backend("mock_noisy").device(2)
+    assert device.name == "qstore.mock_noisy"
+    reference = qml.noise.add_noise(
+        qml.QNode(bell, qml.device("default.mixed", wires=2)),
+        preset("default").to_noise_model(),
+    )
+    probabilities = qml.QNode(bell, device)()
+    assert probabilities[1] > 1e-3
+    np.testing.assert_allclose(probabilities, reference(), rtol=0, atol=1e-10)
 
 
 def test_without_a_name_the_configuration_decides(manager):
@@ -74,8 +88,13 @@ def test_without_a_name_the_configuration_decides(manager):
 
 
 def test_registered_names_belong_to_their_manager(manager):
-    assert manager.list_backends() == ["fast", "mock_ideal", "reference"]
-    assert BackendManager().list_backends() == ["mock_ideal"]
+    assert manager.list_backends() == [
+        "fast",
+        "mock_ideal",
+        "mock_noisy",
+        "reference",
+    ]
+    assert BackendManager().list_backends() == ["mock_ideal", "mock_noisy"]
     assert manager.get_backend("fast").device(3).name == "lightning.qubit"
 
 
@@ -96,12 +115,13 @@ def test_a_backend_is_made_of_a_name_a_device_or_a_backend():
     assert as_backend(backend) is backend
 
 
+@pytest.mark.parametrize("name", ["mock_ideal", "mock_noisy"])
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
 )
-def test_built_in_backends_can_be_copied(copied):
-    backend = copied(BackendManager()).get_backend("mock_ideal")
-    assert backend == BackendManager().get_backend("mock_ideal")
+def test_built_in_backends_can_be_copied(copied, name):
+    backend = copied(BackendManager()).get_backend(name)
+    assert backend == BackendManager().get_backend(name)
     assert len(backend.device(3).wires) == 3
 
 

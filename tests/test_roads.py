@@ -14,6 +14,8 @@ import pytest
 from pennylane import numpy as pnp
 
 from qstore_pl import BackendManager, Loss, QuantumModel, QuantumTrainer, TrainingConfig
+from qstore_pl.devices import NoiseSpec
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.gradients import ShiftedRun
 from qstore_pl.model import ENCODINGS, READOUTS
 from qstore_pl.templates import ENTANGLEMENTS
@@ -226,6 +228,124 @@ def test_training_gives_the_same_weights(encoding, device, optimizer):
     np.testing.assert_allclose(shifted, compiled, rtol=0, atol=1e-9)
     for column in ("losses", "val_losses", "gradient_norms"):
         np.testing.assert_allclose(other[column], history[column], rtol=0, atol=1e-9)
+
+
+# --- with noise -----------------------------------------------------------------
+
+SPEC = NoiseSpec(
+    p1=0.01,
+    p2=0.04,
+    t1=50e-6,
+    t2=70e-6,
+    gate_time_1=1e-6,
+    gate_time_2=5e-6,
+    excited=0.1,
+    dephasing=0.01,
+    over_rotation=0.02,
+    readout={0: (0.02, 0.05), 2: (0.1, 0.0)},
+)
+
+
+@qml.BooleanFn
+def is_turned_far(op, **_):
+    """Of the gates with a weight, which is no batch."""
+    return op.name == "RX" and bool(qml.math.unwrap(op.data)[0] > 0.5)
+
+
+def damp(op, **_):
+    qml.AmplitudeDamping(0.1, wires=op.wires)
+
+
+READS_VALUES = qml.NoiseModel({is_turned_far: damp})
+
+
+def noisy_oracle(case, noise_model, inputs, parameters, cotangents):
+    """As `oracle`, on default.mixed with noise after each of the gates."""
+    encoding, entanglement, _, (n_qubits, n_layers, n_outputs, _) = case
+
+    def circuit(x, weights):
+        if encoding == "basis":  # a rotation on every wire, which is noisy for 0 too
+            for i in range(n_qubits):
+                qml.RX(np.pi * x[i], wires=i)
+        else:
+            encode(encoding, x, n_qubits)
+        angles = iter(weights)
+        for _ in range(n_layers):
+            for i in range(n_qubits):
+                for gate in (qml.RX, qml.RY, qml.RZ):
+                    gate(next(angles), wires=i)
+            entangle(entanglement, n_qubits)
+        return [qml.expval(qml.Z(i)) for i in range(n_outputs)]
+
+    mixed = qml.QNode(circuit, qml.device("default.mixed", wires=n_qubits))
+    mixed = qml.noise.add_noise(mixed, noise_model)
+    tensor = pnp.array(parameters, requires_grad=True)
+    outputs = np.array([mixed(x, parameters) for x in inputs])
+    gradient = np.zeros(len(parameters))
+    for x, dy in zip(inputs, cotangents, strict=True):
+        gradient += qml.grad(lambda p, x=x, dy=dy: pnp.dot(dy, pnp.stack(mixed(x, p))))(
+            tensor
+        )
+    return outputs, gradient
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("entanglement", ENTANGLEMENTS)
+def test_roads_with_noise(encoding, entanglement):
+    """Templates that are lowered whole have the noise of their gates."""
+    case = (encoding, entanglement, "expval", (3, 2, 3, 2))
+    device = qml.device("qstore.mock_noisy", wires=3, noise=SPEC)
+    model, inputs, cotangents = build(*case, backend=device)
+    assert isinstance(model.program, MixedProgram)
+    outputs, gradient = noisy_oracle(
+        case, SPEC.to_noise_model(), inputs, model.parameters, cotangents
+    )
+    features = model.prepare(inputs)
+    on_qnode = np.stack(model.qnode(features, model.weights), axis=1)
+    for seen in (model.forward(inputs), on_qnode):
+        np.testing.assert_allclose(seen, outputs, rtol=0, atol=1e-10)
+    for seen in (
+        gradient_of(model, "compiled", features, cotangents),
+        gradient_of_qnode(model, features, cotangents),
+    ):
+        np.testing.assert_allclose(seen, gradient, rtol=0, atol=1e-10)
+
+
+def test_noise_that_reads_values_takes_the_road_of_the_qnode():
+    case = ("angle", "linear", "expval", (2, 2, 2, 3))
+    device = qml.device("qstore.mock_noisy", wires=2, noise=READS_VALUES)
+    model, inputs, cotangents = build(*case, backend=device)
+    assert model.program is None
+    outputs, gradient = noisy_oracle(
+        case, READS_VALUES, inputs, model.parameters, cotangents
+    )
+    np.testing.assert_allclose(model.forward(inputs), outputs, rtol=0, atol=1e-10)
+    features = model.prepare(inputs)
+    np.testing.assert_allclose(
+        gradient_of_qnode(model, features, cotangents), gradient, rtol=0, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(
+    "noise", ["default", SPEC, READS_VALUES], ids=["preset", "spec", "model"]
+)
+def test_a_model_trains_with_noise(noise):
+    device = qml.device("qstore.mock_noisy", wires=2, noise=noise)
+    case = ("angle", "linear", "affine", (2, 2, 1, 8))
+    model, inputs, _ = build(*case, backend=device)
+    assert (model.program is None) == isinstance(noise, qml.NoiseModel)
+    targets = np.sign(inputs[:, :1])
+    config = TrainingConfig(epochs=15, batch_size=4, learning_rate=0.1, seed=0)
+    history = QuantumTrainer(config).train(model, (inputs, targets))
+    assert history["losses"][-1] < 0.7 * history["losses"][0]
+
+
+def test_the_name_of_the_backend_is_enough_to_train_with_noise():
+    model, inputs, targets = build("angle", "linear", "affine", (2, 1, 1, 4))
+    config = TrainingConfig(epochs=2, quantum_sdk="mock_noisy", seed=0)
+    QuantumTrainer(config).train(model, (inputs, targets))
+    assert model.device.name == "qstore.mock_noisy"
+    assert isinstance(model.program, MixedProgram)
 
 
 # --- finite shots ---------------------------------------------------------------

@@ -37,18 +37,25 @@ def runs_noisy(op: Any) -> bool:
     """Whether mixed states run an operation, not the first, as one noisy gate.
 
     Templates are taken apart, as noise follows each of their gates, and so are gates on
-    more than two wires.
+    more than two wires. An adjoint that is a gate of its own is written as that gate.
     """
+    if isinstance(op, qml.ops.op_math.Adjoint) and op.base.has_adjoint:
+        return False
+    return not (is_gate(op) and len(op.wires) > 2) and runs_mixed(op)
+
+
+def runs_mixed(op: Any) -> bool:
+    """Whether mixed states run an operation, not the first, without gate noise."""
     entry = entry_of(op)
     if entry is None or entry.parts is not None:
         return False
-    wide = is_gate(op) and len(op.wires) > 2
-    if isinstance(op, qml.QubitChannel) and len(op.wires) > MAX_CHANNEL_WIRES:
+    wide = len(op.wires) > MAX_CHANNEL_WIRES
+    if isinstance(op, qml.QubitChannel) and wide:
         raise DeviceError(
             f"QubitChannel must be on at most {MAX_CHANNEL_WIRES} wires here, but is "
             f"on {len(op.wires)}."
         )
-    return not wide and _is_whole(op, entry)
+    return not (is_gate(op) and wide) and _is_whole(op, entry)
 
 
 def _is_whole(op: Any, entry: Entry) -> bool:

@@ -14,7 +14,6 @@ import pennylane as qml
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
-from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.noise import NoiseSpec, is_gate
@@ -50,7 +49,7 @@ class SpecNoise:
             wires = tuple(position[label] for label in part.wires.labels)
             noisy = is_gate(part)
             if noisy and self.spec.over_rotation:
-                if entry_of(part) is MATRIX_ENTRY and part.num_params:
+                if entry_of(part) is MATRIX_ENTRY and 0 in part.ndim_params:
                     raise DeviceError(
                         f"Operation {part.name} is known by its matrix only, so its "
                         "angles cannot be over-rotated. Write it in other gates."
@@ -125,31 +124,69 @@ class ModelNoise(SpecNoise):
             yield from (constant_gate(o, _places(o, position)) for o in after)
 
     def _inserted(self, op: Operator) -> tuple[list[Operator], list[Operator]]:
-        """What the model inserts before and after a gate, the same for all values."""
-        found = []
-        for shift in (0.3, 1.1):
-            values = [np.full(np.shape(value), shift) for value in op.data]
-            probe = bind_new_parameters(op, values) if values else op
-            (tape,), _ = qml.noise.add_noise(
-                QuantumScript([probe]), self.model, level="device"
-            )
-            at = next(i for i, o in enumerate(tape.operations) if o is probe)
-            found.append((tape.operations[:at], tape.operations[at + 1 :]))
-        first, second = found
-        same = all(
-            len(a) == len(b) and all(map(qml.equal, a, b))
-            for a, b in zip(first, second, strict=True)
+        """What the model inserts before and after a gate, whatever its values are.
+
+        As `qml.noise.add_noise` does it, which needs values to look for the gate.
+        """
+        values = [np.asarray(v) if np.ndim(v) else _Unknown() for v in op.data]
+        gate = bind_new_parameters(op, values) if values else op
+        before: list[Operator] = []
+        after: list[Operator] = []
+        for condition, insert in self.model.model_map.items():
+            if not condition(gate):
+                continue
+            queued = qml.tape.make_qscript(insert)(gate, **self.model.metadata)
+            found = [i for i, o in enumerate(queued.operations) if self._is(o, gate)]
+            at = found[0] if found else 0
+            before = queued.operations[:at] + before
+            after += queued.operations[at + 1 if found else 0 :]
+        return before, after
+
+    def _is(self, inserted: Operator, gate: Operator) -> bool:
+        if inserted.name != gate.name or inserted.wires != gate.wires:
+            return False
+        if all(
+            one is other for one, other in zip(inserted.data, gate.data, strict=True)
+        ):
+            return True
+        raise ReadsValuesError(
+            f"The noise model inserts another {gate.name} at a {gate.name}: which of "
+            "them is the gate depends on values. Run the circuit through its QNode."
         )
-        if not same:
-            raise ReadsValuesError(
-                f"The noise model inserts other operations at {op.name} when values "
-                "change. Run the circuit through its QNode."
-            )
-        return first
 
 
 class ReadsValuesError(DeviceError):
     """Noise that depends on values cannot be compiled into a structure."""
+
+
+class _Unknown:
+    """The value of a parameter before it has one: nothing can be done with it."""
+
+    ndim = 0
+    shape = ()
+    size = 1
+    dtype = np.dtype(np.float64)
+
+    def _read(self, *_: Any, **__: Any) -> Any:
+        raise ReadsValuesError(
+            "The noise model reads the values of gates. Run the circuit through its "
+            "QNode."
+        )
+
+    __array__ = __array_ufunc__ = __array_function__ = _read
+    __float__ = __int__ = __complex__ = __bool__ = __index__ = __len__ = __iter__ = (
+        _read
+    )
+    __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _read
+    __getitem__ = __iter__ = _read
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = _read
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __rmatmul__ = _read
+    __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __pos__ = __abs__ = _read
+    __round__ = __floor__ = __ceil__ = __trunc__ = __divmod__ = __rdivmod__ = _read
+    __hash__ = object.__hash__
+
+
+_Unknown.__module__ = "numpy"  # what PennyLane takes it for
 
 
 def _places(op: Operator, position: Positions) -> Wires:

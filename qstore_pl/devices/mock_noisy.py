@@ -26,6 +26,7 @@ from qstore_pl.devices.acceptance import (
     accepted_analytic,
     accepted_sampled,
     expand_shadows,
+    runs_mixed,
     runs_noisy,
 )
 from qstore_pl.devices.base import PURE, QStoreDevice
@@ -42,6 +43,10 @@ from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import TrajectoryPass
 
 METHODS = ("density", "trajectories")
+NO_STRENGTHS = (
+    "Trajectories give no gradient with respect to parameters of {}. Use "
+    'method="density", or mark them as not trainable.'
+)
 
 
 class MockNoisy(QStoreDevice):
@@ -137,8 +142,9 @@ class MockNoisy(QStoreDevice):
     ) -> CompilePipeline:
         """PennyLane's transforms that bring a tape to what :meth:`execute` takes."""
         config = execution_config or ExecutionConfig()
+        noisy = self._noise.spec.has_gate_noise or self._model is not None
         gates = {
-            "stopping_condition": runs_noisy,
+            "stopping_condition": runs_noisy if noisy else runs_mixed,
             "skip_initial_state_prep": True,
             "device_wires": self.wires,
             "target_gates": {
@@ -183,7 +189,12 @@ class MockNoisy(QStoreDevice):
         else:
             noise = ModelNoise(self._model)
             kind = self._mixed
-        program = kind.program if isinstance(kind, TrajectoryStates) else MixedProgram
+        program: Any = MixedProgram
+        if isinstance(kind, TrajectoryStates):
+            program = kind.program
+            for op in tape.operations:
+                if isinstance(op, qml.operation.Channel):
+                    raise DeviceError(NO_STRENGTHS.format(op.name))
         try:
             return lower_bound(tape, binding, noise, program)
         except ReadsValuesError:
@@ -227,11 +238,7 @@ class MockNoisy(QStoreDevice):
                 end = index + op.num_params
                 own = trainable.intersection(range(index, end))
                 if own and isinstance(op, qml.operation.Channel):
-                    raise DeviceError(
-                        f"Trajectories give no gradient with respect to parameters of "
-                        f'{op.name}. Use method="density", or mark them as not '
-                        "trainable."
-                    )
+                    raise DeviceError(NO_STRENGTHS.format(op.name))
                 index = end
         return super()._vjp(tape, dy)
 

@@ -361,6 +361,32 @@ def _commute(sentence: Any) -> bool:
     )
 
 
+@register("SISWAP")
+def _root_of_iswap(
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
+    for word in ("XX", "YY"):
+        yield rotation(word, wires, -np.pi / 4)
+
+
+@register("ECR")
+def _echoed_cross_resonance(
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
+    yield rotation("ZX", wires, np.pi / 2)
+    yield rotation("X", wires[:1], np.pi)
+    yield phase(np.pi / 2)
+
+
+@register("PSWAP")
+def _phase_swap(
+    op: Operator, params: Sequence[Any], wires: Wires
+) -> Iterable[MixedGate]:
+    yield PauliRotation("ZZ", wires, params[0].angle)
+    yield phase(0.5 * params[0].angle)
+    yield Permutation(wires, *_permutation_of("SWAP", 2))
+
+
 # --- values ----------------------------------------------------------------------
 
 

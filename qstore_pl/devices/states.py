@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
     ClassicalShadowMP,
+    ExpectationMP,
     MeasurementProcess,
     ShadowExpvalMP,
     Shots,
@@ -25,9 +26,11 @@ from pennylane.measurements import (
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
 from qstore_pl.devices.mixed_readout import density_tensor, mixed_readout_of
-from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.engine.program import Program
+
+
+SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
 
 
 class States(ABC):
@@ -73,7 +76,7 @@ class States(ABC):
         """
         positions = {label: i for i, label in enumerate(order)}
         return self.simulator.measure_with_samples(
-            [mp.map_wires(positions) for mp in measurements],
+            [word_by_word(mp).map_wires(positions) for mp in measurements],
             states if batched else states[0],
             shots=shots,
             is_state_batched=batched,
@@ -134,9 +137,13 @@ class MixedStates(States):
         self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
     ) -> dict[str, Any]:
         spec = self.noise.spec
-        refuse_misread_shadows(measurements, spec)
         if not spec.has_readout_error:
             return {}
+        if any(isinstance(mp, SHADOWS) for mp in measurements):
+            raise DeviceError(
+                "Classical shadows cannot be misread here. Measure something else, or "
+                "use noise without readout error."
+            )
 
         def misread(wire: int) -> Any:
             channel = spec.readout_channel(order[wire])
@@ -147,17 +154,12 @@ class MixedStates(States):
         return {"readout_errors": [misread]}
 
 
-def refuse_misread_shadows(
-    measurements: Sequence[MeasurementProcess], spec: NoiseSpec
-) -> None:
-    """Raise an error for what cannot be misread.
+def word_by_word(mp: MeasurementProcess) -> MeasurementProcess:
+    """The expectation value of a sum as one that PennyLane samples term by term.
 
-    Raises:
-        DeviceError: If a classical shadow is among the measurements.
+    A multiple of a sum it would read in an eigenbasis, which is misread otherwise.
     """
-    shadows = (ClassicalShadowMP, ShadowExpvalMP)
-    if spec.has_readout_error and any(isinstance(mp, shadows) for mp in measurements):
-        raise DeviceError(
-            "Classical shadows cannot be misread here. Measure something else, or use "
-            "noise without readout error."
-        )
+    sentence = None if mp.obs is None else mp.obs.pauli_rep
+    if isinstance(mp, ExpectationMP) and sentence is not None and len(sentence) > 1:
+        return ExpectationMP(sentence.operation())
+    return mp

@@ -33,7 +33,7 @@ from qstore_pl.devices.readout import (
     marginal,
     outcomes,
 )
-from qstore_pl.devices.states import States, refuse_misread_shadows
+from qstore_pl.devices.states import SHADOWS, States, word_by_word
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import (
     TrajectoryPass,
@@ -105,9 +105,16 @@ class TrajectoryStates(States):
         *,
         batched: bool,
     ) -> Any:
-        """Results from outcomes of trajectories, each drawn by its weight."""
-        refuse_misread_shadows(measurements, self.noise.spec)
-        terms = [_terms(mp) for mp in measurements]
+        """Results from outcomes of trajectories, each drawn by its weight.
+
+        Raises:
+            DeviceError: If a classical shadow is among the measurements.
+        """
+        if any(isinstance(mp, SHADOWS) for mp in measurements):
+            raise DeviceError(
+                'Trajectories give no classical shadows. Use method="density".'
+            )
+        terms = [_terms(word_by_word(mp)) for mp in measurements]
         flat = [mp for _, parts in terms for mp in parts]
         drawn: list[Any] = [None] * len(flat)
         for group in _groups(flat, order):
@@ -270,9 +277,9 @@ class _Group:
     def __init__(self) -> None:
         self.members: list[int] = []
         self.rotation: list[Any] = []
-        self._basis: dict[Any, tuple[str, ...]] = {}
+        self._basis: dict[Any, tuple[Any, ...]] = {}
 
-    def takes(self, basis: dict[Any, tuple[str, ...]]) -> bool:
+    def takes(self, basis: dict[Any, tuple[Any, ...]]) -> bool:
         """Whether every wire shared is read in the same basis."""
         return all(self._basis.get(w, names) == names for w, names in basis.items())
 
@@ -289,10 +296,11 @@ def _groups(
     groups: list[_Group] = []
     for i, mp in enumerate(measurements):
         gates = mp.diagonalizing_gates() if mp.obs is not None else []
-        basis: dict[Any, tuple[str, ...]] = dict.fromkeys(mp.wires or order, ())
+        basis: dict[Any, tuple[Any, ...]] = dict.fromkeys(mp.wires or order, ())
         alone = any(len(gate.wires) > 1 for gate in gates)
         for gate in gates:
-            own = (str(i),) if alone else (gate.name,)
+            values = (np.asarray(value).tobytes() for value in gate.data)
+            own = (str(i),) if alone else (gate.name, *values)
             for wire in gate.wires:
                 basis[wire] = (*basis.get(wire, ()), *own)
         found = [group for group in groups if group.takes(basis)]

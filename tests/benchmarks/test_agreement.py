@@ -14,7 +14,11 @@ from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
 from tests.benchmarks.timing import DisagreementError, Row, check_agreement
 from tests.benchmarks.training_step import DEFAULT_NOISE, DEPOLARIZING
-from tests.benchmarks.trajectories import Aer, OurTrajectories, check_unbiased
+from tests.benchmarks.trajectories import (
+    Aer,
+    OurTrajectories,
+    check_unbiased,
+)
 
 PROBLEM = Problem(n_qubits=2, n_layers=1, batch=3)
 NOISY_4Q = Problem(n_qubits=4, n_layers=2, batch=2, noise=DEPOLARIZING)
@@ -51,10 +55,12 @@ def test_every_peer_and_our_trainer_agree():
     )
 
 
-@pytest.mark.parametrize("noise", [DEPOLARIZING, DEFAULT_NOISE])
-def test_every_peer_and_our_trainer_agree_with_noise(noise):
+@pytest.mark.parametrize(
+    ("noise", "columns"), [(DEPOLARIZING, NOISY), (DEFAULT_NOISE, NOISY[:1])]
+)
+def test_every_peer_and_our_trainer_agree_with_noise(noise, columns):
     problem = replace(PROBLEM, noise=noise)
-    peers = [make(problem) for column in NOISY for make in column]
+    peers = [make(problem) for column in columns for make in column]
     check_agreement([*peers, Ours(problem)])
 
 
@@ -74,7 +80,6 @@ def test_the_channels_are_those_of_the_noise_model(noise):
         qml.tape.make_qscript(replace(problem, noise=None).gates)(*inputs), model
     )
     found = qml.tape.make_qscript(problem.gates)(*inputs)
-    assert len(found.operations) > 2 * len(list(problem.perfect_gates(*inputs))) - 1
     qml.assert_equal(found, wanted)
 
 

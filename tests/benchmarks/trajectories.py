@@ -1,0 +1,135 @@
+"""Row `trajectories-12q`: outputs of a noisy circuit as an average over trajectories.
+
+Forward only, 12 qubits, 8 samples: a density matrix would have 4**12 entries each.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.quantum_info import Pauli
+from qiskit_aer import AerSimulator
+
+from tests.benchmarks.ours import our_model
+from tests.benchmarks.problem import N_OUTPUTS, Problem
+from tests.benchmarks.timing import DisagreementError, Row, in_turn, medians
+from tests.benchmarks.training_step import DEPOLARIZING
+
+TRAJECTORIES = 200  # for each sample
+PROBLEM = Problem(n_qubits=12, n_layers=2, batch=8, noise=DEPOLARIZING)
+AER_NAMES = {"RX": "rx", "RY": "ry", "RZ": "rz", "CNOT": "cx"}
+
+
+class OurTrajectories:
+    """A model's outputs for the first batch, on ``qstore.mock_noisy``."""
+
+    def __init__(self, problem):
+        self._inputs = problem.inputs[problem.batches[0]]
+        self._model = our_model(
+            problem, method="trajectories", trajectories=TRAJECTORIES
+        )
+
+    def outputs(self):
+        """Averages of the next trajectories, shape (batch, N_OUTPUTS)."""
+        return self._model.forward(self._inputs)
+
+
+class Aer:
+    """Aer's state vectors, from ready circuits in the basis of the noise model.
+
+    A shot is a trajectory and gives the expectation values of its state, as ours does.
+    Not with shot_branching_enable: Aer 0.17 then gives every branch the same weight,
+    however many shots are in it.
+    """
+
+    name = "qiskit-aer statevector"
+
+    def __init__(self, problem, *, fusion_enable=True):
+        self.setting = f"save_expectation_value, fusion_enable={fusion_enable}"
+        self._circuits = [
+            self._circuit(problem, x) for x in problem.inputs[problem.batches[0]]
+        ]
+        self._simulator = AerSimulator(
+            method="statevector",
+            noise_model=problem.noise.to_aer(basis_gates=list(AER_NAMES.values())),
+            max_parallel_threads=1,
+            fusion_enable=fusion_enable,
+        )
+        self._rng = np.random.default_rng(0)
+
+    def _circuit(self, problem, inputs):
+        circuit = QuantumCircuit(problem.n_qubits)
+        for gate in problem.perfect_gates(inputs, problem.weights):
+            getattr(circuit, AER_NAMES[gate.name])(*map(float, gate.data), *gate.wires)
+        for wire in range(N_OUTPUTS):
+            circuit.save_expectation_value(Pauli("Z"), [wire], label=str(wire))
+        return circuit
+
+    def outputs(self):
+        """Averages of the next trajectories, shape (batch, N_OUTPUTS)."""
+        seed = int(self._rng.integers(2**31))  # neighbouring seeds draw alike
+        result = self._simulator.run(
+            self._circuits, shots=TRAJECTORIES, seed_simulator=seed
+        ).result()
+        data = [result.data(circuit) for circuit in self._circuits]
+        return np.array([[d[str(i)] for i in range(N_OUTPUTS)] for d in data])
+
+
+def check_unbiased(contender, problem, runs=20):
+    """Compare the mean of several runs with the outputs of the density matrix.
+
+    Raises:
+        DisagreementError: If one is more than 5 standard errors off.
+    """
+    exact = our_model(problem).forward(problem.inputs[problem.batches[0]])
+    found = np.stack([contender.outputs() for _ in range(runs)])
+    error = found.std(axis=0, ddof=1) / np.sqrt(runs)
+    off = np.max(np.abs(found.mean(axis=0) - exact) / error)
+    if not off <= 5.0:  # NaN disagrees too
+        raise DisagreementError(
+            f"{type(contender).__name__}: {off:.1f} standard errors from the exact "
+            "outputs"
+        )
+
+
+def trajectories(repeats):
+    """Time per trajectory and sample; making circuits and models is not in it."""
+    print("trajectories-12q: checking 4 qubits against density matrices", flush=True)
+    small = replace(PROBLEM, n_qubits=4)
+    for make in (OurTrajectories, Aer):
+        check_unbiased(make(small), small)
+
+    ours = OurTrajectories(PROBLEM)
+    aers = [Aer(PROBLEM, fusion_enable=fusion) for fusion in (True, False)]
+
+    def measurement(contender):
+        def measure():
+            start = time.perf_counter()
+            contender.outputs()
+            return (time.perf_counter() - start) / (TRAJECTORIES * PROBLEM.batch)
+
+        return measure
+
+    measures = {contender: measurement(contender) for contender in (ours, *aers)}
+    rough = medians(in_turn(measures, 1))
+    aer = min(aers, key=rough.get)
+    print("trajectories-12q: timing in turn", flush=True)
+    raw = in_turn({c: measures[c] for c in (ours, aer)}, repeats)
+    times = medians(raw)
+    return [
+        Row(
+            row="trajectories-12q, per trajectory and sample",
+            ours=times[ours],
+            peer=aer.name,
+            setting=aer.setting,
+            peer_time=times[aer],
+            raw={
+                "ours": raw[ours],
+                "peer": raw[aer],
+                "tried": {c.setting: rough[c] for c in aers},
+            },
+        )
+    ]
