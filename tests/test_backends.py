@@ -10,7 +10,7 @@ import pytest
 from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.backends import Backend
 from qstore_pl.backends.manager import as_backend
-from qstore_pl.devices.noise import preset
+from qstore_pl.devices.presets import preset
 
 X = np.random.default_rng(0).uniform(-1, 1, (4, 2))
 Y = np.zeros((4, 1))

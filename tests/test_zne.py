@@ -17,7 +17,7 @@ from pennylane import numpy as pnp
 
 from qstore_pl import QuantumModel
 from qstore_pl.devices import NoiseSpec
-from qstore_pl.devices.noise import preset
+from qstore_pl.devices.presets import preset
 from qstore_pl.templates import RotationEntanglerLayers
 
 WIRES = range(4)

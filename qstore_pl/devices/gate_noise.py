@@ -47,7 +47,7 @@ class SpecNoise:
         """The gates of an operation, of a template one after the other, with noise."""
         for part, its_params in elementary(op, params):
             wires = tuple(position[label] for label in part.wires.labels)
-            noisy = is_gate(part)
+            noisy = self.spec.has_gate_noise and is_gate(part)
             if noisy and self.spec.over_rotation:
                 if entry_of(part) is MATRIX_ENTRY and 0 in part.ndim_params:
                     raise DeviceError(

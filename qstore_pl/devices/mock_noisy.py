@@ -32,7 +32,8 @@ from qstore_pl.devices.acceptance import (
 from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
 from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
-from qstore_pl.devices.noise import DEFAULT_PRESET, NoiseSpec, as_noise
+from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.registry import REGISTRY

@@ -7,13 +7,10 @@ It knows gates and wires, nothing of circuits, programs or devices.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
 import math
 import numbers
-import tomllib
 from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,14 +31,11 @@ from pennylane.ops import MidMeasure
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl._checks import choice, finite, real
+from qstore_pl.engine.transfer import pauli_words
 
 Pair: TypeAlias = tuple[float, float]
 Readout: TypeAlias = Pair | tuple[tuple[Hashable, Pair], ...]
 
-PRESETS: tuple[str, ...]
-"""Names of the presets; read from noise_presets.toml when first asked for."""
-
-DEFAULT_PRESET = "mild"
 P1_MAX, P2_MAX, DEPHASING_MAX = 3 / 4, 15 / 16, 1 / 2  # the channel that forgets all
 
 AER_GATES = (
@@ -49,10 +43,6 @@ AER_GATES = (
     *("cx", "cy", "cz", "swap", "cp", "rxx", "ryy", "rzz"),
 )
 """Gates on one or two qubits that Aer runs as they are on mixed states too."""
-
-_PAULIS = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]]])
-_PAULIS = np.concatenate([_PAULIS, [[[1, 0], [0, -1]]]])  # (4, 2, 2)
-_WORDS = np.einsum("aij,bkl->abikjl", _PAULIS, _PAULIS).reshape(16, 4, 4)
 
 _NO_GATE = (
     *(StatePrepBase, Channel, MidMeasure, qml.QubitDensityMatrix, qml.Snapshot),
@@ -489,7 +479,7 @@ def two_qubit_depolarizing(p: float) -> list[NDArray[np.complex128]]:
     """Kraus matrices, 16 of shape (4, 4), of 15 Pauli errors of probability p/15."""
     weights = np.full(16, p / 15.0)
     weights[0] = 1.0 - p
-    return list(np.sqrt(weights)[:, None, None] * _WORDS)
+    return list(np.sqrt(weights)[:, None, None] * pauli_words(2))
 
 
 def is_gate(op: Operator) -> bool:
@@ -535,76 +525,4 @@ def _diagonalizing(obs: Operator) -> list[Operator]:
         f"Readout error cannot be inserted before {obs}: its terms are not read in one "
         f"basis per wire. Measure them one by one, as with "
         f"qml.transforms.split_non_commuting, before the noise is added."
-    )
-
-
-# --- presets ---------------------------------------------------------------------
-
-
-@functools.cache
-def _tables() -> dict[str, dict[str, Any]]:
-    file = Path(__file__).with_name("noise_presets.toml")
-    return tomllib.loads(file.read_text(encoding="utf-8"))
-
-
-def __getattr__(name: str) -> Any:
-    if name == "PRESETS":
-        return (*_tables(), "default")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def preset(name: str) -> NoiseSpec:
-    r"""The noise of a named machine; ``"default"`` is ``"mild"``.
-
-    The file noise_presets.toml holds the numbers, each with source, date and notes.
-    Where it gives average gate infidelities :math:`r`, depolarizing is what relaxation
-    over the gate time leaves of them: with the depolarizing factor
-    :math:`\lambda = 1 - p\,d^2/(d^2 - 1)` and :math:`S` the sum of the diagonal of one
-    wire's relaxation in the Pauli basis,
-
-    .. math::
-        1 - r\,\frac{d + 1}{d} = \frac{1 + \lambda (S^n - 1)}{d^2}, \qquad
-        S = 1 + 2 e^{-t/T_2} + e^{-t/T_1}, \quad d = 2^n .
-
-    Raises:
-        ValueError: If there is no such preset.
-
-    References:
-        M. A. Nielsen, Phys. Lett. A 303, 249 (2002), arXiv:quant-ph/0205035.
-    """
-    name = choice("noise", name, (*_tables(), "default"))
-    table = _tables()[DEFAULT_PRESET if name == "default" else name]
-    fields = {field.name for field in dataclasses.fields(NoiseSpec)}
-    values = {key: value for key, value in table.items() if key in fields}
-    if "infidelity_1" in table:
-        values["p1"] = _pauli_error(table, 1)
-        values["p2"] = _pauli_error(table, 2)
-    return NoiseSpec(**values)
-
-
-def _pauli_error(table: Mapping[str, Any], width: int) -> float:
-    """The p for which depolarizing and relaxation have the given infidelity."""
-    d, time = 2**width, table[f"gate_time_{width}"]
-    trace = 1.0 + 2.0 * math.exp(-time / table["t2"]) + math.exp(-time / table["t1"])
-    process = 1.0 - table[f"infidelity_{width}"] * (d + 1) / d
-    kept = (d**2 * process - 1.0) / (trace**width - 1.0)
-    return (1.0 - kept) * (d**2 - 1) / d**2
-
-
-def as_noise(noise: Any) -> NoiseSpec | qml.NoiseModel:
-    """Noise as a value: a preset's name is looked up, None is no noise.
-
-    Raises:
-        TypeError: If it is none of name, NoiseSpec, `qml.NoiseModel` and None.
-        ValueError: If there is no preset of that name; the message lists the names.
-    """
-    if noise is None:
-        return NoiseSpec()
-    if isinstance(noise, str):
-        return preset(noise)
-    if isinstance(noise, NoiseSpec | qml.NoiseModel):
-        return noise
-    raise TypeError(
-        f"Argument `noise` must be the name of a preset, a NoiseSpec, a qml.NoiseModel "
-        f"or None, but is {noise!r}."
     )

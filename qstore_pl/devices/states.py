@@ -29,7 +29,6 @@ from qstore_pl.devices.mixed_readout import density_tensor, mixed_readout_of
 from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.engine.program import Program
 
-
 SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qstore_pl import NoiseSpec
-from qstore_pl.devices.noise import preset
+from qstore_pl.devices.presets import preset
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import candidates

@@ -154,11 +154,6 @@ def test_jacobians_without_noise_are_those_of_default_qubit(
     circuit, shapes = CASES[name]
     values = draw(rng, shapes)
     qnode = qml.QNode(circuit, device(NOTHING))
-    if (framework.name, name) == ("jax-jit", "wrapped_gates"):
-        # PennyLane decomposes a rotation under two controls for a known angle only.
-        with pytest.raises(DeviceError, match="does not provide a decomposition"):
-            framework.jacobian(flat(qnode), *values)
-        return
     agree(
         framework.jacobian(flat(qnode), *values), reference.jacobian(circuit, *values)
     )

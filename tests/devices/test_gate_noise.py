@@ -13,7 +13,7 @@ from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl.devices import Binding, NoiseSpec
-from qstore_pl.devices.noise import PRESETS
+from qstore_pl.devices.presets import PRESETS
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.templates import BasisEncoding, RotationEntanglerLayers, ZZFeatureMap
 
@@ -168,7 +168,7 @@ def test_noise_follows_each_gate_of_the_templates(body, scale, arguments):
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_by_name(name, arguments):
     circuit = measured(strongly, *EXACT)
-    model = devices.noise.preset(name).to_noise_model()
+    model = devices.presets.preset(name).to_noise_model()
     close(noisy(circuit, name)(*arguments), mixed(circuit, model)(*arguments))
 
 
@@ -467,3 +467,75 @@ def test_a_model_on_a_wire_the_circuit_lacks_is_refused_when_compiled():
     model = qml.NoiseModel({is_rotation: lambda op, **_: qml.BitFlip(0.1, wires="z")})
     with pytest.raises(DeviceError, match="wire 'z', which the circuit does not have"):
         compiled(model, strongly)
+
+
+READING = {
+    "a sign": lambda op: bool(op.data[0] < 0),
+    "a number": lambda op: float(np.asarray(op.data[0])) < 2,
+    "a function": lambda op: qml.math.cos(op.data[0]) > 0.5,
+    "a matrix": lambda op: op.matrix()[0, 0].real > 0.5,
+    "an equality": lambda op: op.data[0] == 1.25,
+}
+
+
+@pytest.mark.parametrize("name", READING)
+def test_however_a_condition_reads_values_it_is_not_compiled(name):
+    reads = READING[name]
+    condition = qml.BooleanFn(lambda op, **_: op.name == "RX" and reads(op))
+    model = qml.NoiseModel({condition: lambda op, **_: qml.BitFlip(0.2, op.wires)})
+    device = qml.device("qstore.mock_noisy", wires=1, noise=model)
+    tape = qml.tape.QuantumScript([qml.RX(0.7, 0)], [qml.expval(qml.Z(0))])
+    assert device.compile(tape, [Binding("weights", 0)]) is None
+
+
+def test_another_gate_of_the_same_name_beside_a_gate_is_not_compiled():
+    # add_noise takes the one that is equal for the gate itself.
+    model = qml.NoiseModel({qml.noise.op_eq(qml.RX): lambda op, **_: qml.RX(0.1, 0)})
+    device = qml.device("qstore.mock_noisy", wires=1, noise=model)
+    tape = qml.tape.QuantumScript([qml.RX(0.7, 0)], [qml.expval(qml.Z(0))])
+    assert device.compile(tape, [Binding("weights", 0)]) is None
+
+
+@pytest.mark.parametrize("scale", [1, 3, 5])
+def test_folded_gates_have_the_noise_of_the_gates(scale):
+    """PennyLane writes adjoint(RX(a)) as RX(-a), and noise follows it as any RX."""
+    model = qml.NoiseModel(
+        {
+            qml.noise.op_eq(qml.RX): lambda op, **_: qml.DepolarizingChannel(
+                0.05, op.wires
+            ),
+            qml.noise.op_eq(qml.CNOT): lambda op, **_: qml.BitFlip(0.05, op.wires[0]),
+        }
+    )
+
+    def circuit():
+        qml.RX(0.3, 0)
+        qml.CNOT([0, 1])
+        return qml.density_matrix([0, 1])
+
+    theirs = qml.noise.add_noise(qml.device("default.mixed", wires=2), model)
+    ours = qml.device("qstore.mock_noisy", wires=2, noise=model)
+    folded = [
+        qml.noise.fold_global(qml.QNode(circuit, device), scale)()
+        for device in (ours, theirs)
+    ]
+    close(*folded)
+
+
+@pytest.mark.parametrize("gate", [qml.ECR, qml.SISWAP, qml.PSWAP])
+def test_two_wire_gates_are_one_gate_each(gate, arguments):
+    def circuit():
+        qml.RX(0.4, 0)
+        qml.RY(0.9, 1)
+        gate(*[0.3] * gate.num_params, wires=[0, 1])
+        return qml.density_matrix([0, 1])
+
+    spec = NoiseSpec(p1=0.02, p2=0.1, over_rotation=0.1)
+    theirs = qml.noise.add_noise(
+        qml.QNode(circuit, qml.device("default.mixed", wires=2)), spec.to_noise_model()
+    )
+    ours = qml.QNode(circuit, qml.device("qstore.mock_noisy", wires=2, noise=spec))
+    close(ours(), theirs())
+    with qml.Tracker(ours.device) as tracker:
+        ours()
+    assert tracker.totals["executions"] == 1

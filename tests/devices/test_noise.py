@@ -18,9 +18,10 @@ from jax.experimental import enable_x64
 from pennylane import numpy as pnp
 
 from qstore_pl.devices import noise as noise_module
-from qstore_pl.devices.noise import PRESETS, NoiseSpec, as_noise, preset
+from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.presets import PRESETS, as_noise, preset
 
-FILE = Path(noise_module.__file__).with_name("noise_presets.toml")
+FILE = Path(noise_module.__file__).with_name("presets.toml")
 TABLES = tomllib.loads(FILE.read_text(encoding="utf-8"))
 FULL = NoiseSpec(
     p1=0.02,

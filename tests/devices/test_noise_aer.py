@@ -14,7 +14,8 @@ from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, QuantumError, ReadoutError
 from scipy.stats import chi2
 
-from qstore_pl.devices.noise import AER_GATES, PRESETS, NoiseSpec, preset
+from qstore_pl.devices.noise import AER_GATES, NoiseSpec
+from qstore_pl.devices.presets import PRESETS, preset
 
 pytestmark = pytest.mark.timeout(120)
 
