@@ -145,9 +145,8 @@ class ModelNoise(SpecNoise):
     def _is(self, inserted: Operator, gate: Operator) -> bool:
         if inserted.name != gate.name or inserted.wires != gate.wires:
             return False
-        if all(
-            one is other for one, other in zip(inserted.data, gate.data, strict=True)
-        ):
+        pairs = zip(inserted.data, gate.data, strict=True)
+        if all(one is other for one, other in pairs):
             return True
         raise ReadsValuesError(
             f"The noise model inserts another {gate.name} at a {gate.name}: which of "
@@ -174,9 +173,7 @@ class _Unknown:
         )
 
     __array__ = __array_ufunc__ = __array_function__ = _read
-    __float__ = __int__ = __complex__ = __bool__ = __index__ = __len__ = __iter__ = (
-        _read
-    )
+    __float__ = __int__ = __complex__ = __bool__ = __index__ = __len__ = _read
     __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = _read
     __getitem__ = __iter__ = _read
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = _read

@@ -75,13 +75,17 @@ class States(ABC):
         """
         positions = {label: i for i, label in enumerate(order)}
         return self.simulator.measure_with_samples(
-            [word_by_word(mp).map_wires(positions) for mp in measurements],
+            [mp.map_wires(positions) for mp in map(self._sampled, measurements)],
             states if batched else states[0],
             shots=shots,
             is_state_batched=batched,
             rng=rng,
             **self._misreading(measurements, order),
         )
+
+    def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
+        """The measurement as PennyLane is given it."""
+        return mp
 
     def _misreading(
         self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
@@ -131,6 +135,9 @@ class MixedStates(States):
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """Density matrices with two axes for each wire."""
         return density_tensor(states)
+
+    def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
+        return word_by_word(mp)
 
     def _misreading(
         self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]

@@ -10,7 +10,8 @@ knows no PennyLane.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -128,6 +129,21 @@ class PauliRotation:
     def controlled(self, controls: Sequence[tuple[int, int]]) -> PauliRotation:
         """The same rotation under more controls."""
         return dataclasses.replace(self, controls=self.controls + tuple(controls))
+
+    def uncontrolled(self) -> Iterator[PauliRotation]:
+        """Rotations whose product it is, up to a global phase, in any order.
+
+        A projector is a product of (1 +- Z) / 2: for each subset of the controls one
+        rotation, about the word with Z on them.
+        """
+        share = 0.5 ** len(self.controls) * self.angle
+        for chosen in itertools.product((0, 1), repeat=len(self.controls)):
+            kept = list(itertools.compress(self.controls, chosen))
+            sign = (-1.0) ** sum(value for _, value in kept)
+            word = "Z" * len(kept) + self.word
+            if word:
+                wires = tuple(wire for wire, _ in kept) + self.wires
+                yield PauliRotation(word, wires, sign * share)
 
 
 @dataclass(frozen=True)

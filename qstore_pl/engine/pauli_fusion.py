@@ -243,15 +243,7 @@ def _fuse(gates: Sequence[MixedGate]) -> list[_Block]:
 def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
     """Rotations without controls, no phases, constant channels as matrices."""
     if isinstance(gate, PauliRotation):
-        # A projector is a product of (1 +- Z) / 2: a controlled rotation is rotations.
-        share = 0.5 ** len(gate.controls) * gate.angle
-        for chosen in itertools.product((0, 1), repeat=len(gate.controls)):
-            kept = list(itertools.compress(gate.controls, chosen))
-            sign = (-1.0) ** sum(value for _, value in kept)
-            word = "Z" * len(kept) + gate.word
-            if word:
-                wires = tuple(wire for wire, _ in kept) + gate.wires
-                yield PauliRotation(word, wires, sign * share)
+        yield from gate.uncontrolled()
     elif isinstance(gate, Permutation):
         yield Transfer(gate.wires, _permutation_transfer(gate.table, gate.phases))
     elif isinstance(gate, Channel) and not _slots(gate):

@@ -51,6 +51,7 @@ class Program:
         n_weights: int = 0,
         n_features: int = 0,
     ) -> None:
+        self.gates = tuple(gates)
         self.tables: Any = self._build(
             n_wires, gates, observables, n_weights=n_weights, n_features=n_features
         )
@@ -169,7 +170,7 @@ class Program:
         return weights, features, rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"tables": self.tables}
+        return {"tables": self.tables, "gates": self.gates}
 
 
 class Pass:
