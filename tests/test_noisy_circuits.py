@@ -23,6 +23,7 @@ from jax.experimental import enable_x64
 from pennylane import numpy as pnp
 
 from qstore_pl.devices import NoiseSpec
+from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
 from tests.cases import BATCHES, GATES, PREPARATIONS, TEMPLATES
 from tests.devices.test_channels import CHANNELS
 from tests.test_random_circuits import (
@@ -37,17 +38,11 @@ from tests.test_random_circuits import (
 )
 
 WIDTHS = (1, 2, 2, 3, 3, 4, 5)
-# Gates on more than two wires are decomposed, and PennyLane cannot decompose these.
-WHOLE = {"DoubleExcitationPlus", "DoubleExcitationMinus"}
-LABELS = sorted((GATES | TEMPLATES).keys() - WHOLE)
-# Gates on two wires that are decomposed on the device, so that noise follows each part.
-TAKEN_APART = {"ECR", "PSWAP", "SISWAP"}
+LABELS = sorted(GATES | TEMPLATES)
 # Angles that cannot be scaled: PennyLane's bind_new_parameters fails on the first, and
 # the second is known by its matrix alone.
 NOT_SCALED = {"Evolution", "BlockEncode"}
-NARROW = sorted(
-    {name for name, row in GATES.items() if row.n_wires <= 2} - TAKEN_APART - NOT_SCALED
-)
+NARROW = sorted({name for name, row in GATES.items() if row.n_wires <= 2} - NOT_SCALED)
 SEEDS = st.integers(0, 10**6)
 PERFECT = NoiseSpec()
 
@@ -112,8 +107,8 @@ def channel_recipes(draw):
     steps: list[Any] = []
     for seed in draw(st.lists(SEEDS, min_size=1, max_size=8)):
         step = random_step(seed, LABELS, n_wires, batch)
-        if step.gate in GATES and len(step.wires + step.controls) > 2:
-            # PennyLane cannot decompose a batch of every wide gate.
+        if step.gate in GATES and len(step.wires + step.controls) > MAX_CHANNEL_WIRES:
+            # It is decomposed, and PennyLane cannot do that for every batch.
             step = random_step(seed, LABELS, n_wires, None)
         steps.append(step)
         if seed % 3:

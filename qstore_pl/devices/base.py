@@ -388,7 +388,8 @@ class QStoreDevice(Device):
             picked = [
                 a[j] if more else a for a, more in zip(arrays, extra, strict=True)
             ]
-            _, _, run = self._run(tape, readouts) if j else (None, None, run)
+            if j:
+                run.again()
             rows.append(pull_back(tape, circuit, run, readouts, picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
 

@@ -74,7 +74,9 @@ class NoiseSpec:
             in [0, 1/2].
         over_rotation: Relative error of every angle: a scalar parameter
             :math:`\theta` of a gate becomes :math:`(1 + \epsilon)\theta`. Parameters
-            that are vectors or matrices, as that of QubitUnitary, stay.
+            that are vectors or matrices, as that of QubitUnitary, stay. Parameter
+            shift, and so a gradient with shots, does not know of it: it is off by a
+            share of this order, as on a machine.
         readout: The pair ``(p(1|0), p(0|1))`` for every wire, or a mapping from wire
             label to such a pair, wires not listed being read perfectly. A confusion
             matrix, shape (2, 2), row = true outcome, rows summing to 1, is taken

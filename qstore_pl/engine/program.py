@@ -283,10 +283,14 @@ class Pass:
             self._run_backward(0, *self._values, cotangents, stop, gx)
         else:
             self._each(lambda i: self._backward_chunk(i, cotangents, stop, gx, bra))
-        self._values = None
+        self._spent, self._values = self._values, None
         # In the order of the chunks, whatever the threads did.
         gw = self._gw[0] if len(self._spans) == 1 else self._gw.sum(axis=0)
         return gw, gx
+
+    def again(self) -> None:
+        """After :meth:`backward`, the same forward run for another backward run."""
+        self.forward(*self._spent)
 
     def _columns(self) -> int:
         """Samples of a chunk."""

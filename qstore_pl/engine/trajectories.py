@@ -316,6 +316,10 @@ class TrajectoryPass:
         shares = gx[:, : self._program.n_features].reshape(self.batch, n, -1)
         return gw, shares.sum(axis=1)
 
+    def again(self) -> None:
+        """After :meth:`backward`, the same trajectories for another backward run."""
+        self._run.again()
+
     def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
         """The state of each trajectory; its norm belongs to it."""
         return self._run.states(phase=phase)

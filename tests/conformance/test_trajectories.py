@@ -10,6 +10,8 @@ from __future__ import annotations
 import copy
 import pickle
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pennylane as qml
 import pytest
@@ -312,3 +314,19 @@ def test_training_lowers_the_loss_and_follows_the_seed():
     first, second = histories
     assert first["losses"] == second["losses"]
     assert np.mean(first["losses"][-3:]) < 0.5 * first["losses"][0]
+
+
+def test_one_draw_serves_all_rows_of_a_jacobian():
+    """jax stacks the cotangents of all outputs: here twice the same one."""
+
+    @qml.qnode(device(20, noise="strong", wires=2))
+    def circuit(weights):
+        qml.RX(weights[0], 0)
+        qml.CNOT([0, 1])
+        qml.RY(weights[1], 1)
+        return qml.expval(qml.X(1)), qml.expval(qml.X(1))
+
+    jacobian = jax.jacobian(lambda weights: jnp.stack(circuit(weights)))
+    first, second = np.asarray(jacobian(jnp.array([0.3, 0.7])))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first).max() > 0.1
