@@ -24,6 +24,7 @@ from pennylane import numpy as pnp
 
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
+from qstore_pl.devices.registry import REGISTRY
 from tests.cases import BATCHES, GATES, PREPARATIONS, TEMPLATES
 from tests.devices.test_channels import CHANNELS
 from tests.test_random_circuits import (
@@ -119,6 +120,11 @@ def channel_recipes(draw):
     return finished(draw, n_wires, batch, steps, PERFECT)
 
 
+def known(gate):
+    """Whether the device runs a gate, and so its controlled form, as it is."""
+    return GATES[gate].operation.__name__ in REGISTRY
+
+
 @st.composite
 def spec_recipes(draw):
     """Gates on at most two wires, each followed by the noise of a random device."""
@@ -133,6 +139,8 @@ def spec_recipes(draw):
         inverts = step.variant is not None and "adjoint" in step.variant
         rewritten = not GATES[step.gate].shapes or step.gate == "U2"
         is_other = step.variant == "square" or (inverts and rewritten)
+        # Under control it is decomposed, and noise follows each part.
+        is_other |= bool(step.controls) and not known(step.gate)
         if is_other or len(step.wires + step.controls) > 2:
             step = dataclasses.replace(step, variant=None, controls=())
         steps.append(step)
