@@ -13,19 +13,28 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Adam": "optimizers",
+    "AdamW": "optimizers",
     "BackendManager": "backends",
     "CheckpointError": "errors",
+    "FiniteDifferenceGradient": "gradients",
+    "GradientResult": "gradients",
     "History": "history",
     "Loss": "losses",
+    "NaturalGradient": "optimizers",
+    "NaturalGradientComputer": "gradients",
     "NoiseSpec": "devices",
     "QStoreError": "errors",
     "QuantumCircuitError": "errors",
     "QuantumDataEncoder": "encoding",
+    "QuantumGradientComputer": "gradients",
     "QuantumLayer": "layers",
     "QuantumModel": "model",
+    "QuantumNaturalGradientOptimizer": "gradients",
     "QuantumTrainer": "trainer",
     "SGD": "optimizers",
+    "SPSAGradient": "gradients",
     "TrainingConfig": "config",
+    "audit_gradients": "gradients",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -17,6 +17,13 @@ DEFAULTS: dict[str, Any] = {
     "optimizer": "adam",
     "momentum": None,
     "weight_decay": None,
+    "damping": None,
+    "metric": "fubini-study",
+    "metric_approximation": "full",
+    "gradient_method": "best",
+    "gradient_epsilon": None,
+    "gradient_directions": None,
+    "gradient_sample_size": None,
     "loss": "mse",
     "n_qubits": None,
     "quantum_sdk": "mock_ideal",
@@ -43,7 +50,18 @@ class TrainingConfig:
         batch_size: Samples per update, >= 1.
         optimizer: Name of the optimizer.
         momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
-        weight_decay: Multiple of the parameters added to the gradients, >= 0.
+        weight_decay: As the optimizer means it, >= 0.
+        damping: Of the natural gradient's metric, >= 0.
+        metric: Of the natural gradient: ``"fubini-study"``, ``"noiseless"`` (of the
+            circuit simulated without noise), ``"bures"`` (of density matrices), or
+            ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
+        metric_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
+            ``"matrix-free"`` for many weights.
+        gradient_method: ``"best"``, ``"adjoint"``, ``"parameter_shift"``,
+            ``"finite_diff"``, ``"spsa"`` or ``"random_subset"``.
+        gradient_epsilon: Step of ``"finite_diff"`` and ``"spsa"``, radians, > 0.
+        gradient_directions: Directions that ``"spsa"`` averages, >= 1.
+        gradient_sample_size: Weights that ``"random_subset"`` draws, >= 1.
         loss: Name of a loss, a ``Loss``, or a function of (predictions, targets).
         n_qubits: Must equal the model's, >= 1.
         quantum_sdk: Name of the backend; ``"mock"`` is ``"mock_ideal"``.
@@ -74,6 +92,13 @@ class TrainingConfig:
     optimizer: str | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    damping: float | None = None
+    metric: str | None = None
+    metric_approximation: str | None = None
+    gradient_method: str | None = None
+    gradient_epsilon: float | None = None
+    gradient_directions: int | None = None
+    gradient_sample_size: int | None = None
     loss: str | Callable[[Any, Any], Any] | None = None
     n_qubits: int | None = None
     quantum_sdk: str | None = None
@@ -122,13 +147,17 @@ def _checked(name: str, value: Any) -> Any:
     match name:
         case "epochs" | "batch_size" | "n_qubits" | "shots":
             return integer(name, value, minimum=1)
+        case "gradient_directions" | "gradient_sample_size":
+            return integer(name, value, minimum=1)
         case "seed":
             return integer(name, value, minimum=0)
         case "learning_rate" | "gradient_clip_value" | "gradient_clip_norm":
             return real(name, value, above=0.0)
+        case "gradient_epsilon":
+            return real(name, value, above=0.0)
         case "momentum":
             return real(name, value, minimum=0.0, below=1.0)
-        case "weight_decay":
+        case "weight_decay" | "damping":
             return real(name, value, minimum=0.0)
         case "shuffle" | "progress":
             if not isinstance(value, bool | np.bool_):

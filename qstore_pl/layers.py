@@ -21,6 +21,16 @@ from qstore_pl.templates import ENTANGLEMENTS, RotationEntanglerLayers
 INITIAL_SPREAD = 0.1  # radians: near the identity gradients do not vanish
 
 
+class LayerCircuit(qml.QNode):
+    """A layer's circuit, which knows what is frozen.
+
+    Attributes:
+        trainable: Which weights are trained; the layer's own view.
+    """
+
+    trainable: NDArray[np.bool_]
+
+
 class QuantumLayer:
     r"""Rotations RX, RY, RZ on every qubit, then CNOTs, repeated.
 
@@ -82,11 +92,13 @@ class QuantumLayer:
         )
 
     @property
-    def circuit(self) -> qml.QNode:
+    def circuit(self) -> LayerCircuit:
         """The layer alone as a QNode, on ``|0...0>``: flat weights to every <Z_i>."""
         device = self.backend.device(self.n_qubits)
         wires = wire_labels(device, self.n_qubits)
-        return qml.QNode(functools.partial(self._circuit, wires=wires), device)
+        circuit = LayerCircuit(functools.partial(self._circuit, wires=wires), device)
+        circuit.trainable = self._trainable
+        return circuit
 
     def _circuit(self, parameters: Any, *, wires: Sequence[Any]) -> list[Any]:
         self.operation(qml.math.reshape(parameters, self.shape), wires=wires)

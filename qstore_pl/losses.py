@@ -27,6 +27,9 @@ class Loss:
             ``pennylane.numpy``, so that autograd can differentiate it.
         grad: ``grad(predictions, targets)``, the derivative of ``fn`` with respect to
             the predictions, of their shape.
+        hessian: ``hessian(predictions, targets)``, the second derivative of ``fn`` by
+            the outputs of each sample, shape ``(n_samples, n_outputs, n_outputs)``,
+            for Gauss-Newton. Different samples must not mix.
         name: What messages call it; the name of ``fn`` if None.
         prepare: ``prepare(targets, n_outputs, n_samples)`` checks raw targets and
             converts them to the array that ``fn`` and ``grad`` get. Applied twice it
@@ -34,7 +37,7 @@ class Loss:
         is_classification: Whether :func:`accuracy` has a meaning for the targets.
 
     Raises:
-        TypeError: If ``fn``, ``grad`` or ``prepare`` is not callable.
+        TypeError: If ``fn``, ``grad``, ``hessian`` or ``prepare`` is not callable.
 
     Example:
         >>> mae = Loss(
@@ -49,17 +52,20 @@ class Loss:
         fn: Callable[[Any, Any], Any],
         grad: Callable[[Any, Any], Any] | None = None,
         *,
+        hessian: Callable[[Any, Any], Any] | None = None,
         name: str | None = None,
         prepare: Callable[[Any, int, int], Targets] | None = None,
         is_classification: bool = False,
     ) -> None:
-        for argument, value in (("fn", fn), ("grad", grad), ("prepare", prepare)):
+        functions = {"fn": fn, "grad": grad, "hessian": hessian, "prepare": prepare}
+        for argument, value in functions.items():
             if not callable(value) and (value is not None or argument == "fn"):
                 raise TypeError(
                     f"Argument `{argument}` must be callable, but is {value!r}."
                 )
         self.fn = fn
         self.grad = grad
+        self.hessian = hessian
         self.prepare = _any_targets if prepare is None else prepare
         self.name = getattr(fn, "__name__", "custom") if name is None else name
         self.is_classification = is_classification
@@ -179,6 +185,11 @@ def _mean_squared_error_grad(predictions: Float2D, targets: Float2D) -> Float2D:
     return (predictions - targets) * (2.0 / predictions.size)
 
 
+def _mean_squared_error_hessian(predictions: Float2D, targets: Float2D) -> Any:
+    n_samples, n_outputs = predictions.shape
+    return np.tile(np.eye(n_outputs) * (2.0 / predictions.size), (n_samples, 1, 1))
+
+
 def cross_entropy(predictions: Float2D, targets: Float2D) -> float:
     r""":math:`-\frac{1}{B} \sum_{bk} t_{bk} \log \mathrm{softmax}(p_b)_k`.
 
@@ -192,12 +203,22 @@ def cross_entropy(predictions: Float2D, targets: Float2D) -> float:
     return float(entropy) / predictions.shape[0]
 
 
-def _cross_entropy_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+def _softmax(predictions: Float2D) -> Float2D:
     weights = np.exp(
         predictions - np.maximum.reduce(predictions, axis=1, keepdims=True)
     )
-    softmax = weights / np.add.reduce(weights, axis=1, keepdims=True)
-    return (softmax - targets) / predictions.shape[0]
+    return weights / np.add.reduce(weights, axis=1, keepdims=True)
+
+
+def _cross_entropy_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+    return (_softmax(predictions) - targets) / predictions.shape[0]
+
+
+def _cross_entropy_hessian(predictions: Float2D, targets: Float2D) -> Any:
+    softmax = _softmax(predictions)
+    diagonal = softmax[:, :, None] * np.eye(predictions.shape[1])
+    crossed = softmax[:, :, None] * softmax[:, None, :]
+    return (diagonal - crossed) / predictions.shape[0]
 
 
 def _any_targets(targets: Any, n_outputs: int, n_samples: int) -> Targets:
@@ -297,12 +318,14 @@ LOSSES = {
     "mse": Loss(
         mean_squared_error,
         _mean_squared_error_grad,
+        hessian=_mean_squared_error_hessian,
         name="mse",
         prepare=_number_targets,
     ),
     "cross_entropy": Loss(
         cross_entropy,
         _cross_entropy_grad,
+        hessian=_cross_entropy_hessian,
         name="cross_entropy",
         prepare=_class_targets,
         is_classification=True,

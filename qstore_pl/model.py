@@ -312,15 +312,21 @@ class QuantumModel:
 
         So it is on devices of others, with shots, and with noise that reads values.
         """
-        if not devices.is_native(self.device):
-            return None
+        return self.compile(self.device) if devices.is_native(self.device) else None
+
+    def compile(self, device: Device) -> devices.Program | None:
+        """The circuit compiled for a device of ours without shots.
+
+        Returns:
+            None if its noise depends on the values of gates.
+        """
         features = np.zeros(self.n_features)
         features[0] = 1.0  # amplitudes must not all be zero
         tape = qml.tape.make_qscript(self.circuit)(features, np.zeros(self.n_weights))
         return devices.compile(
             tape,
             [devices.Binding(block.source, block.offset) for block in self.blocks],
-            self.device,
+            device,
         )
 
     def prepare(self, inputs: Any) -> Float2D:
@@ -375,16 +381,28 @@ class QuantumModel:
             return self.program.run(self.weights, features)
         return np.stack(self.qnode(features, self.weights), axis=1).astype(np.float64)
 
-    def read_out(self, expectations: Float2D) -> Float2D:
-        """Outputs for expectation values; both of shape ``(n_samples, output_dim)``."""
+    def read_out(
+        self, expectations: Float2D, parameters: Float1D | None = None
+    ) -> Float2D:
+        """Outputs for expectation values; both of shape ``(n_samples, output_dim)``.
+
+        Args:
+            expectations: From the circuit.
+            parameters: Shape ``(n_parameters,)``; None takes the model's own.
+        """
         if self.readout == "expval":
             return expectations
         k = self.output_dim
-        scale, bias = self._parameters[-2 * k : -k], self._parameters[-k:]
+        parameters = self._parameters if parameters is None else parameters
+        scale, bias = parameters[-2 * k : -k], parameters[-k:]
         return scale * expectations + bias
 
     def pull_back(
-        self, cotangents: Float2D, expectations: Float2D, gradients: Float1D
+        self,
+        cotangents: Float2D,
+        expectations: Float2D,
+        gradients: Float1D,
+        parameters: Float1D | None = None,
     ) -> Float2D:
         """The chain rule of the read-out.
 
@@ -393,6 +411,7 @@ class QuantumModel:
                 ``(n_samples, output_dim)``.
             expectations: Of the same samples, same shape.
             gradients: Shape ``(n_parameters,)``; the read-out's entries are written.
+            parameters: Shape ``(n_parameters,)``; None takes the model's own.
 
         Returns:
             Derivative of the loss by the expectation values, same shape.
@@ -400,9 +419,10 @@ class QuantumModel:
         if self.readout == "expval":
             return cotangents
         k = self.output_dim
+        parameters = self._parameters if parameters is None else parameters
         gradients[-2 * k : -k] = np.einsum("bk,bk->k", cotangents, expectations)
         gradients[-k:] = cotangents.sum(axis=0)
-        return cotangents * self._parameters[-2 * k : -k]
+        return cotangents * parameters[-2 * k : -k]
 
     # --- copies -------------------------------------------------------------------
 

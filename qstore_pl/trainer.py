@@ -7,6 +7,7 @@ store and prints nothing but a progress bar, if asked.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,16 +18,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl import checkpoint as files
-from qstore_pl._checks import integer
+from qstore_pl._checks import choice, integer
 from qstore_pl.backends import BackendManager
 from qstore_pl.config import TrainingConfig
-from qstore_pl.gradients import run_of
+from qstore_pl.gradients import (
+    METRICS,
+    OPTIONS,
+    GaussNewton,
+    ModelExpectations,
+    Run,
+    WeightMetric,
+    checked_options,
+    metric_of,
+    run_of,
+)
 from qstore_pl.history import History
 from qstore_pl.losses import Loss, accuracy, get_loss
 from qstore_pl.model import QuantumModel
-from qstore_pl.optimizers import Optimizer, clip_gradients, get_optimizer
+from qstore_pl.optimizers import (
+    NaturalGradient,
+    Optimizer,
+    clip_gradients,
+    get_optimizer,
+)
 
 Float2D = NDArray[np.float64]
+OPTIMIZER_FIELDS = {"optimizer", "learning_rate", "momentum", "weight_decay", "damping"}
 Batch = tuple[Float2D, NDArray[Any], NDArray[np.int64]]  # features, targets, rows
 
 
@@ -36,6 +53,8 @@ class QuantumTrainer:
     Args:
         config: Settings of the run; unset fields take their defaults.
         backend_manager: Where ``config.quantum_sdk`` is looked up.
+        optimizer: Instead of the configuration's; each :meth:`train` begins afresh with
+            a copy of it.
 
     Attributes:
         optimizer: The optimizer of the last :meth:`train`, None before.
@@ -58,11 +77,28 @@ class QuantumTrainer:
         self,
         config: TrainingConfig | None = None,
         backend_manager: BackendManager | None = None,
+        *,
+        optimizer: Optimizer | None = None,
     ) -> None:
+        if optimizer is not None and not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                "Argument `optimizer` must be an Optimizer, but is of type "
+                f"{type(optimizer).__name__}. Names belong in the configuration."
+            )
+        self._given = optimizer
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
         self.optimizer: Optimizer | None = None
-        self._new_optimizer()  # unknown names are errors now, not after hours
+        # Unknown names are errors now, not after hours.
+        natural = isinstance(self._new_optimizer(), NaturalGradient)
+        ignored = self.config.set_fields() & {"metric", "metric_approximation"}
+        if ignored and not natural:
+            raise ValueError(
+                f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
+                'optimizer is "natural_gradient".'
+            )
+        choice("metric", self.config.resolve("metric"), (*METRICS, "gauss-newton"))
+        choice("gradient_method", self.config.resolve("gradient_method"), OPTIONS)
         get_loss(self.config.resolve("loss"))
         self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
         self._bound_sdk = self.config.quantum_sdk
@@ -105,8 +141,8 @@ class QuantumTrainer:
         if val_data is not None:
             validation = _source(val_data, "val_data", model, loss, None, epochs)
         self.optimizer = self._new_optimizer()
-        engine = _Engine(model, config.shots)
-        step = _Step(model, loss, self.optimizer, engine, config)
+        run = self._run(model, rng)
+        step = _Step(model, loss, self.optimizer, run, config)
         history = History()
         for epoch in _counted(epochs, show=config.resolve("progress")):
             history.append(self._epoch(epoch, source, validation, step, rng))
@@ -122,7 +158,7 @@ class QuantumTrainer:
     ) -> dict[str, Any]:
         assert self.optimizer is not None
         start = time.perf_counter()
-        circuits = step.engine.circuits
+        circuits = step.run.circuits
         totals = _Totals(step.loss)
         norms = 0.0
         n_steps = 0
@@ -145,10 +181,25 @@ class QuantumTrainer:
                 value = step.loss(outputs, targets)
                 held_out.add(value, outputs, targets)
             row |= {"val_loss": held_out.loss, "val_accuracy": held_out.accuracy()}
-        row["circuits"] = step.engine.circuits - circuits
-        row["shots"] = step.engine.shots * row["circuits"]
+        row["circuits"] = step.run.circuits - circuits
+        row["shots"] = step.run.shots * row["circuits"]
         row["time"] = time.perf_counter() - start
         return row
+
+    def _run(self, model: QuantumModel, rng: np.random.Generator) -> Run:
+        """The gradient method on the model."""
+        config = self.config
+        options = checked_options(
+            config.gradient_epsilon,
+            config.gradient_directions,
+            config.gradient_sample_size,
+        )
+        return run_of(
+            ModelExpectations(model, shots=config.shots),
+            config.resolve("gradient_method"),
+            rng=rng.spawn(1)[0],
+            **options,
+        )
 
     def _bind(self, model: QuantumModel) -> None:
         """Give the model its backend: its own wins, unless another was just chosen."""
@@ -167,11 +218,22 @@ class QuantumTrainer:
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config
+        if self._given is not None:
+            ignored = config.set_fields() & OPTIMIZER_FIELDS
+            if ignored:
+                raise ValueError(
+                    f"Configuration {', '.join(sorted(ignored))} must be unset where "
+                    "the trainer is given an optimizer, which has its own."
+                )
+            optimizer = copy.deepcopy(self._given)
+            optimizer.load_state({})
+            return optimizer
         return get_optimizer(
             config.resolve("optimizer"),
             config.resolve("learning_rate"),
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            damping=config.damping,
         )
 
     def save_checkpoint(self, checkpoint: Any, path: str | PathLike[str]) -> None:
@@ -203,67 +265,37 @@ def _counted(epochs: int, *, show: bool) -> Iterable[int]:
     return bar
 
 
-class _Engine:
-    """Expectation values and gradients of a model, on the road its device takes."""
-
-    def __init__(self, model: QuantumModel, shots: int | None) -> None:
-        self._program = None if shots is not None else model.program
-        self._other = run_of(model, shots=shots)
-        self.shots = self._other.shots  # of a circuit; 0 is exact
-        self._weights = model.weights
-        self._passes: dict[int, Any] = {}  # batch size -> work arrays
-        self._last: Any = None
-        self._simulated = 0
-
-    @property
-    def circuits(self) -> int:
-        """Circuits run so far; a simulated gradient comes with its circuit."""
-        return self._simulated + self._other.circuits
-
-    def forward(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
-        if self._program is None:
-            return self._other.forward(features[rows])
-        batch = rows.shape[0]
-        last = self._passes.get(batch)
-        if last is None:
-            last = self._passes[batch] = self._program.new_pass(batch)
-        self._last = last
-        self._simulated += batch
-        return last.forward(self._weights, features, rows)
-
-    def backward(self, cotangents: Float2D) -> NDArray[np.float64]:
-        if self._program is None:
-            return self._other.backward(cotangents)
-        return self._last.backward(cotangents)[0]
-
-
 class _Step:
-    """One update: outputs, loss, gradient, clipping, optimizer."""
+    """One update: outputs, loss, gradient, clipping, metric, optimizer."""
 
     def __init__(
         self,
         model: QuantumModel,
         loss: Loss,
         optimizer: Optimizer,
-        engine: _Engine,
+        run: Run,
         config: TrainingConfig,
     ) -> None:
-        self.model, self.loss, self.engine = model, loss, engine
+        self.model, self.loss, self.run = model, loss, run
         self._optimizer = optimizer
         self._clip = {
             "value": config.gradient_clip_value,
             "norm": config.gradient_clip_norm,
         }
+        self._weights = model.weights
         self._gradients = np.zeros(model.parameters.size)
+        self._natural: _Natural | None = None
+        if isinstance(optimizer, NaturalGradient):
+            self._natural = _Natural(self, optimizer, config)
 
     def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
-        return self.model.read_out(self.engine.forward(features, rows))
+        return self.model.read_out(self.run.forward(self._weights, features, rows))
 
     def __call__(
         self, features: Float2D, targets: NDArray[Any], rows: NDArray[np.int64]
     ) -> tuple[float, float, Float2D]:
         model, gradients = self.model, self._gradients
-        expectations = self.engine.forward(features, rows)
+        expectations = self.run.forward(self._weights, features, rows)
         outputs = model.read_out(expectations)
         value, cotangents = self.loss.value_and_grad(outputs, targets)
         if not abs(value) < np.inf:
@@ -272,10 +304,61 @@ class _Step:
                 "before this step; look at the data and the learning rate."
             )
         cotangents = model.pull_back(cotangents, expectations, gradients)
-        gradients[: model.n_weights] = self.engine.backward(cotangents)
+        gradients[: model.n_weights] = self.run.backward(cotangents)
         norm = clip_gradients(gradients, trainable=model.trainable, **self._clip)
-        self._optimizer.step(model.parameters, gradients, trainable=model.trainable)
+        if self._natural is not None:
+            outputs = outputs.copy()  # the next run would overwrite them
+            self._natural.step(gradients, features, targets, rows, value, outputs)
+        else:
+            self._optimizer.step(model.parameters, gradients, trainable=model.trainable)
         return value, norm, outputs
+
+
+class _Natural:
+    """The update by a metric, which is taken where the gradient was."""
+
+    def __init__(
+        self, step: _Step, optimizer: NaturalGradient, config: TrainingConfig
+    ) -> None:
+        self._step, self._optimizer = step, optimizer
+        self._metric: WeightMetric | None = None
+        self._gauss_newton: GaussNewton | None = None
+        kind = config.resolve("metric")
+        if kind == "gauss-newton":
+            if config.metric_approximation is not None:
+                raise ValueError(
+                    "Configuration metric_approximation must be unset for "
+                    'metric="gauss-newton", which has none.'
+                )
+            self._gauss_newton = GaussNewton(step.model, step.loss)
+        else:
+            approximation = config.resolve("metric_approximation")
+            self._metric = metric_of(
+                step.run.expectations, metric=kind, approximation=approximation
+            )
+
+    def step(
+        self,
+        gradients: NDArray[np.float64],
+        features: Float2D,
+        targets: NDArray[Any],
+        rows: NDArray[np.int64],
+        value: float,
+        outputs: Float2D,
+    ) -> None:
+        model, metric = self._step.model, None
+        if self._optimizer.wants_metric:
+            if self._gauss_newton is not None:
+                metric = self._gauss_newton(features, rows, outputs, targets)
+            elif self._metric is not None:
+                metric = self._metric(model.weights, features, rows)
+        self._optimizer.step(
+            model.parameters, gradients, trainable=model.trainable, metric=metric
+        )
+        if self._optimizer.adapt_damping:
+            moved = self._step.outputs(features, rows)
+            after, _ = self._step.loss.value_and_grad(moved, targets)
+            self._optimizer.adapt(value, after)
 
 
 class _Totals:

@@ -292,7 +292,7 @@ NAMES = {
     "optimizer": (
         lambda: QuantumTrainer(TrainingConfig(optimizer="lbfgs")),
         ValueError,
-        ("`optimizer` must be", '"adam", "sgd"', "'lbfgs'"),
+        ("`optimizer` must be", '"adam", "adamw", ', "'lbfgs'"),
     ),
     "loss": (
         lambda: QuantumTrainer(TrainingConfig(loss="hinge")),

@@ -1,5 +1,5 @@
 """Backends by name: where a circuit runs."""
 
-from qstore_pl.backends.manager import Backend, BackendManager
+from qstore_pl.backends.manager import Backend, BackendManager, as_backend
 
-__all__ = ["Backend", "BackendManager"]
+__all__ = ["Backend", "BackendManager", "as_backend"]

@@ -13,14 +13,19 @@ from qstore_pl.devices.lowering import (
     CacheInfo,
     check_memory,
 )
+from qstore_pl.devices.metric import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
-from qstore_pl.engine.program import Program
+from qstore_pl.engine.metric import FubiniStudy, Metric
+from qstore_pl.engine.program import Program, untied_columns
 
 __all__ = [
+    "METRICS",
     "Binding",
     "CacheInfo",
+    "FubiniStudy",
+    "Metric",
     "MockIdeal",
     "MockNoisy",
     "NoiseSpec",
@@ -28,6 +33,9 @@ __all__ = [
     "check_memory",
     "compile",
     "is_native",
+    "metric",
+    "tape_metric",
+    "untied_columns",
 ]
 
 

@@ -237,6 +237,10 @@ class QStoreDevice(Device):
         """The Program of a tape whose parameters are bound to weights and features."""
         return lower_bound(tape, binding)
 
+    def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
+        """The Program of a tape that was taken apart."""
+        return self._cache.get(circuit, self._kind(tape).lower)
+
     def _kind(self, tape: QuantumScript) -> States:
         """The kind of states a tape needs here."""
         return PURE
@@ -288,7 +292,7 @@ class QStoreDevice(Device):
         words = dict.fromkeys(word for readout in readouts for word in readout.words)
         circuit = take_apart(tape, tuple(words))
         kind = self._kind(tape)
-        program = self._cache.get(circuit, kind.lower)
+        program = self.lower(tape, circuit)
         # A kept run stands for a new one, unless states are drawn at random.
         reuse = kind.exact or not forward
         run = self._runs.take(program, circuit) if reuse else None
@@ -304,7 +308,7 @@ class QStoreDevice(Device):
         """A tape taken apart, and its states as PennyLane takes them, with a batch."""
         kind = self._kind(tape)
         circuit = take_apart(tape, order=order)
-        program = self._cache.get(circuit, kind.lower)
+        program = self.lower(tape, circuit)
         states = kind.tensor(program.states(circuit.weights, circuit.features))
         return circuit, states
 

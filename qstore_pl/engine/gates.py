@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -79,6 +79,11 @@ class Angle:
     def slots(self) -> set[Slot]:
         """The weights and features this angle depends on."""
         return {slot for _, a, b in self.terms for slot in (a, b) if slot != ONE}
+
+    def renamed(self, rename: Callable[[Slot], Slot]) -> Angle:
+        """The same polynomial of values that are found elsewhere; 1 stays 1."""
+        terms = tuple((c, rename(a), rename(b)) for c, a, b in self.terms)
+        return Angle(self.constant, terms)
 
     def evaluate(
         self, weights: NDArray[np.float64], features: NDArray[np.float64]
@@ -291,5 +296,26 @@ class Transfer:
 
 Gate: TypeAlias = PauliRotation | Permutation | Matrix | Drawn | Amplitudes
 MixedGate: TypeAlias = Gate | Channel | Kraus | Transfer
+
+
+def renamed(gate: MixedGate, rename: Callable[[Slot], Slot]) -> MixedGate:
+    """The gate with every value found elsewhere.
+
+    Args:
+        gate: Any gate.
+        rename: From slot to slot; consecutive slots stay so.
+    """
+    match gate:
+        case PauliRotation():
+            return dataclasses.replace(gate, angle=gate.angle.renamed(rename))
+        case Channel():
+            factors = tuple(factor.renamed(rename) for factor in gate.factors)
+            shift = gate.shift.renamed(rename)
+            return dataclasses.replace(gate, factors=factors, shift=shift)
+        case Matrix() | Drawn() | Amplitudes() | Kraus():
+            return dataclasses.replace(gate, slot=rename(gate.slot))
+    return gate
+
+
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
 PauliSum: TypeAlias = tuple[PauliTerm, ...]

@@ -1,150 +1,470 @@
-r"""The Fubini-Study metric of a circuit's states, sample by sample.
+r"""Metrics of a circuit's states: how far they move when its angles do.
+
+The Fubini-Study metric of pure states,
 
 .. math::
     F_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle -
-    \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right)
+    \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right),
 
-A tangent state is half the state with one angle turned by pi, so all of them are one
-run of the kernels on more samples: see ``metric.md``. This module knows arrays and
-gates, not PennyLane.
+and the Bures metric of mixed ones, which it is where they are pure. Tangents are states
+of the same circuit with one angle turned, so all of them are one run of the kernels on
+more samples: see ``metric.md``. This module knows arrays and gates, not PennyLane.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._checks import choice
 from qstore_pl.engine.gates import (
     FEATURE,
     ONE,
     WEIGHT,
     Amplitudes,
     Angle,
+    Channel,
+    Drawn,
+    Kraus,
     Matrix,
     MixedGate,
     PauliRotation,
-    Permutation,
     Slot,
+    Transfer,
 )
-from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+from qstore_pl.engine.mixed import MixedProgram
+from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
+from qstore_pl.engine.transfer import density_matrix
 
+APPROXIMATIONS = ("full", "block-diag", "diag")
 CHUNK_BYTES = 1 << 26  # of the states held at a time
+BURES_WIRES = 6  # density matrices are diagonalised
+KEPT_PASSES = 4  # of batch sizes
 
+Bool1D = NDArray[np.bool_]
 Float3D = NDArray[np.float64]
 
 
-class Metric:
-    """The metric of one circuit with respect to some of its weights.
+class Metric(ABC):
+    """The metric of one circuit's states by some of its values; for one thread.
 
     Args:
-        program: The circuit, of pure states.
-        trainable: Which weights, shape ``(n_weights,)``.
+        program: The circuit.
+        weights: Which weights, a mask of shape ``(n_weights,)``.
+        features: Which features, a mask of shape ``(n_features,)``; None is none.
+            Coordinates are the chosen weights, then the chosen features.
+        approximation: ``"full"``; ``"block-diag"`` drops what is between layers of
+            gates, a layer ending before the first gate that acts after another of it;
+            ``"diag"`` keeps a gate's own entry only.
 
     Raises:
-        TypeError: If states are mixed.
-        ValueError: If a trainable weight is no part of an angle.
-
-    References:
-        Stokes, Izaac, Killoran and Carleo, Quantum Natural Gradient, Quantum 4, 269
-        (2020), arXiv:1909.02108; it is the quantum Fisher information over 4.
+        TypeError: If its states are of the wrong kind.
+        ValueError: If a chosen value is no part of an angle, or there are too many
+            wires.
     """
 
-    def __init__(self, program: Program, trainable: NDArray[np.bool_]) -> None:
-        self._place = {int(w): i for i, w in enumerate(np.flatnonzero(trainable))}
-        self._angles: list[Angle] = []
-        self._n_features = n_features = program.n_features
+    _lanes: int  # runs of a sample: itself, and with each angle turned
+    _lane_bytes: int  # of a state
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Bool1D,
+        features: Bool1D | None = None,
+        *,
+        approximation: str = "full",
+    ) -> None:
+        choice("approximation", approximation, APPROXIMATIONS)
+        chosen = [(WEIGHT, int(i)) for i in np.flatnonzero(weights)]
+        if features is not None:
+            chosen += [(FEATURE, int(i)) for i in np.flatnonzero(features)]
+        self._place = {slot: i for i, slot in enumerate(chosen)}
+        self._uses: list[Angle] = []
+        self._n_features = program.n_features
+        layers = _Layers(program.n_wires)
         turned: list[MixedGate] = []
         for gate in program.gates:
             self._refuse(gate)
             if not (isinstance(gate, PauliRotation) and self._wanted(gate.angle)):
                 turned.append(gate)
+                layers.pass_through(_wires(gate))
                 continue
             for rotation in gate.uncontrolled():
-                slot = (FEATURE, n_features + len(self._angles))
-                angle = rotation.angle + Angle(0.0, ((np.pi, slot, ONE),))
+                slot = (FEATURE, self._n_features + len(self._uses))
+                angle = rotation.angle + Angle(0.0, ((1.0, slot, ONE),))
                 turned.append(dataclasses.replace(rotation, angle=angle))
-                self._angles.append(rotation.angle)
-        self._program = Program(
+                self._uses.append(rotation.angle)
+                layers.add(rotation.wires)
+        layer = np.array(layers.of_uses)
+        self._kept: NDArray[np.bool_] | None = None
+        if approximation == "block-diag":
+            self._kept = layer[:, None] == layer
+        elif approximation == "diag":
+            self._kept = np.eye(len(layer), dtype=bool)
+        self._turned = type(program)(
             program.n_wires,
             turned,
-            n_weights=len(trainable),
-            n_features=n_features + len(self._angles),
+            n_weights=len(weights),
+            n_features=self._n_features + len(self._uses),
         )
+        varying = any(
+            ONE not in (a, b)
+            for angle in self._uses
+            for _, a, b in angle.terms
+            if a in self._place or b in self._place
+        )
+        self._constant_chain: Float3D | None = None
+        if not varying:
+            self._constant_chain = self._chain(np.zeros(len(weights)), np.zeros((1, 0)))
+        self._runs: dict[int, tuple[Any, Float2D, Rows]] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of chosen values."""
+        return len(self._place)
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Float3D:
-        """The metric of each sample, shape ``(batch, n_trainable, n_trainable)``.
+        """The metric of each sample, shape ``(batch, size, size)``.
 
         Args:
             weights: Shape ``(n_weights,)``.
             features: Shape ``(n_samples, n_features)``.
             rows: Which samples, shape ``(batch,)``.
         """
-        k, lanes = len(self._place), 1 + len(self._angles)
-        metric = np.empty((len(rows), k, k))
-        per_sample = 32 * lanes << self._program.n_wires
-        step = max(1, CHUNK_BYTES // per_sample)
-        for start in range(0, len(rows), step):
-            part = features[rows[start : start + step]]
-            by_use = self._by_use(weights, part)
-            chain = self._chain(weights, part)
-            metric[start : start + step] = chain.transpose(0, 2, 1) @ by_use @ chain
+        metric = np.empty((len(rows), self.size, self.size))
+        for part, samples in self._parts(features, rows):
+            by_use = self._by_use(self._states(weights, samples))
+            chain = self._chain_at(weights, samples)
+            metric[part] = chain.transpose(0, 2, 1) @ self._approximate(by_use) @ chain
         return metric
 
-    def _by_use(self, weights: Float1D, features: Float2D) -> Float3D:
-        """The metric by every use of an angle, shape (batch, n_uses, n_uses)."""
-        batch, n_uses = len(features), len(self._angles)
-        columns = np.zeros((batch, 1 + n_uses, self._n_features + n_uses))
-        columns[:, :, : self._n_features] = features[:, None]
-        use = np.arange(n_uses)
-        columns[:, use + 1, self._n_features + use] = 1.0
-        values = columns.reshape(batch * (1 + n_uses), -1)
-        run = Pass(self._program, len(values), keep=True)
-        run.forward(weights, values, np.arange(len(values)), gradient=False)
-        states = run.states(phase=False).reshape(batch, 1 + n_uses, -1)
-        overlaps = (states @ states[:, 0].conj()[:, :, None])[:, 1:, 0]
-        parts = states[:, 1:].copy().view(np.float64)  # real and imaginary in turn
-        gram = parts @ parts.transpose(0, 2, 1)
-        for part in (overlaps.real, overlaps.imag):
-            gram -= part[:, :, None] * part[:, None, :]
-        return 0.25 * gram
+    def mean(self, weights: Float1D, features: Float2D, rows: Rows) -> Float2D:
+        """The average of the samples' metrics, shape ``(size, size)``.
+
+        It is the metric of the state to which a register with the data is attached.
+
+        Args: as :meth:`__call__`.
+        """
+        chain = self._constant_chain
+        if chain is None:
+            return np.asarray(self(weights, features, rows).mean(axis=0))
+        total: Any = 0.0
+        for _, samples in self._parts(features, rows):
+            total = total + self._sum_by_use(self._states(weights, samples))
+        return chain[0].T @ self._approximate(total / len(rows)) @ chain[0]
+
+    @abstractmethod
+    def _turns(self) -> Float2D:
+        """What each lane adds to the angles of the uses, shape (lanes, uses)."""
+
+    @abstractmethod
+    def _by_use(self, states: NDArray[Any]) -> Float3D:
+        """From states, shape (lanes, batch, length), to (batch, uses, uses)."""
+
+    def _sum_by_use(self, states: NDArray[Any]) -> Float2D:
+        return np.asarray(self._by_use(states).sum(axis=0))
+
+    @abstractmethod
+    def _refuse(self, gate: MixedGate) -> None:
+        """Raise for a gate that this metric cannot have."""
+
+    def _approximate(self, by_use: NDArray[np.float64]) -> NDArray[np.float64]:
+        return by_use if self._kept is None else by_use * self._kept
+
+    def _parts(self, features: Float2D, rows: Rows) -> Any:
+        """The batch in chunks: where they are, and their features."""
+        step = max(1, CHUNK_BYTES // (self._lane_bytes * len(self._turns())))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            yield part, features[rows[part]]
+
+    def _states(self, weights: Float1D, samples: Float2D) -> NDArray[Any]:
+        """States of all lanes, shape (lanes, batch, length)."""
+        batch, n = len(samples), self._n_features
+        if batch not in self._runs:
+            turns = self._turns()
+            values = np.empty((len(turns), batch, n + len(self._uses)))
+            values[:, :, n:] = turns[:, None]
+            if len(self._runs) >= KEPT_PASSES:
+                self._runs.pop(next(iter(self._runs)))
+            lanes = len(turns) * batch
+            run = self._turned.new_pass(lanes, keep=True)
+            self._runs[batch] = run, values, np.arange(lanes)
+        run, values, lanes_ = self._runs[batch]
+        values[:, :, :n] = samples
+        run.forward(weights, values.reshape(len(lanes_), -1), lanes_, gradient=False)
+        states = run.states(phase=False)
+        return states.reshape(len(values), batch, -1)
+
+    def _chain_at(self, weights: Float1D, samples: Float2D) -> Float3D:
+        if self._constant_chain is not None:
+            return self._constant_chain
+        return self._chain(weights, samples)
 
     def _chain(self, weights: Float1D, features: Float2D) -> Float3D:
-        """Derivatives of the uses by the weights, shape (batch, uses, n_trainable)."""
-        chain = np.zeros((len(features), len(self._angles), len(self._place)))
-        for u, angle in enumerate(self._angles):
+        """Derivatives of the uses by the values, shape (batch, uses, size)."""
+        chain = np.zeros((len(features), len(self._uses), self.size))
+        for u, angle in enumerate(self._uses):
             for coefficient, a, b in angle.terms:
                 for slot, other in ((a, b), (b, a)):
-                    if slot[0] == WEIGHT and slot[1] in self._place:
+                    if slot in self._place:
                         value = coefficient * _value(other, weights, features)
-                        chain[:, u, self._place[slot[1]]] += value
+                        chain[:, u, self._place[slot]] += value
         return chain
 
     def _wanted(self, angle: Angle) -> bool:
-        return any(kind == WEIGHT and i in self._place for kind, i in angle.slots)
+        return not self._place.keys().isdisjoint(angle.slots)
+
+    def _refuse_entries(self, gate: Matrix | Amplitudes | Kraus) -> None:
+        kind, first = gate.slot
+        size = 1 << len(gate.wires)
+        match gate:
+            case Matrix():
+                size = 2 * size**2
+            case Kraus(count=count):
+                size = 2 * size**2 * count
+            case Amplitudes(complex=True):
+                size = 2 * size
+        entries = {(kind, i) for i in range(first, first + size)}
+        if not self._place.keys().isdisjoint(entries):
+            source = "weights" if kind == WEIGHT else "inputs"
+            raise ValueError(
+                f"Trainable {source} must be parts of angles for the metric, but "
+                f"{first} to {first + size - 1} are entries of {type(gate).__name__}. "
+                "Mark them as not trainable."
+            )
+
+
+@final
+class FubiniStudy(Metric):
+    """The Fubini-Study metric of pure states, a quarter of the Fisher information.
+
+    Args: as :class:`Metric`.
+
+    References:
+        Stokes, Izaac, Killoran and Carleo, Quantum Natural Gradient, Quantum 4, 269
+        (2020), arXiv:1909.02108.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Bool1D,
+        features: Bool1D | None = None,
+        *,
+        approximation: str = "full",
+    ) -> None:
+        self._lane_bytes = 32 << program.n_wires
+        super().__init__(program, weights, features, approximation=approximation)
+        self._program, self._weights = program, weights
+        self._is_exact_product = features is None and approximation == "full"
+
+    def _turns(self) -> Float2D:
+        n_uses = len(self._uses)
+        return np.pi * np.eye(1 + n_uses, n_uses, k=-1)
+
+    def _by_use(self, states: NDArray[Any]) -> Float3D:
+        overlaps = _overlaps(states)  # (uses, batch)
+        parts = states[1:].view(np.float64).transpose(1, 0, 2)  # real, imaginary, ...
+        gram = parts @ parts.transpose(0, 2, 1)
+        for part in (overlaps.real.T, overlaps.imag.T):
+            gram -= part[:, :, None] * part[:, None, :]
+        return 0.25 * gram
+
+    def _sum_by_use(self, states: NDArray[Any]) -> Float2D:
+        overlaps = _overlaps(states).view(np.float64)
+        parts = states[1:].view(np.float64).reshape(len(states) - 1, -1)
+        return 0.25 * (parts @ parts.T - overlaps @ overlaps.T)
+
+    def product(
+        self, weights: Float1D, features: Float2D, rows: Rows
+    ) -> Callable[[Float1D], Float1D]:
+        """The average metric as a function on vectors, without the matrix.
+
+        For many weights: it needs a handful of states, whatever their number, and is
+        exact to rounding errors of about 1e-13 of the sum of the angles' changes.
+
+        Args: as :meth:`__call__`.
+
+        Returns:
+            From a vector to its product, both of shape ``(size,)``.
+
+        Raises:
+            ValueError: If it is of features, or an approximation.
+        """
+        if not self._is_exact_product:
+            raise ValueError(
+                "Products must be those of the full metric by weights alone, but it "
+                "is another. Take its matrix."
+            )
+        features = np.ascontiguousarray(features[rows])
+        chosen = np.flatnonzero(self._weights)
+        rows = np.arange(len(features))
+        run = self._program.new_pass(len(rows), keep=True)
+        moved = self._program.new_pass(len(rows), keep=True)
+        run.forward(weights, features, rows)
+        state = run.states(phase=False)
+        rates = self._chain_at(weights, features)
+        nothing = np.empty((0, 0))
+        spent = False
+
+        def product(vector: Float1D) -> Float1D:
+            nonlocal spent
+            fastest = np.abs(rates @ vector).sum(axis=1).max()
+            if fastest == 0.0:
+                return np.zeros(len(chosen))
+            step = _STEP / fastest
+            tangent = np.zeros_like(state)
+            for k, coefficient in _STENCIL:
+                at = weights.copy()
+                at[chosen] += k * step * vector
+                moved.forward(at, features, rows, gradient=False)
+                tangent += coefficient / step * moved.states(phase=False)
+            along = np.einsum("bi,bi->b", state.conj(), tangent)
+            if spent:
+                run.again()
+            bra = tangent - along[:, None] * state
+            gradient, _ = run.backward(nothing, bra=bra)
+            spent = True
+            return gradient[chosen] / (2 * len(rows))
+
+        return product
 
     def _refuse(self, gate: MixedGate) -> None:
-        if isinstance(gate, PauliRotation | Permutation):
-            return
-        if not isinstance(gate, Matrix | Amplitudes):
+        if isinstance(gate, Channel | Kraus | Transfer | Drawn):
             raise TypeError(
                 "The Fubini-Study metric must be that of pure states, but the circuit "
                 f"has a {type(gate).__name__}."
             )
-        kind, first = gate.slot
-        size = 1 << len(gate.wires)
-        if isinstance(gate, Matrix):
-            size = 2 * size**2
-        elif gate.complex:
-            size *= 2
-        entries = range(first, first + size)
-        if kind == WEIGHT and not self._place.keys().isdisjoint(entries):
-            raise ValueError(
-                "Trainable weights must be parts of angles for the metric, but "
-                f"{first} to {first + size - 1} are entries of {type(gate).__name__}. "
-                "Mark them as not trainable."
+        if isinstance(gate, Matrix | Amplitudes):
+            self._refuse_entries(gate)
+
+
+@final
+class Bures(Metric):
+    r"""The Bures metric of mixed states, from their eigenvectors.
+
+    .. math::
+        G_{ij} = \frac12 \sum_{kl} \frac{\mathrm{Re}\,\langle k|\partial_i\rho|l\rangle
+        \langle l|\partial_j\rho|k\rangle}{\lambda_k + \lambda_l}
+
+    over eigenvalues with :math:`\lambda_k + \lambda_l > 10^{-12}`. It is a quarter of
+    the quantum Fisher information of symmetric logarithmic derivatives.
+
+    Args: as :class:`Metric`.
+
+    References:
+        Braunstein and Caves, Statistical distance and the geometry of quantum states,
+        Phys. Rev. Lett. 72, 3439 (1994), doi:10.1103/PhysRevLett.72.3439.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        weights: Bool1D,
+        features: Bool1D | None = None,
+        *,
+        approximation: str = "full",
+    ) -> None:
+        if not isinstance(program, MixedProgram):
+            raise TypeError(
+                "The Bures metric must be that of a MixedProgram, but the circuit is a "
+                f"{type(program).__name__}."
             )
+        if program.n_wires > BURES_WIRES:
+            raise ValueError(
+                f"The Bures metric must be that of at most {BURES_WIRES} wires, but "
+                f"the circuit has {program.n_wires}."
+            )
+        self._lane_bytes = 64 << 2 * program.n_wires
+        super().__init__(program, weights, features, approximation=approximation)
+
+    def _turns(self) -> Float2D:
+        n_uses = len(self._uses)
+        quarter = 0.5 * np.pi * np.eye(n_uses)
+        return np.concatenate([np.zeros((1, n_uses)), quarter, -quarter])
+
+    def _by_use(self, states: NDArray[Any]) -> Float3D:
+        lanes, batch, length = states.shape
+        half = lanes // 2
+        values, vectors = np.linalg.eigh(density_matrix(states[0]))
+        # Angles enter the components as sines and cosines of themselves.
+        slopes = 0.5 * (states[1 : 1 + half] - states[1 + half :])
+        matrices = density_matrix(slopes.reshape(half * batch, length))
+        side = matrices.shape[-1]
+        matrices = matrices.reshape(half, batch, side, side)
+        matrices = vectors.conj().transpose(0, 2, 1) @ matrices @ vectors
+        sums = values[:, :, None] + values[:, None, :]
+        inside = sums > 1e-12
+        scale = np.zeros_like(sums)
+        scale[inside] = np.sqrt(0.5 / sums[inside])
+        parts = (scale * matrices).reshape(half, batch, -1).view(np.float64)
+        parts = parts.transpose(1, 0, 2)
+        return parts @ parts.transpose(0, 2, 1)
+
+    def _refuse(self, gate: MixedGate) -> None:
+        if isinstance(gate, Channel):
+            angles = (*gate.factors, gate.shift)
+            if any(self._wanted(angle) for angle in angles):
+                raise ValueError(
+                    "Trainable values must be parts of angles for the metric, but a "
+                    "channel depends on one. Mark it as not trainable."
+                )
+        if isinstance(gate, Matrix | Amplitudes | Kraus):
+            self._refuse_entries(gate)
+
+
+class _Layers:
+    """Layers of gates none of which acts after another of the same layer.
+
+    They follow the order of the gates, as ``CircuitGraph.parametrized_layers`` of
+    PennyLane does.
+    """
+
+    def __init__(self, n_wires: int) -> None:
+        self._after = [False] * n_wires  # whether a wire depends on the layer
+        self._layer = 0
+        self.of_uses: list[int] = []
+
+    def pass_through(self, wires: tuple[int, ...]) -> None:
+        """A gate that is in no layer."""
+        after = any(self._after[wire] for wire in wires)
+        for wire in wires:
+            self._after[wire] = after
+
+    def add(self, wires: tuple[int, ...]) -> None:
+        """The next use."""
+        if any(self._after[wire] for wire in wires):
+            self._layer += 1
+            self._after = [False] * len(self._after)
+        for wire in wires:
+            self._after[wire] = True
+        self.of_uses.append(self._layer)
+
+
+# Sixth order: the error is (step / 2)**6 / 140 of the derivative, at most.
+_STENCIL = tuple(
+    (sign * k, sign * c / 60)
+    for k, c in ((1, 45.0), (2, -9.0), (3, 1.0))
+    for sign in (1, -1)
+)
+_STEP = 0.03  # radians, of all angles together
+
+
+def _wires(gate: MixedGate) -> tuple[int, ...]:
+    if isinstance(gate, PauliRotation | Matrix):
+        return gate.wires + tuple(wire for wire, _ in gate.controls)
+    return gate.wires
+
+
+def _overlaps(states: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Overlaps of the tangents with the state, shape (uses, batch)."""
+    return np.einsum("ubi,bi->ub", states[1:], states[0].conj())
 
 
 def _value(slot: Slot, weights: Float1D, features: Float2D) -> Float1D | float:

@@ -7,6 +7,7 @@ This module knows arrays and the kernels, not PennyLane.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -15,10 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._checks import choice
 from qstore_pl.engine import statevector, threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.fusion import PERMUTE, Tables, build
-from qstore_pl.engine.gates import MixedGate, PauliSum
+from qstore_pl.engine.gates import (
+    FEATURE,
+    WEIGHT,
+    MixedGate,
+    PauliSum,
+    Slot,
+    renamed,
+)
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -27,6 +36,7 @@ Rows = NDArray[np.int64]
 CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
 PARALLEL = 1 << 22  # amplitudes times instructions from which threads pay
 KEPT_BYTES = 1 << 28  # most bytes of forward states kept for the backward run
+_NO_WEIGHTS = np.empty(0)
 
 
 class Program:
@@ -51,7 +61,7 @@ class Program:
         n_weights: int = 0,
         n_features: int = 0,
     ) -> None:
-        self.gates = tuple(gates)
+        self.gates, self.observables = tuple(gates), tuple(observables)
         self.tables: Any = self._build(
             n_wires, gates, observables, n_weights=n_weights, n_features=n_features
         )
@@ -70,6 +80,25 @@ class Program:
     def n_outputs(self) -> int:
         """Number of observables."""
         return self.tables.n_outputs
+
+    @functools.cached_property
+    def untied(self) -> Program:
+        """The circuit whose weights each sample has for itself: its last features."""
+        n_features = self.n_features
+
+        def rename(slot: Slot) -> Slot:
+            kind, index = slot
+            return (FEATURE, n_features + index) if kind == WEIGHT else slot
+
+        return self._again(
+            [renamed(gate, rename) for gate in self.gates],
+            n_features + self.tables.n_weights,
+        )
+
+    def _again(self, gates: Sequence[MixedGate], n_features: int) -> Program:
+        """A Program of this kind and these observables, without weights."""
+        n_wires = self.n_wires
+        return type(self)(n_wires, gates, self.observables, n_features=n_features)
 
     def run(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
@@ -96,7 +125,8 @@ class Program:
         rows: Rows | None = None,
         *,
         inputs: bool = False,
-    ) -> tuple[Float1D, Float2D | None]:
+        reduce: str = "sum",
+    ) -> tuple[NDArray[np.float64], Float2D | None]:
         """Vector-Jacobian product: gradient of the sum of cotangents times outputs.
 
         Args:
@@ -105,10 +135,13 @@ class Program:
             cotangents: Shape ``(batch, n_outputs)``.
             rows: Which samples, shape ``(batch,)``; all of them if None.
             inputs: Whether the gradient with respect to the features is wanted.
+            reduce: ``"sum"`` over samples, or ``"none"``: the gradient of each sample.
 
         Returns:
-            Gradients of shapes ``(n_weights,)`` and ``(batch, n_features)`` or None.
+            Gradients of shapes ``(n_weights,)``, or ``(batch, n_weights)`` where they
+            are not summed, and ``(batch, n_features)`` or None.
         """
+        choice("reduce", reduce, ("sum", "none"))
         values = self._checked(weights, features, rows)
         shape = (len(values[2]), self.n_outputs)
         cotangents = np.ascontiguousarray(cotangents, dtype=np.float64)
@@ -117,6 +150,12 @@ class Program:
                 f"Argument `cotangents` must have shape {shape}, but has shape "
                 f"{cotangents.shape}."
             )
+        if reduce == "none":
+            own = untied_columns(values[0], values[1][values[2]])
+            _, gradients = self.untied.vjp(_NO_WEIGHTS, own, cotangents, inputs=True)
+            assert gradients is not None
+            n = self.n_features
+            return gradients[:, n:], gradients[:, :n] if inputs else None
         work = _scratch_pass(self, len(values[2]))
         work.forward(*values)
         gw, gx = work.backward(cotangents, inputs=inputs)
@@ -170,7 +209,9 @@ class Program:
         return weights, features, rows
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"tables": self.tables, "gates": self.gates}
+        state = self.__dict__.copy()
+        state.pop("untied", None)
+        return state
 
 
 class Pass:
@@ -397,6 +438,17 @@ class Pass:
             i, weights, features, rows[start:end], dy, stop,
             None if gx is None else gx[start:end],
         )  # fmt: skip
+
+
+def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:
+    """Features of :attr:`Program.untied`.
+
+    Args:
+        weights: Shape ``(n_weights,)``, or ``(n_samples, n_weights)``.
+        features: Shape ``(n_samples, n_features)``.
+    """
+    shape = (len(features), weights.shape[-1])
+    return np.concatenate([features, np.broadcast_to(weights, shape)], axis=1)
 
 
 def work_size(tables: Tables, batch: int) -> int:

@@ -199,6 +199,7 @@ class TrajectoryProgram(Program):
         uniform: Uniform,
     ) -> None:
         self.trajectories, self.uniform = trajectories, uniform
+        given = tuple(gates)
         self.draws: list[tuple[int, Draw]] = []
         self._n_features = n_columns = n_features
         pure: list[MixedGate] = []
@@ -213,6 +214,7 @@ class TrajectoryProgram(Program):
         super().__init__(
             n_wires, pure, observables, n_weights=n_weights, n_features=n_columns
         )
+        self.gates = given
 
     @property
     def n_features(self) -> int:
@@ -228,8 +230,15 @@ class TrajectoryProgram(Program):
         """
         return TrajectoryPass(self, batch, keep=keep)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__.copy()
+    def _again(self, gates: Sequence[MixedGate], n_features: int) -> Program:
+        return TrajectoryProgram(
+            self.n_wires,
+            gates,
+            self.observables,
+            n_features=n_features,
+            trajectories=self.trajectories,
+            uniform=self.uniform,
+        )
 
 
 class TrajectoryPass:

@@ -75,7 +75,7 @@ def clip(gradients: Float1D, trainable: Bool1D, value: float, norm: float) -> fl
     return before
 
 
-@kernel(F1, F1_IN, F1, F1, B1_IN, F8, F8, F8, F8, F8, I8)
+@kernel(F1, F1_IN, F1, F1, B1_IN, F8, F8, F8, F8, F8, F8, I8)
 def adam(
     parameters: Float1D,
     gradients: Float1D,
@@ -87,9 +87,10 @@ def adam(
     beta2: float,
     epsilon: float,
     weight_decay: float,
+    decoupled_decay: float,
     count: int,
 ) -> int:
-    """One step of Adam; the formula is in the optimizer.
+    """One step of Adam or AdamW; the formulas are in the optimizers.
 
     Args:
         parameters: Shape ``(n_parameters,)``, changed in place.
@@ -102,6 +103,8 @@ def adam(
         beta2: Decay of ``second``.
         epsilon: Added to the root of the second moment.
         weight_decay: Multiple of the parameters added to the gradients.
+        decoupled_decay: Multiple of the parameters added to the direction of the step,
+            past the moments.
         count: Number of this step, from 1.
 
     Returns:
@@ -114,16 +117,18 @@ def adam(
     steps = float(count)  # a whole exponent would be multiplied out, and round more
     size = learning_rate / (1.0 - beta1**steps)
     root = math.sqrt(1.0 - beta2**steps)
+    kept = 1.0 - learning_rate * decoupled_decay
     for i in range(parameters.shape[0]):
         if trainable[i]:
             gradient = gradients[i] + weight_decay * parameters[i]
             first[i] = beta1 * first[i] + (1.0 - beta1) * gradient
             second[i] = beta2 * second[i] + (1.0 - beta2) * gradient * gradient
-            parameters[i] -= size * first[i] / (math.sqrt(second[i]) / root + epsilon)
+            step = size * first[i] / (math.sqrt(second[i]) / root + epsilon)
+            parameters[i] = kept * parameters[i] - step
     return -1
 
 
-@kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8)
+@kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8, types.boolean)
 def sgd(
     parameters: Float1D,
     gradients: Float1D,
@@ -132,6 +137,7 @@ def sgd(
     learning_rate: float,
     momentum: float,
     weight_decay: float,
+    nesterov: bool,
 ) -> int:
     """One step of gradient descent with momentum; the formula is in the optimizer.
 
@@ -143,6 +149,7 @@ def sgd(
         learning_rate: Step length.
         momentum: Decay of ``velocity``.
         weight_decay: Multiple of the parameters added to the gradients.
+        nesterov: Whether the step looks ahead along the new velocity.
 
     Returns:
         -1, or the first trainable index whose gradient is not finite: then nothing
@@ -155,5 +162,6 @@ def sgd(
         if trainable[i]:
             gradient = gradients[i] + weight_decay * parameters[i]
             velocity[i] = momentum * velocity[i] + gradient
-            parameters[i] -= learning_rate * velocity[i]
+            step = gradient + momentum * velocity[i] if nesterov else velocity[i]
+            parameters[i] -= learning_rate * step
     return -1

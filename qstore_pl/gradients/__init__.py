@@ -1,22 +1,56 @@
-"""Gradients of expectation values where no Program gives them."""
+"""Gradients of expectation values, by every method, and metrics."""
 
 from __future__ import annotations
 
-from qstore_pl import devices
-from qstore_pl.gradients.device import DeviceRun
+from qstore_pl.gradients.adjoint import CompiledRun, DeviceRun
+from qstore_pl.gradients.audit import AuditRow, GradientAudit, audit_gradients
+from qstore_pl.gradients.computers import (
+    FiniteDifferenceGradient,
+    GradientComputer,
+    NaturalGradientComputer,
+    QuantumGradientComputer,
+    SPSAGradient,
+    checked_options,
+)
+from qstore_pl.gradients.difference import DifferenceRun, SPSARun
+from qstore_pl.gradients.expectations import (
+    Expectations,
+    ModelExpectations,
+    QNodeExpectations,
+)
+from qstore_pl.gradients.gauss_newton import GaussNewton
+from qstore_pl.gradients.methods import OPTIONS, run_of
+from qstore_pl.gradients.metric import METRICS, WeightMetric, metric_of
+from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
+from qstore_pl.gradients.run import Run
 from qstore_pl.gradients.shift import ShiftedRun
-from qstore_pl.model import QuantumModel
+from qstore_pl.optimizers import GradientResult
 
-__all__ = ["DeviceRun", "ShiftedRun", "run_of"]
-
-
-def run_of(model: QuantumModel, *, shots: int | None) -> DeviceRun | ShiftedRun:
-    """The device's own gradient where it has one, else parameter shift.
-
-    Args:
-        model: Its device decides.
-        shots: Measurements per circuit; None takes the device's own, or is exact.
-    """
-    if shots is None and devices.is_native(model.device):
-        return DeviceRun(model)
-    return ShiftedRun(model, shots=shots)
+__all__ = [
+    "METRICS",
+    "OPTIONS",
+    "AuditRow",
+    "CompiledRun",
+    "DeviceRun",
+    "DifferenceRun",
+    "Expectations",
+    "FiniteDifferenceGradient",
+    "GaussNewton",
+    "GradientAudit",
+    "GradientComputer",
+    "GradientResult",
+    "ModelExpectations",
+    "NaturalGradientComputer",
+    "QNodeExpectations",
+    "QuantumGradientComputer",
+    "QuantumNaturalGradientOptimizer",
+    "Run",
+    "SPSAGradient",
+    "SPSARun",
+    "ShiftedRun",
+    "WeightMetric",
+    "audit_gradients",
+    "checked_options",
+    "metric_of",
+    "run_of",
+]

@@ -1,113 +1,98 @@
-r"""Parameter shift on tapes, for every device that is not ours.
+r"""Parameter shift, of all trained weights or of some drawn at random.
 
-A mini-batch is expanded into one tape per sample before PennyLane's transform, which
-cannot differentiate features that are broadcast; all shifts of all samples go to the
-device in one submission. Shifts act on expectation values, never on the loss: the chain
-rule :math:`\partial L/\partial w = \sum_{bk} dy_{bk}\, \partial\langle O_k\rangle_b/
-\partial w` is applied here.
+All shifts of all samples go to the device in one submission. Only the gates that depend
+on a trained weight, and on which an output depends, are shifted.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pennylane as qml
-from numpy.typing import NDArray
 
-from qstore_pl.model import QuantumModel
+from qstore_pl.gradients.expectations import (
+    Expectations,
+    Float1D,
+    Float2D,
+    Traced,
+    one_per_sample,
+)
+from qstore_pl.gradients.run import Run
 
-Float1D = NDArray[np.float64]
-Float2D = NDArray[np.float64]
 
-
-class ShiftedRun:
-    """Expectation values of a model and their gradient on any PennyLane device.
+@final
+class ShiftedRun(Run):
+    r"""PennyLane's parameter shift on tapes, for every device.
 
     Args:
-        model: Its blocks give the tapes, its device runs them.
-        shots: Measurements per circuit; None takes the device's own, or is exact.
+        expectations: The circuit.
+        sample_size: Weights that are drawn for each gradient; None is all. With
+            :math:`m` of :math:`n` drawn, evenly and without return, their entries are
+            multiplied by :math:`n / m` and the others are 0: unbiased.
+        rng: Where they are drawn from.
+
+    References:
+        Schuld, Bergholm, Gogolin, Izaac and Killoran, Evaluating analytic gradients on
+        quantum hardware, Phys. Rev. A 99, 032331 (2019), arXiv:1811.11184.
     """
 
-    def __init__(self, model: QuantumModel, *, shots: int | None = None) -> None:
-        self._model = model
-        given = model.device.shots  # deprecated in PennyLane, but some devices have it
-        self.shots = shots or given.total_shots or 0
-        self._features = np.empty((0, 0))
-        self.circuits = 0  # tapes sent to the device so far
-
-    def forward(self, features: Float2D) -> Float2D:
-        """Expectation values, shape ``(batch, n_outputs)``.
-
-        Args:
-            features: Prepared features, shape ``(batch, n_features)``.
-        """
-        self._features = features
-        results = self._execute([self._tape(row) for row in features])
-        return np.array(results, dtype=np.float64).reshape(len(features), -1)
+    def __init__(
+        self,
+        expectations: Expectations,
+        *,
+        sample_size: int | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(expectations)
+        self._sample_size, self._rng = sample_size, rng
 
     def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient with respect to the weights, for the samples of :meth:`forward`.
-
-        Args:
-            cotangents: Shape ``(batch, n_outputs)``.
-
-        Returns:
-            Shape ``(n_weights,)``.
-        """
+        """Gradient by the weights, shape ``(n_weights,)``."""
+        wanted, scale = self._wanted()
+        if not wanted.any():
+            return np.zeros(self.expectations.n_weights)
+        traced = Traced(self._gates, self._weights, wanted)
+        samples = one_per_sample(traced.tape, len(self._features))
         shifted: list[Any] = []
         spans = []
-        for row in self._features:
-            tape, slots = self._gates(row)
-            tapes, combine = qml.gradients.param_shift(tape)
-            spans.append((len(shifted), len(shifted) + len(tapes), combine, slots))
+        for tape in samples:
+            tapes, combine = qml.gradients.param_shift.tape_transform(tape)
+            spans.append((len(shifted), len(shifted) + len(tapes), combine))
             shifted += tapes
-        results = self._execute(shifted)
-        gradient = np.zeros(self._model.n_weights)
-        n_outputs = self._model.output_dim
-        for dy, (start, end, combine, slots) in zip(cotangents, spans, strict=True):
-            jacobian = np.array(combine(results[start:end]), dtype=np.float64)
-            np.add.at(gradient, slots, dy @ jacobian.reshape(n_outputs, len(slots)))
-        return gradient
+        results = self.expectations.execute(shifted)
+        gradients = [
+            _jacobian(combine(results[start:end]), tape) @ dy
+            for dy, tape, (start, end, combine) in zip(
+                cotangents, samples, spans, strict=True
+            )
+        ]
+        return np.where(wanted, scale * traced.pull_back(gradients), 0.0)
 
-    def _tape(self, row: Float1D) -> qml.tape.QuantumScript:
-        make = qml.tape.make_qscript(self._model.circuit, shots=self.shots or None)
-        return make(row, self._model.weights)
+    def _gates(self, weights: Any) -> Any:
+        """The tape in gates that can be shifted."""
+        tape = self.expectations.tape(weights, self._features)
+        (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
+        return expanded
 
-    def _gates(self, row: Float1D) -> tuple[qml.tape.QuantumScript, list[int]]:
-        """One sample's tape in gates that can be shifted, and the weight of each."""
-        tape = self._tape(row)
-        operations: list[Any] = []
-        trainable: list[int] = []
-        slots: list[int] = []
-        n_parameters = 0
-        for block, op in zip(self._model.blocks, tape.operations, strict=True):
-            if block.source == "features":
-                operations.append(op)
-                n_parameters += op.num_params
-                continue
-            # The same template on the indices of its weights says which gate has which.
-            size = int(np.prod(block.shape))
-            indices = np.arange(block.offset, block.offset + size, dtype=float)
-            numbered = block.operation(indices.reshape(block.shape), wires=op.wires)
-            for gate, number in zip(
-                op.decomposition(), numbered.decomposition(), strict=True
-            ):
-                operations.append(gate)
-                for value in number.data:
-                    slots.append(int(value))
-                    trainable.append(n_parameters)
-                    n_parameters += 1
-        return (
-            qml.tape.QuantumScript(
-                operations,
-                tape.measurements,
-                shots=tape.shots,
-                trainable_params=trainable,
-            ),
-            slots,
-        )
+    def _wanted(self) -> tuple[Any, float]:
+        trainable = self.expectations.trainable
+        if self._sample_size is None:
+            return trainable, 1.0
+        assert self._rng is not None
+        indices = np.flatnonzero(trainable)
+        size = min(self._sample_size, len(indices))
+        wanted = np.zeros_like(trainable)
+        wanted[self._rng.choice(indices, size, replace=False)] = True
+        return wanted, len(indices) / max(size, 1)
 
-    def _execute(self, tapes: list[Any]) -> Any:
-        self.circuits += len(tapes)
-        return qml.execute(tapes, self._model.device, diff_method=None)
+
+def _jacobian(result: Any, tape: qml.tape.QuantumScript) -> Float2D:
+    """From what the transform returns, shape ``(n_trainable, n_outputs)``."""
+    several = len(tape.measurements) > 1
+    n = len(tape.trainable_params)
+    columns = []
+    for part in result if several else (result,):
+        by_parameter = part if n > 1 else (part,)
+        columns.append(np.stack([np.reshape(row, -1) for row in by_parameter]))
+    return np.concatenate(columns, axis=1).astype(np.float64)

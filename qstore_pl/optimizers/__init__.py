@@ -1,25 +1,60 @@
-"""Optimizers: gradients in, new parameters out. They never call the model."""
+"""Optimizers: gradients in, new parameters out. They never call the model.
+
+The optimizers of PennyLane take a cost function to differentiate, train an argument
+whole or not at all, and keep a state that every step changes, even one whose gradient
+is NaN. These take gradients from whatever computed them, freeze single parameters, have
+an update without side effects beside the step in place, and continue bit for bit from a
+state of arrays and numbers.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
 
 from qstore_pl._checks import choice
 from qstore_pl.optimizers.adam import Adam
+from qstore_pl.optimizers.adamw import AdamW
+from qstore_pl.optimizers.gradient import GradientResult
+from qstore_pl.optimizers.natural import NaturalGradient
 from qstore_pl.optimizers.optimizer import Optimizer, State, clip_gradients
+from qstore_pl.optimizers.schedules import (
+    Constant,
+    Cosine,
+    Schedule,
+    StepDecay,
+    WarmUp,
+)
 from qstore_pl.optimizers.sgd import SGD
 
 __all__ = [
     "OPTIMIZERS",
     "SGD",
     "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "GradientResult",
+    "NaturalGradient",
     "Optimizer",
+    "Schedule",
     "State",
+    "StepDecay",
+    "WarmUp",
     "clip_gradients",
     "get_optimizer",
 ]
 
-OPTIMIZERS: dict[str, type[Adam] | type[SGD]] = {"adam": Adam, "sgd": SGD}
+# An option that a name presets may be given all the same: it replaces the preset.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "sgd": SGD,
+    "momentum": functools.partial(SGD, momentum=0.9),
+    "nesterov": functools.partial(SGD, momentum=0.9, nesterov=True),
+    "natural_gradient": NaturalGradient,
+}
 
 
 def get_optimizer(
@@ -28,25 +63,27 @@ def get_optimizer(
     *,
     momentum: float | None = None,
     weight_decay: float | None = None,
-) -> Adam | SGD:
+    damping: float | None = None,
+) -> Optimizer:
     """A new optimizer by name; an option that is None keeps the optimizer's own value.
 
     Args:
         name: A key of ``OPTIMIZERS``.
         learning_rate: Step length, > 0.
         momentum: Only for optimizers that have one.
-        weight_decay: Multiple of the parameters added to the gradients.
+        weight_decay: As the optimizer means it; only for those that have one.
+        damping: Of the metric; only for the natural gradient.
 
     Raises:
         ValueError: If the name is unknown, or the optimizer has no such option.
 
     Example:
-        >>> get_optimizer("sgd", 0.1, momentum=0.9)
-        SGD(learning_rate=0.1, momentum=0.9, weight_decay=0.0)
+        >>> get_optimizer("momentum", 0.1)
+        SGD(learning_rate=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)
     """
     optimizer = OPTIMIZERS[choice("optimizer", name, OPTIMIZERS)]
     known = inspect.signature(optimizer).parameters
-    given = {"momentum": momentum, "weight_decay": weight_decay}
+    given = {"momentum": momentum, "weight_decay": weight_decay, "damping": damping}
     options = {option: value for option, value in given.items() if value is not None}
     for option in options:
         if option not in known:

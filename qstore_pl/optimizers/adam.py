@@ -1,4 +1,4 @@
-"""Adam. It knows arrays only, no model and no loss."""
+"""Adam, and the parts it shares with AdamW. It knows no model and no loss."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Adam(Optimizer):
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
     The weight decay is the plain L2 kind: it enters both moments, and is not decoupled
-    as in AdamW. Frozen parameters keep their moments; :math:`t` counts steps, not the
-    steps of each parameter.
+    as in :class:`~qstore_pl.optimizers.AdamW`. Frozen parameters keep their moments;
+    :math:`t` counts steps, not the steps of each parameter.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
@@ -61,10 +61,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(learning_rate)
-        self.beta1 = real("beta1", beta1, minimum=0.0, below=1.0)
-        self.beta2 = real("beta2", beta2, minimum=0.0, below=1.0)
-        self.epsilon = real("epsilon", epsilon, above=0.0)
-        self.weight_decay = real("weight_decay", weight_decay, minimum=0.0)
+        self.beta1, self.beta2, self.epsilon, self.weight_decay = checked(
+            beta1, beta2, epsilon, weight_decay
+        )
 
     def init(self, n_parameters: int) -> State:
         """State before the first step: ``count`` 0, moments of zeros.
@@ -72,26 +71,61 @@ class Adam(Optimizer):
         Args:
             n_parameters: Length of the parameter vector.
         """
-        size = integer("n_parameters", n_parameters, minimum=0)
-        return {"count": 0, "first": np.zeros(size), "second": np.zeros(size)}
+        return no_moments(n_parameters)
 
     def _advance(
         self, parameters: Float1D, gradients: Float1D, trainable: Bool1D, state: State
     ) -> int:
-        count = state["count"] + 1
-        bad = compiled("adam")(
+        return advance(
             parameters,
             gradients,
-            state["first"],
-            state["second"],
             trainable,
+            state,
             self._learning_rate,
             self.beta1,
             self.beta2,
             self.epsilon,
             self.weight_decay,
-            count,
+            0.0,
         )
-        if bad < 0:
-            state["count"] = count
-        return bad
+
+
+def checked(
+    beta1: float, beta2: float, epsilon: float, weight_decay: float
+) -> tuple[float, float, float, float]:
+    """The hyperparameters, each in its range."""
+    return (
+        real("beta1", beta1, minimum=0.0, below=1.0),
+        real("beta2", beta2, minimum=0.0, below=1.0),
+        real("epsilon", epsilon, above=0.0),
+        real("weight_decay", weight_decay, minimum=0.0),
+    )
+
+
+def no_moments(n_parameters: int) -> State:
+    """State before the first step: ``count`` 0, moments of zeros."""
+    size = integer("n_parameters", n_parameters, minimum=0)
+    return {"count": 0, "first": np.zeros(size), "second": np.zeros(size)}
+
+
+def advance(
+    parameters: Float1D,
+    gradients: Float1D,
+    trainable: Bool1D,
+    state: State,
+    *hyperparameters: float,
+) -> int:
+    """One step in place; the hyperparameters are in the order of the kernel."""
+    count = state["count"] + 1
+    bad = compiled("adam")(
+        parameters,
+        gradients,
+        state["first"],
+        state["second"],
+        trainable,
+        *hyperparameters,
+        count,
+    )
+    if bad < 0:
+        state["count"] = count
+    return bad

@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qstore_pl._checks import Float1D, finite, integer, real
+from qstore_pl.optimizers.gradient import GradientResult
 
 Bool1D = NDArray[np.bool_]
-State = dict[str, Float1D | int]
+State = dict[str, Any]  # arrays and numbers
+
+Advance = Callable[[Float1D, Float1D, Bool1D, State], int]
 
 _FLOAT64 = np.dtype(np.float64)
 _BOOL = np.dtype(np.bool_)
@@ -85,7 +88,7 @@ class Optimizer(ABC):
 
     def update(
         self,
-        gradients: ArrayLike,
+        gradients: ArrayLike | GradientResult,
         state: Mapping[str, Any],
         parameters: ArrayLike,
         *,
@@ -108,15 +111,12 @@ class Optimizer(ABC):
             ValueError: As :meth:`step` and :meth:`load_state`.
             TypeError: As :meth:`step` and :meth:`load_state`.
         """
-        moved = _vector("parameters", finite("parameters", parameters).copy())
-        copied, n_parameters = self._copied(state)
-        self._checked_step(moved, gradients, trainable, copied, n_parameters)
-        return moved, copied
+        return self._updated(gradients, state, parameters, trainable, self._advance)
 
     def step(
         self,
         parameters: Float1D,
-        gradients: ArrayLike,
+        gradients: ArrayLike | GradientResult,
         *,
         trainable: ArrayLike | None = None,
     ) -> None:
@@ -127,29 +127,52 @@ class Optimizer(ABC):
             gradients: Shape ``(n_parameters,)``. Entries of frozen parameters are not
                 looked at.
             trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
-                trains all.
+                takes that of a :class:`GradientResult`, or trains all.
 
         Raises:
             TypeError: If an argument is not an array of the right kind.
             ValueError: If shapes differ, the state belongs to another number of
                 parameters, or a gradient is NaN or infinite: then nothing was changed.
         """
+        self._step(parameters, gradients, trainable, self._advance)
+
+    def _updated(
+        self,
+        gradients: ArrayLike | GradientResult,
+        state: Mapping[str, Any],
+        parameters: ArrayLike,
+        trainable: ArrayLike | None,
+        advance: Advance,
+    ) -> tuple[Float1D, State]:
+        moved = _vector("parameters", finite("parameters", parameters).copy())
+        copied, n_parameters = self._copied(state)
+        self._checked_step(moved, gradients, trainable, copied, n_parameters, advance)
+        return moved, copied
+
+    def _step(
+        self,
+        parameters: Float1D,
+        gradients: ArrayLike | GradientResult,
+        trainable: ArrayLike | None,
+        advance: Advance,
+    ) -> None:
         size = _vector("parameters", parameters).size
         state, n_parameters = self._state, self._n_parameters
         if not state:
             state, n_parameters = self.init(size), size
         self._checked_step(
-            np.asarray(parameters), gradients, trainable, state, n_parameters
+            np.asarray(parameters), gradients, trainable, state, n_parameters, advance
         )
         self._state, self._n_parameters = state, n_parameters
 
     def _checked_step(
         self,
         parameters: Float1D,
-        gradients: ArrayLike,
+        gradients: ArrayLike | GradientResult,
         trainable: ArrayLike | None,
         state: State,
         n_parameters: int,
+        advance: Advance,
     ) -> None:
         size = parameters.size
         if size != n_parameters:
@@ -158,6 +181,8 @@ class Optimizer(ABC):
                 f"of the optimizer, but has {size}. Use a new optimizer, or "
                 "load_state({}), for other parameters."
             )
+        if isinstance(gradients, GradientResult) and trainable is None:
+            trainable = gradients.trainable
         slopes = np.asarray(gradients)
         if slopes.dtype.kind not in "fiu":
             raise TypeError(
@@ -171,7 +196,7 @@ class Optimizer(ABC):
             )
         slopes = np.ascontiguousarray(slopes, dtype=np.float64)
         mask = _mask(trainable, size)
-        bad = self._advance(parameters, slopes, mask, state)
+        bad = advance(parameters, slopes, mask, state)
         if bad >= 0:
             raise ValueError(
                 f"Argument `gradients` must be finite, but entry {bad} is "
@@ -193,14 +218,19 @@ class Optimizer(ABC):
             name = f"state[{key!r}]"
             if isinstance(kind, int):
                 copy[key] = integer(name, state[key], minimum=0)
-            else:
-                array = finite(name, state[key]).copy()
-                if np.shape(state[key]) != (array.size,):
-                    raise ValueError(
-                        f"Argument `{name}` must have shape (n_parameters,), but has "
-                        f"shape {np.shape(state[key])}."
-                    )
-                copy[key] = array
+                continue
+            if isinstance(kind, float):
+                copy[key] = real(name, state[key], minimum=0.0)
+                continue
+            array = finite(name, state[key]).copy()
+            if np.ndim(state[key]) != kind.ndim:
+                shape = "(n, n)" if kind.ndim == 2 else "(n_parameters,)"
+                raise ValueError(
+                    f"Argument `{name}` must have shape {shape}, but has shape "
+                    f"{np.shape(state[key])}."
+                )
+            copy[key] = array
+            if kind.ndim == 1:
                 sizes.add(array.size)
         if len(sizes) > 1:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Gradient descent with momentum. It knows arrays only, no model and no loss."""
+"""Gradient descent and its momenta. It knows arrays only, no model and no loss."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State, compiled
 
 @final
 class SGD(Optimizer):
-    r"""Stochastic gradient descent with heavy-ball momentum.
+    r"""Stochastic gradient descent: plain, with heavy-ball or with Nesterov momentum.
 
     With :math:`g_t` the gradient plus ``weight_decay`` times the parameters,
 
     .. math::
 
-        v_t = \mu v_{t-1} + g_t, \qquad \theta_t = \theta_{t-1} - \eta v_t
+        v_t = \mu v_{t-1} + g_t, \qquad
+        \theta_t = \theta_{t-1} - \eta \begin{cases}
+            g_t + \mu v_t & \text{Nesterov} \\ v_t & \text{otherwise} \end{cases}
 
     which is the convention of PyTorch: the learning rate scales the velocity when it is
-    applied, not the gradient when it is added.
+    applied, not the gradient when it is added, and Nesterov's look ahead is taken by
+    the step, so that gradients are those of the parameters themselves.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
-        momentum: Decay :math:`\mu` of the velocity, in [0, 1).
+        momentum: Decay :math:`\mu` of the velocity, in [0, 1); 0 is plain descent.
+        nesterov: Whether the momentum is Nesterov's; then it must be > 0.
         weight_decay: Multiple of the parameters added to the gradients, >= 0.
 
     Raises:
-        TypeError: If an argument is not a real number.
+        TypeError: If an argument is not a real number, or ``nesterov`` no bool.
         ValueError: If one is out of its range.
 
     Example:
@@ -42,7 +46,8 @@ class SGD(Optimizer):
 
     References:
         Polyak, "Some methods of speeding up the convergence of iteration methods"
-        (1964), doi:10.1016/0041-5553(64)90137-5.
+        (1964), doi:10.1016/0041-5553(64)90137-5; Sutskever et al., "On the importance
+        of initialization and momentum in deep learning", ICML 2013.
     """
 
     def __init__(
@@ -50,10 +55,21 @@ class SGD(Optimizer):
         learning_rate: float = 0.01,
         *,
         momentum: float = 0.0,
+        nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(learning_rate)
         self.momentum = real("momentum", momentum, minimum=0.0, below=1.0)
+        if not isinstance(nesterov, bool | np.bool_):
+            raise TypeError(
+                f"Argument `nesterov` must be True or False, but is {nesterov!r}."
+            )
+        if nesterov and self.momentum == 0.0:
+            raise ValueError(
+                "Argument `momentum` must be > 0 with nesterov=True, but is 0.0. Give "
+                "one, as momentum=0.9, or leave out nesterov."
+            )
+        self.nesterov = bool(nesterov)
         self.weight_decay = real("weight_decay", weight_decay, minimum=0.0)
 
     def init(self, n_parameters: int) -> State:
@@ -76,4 +92,5 @@ class SGD(Optimizer):
             self._learning_rate,
             self.momentum,
             self.weight_decay,
+            self.nesterov,
         )

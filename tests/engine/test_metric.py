@@ -16,7 +16,7 @@ from qstore_pl.engine.gates import (
     Permutation,
     slot_angles,
 )
-from qstore_pl.engine.metric import Metric
+from qstore_pl.engine.metric import FubiniStudy as Metric
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from tests.engine.test_pauli_fusion import cnot, depolarizing
@@ -164,7 +164,7 @@ def test_only_trainable_weights_have_rows_and_cost():
         rtol=0,
         atol=1e-14,
     )
-    assert metric._program.n_features == circuit.n_features + trainable.sum()
+    assert metric._turned.n_features == circuit.n_features + trainable.sum()
     assert metric_of(circuit, weights, features, np.zeros(18, bool)).shape == (3, 0, 0)
 
 

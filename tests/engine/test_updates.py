@@ -18,17 +18,22 @@ def clip_twin(gradients, trainable, value, norm):
     return (kept * (norm / limited) if limited > norm else kept), before
 
 
-def adam_twin(parameters, gradients, first, second, rate, b1, b2, eps, decay, count):
+def adam_twin(
+    parameters, gradients, first, second, rate, b1, b2, eps, decay, decoupled, count
+):
     g = gradients + decay * parameters
     first = b1 * first + (1 - b1) * g
     second = b2 * second + (1 - b2) * g**2
     mean, square = first / (1 - b1**count), second / (1 - b2**count)
-    return parameters - rate * mean / (np.sqrt(square) + eps), first, second
+    step = mean / (np.sqrt(square) + eps) + decoupled * parameters
+    return parameters - rate * step, first, second
 
 
-def sgd_twin(parameters, gradients, velocity, rate, momentum, decay):
-    velocity = momentum * velocity + gradients + decay * parameters
-    return parameters - rate * velocity, velocity
+def sgd_twin(parameters, gradients, velocity, rate, momentum, decay, nesterov):
+    g = gradients + decay * parameters
+    velocity = momentum * velocity + g
+    step = g + momentum * velocity if nesterov else velocity
+    return parameters - rate * step, velocity
 
 
 def close(ours, twin):
@@ -106,12 +111,13 @@ def test_clip_drops_a_frozen_entry_that_is_not_finite():
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("decoupled", [0.0, 0.7])
 @pytest.mark.parametrize("count", [1, 2, 1000, 10**6])
-def test_adam_equals_numpy(size, decay, count):
+def test_adam_equals_numpy(size, decay, decoupled, count):
     (parameters, gradients, first, second), trainable = draw(size, seed=size)
     second = 0.5 + second**2  # well conditioned: rounding is not magnified
     before = [array.copy() for array in (parameters, first, second)]
-    hyper = (0.02, 0.9, 0.999, 1e-2, decay, count)
+    hyper = (0.02, 0.9, 0.999, 1e-2, decay, decoupled, count)
     wanted = adam_twin(parameters, gradients, first, second, *hyper)
     bad = updates.adam(parameters, gradients, first, second, trainable, *hyper)
     assert bad == -1
@@ -125,10 +131,11 @@ def test_adam_equals_numpy(size, decay, count):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_sgd_equals_numpy(size, decay, momentum):
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_equals_numpy(size, decay, momentum, nesterov):
     (parameters, gradients, velocity, _), trainable = draw(size, seed=size)
     before = [array.copy() for array in (parameters, velocity)]
-    hyper = (0.02, momentum, decay)
+    hyper = (0.02, momentum, decay, nesterov)
     wanted = sgd_twin(parameters, gradients, velocity, *hyper)
     assert updates.sgd(parameters, gradients, velocity, trainable, *hyper) == -1
     for ours, twin, old in zip((parameters, velocity), wanted, before, strict=True):
@@ -144,17 +151,19 @@ def test_a_gradient_that_is_not_finite_changes_nothing(bad, index):
     gradients[index:] = bad
     written = parameters, first, second
     before = [array.tobytes() for array in written]
-    hyper = (0.1, 0.9, 0.999, 1e-8, 0.0, 1)
+    hyper = (0.1, 0.9, 0.999, 1e-8, 0.0, 0.5, 1)
     assert (
         updates.adam(parameters, gradients, first, second, trainable, *hyper) == index
     )
-    assert updates.sgd(parameters, gradients, first, trainable, 0.1, 0.9, 0.0) == index
+    hyper = (0.1, 0.9, 0.0, True)
+    assert updates.sgd(parameters, gradients, first, trainable, *hyper) == index
     assert [array.tobytes() for array in written] == before
 
 
 def test_read_only_gradients_and_masks_are_accepted():
     (parameters, gradients, velocity, _), trainable = draw(7, seed=2)
-    wanted, _ = sgd_twin(parameters, gradients, velocity, 0.1, 0.0, 0.0)
+    hyper = (0.1, 0.0, 0.0, False)
+    wanted, _ = sgd_twin(parameters, gradients, velocity, *hyper)
     gradients.flags.writeable = trainable.flags.writeable = False
-    updates.sgd(parameters, gradients, velocity, trainable, 0.1, 0.0, 0.0)
+    updates.sgd(parameters, gradients, velocity, trainable, *hyper)
     close(parameters[trainable], wanted[trainable])

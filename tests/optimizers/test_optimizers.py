@@ -13,6 +13,7 @@ from qstore_pl.optimizers import (
     OPTIMIZERS,
     SGD,
     Adam,
+    AdamW,
     Optimizer,
     clip_gradients,
     get_optimizer,
@@ -26,10 +27,30 @@ CASES = {
             p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1
         ),
     ),
+    "adamw": (
+        lambda: AdamW(0.05),
+        lambda p: torch.optim.AdamW(p, lr=0.05, weight_decay=0.01),
+    ),
+    "adamw, all options": (
+        lambda: AdamW(0.05, beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.1),
+        lambda p: torch.optim.AdamW(
+            p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1
+        ),
+    ),
     "sgd": (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
     "sgd, all options": (
         lambda: SGD(0.05, momentum=0.9, weight_decay=0.1),
         lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.1),
+    ),
+    "nesterov": (
+        lambda: SGD(0.05, momentum=0.9, nesterov=True),
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    ),
+    "nesterov, all options": (
+        lambda: SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.1),
+        lambda p: torch.optim.SGD(
+            p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.1
+        ),
     ),
 }
 OURS = [ours for ours, _ in CASES.values()]
@@ -58,7 +79,16 @@ def test_twenty_steps_equal_torch(make, make_torch):
         theirs.grad = torch.tensor(slopes(theirs.detach().numpy()))
         torch_optimizer.step()
         optimizer.step(parameters, slopes(parameters))
-        np.testing.assert_allclose(parameters, theirs.detach(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(parameters, theirs.detach(), rtol=0, atol=1e-13)
+
+
+def test_without_decay_adam_and_adamw_are_one_bit_for_bit():
+    ours, theirs = start(), start()
+    adam, adamw = Adam(0.05), AdamW(0.05, weight_decay=0.0)
+    for _ in range(20):
+        adam.step(ours, slopes(ours))
+        adamw.step(theirs, slopes(theirs))
+    assert ours.tobytes() == theirs.tobytes()
 
 
 @every
@@ -313,7 +343,7 @@ def test_a_state_that_does_not_fit_is_refused(state, error, message):
     assert bits(optimizer.state) == before
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values())
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
 @pytest.mark.parametrize(
     ("value", "error"),
     [(0.0, ValueError), (-1.0, ValueError), (np.nan, ValueError), ("1", TypeError)],
@@ -335,6 +365,10 @@ def test_learning_rate_is_checked_whenever_it_is_set(optimizer, value, error):
         (lambda: Adam(beta2=1.0), "beta2"),
         (lambda: Adam(epsilon=0.0), "epsilon"),
         (lambda: Adam(weight_decay=-1.0), "weight_decay"),
+        (lambda: AdamW(beta1=1.0), "beta1"),
+        (lambda: AdamW(beta2=-0.1), "beta2"),
+        (lambda: AdamW(epsilon=0.0), "epsilon"),
+        (lambda: AdamW(weight_decay=-1.0), "weight_decay"),
         (lambda: SGD(momentum=1.0), "momentum"),
         (lambda: SGD(momentum=-0.1), "momentum"),
         (lambda: SGD(weight_decay=-1.0), "weight_decay"),
@@ -343,6 +377,13 @@ def test_learning_rate_is_checked_whenever_it_is_set(optimizer, value, error):
 def test_hyperparameters_out_of_range_are_refused(make, name):
     with pytest.raises(ValueError, match=f"Argument `{name}` must be"):
         make()
+
+
+def test_nesterov_needs_momentum_and_is_a_bool():
+    with pytest.raises(ValueError, match="`momentum` must be > 0 with nesterov=True"):
+        SGD(nesterov=True)
+    with pytest.raises(TypeError, match="`nesterov` must be True or False, but is 1"):
+        SGD(momentum=0.9, nesterov=1)
 
 
 def test_the_learning_rate_may_change_between_steps():
@@ -359,21 +400,44 @@ def test_repr_can_be_read():
         "weight_decay=0.0)"
     )
     assert repr(SGD(0.5, momentum=0.9)) == (
-        "SGD(learning_rate=0.5, momentum=0.9, weight_decay=0.0)"
+        "SGD(learning_rate=0.5, momentum=0.9, nesterov=False, weight_decay=0.0)"
     )
 
 
-def test_optimizers_are_made_by_name():
-    assert repr(get_optimizer("adam", 0.1)) == repr(Adam(0.1))
-    assert repr(get_optimizer("sgd", 0.1, momentum=0.5, weight_decay=0.2)) == repr(
-        SGD(0.1, momentum=0.5, weight_decay=0.2)
-    )
-    with pytest.raises(ValueError, match='one of "adam", "sgd", but is \'rmsprop\''):
+@pytest.mark.parametrize(
+    ("name", "options", "wanted"),
+    [
+        ("adam", {}, Adam(0.1)),
+        ("adam", {"weight_decay": 0.2}, Adam(0.1, weight_decay=0.2)),
+        ("adamw", {}, AdamW(0.1, weight_decay=0.01)),
+        ("adamw", {"weight_decay": 0.2}, AdamW(0.1, weight_decay=0.2)),
+        ("sgd", {}, SGD(0.1)),
+        (
+            "sgd",
+            {"momentum": 0.5, "weight_decay": 0.2},
+            SGD(0.1, momentum=0.5, weight_decay=0.2),
+        ),
+        ("momentum", {}, SGD(0.1, momentum=0.9)),
+        ("momentum", {"momentum": 0.5}, SGD(0.1, momentum=0.5)),
+        ("nesterov", {}, SGD(0.1, momentum=0.9, nesterov=True)),
+        ("nesterov", {"momentum": 0.5}, SGD(0.1, momentum=0.5, nesterov=True)),
+    ],
+)
+def test_optimizers_are_made_by_name(name, options, wanted):
+    assert repr(get_optimizer(name, 0.1, **options)) == repr(wanted)
+
+
+def test_names_that_are_not_known_are_refused():
+    with pytest.raises(ValueError, match=r'one of "adam", "adamw", .*"sgd", but'):
         get_optimizer("rmsprop", 0.1)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_options_that_an_optimizer_has_not_are_refused(name):
     with pytest.raises(
-        ValueError, match='`momentum` must be left out for optimizer "adam"'
+        ValueError, match=f'`momentum` must be left out for optimizer "{name}"'
     ):
-        get_optimizer("adam", 0.1, momentum=0.9)
+        get_optimizer(name, 0.1, momentum=0.9)
 
 
 def test_an_optimizer_must_define_its_step():

@@ -1,0 +1,77 @@
+"""The device's own vector-Jacobian product: compiled, or through the QNode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+from autograd import make_vjp
+from numpy.typing import NDArray
+
+from qstore_pl.devices import Program
+from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
+from qstore_pl.gradients.run import Run
+
+
+@final
+class CompiledRun(Run):
+    """Two kernel calls on arrays, which are overwritten by the next ones.
+
+    Args:
+        expectations: The circuit.
+        program: The same, compiled.
+    """
+
+    def __init__(self, expectations: Expectations, program: Program) -> None:
+        super().__init__(expectations)
+        self._program = program
+        self._passes: dict[int, Any] = {}  # batch size -> work arrays
+        self._last: Any = None
+
+    def forward(
+        self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
+    ) -> Float2D:
+        """Expectation values, shape ``(batch, n_outputs)``."""
+        batch = rows.shape[0]
+        last = self._passes.get(batch)
+        if last is None:
+            last = self._passes[batch] = self._program.new_pass(batch)
+        self._last = last
+        self.expectations.circuits += batch
+        return last.forward(weights, features, rows)
+
+    def backward(self, cotangents: Float2D) -> Float1D:
+        """Gradient by the weights, shape ``(n_weights,)``."""
+        return self._last.backward(cotangents)[0]
+
+
+@final
+class DeviceRun(Run):
+    """The QNode, a mini-batch as one circuit, differentiated by autograd.
+
+    For circuits that cannot be compiled, such as those whose noise depends on the
+    values of gates: a parameter shift would shift the noise too.
+
+    Args:
+        expectations: Their device gives gradients of its own, and has no shots.
+    """
+
+    def __init__(self, expectations: Expectations) -> None:
+        super().__init__(expectations)
+        self._pull_back: Callable[..., Any] | None = None
+
+    def forward(
+        self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
+    ) -> Float2D:
+        """Expectation values, shape ``(batch, n_outputs)``."""
+        self._pull_back, value = make_vjp(
+            lambda at: self.expectations.outputs(at, features[rows])
+        )(weights)
+        return np.asarray(value, dtype=np.float64)
+
+    def backward(self, cotangents: Float2D) -> Float1D:
+        """Gradient by the weights, shape ``(n_weights,)``."""
+        if self._pull_back is None:
+            raise RuntimeError("DeviceRun.backward needs a forward run before it.")
+        return np.asarray(self._pull_back(cotangents), dtype=np.float64)

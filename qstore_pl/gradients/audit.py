@@ -1,0 +1,206 @@
+"""Every gradient method side by side, and what shots would do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import pennylane as qml
+
+from qstore_pl._checks import integer
+from qstore_pl.gradients.expectations import (
+    Float1D,
+    Float2D,
+    ModelExpectations,
+    Traced,
+    one_per_sample,
+)
+from qstore_pl.gradients.methods import run_of
+from qstore_pl.losses import get_loss
+from qstore_pl.model import QuantumModel
+
+
+@final
+@dataclass(frozen=True)
+class AuditRow:
+    """One method.
+
+    Args:
+        method: Its name and setting.
+        circuits: Run for one gradient of the batch, its value included.
+        error: Norm of its difference from the adjoint gradient, exact expectation
+            values.
+        shot_error: The same with shots, one draw; None where there are none.
+    """
+
+    method: str
+    circuits: int
+    error: float
+    shot_error: float | None
+
+
+@final
+@dataclass(frozen=True)
+class GradientAudit:
+    """What :func:`audit_gradients` found; printed, a table.
+
+    Args:
+        rows: One per method.
+        norm: Of the adjoint gradient.
+        shots: Measurements per circuit.
+        shot_noise_floor: Root mean square of the norm of the error that parameter shift
+            has with so many shots.
+    """
+
+    rows: tuple[AuditRow, ...]
+    norm: float
+    shots: int
+    shot_noise_floor: float
+
+    def __str__(self) -> str:
+        wide = max(len(row.method) for row in self.rows)
+        shots = f"{self.shots:,} shots"
+        lines = [f"{'method':<{wide}}  circuits     error  {shots:>14}  / floor"]
+        for row in self.rows:
+            line = f"{row.method:<{wide}}  {row.circuits:>8,}  {row.error:8.1e}"
+            if row.shot_error is not None:
+                ratio = row.shot_error / self.shot_noise_floor
+                line += f"  {row.shot_error:14.1e}  {ratio:7.2f}"
+            lines.append(line)
+        lines.append(
+            f"norm of the gradient {self.norm:.1e}, shot-noise floor of parameter "
+            f"shift {self.shot_noise_floor:.1e}"
+        )
+        return "\n".join(lines)
+
+
+def audit_gradients(
+    model: QuantumModel,
+    batch: tuple[Any, Any],
+    *,
+    loss: Any = "mse",
+    shots: int = 1000,
+    n_directions: int = 10,
+    sample_size: int | None = None,
+    seed: Any = 0,
+) -> GradientAudit:
+    """Compare all gradient methods with the adjoint gradient, on the model's device.
+
+    Args:
+        model: At its present parameters; on one of our devices, without shots.
+        batch: Inputs and targets.
+        loss: As for training.
+        shots: Measurements per circuit for the errors with shots, >= 1.
+        n_directions: Directions that SPSA averages.
+        sample_size: Weights of a random subset; None is half of those trained.
+        seed: Of all draws but those of the device.
+
+    Returns:
+        A table; frozen weights and the classical read-out are not in it.
+
+    Raises:
+        ValueError: If the device is another, no weight is trained, or data do not fit.
+
+    Example:
+        >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
+        >>> X, y = np.array([[0.1, 0.7], [0.9, -0.4]]), np.array([1.0, -1.0])
+        >>> audit = audit_gradients(model, (X, y))
+        >>> [row.circuits for row in audit.rows]
+        [2, 26, 26, 42, 14]
+    """
+    integer("shots", shots, minimum=1)
+    exact = ModelExpectations(model)
+    if not exact.is_exact_here:
+        raise ValueError(
+            "Argument `model` must run on a qstore device without shots, which has the "
+            f"adjoint gradient to compare with, but runs on {model.device.name}. Copy "
+            'it and set its backend: model.backend = "mock_ideal".'
+        )
+    n_trained = int(exact.trainable.sum())
+    if n_trained == 0:
+        raise ValueError("Argument `model` must have a trainable circuit weight.")
+    inputs, targets = batch
+    features = model.prepare(inputs)
+    known = get_loss(loss)
+    prepared = known.prepare_targets(targets, model.output_dim, len(features))
+    half = max(1, n_trained // 2) if sample_size is None else sample_size
+    methods: list[tuple[str, str, dict[str, Any]]] = [
+        ("adjoint", "adjoint", {}),
+        ("parameter shift", "parameter_shift", {}),
+        ("finite differences", "finite_diff", {}),
+        (f"SPSA, {n_directions} directions", "spsa", {"n_directions": n_directions}),
+        (f"random subset, {half} weights", "random_subset", {"sample_size": half}),
+    ]
+
+    def gradient(
+        method: str, options: dict[str, Any], n_shots: int | None
+    ) -> tuple[Float1D, int, Float2D]:
+        expectations = ModelExpectations(model, shots=n_shots)
+        rng = np.random.default_rng(seed)
+        run = run_of(expectations, method, rng=rng, **options)
+        values = run.forward(model.weights, features, np.arange(len(features))).copy()
+        _, cotangents = known.value_and_grad(model.read_out(values), prepared)
+        unused = np.zeros(model.parameters.size)
+        cotangents = model.pull_back(cotangents, values, unused)
+        found = np.where(exact.trainable, run.backward(cotangents), 0.0)
+        return found, run.circuits, cotangents
+
+    reference, _, cotangents = gradient("adjoint", {}, None)
+    rows = []
+    for name, method, options in methods:
+        found, circuits, _ = gradient(method, options, None)
+        shot_error = None
+        if method != "adjoint":
+            noisy, _, _ = gradient(method, options, shots)
+            shot_error = float(np.linalg.norm(noisy - reference))
+        error = float(np.linalg.norm(found - reference))
+        rows.append(AuditRow(name, circuits, error, shot_error))
+    variances = _shot_variances(exact, features, cotangents) / shots
+    return GradientAudit(
+        rows=tuple(rows),
+        norm=float(np.linalg.norm(reference)),
+        shots=shots,
+        shot_noise_floor=float(np.sqrt(variances.sum())),
+    )
+
+
+def _shot_variances(
+    exact: ModelExpectations, features: Float2D, cotangents: Float2D
+) -> Float1D:
+    """Variance of each weight's parameter shift with one shot per circuit.
+
+    A gradient is linear in the results of its circuits, which are independent; each is
+    the cotangents times the outcomes of the observables, measured together.
+    """
+    shift = qml.gradients.param_shift
+    weights, trainable = exact.model.weights, exact.trainable
+
+    def gates(at: Any) -> Any:
+        (expanded,), _ = shift.expand_transform(exact.tape(at, features))
+        return expanded
+
+    traced = Traced(gates, weights, trainable)
+    jacobian = traced.jacobian()
+    circuits: list[Any] = []
+    factors = []
+    for sample, tape in enumerate(one_per_sample(traced.tape, len(features))):
+        observables = [mp.obs for mp in tape.measurements]
+        weighted = qml.dot(cotangents[sample], observables)
+        one = tape.copy(measurements=[qml.expval(weighted)])
+        one.trainable_params = tape.trainable_params
+        tapes, combine = shift.tape_transform(one)
+        circuits += [t.copy(measurements=[qml.var(weighted)]) for t in tapes]
+        units = np.eye(len(tapes))
+        by_parameter = np.stack([_row(combine(tuple(unit))) for unit in units], axis=1)
+        factors.append(jacobian[traced.where(sample)].T @ by_parameter)
+    results = qml.execute(circuits, exact.device, diff_method=None)
+    variances = np.array(results, dtype=np.float64)
+    total = np.concatenate(factors, axis=1) ** 2 @ variances
+    return np.where(trainable, total, 0.0)
+
+
+def _row(result: Any) -> Float1D:
+    parts: Sequence[Any] = result if isinstance(result, tuple) else (result,)
+    return np.array([float(part) for part in parts])

@@ -1,0 +1,353 @@
+"""Expectation values as a function of weights and a mini-batch, on a device.
+
+A model or a QNode ends here and flat arrays begin: gradient methods above know neither.
+A mini-batch becomes one tape per sample before anything is sent to a device that is not
+ours, since PennyLane's transforms cannot differentiate features that are broadcast.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+import pennylane as qml
+from autograd import make_vjp
+from numpy.typing import NDArray
+from pennylane.tape import QuantumScript
+
+from qstore_pl import devices
+from qstore_pl.model import QuantumModel
+
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
+Float3D = NDArray[np.float64]
+Bool1D = NDArray[np.bool_]
+
+
+class Expectations(ABC):
+    """Expectation values of one circuit, and where it runs.
+
+    Attributes:
+        device: The PennyLane device.
+        shots: Measurements per circuit; 0 is exact.
+        n_weights: Length of the weights.
+        circuits: How many ran so far, of one sample and measurement group each.
+    """
+
+    def __init__(self, device: Any, shots: int, n_weights: int) -> None:
+        self.device, self.shots, self.n_weights = device, shots, n_weights
+        self.circuits = 0
+        self._groups: int | None = None
+
+    @property
+    @abstractmethod
+    def trainable(self) -> Bool1D:
+        """Which weights are trained, shape ``(n_weights,)``."""
+
+    @property
+    def program(self) -> devices.Program | None:
+        """The compiled circuit, where there is one."""
+        return None
+
+    @property
+    @abstractmethod
+    def qnode(self) -> qml.QNode:
+        """The circuit, with the shots it runs."""
+
+    @abstractmethod
+    def arguments(
+        self, weights: Any, features: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the QNode is called with for a batch."""
+
+    def tape(self, weights: Any, features: Any, *, level: str = "user") -> Any:
+        """One tape for all samples.
+
+        Args:
+            weights: Shape ``(n_weights,)``, or what autograd puts there.
+            features: Shape ``(batch, n_features)``.
+            level: ``"user"``, with the transforms of the QNode, or ``"device"``, as
+                the device runs it.
+        """
+        args, kwargs = self.arguments(weights, features)
+        return qml.workflow.construct_tape(self.qnode, level=level)(*args, **kwargs)
+
+    def outputs(self, weights: Any, features: Any) -> Any:
+        """Through the QNode and the device's own gradient, for autograd.
+
+        Returns:
+            Shape ``(batch, n_outputs)``.
+        """
+        self.circuits += len(features)
+        args, kwargs = self.arguments(weights, features)
+        results = self.qnode.update(diff_method="adjoint")(*args, **kwargs)
+        parts = results if isinstance(results, tuple | list) else (results,)
+        columns = [qml.math.reshape(part, (len(features), -1)) for part in parts]
+        return qml.math.concatenate(columns, axis=1)
+
+    @property
+    def is_exact_here(self) -> bool:
+        """Whether the device is ours and has no shots."""
+        return not self.shots and devices.is_native(self.device)
+
+    def values(self, points: Sequence[Float1D], features: Float2D) -> Float3D:
+        """Expectation values at several weights, in one submission.
+
+        Args:
+            points: Weights, each of shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(n_points, batch, n_outputs)``.
+        """
+        batch = len(features)
+        if self.program is not None:
+            self.circuits += len(points) * batch
+            return np.stack([self.program.run(point, features) for point in points])
+        tapes = [
+            one
+            for point in points
+            for one in one_per_sample(self.tape(point, features), batch)
+        ]
+        results = self.execute(tapes)
+        rows = [_flat(result) for result in results]
+        return np.array(rows).reshape(len(points), batch, -1)
+
+    def execute(self, tapes: Sequence[QuantumScript]) -> Any:
+        """Results of tapes of one sample each, submitted together."""
+        if tapes and self._groups is None:
+            self._groups = 1
+            if self.shots:
+                self._groups = len(qml.transforms.split_non_commuting(tapes[0])[0])
+        self.circuits += len(tapes) * (self._groups or 1)
+        return qml.execute(tapes, self.device, diff_method=None)
+
+
+@final
+class ModelExpectations(Expectations):
+    """Those of a model.
+
+    Args:
+        model: Its device runs them.
+        shots: Measurements per circuit; None takes the device's own, or is exact.
+        trainable: Which weights, shape ``(n_weights,)``; None is the model's mask, as
+            it changes.
+    """
+
+    def __init__(
+        self,
+        model: QuantumModel,
+        *,
+        shots: int | None = None,
+        trainable: Bool1D | None = None,
+    ) -> None:
+        given = model.device.shots  # deprecated in PennyLane, but some devices have it
+        super().__init__(model.device, shots or given.total_shots or 0, model.n_weights)
+        self.model = model
+        mask = model.trainable[: model.n_weights]  # a view
+        self._trainable = mask if trainable is None else trainable
+
+    @property
+    def trainable(self) -> Bool1D:
+        """Which weights are trained."""
+        return self._trainable
+
+    @property
+    def program(self) -> devices.Program | None:
+        """The compiled circuit, where there is one."""
+        return None if self.shots else self.model.program
+
+    @property
+    def qnode(self) -> qml.QNode:
+        """The circuit, with the shots it runs."""
+        return qml.set_shots(self.model.qnode, self.shots or None)
+
+    def arguments(
+        self, weights: Any, features: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the QNode is called with for a batch."""
+        return (features, weights), {}
+
+
+Call = Callable[[Any, Any], tuple[tuple[Any, ...], dict[str, Any]]]
+"""From flat weights and features to what a QNode is called with."""
+
+
+@final
+class QNodeExpectations(Expectations):
+    """Those of a QNode.
+
+    Args:
+        qnode: The circuit.
+        n_weights: Length of the weights.
+        call: From weights and features to the arguments of the QNode.
+        shots: Measurements per circuit; None takes the QNode's own.
+        trainable: Which weights, shape ``(n_weights,)``; None is all.
+    """
+
+    def __init__(
+        self,
+        qnode: qml.QNode,
+        n_weights: int,
+        call: Call,
+        *,
+        shots: int | None = None,
+        trainable: Bool1D | None = None,
+    ) -> None:
+        if shots is not None:
+            qnode = qml.set_shots(qnode, shots)
+        self._qnode, self._call = qnode, call
+        super().__init__(qnode.device, qnode.shots.total_shots or 0, n_weights)
+        everything = np.ones(n_weights, dtype=bool)
+        self._trainable = everything if trainable is None else trainable
+
+    @property
+    def trainable(self) -> Bool1D:
+        """Which weights are trained."""
+        return self._trainable
+
+    @property
+    def qnode(self) -> qml.QNode:
+        """The circuit, with the shots it runs."""
+        return self._qnode
+
+    def noiseless(self) -> QNodeExpectations:
+        """The same circuit on ``qstore.mock_ideal``, without shots."""
+        qnode = self._qnode.update(device=devices.MockIdeal(wires=self.device.wires))
+        qnode = qml.set_shots(qnode, None)
+        return QNodeExpectations(
+            qnode, self.n_weights, self._call, trainable=self._trainable
+        )
+
+    def arguments(
+        self, weights: Any, features: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the QNode is called with for a batch."""
+        return self._call(weights, features)
+
+
+class Traced:
+    """A tape and its parameters as a function of the weights.
+
+    Args:
+        make: From weights, or what autograd puts there, to the tape for all samples.
+        weights: Where, shape ``(n_weights,)``.
+        wanted: Which weights are of interest, shape ``(n_weights,)``.
+
+    Attributes:
+        tape: With numbers; trainable are the parameters that depend on what is wanted.
+
+    Raises:
+        ValueError: If no parameter depends on the weights.
+    """
+
+    def __init__(
+        self, make: Callable[[Any], QuantumScript], weights: Float1D, wanted: Bool1D
+    ) -> None:
+        made: list[Any] = []
+
+        def parameters(at: Any) -> Any:
+            tape = make(at)
+            values = tape.get_parameters(trainable_only=False)
+            traced = qml.math.get_trainable_indices(values)
+            if not traced:
+                raise ValueError(
+                    "The circuit must have gates that depend on the parameters, but "
+                    "has none that can be differentiated."
+                )
+            made.append((tape, [qml.math.unwrap(value) for value in values]))
+            return _joined([values[i] for i in sorted(traced)])
+
+        self._pull_back, _ = make_vjp(parameters)(weights)
+        tape, here = made[0]
+        values = tape.get_parameters(trainable_only=False)
+        traced = sorted(qml.math.get_trainable_indices(values))
+        kept = traced
+        if not wanted.all():
+            # A parameter that moves when the wanted weights do depends on them.
+            moved = weights + np.where(wanted, _MOVE * (1 + np.arange(len(weights))), 0)
+            make_vjp(parameters)(moved)
+            kept = [i for i in traced if np.any(here[i] != made[1][1][i])]
+        (self.tape,), _ = qml.transforms.convert_to_numpy_parameters(tape)
+        self.tape.trainable_params = kept
+        self._shapes = [np.shape(here[i]) for i in traced]
+        self._kept = [k for k, i in enumerate(traced) if i in kept]
+        self._batched = [_is_batched(self.tape, i) for i in traced]
+
+    def pull_back(self, gradients: Sequence[Float1D]) -> Float1D:
+        """The gradient by the weights, shape ``(n_weights,)``.
+
+        Args:
+            gradients: By the trainable parameters of each sample's tape.
+        """
+        totals = [np.zeros(shape) for shape in self._shapes]
+        for sample, gradient in enumerate(gradients):
+            for k, value in zip(self._kept, gradient, strict=True):
+                if self._batched[k]:
+                    totals[k][sample] += value
+                else:
+                    totals[k] += value
+        return np.asarray(self._pull_back(_joined(totals)), dtype=np.float64)
+
+    def jacobian(self) -> Float2D:
+        """Of the tape's trainable parameters, one after the other, by the weights."""
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        starts = np.cumsum([0, *sizes])
+        units = np.eye(starts[-1])
+        rows = [
+            self._pull_back(units[starts[k] + j])
+            for k in self._kept
+            for j in range(sizes[k])
+        ]
+        return np.array(rows).reshape(len(rows), -1)
+
+    def where(self, sample: int) -> list[int]:
+        """Rows of :meth:`jacobian` that belong to one sample's tape."""
+        found, start = [], 0
+        for k in self._kept:
+            found.append(start + sample * self._batched[k])
+            start += int(np.prod(self._shapes[k]))
+        return found
+
+
+_MOVE = 0.0137  # radians; any number will do
+
+
+def one_per_sample(tape: QuantumScript, batch: int) -> list[QuantumScript]:
+    """The tapes of single samples.
+
+    Raises:
+        ValueError: If the tape has another number of samples.
+    """
+    if tape.batch_size is None and batch == 1:
+        return [tape]
+    if tape.batch_size != batch:
+        raise ValueError(
+            f"The circuit must run {batch} samples as one batch, but has batch size "
+            f"{tape.batch_size}. Write it for inputs of shape (n_samples, n_features): "
+            "inputs[..., i]."
+        )
+    tapes, _ = qml.transforms.broadcast_expand(tape)
+    for one in tapes:
+        one.trainable_params = tape.trainable_params
+    return list(tapes)
+
+
+def _is_batched(tape: QuantumScript, index: int) -> bool:
+    info = tape.par_info[index]
+    op, position = info["op"], info["p_idx"]
+    if op.batch_size is None:
+        return False
+    return int(np.ndim(op.data[position])) > op.ndim_params[position]
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return qml.math.concatenate([qml.math.reshape(part, (-1,)) for part in parts])
+
+
+def _flat(result: Any) -> Float1D:
+    """The results of one tape's measurements as one vector."""
+    parts = result if isinstance(result, tuple | list) else (result,)
+    return np.concatenate([np.reshape(part, -1) for part in parts]).astype(np.float64)

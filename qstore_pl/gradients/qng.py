@@ -1,0 +1,253 @@
+"""The natural gradient behind the interface of PennyLane's optimizers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane import numpy as pnp
+
+from qstore_pl._checks import real
+from qstore_pl.gradients.expectations import Float2D, QNodeExpectations
+from qstore_pl.gradients.metric import metric_of
+from qstore_pl.optimizers import NaturalGradient
+
+
+@final
+class QuantumNaturalGradientOptimizer:
+    r"""Quantum natural gradient of any cost of QNodes.
+
+    .. math:: \theta' = \theta - \eta\, (F + \lambda I)^{-1} \nabla C(\theta)
+
+    :math:`F` is the Fubini-Study metric, a quarter of the quantum Fisher information,
+    of all trainable arguments together, averaged over the samples of a batch, and
+    summed over QNodes. Arguments that enter no circuit step along their gradient.
+
+    PennyLane's ``QNGOptimizer`` needs a cost that is a QNode with one output and no
+    batch, takes the metric of each argument for itself, and no damping unless asked.
+
+    Args:
+        stepsize: :math:`\eta`, > 0; may be set between steps.
+        damping: :math:`\lambda`, >= 0; 0 takes a pseudo-inverse.
+        metric: ``"fubini-study"``, ``"bures"`` or ``"noiseless"``, as
+            :func:`qstore_pl.gradients.metric_of` says.
+        approximation: ``"full"``, ``"block-diag"`` or ``"diag"``.
+
+    Attributes:
+        metric_tensor: The metric of the last step, by all trainable arguments,
+            flattened one after the other; None before.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of its range.
+
+    Example:
+        >>> from pennylane import numpy as np
+        >>> dev = qml.device("qstore.mock_ideal", wires=2)
+        >>> @qml.qnode(dev)
+        ... def circuit(weights, x):
+        ...     qml.AngleEmbedding(x, wires=[0, 1])
+        ...     qml.BasicEntanglerLayers(weights, wires=[0, 1])
+        ...     return qml.expval(qml.Z(1))
+        >>> def cost(weights, x, y):
+        ...     return np.mean((circuit(weights, x) - y) ** 2)
+        >>> x = np.array([[0.1, 0.5], [1.2, -0.3], [0.4, 0.4]], requires_grad=False)
+        >>> y = np.array([1.0, -1.0, 1.0], requires_grad=False)
+        >>> weights = np.array([[0.3, 0.2], [0.1, 0.7]], requires_grad=True)
+        >>> opt = QuantumNaturalGradientOptimizer(0.1)
+        >>> before = cost(weights, x, y)
+        >>> for _ in range(20):
+        ...     weights, *_ = opt.step(cost, weights, x, y, qnode=circuit)
+        >>> bool(cost(weights, x, y) < before)
+        True
+
+    References:
+        Stokes, Izaac, Killoran and Carleo, Quantum Natural Gradient, Quantum 4, 269
+        (2020), arXiv:1909.02108.
+    """
+
+    def __init__(
+        self,
+        stepsize: float = 0.01,
+        *,
+        damping: float = 1e-3,
+        metric: str = "fubini-study",
+        approximation: str = "full",
+    ) -> None:
+        self.stepsize = real("stepsize", stepsize, above=0.0)
+        self.damping = real("damping", damping, minimum=0.0)
+        self._options = {"metric": metric, "approximation": approximation}
+        self.metric_tensor: Float2D | None = None
+
+    def step(
+        self,
+        cost: Callable[..., Any],
+        *args: Any,
+        qnode: qml.QNode | Sequence[qml.QNode] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """One step.
+
+        Args:
+            cost: A scalar function of the arguments, a QNode or a function of QNodes.
+            *args: Those made with ``requires_grad=True`` are trained.
+            qnode: The QNode, or QNodes, inside a cost that is none itself. They take
+                their arguments from the cost's of the same names.
+            **kwargs: Keyword arguments of the cost, not trained.
+
+        Returns:
+            The new arguments, one alone if there is one.
+
+        Raises:
+            ValueError: If no argument is trainable, the cost is no finite scalar, its
+                QNodes are not given or have arguments that it has not.
+            TypeError: If ``qnode`` is something else.
+            DeviceError: If the device has no such metric.
+        """
+        return self.step_and_cost(cost, *args, qnode=qnode, **kwargs)[0]
+
+    def step_and_cost(
+        self,
+        cost: Callable[..., Any],
+        *args: Any,
+        qnode: qml.QNode | Sequence[qml.QNode] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, Any]:
+        """One step, and the cost before it.
+
+        Args: as :meth:`step`.
+
+        Returns:
+            The new arguments, one alone if there is one, and the cost.
+        """
+        trained = [i for i, arg in enumerate(args) if _is_trained(arg)]
+        if not trained:
+            raise ValueError(
+                "An argument of the cost must be trainable, but none is. Make it with "
+                "pennylane.numpy.array(..., requires_grad=True), of floats."
+            )
+        qnodes = _qnodes(cost, qnode)
+        bound = [_bind(one, cost, args, kwargs) for one in qnodes]
+        gradient_of = qml.grad(cost, argnums=trained)
+        parts = gradient_of(*args, **kwargs)
+        value = gradient_of.forward
+        gradient = np.concatenate([np.ravel(part) for part in parts]).astype(float)
+        flat = np.concatenate([np.ravel(args[i]) for i in trained]).astype(float)
+        if not np.isfinite(value):
+            raise ValueError(f"The cost must be finite, but is {value}.")
+        split = _Split(args, trained)
+        metric = sum(self._metric(call, one, flat, split) for one, call in bound)
+        self.metric_tensor = np.asarray(metric)
+        moved = self._moved(flat, gradient, self.metric_tensor)
+        new = list(args)
+        for i, part in zip(trained, split.parts(moved), strict=True):
+            new[i] = pnp.array(part, requires_grad=True)
+        return (new[0] if len(new) == 1 else new), value
+
+    def _metric(
+        self, call: _BoundCall, qnode: qml.QNode, flat: Any, split: _Split
+    ) -> Float2D:
+        expectations = QNodeExpectations(
+            qnode, flat.size, lambda weights, _: call(split.arguments(weights))
+        )
+        metric = metric_of(expectations, **self._options)
+        tape = expectations.tape(flat, None)
+        features = np.empty((tape.batch_size or 1, 0))
+        return np.asarray(metric(flat, features, np.arange(len(features))))
+
+    def _moved(self, flat: Any, gradient: Any, metric: Float2D) -> NDArray[np.float64]:
+        """The step, arguments that enter no circuit last."""
+        enters = metric.any(axis=0)
+        order = np.argsort(~enters, kind="stable")
+        n = int(enters.sum())
+        optimizer = NaturalGradient(self.stepsize, damping=self.damping)
+        block = metric[np.ix_(order[:n], order[:n])]
+        state = optimizer.init(flat.size)
+        stepped, _ = optimizer.update(gradient[order], state, flat[order], metric=block)
+        moved = np.empty_like(flat)
+        moved[order] = stepped
+        return moved
+
+
+_BoundCall = Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class _Split:
+    """Between positional arguments and the flat vector of those trained."""
+
+    def __init__(self, args: Sequence[Any], trained: Sequence[int]) -> None:
+        self._args, self._trained = args, trained
+        self._shapes = [np.shape(args[i]) for i in trained]
+        sizes = [int(np.prod(shape)) for shape in self._shapes]
+        self._ends = np.cumsum(sizes)
+
+    def parts(self, flat: Any) -> list[Any]:
+        """The trained arguments, in their shapes."""
+        starts = [0, *self._ends]
+        return [
+            qml.math.reshape(flat[start:end], shape)
+            for start, end, shape in zip(starts, self._ends, self._shapes, strict=False)
+        ]
+
+    def arguments(self, flat: Any) -> list[Any]:
+        """All positional arguments."""
+        args = list(self._args)
+        for i, part in zip(self._trained, self.parts(flat), strict=True):
+            args[i] = part
+        return args
+
+
+def _is_trained(arg: Any) -> bool:
+    return isinstance(arg, pnp.tensor) and bool(arg.requires_grad)
+
+
+def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
+    if qnode is None:
+        if isinstance(cost, qml.QNode):
+            return [cost]
+        raise ValueError(
+            "Argument `qnode` must be given for a cost that is not a QNode: the QNode "
+            "in it, or a list of them, whose states have the metric."
+        )
+    qnodes = list(qnode) if isinstance(qnode, Sequence) else [qnode]
+    for one in qnodes:
+        if not isinstance(one, qml.QNode):
+            raise TypeError(
+                "Argument `qnode` must be a QNode or a list of them, but has one of "
+                f"type {type(one).__name__}."
+            )
+    return qnodes
+
+
+def _bind(
+    qnode: qml.QNode, cost: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[qml.QNode, _BoundCall]:
+    """How to call a QNode with arguments of the cost."""
+    if qnode is cost:
+        return qnode, lambda new: (tuple(new), kwargs)
+    signature = inspect.signature(cost)
+    known = _named(signature.bind(*args, **kwargs))
+    wanted = []
+    for parameter in inspect.signature(qnode.func).parameters.values():
+        if parameter.name in known:
+            wanted.append(parameter.name)
+        elif parameter.default is inspect.Parameter.empty:
+            raise ValueError(
+                f"Argument `{parameter.name}` of the QNode must be one of the cost's, "
+                f"{', '.join(known)}, but is not. Name them alike."
+            )
+
+    def call(new: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        values = _named(signature.bind(*new, **kwargs))
+        return (), {name: values[name] for name in wanted}
+
+    return qnode, call
+
+
+def _named(bound: inspect.BoundArguments) -> dict[str, Any]:
+    bound.apply_defaults()
+    return dict(bound.arguments)
