@@ -13,7 +13,7 @@ from qstore_pl.devices.lowering import (
     CacheInfo,
     check_memory,
 )
-from qstore_pl.devices.metric import METRICS, metric, tape_metric
+from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 from autograd import make_vjp
 from numpy.typing import NDArray
+from pennylane import numpy as pnp
 
 from qstore_pl.devices import Program
 from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
@@ -67,7 +68,7 @@ class DeviceRun(Run):
         """Expectation values, shape ``(batch, n_outputs)``."""
         self._pull_back, value = make_vjp(
             lambda at: self.expectations.outputs(at, features[rows])
-        )(weights)
+        )(pnp.array(weights))
         return np.asarray(value, dtype=np.float64)
 
     def backward(self, cotangents: Float2D) -> Float1D:

@@ -486,7 +486,7 @@ def _of_model(
     if inputs is None:
         raise ValueError("Argument `inputs` must be given for a model, but is None.")
     if backend is not None:
-        if model.has_own_backend and model.backend is not backend:
+        if model.has_own_backend and model.backend != backend:
             raise ValueError(
                 f"Argument `backend` must be left out for a model that has its own, "
                 f"{model.backend}, but is {backend}."

@@ -15,6 +15,7 @@ import numpy as np
 import pennylane as qml
 from autograd import make_vjp
 from numpy.typing import NDArray
+from pennylane import numpy as pnp
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
@@ -228,6 +229,10 @@ class QNodeExpectations(Expectations):
         return self._call(weights, features)
 
 
+class NoDependenceError(ValueError):
+    """No parameter of a tape depends on the weights."""
+
+
 class Traced:
     """A tape and its parameters as a function of the weights.
 
@@ -240,7 +245,7 @@ class Traced:
         tape: With numbers; trainable are the parameters that depend on what is wanted.
 
     Raises:
-        ValueError: If no parameter depends on the weights.
+        NoDependenceError: If no parameter depends on the weights.
     """
 
     def __init__(
@@ -253,14 +258,15 @@ class Traced:
             values = tape.get_parameters(trainable_only=False)
             traced = qml.math.get_trainable_indices(values)
             if not traced:
-                raise ValueError(
+                raise NoDependenceError(
                     "The circuit must have gates that depend on the parameters, but "
                     "has none that can be differentiated."
                 )
             made.append((tape, [qml.math.unwrap(value) for value in values]))
             return _joined([values[i] for i in sorted(traced)])
 
-        self._pull_back, _ = make_vjp(parameters)(weights)
+        # A tensor of PennyLane's: times data marked as constant it stays trainable.
+        self._pull_back, _ = make_vjp(parameters)(pnp.array(weights))
         tape, here = made[0]
         values = tape.get_parameters(trainable_only=False)
         traced = sorted(qml.math.get_trainable_indices(values))
@@ -268,7 +274,7 @@ class Traced:
         if not wanted.all():
             # A parameter that moves when the wanted weights do depends on them.
             moved = weights + np.where(wanted, _MOVE * (1 + np.arange(len(weights))), 0)
-            make_vjp(parameters)(moved)
+            make_vjp(parameters)(pnp.array(moved))
             kept = [i for i in traced if np.any(here[i] != made[1][1][i])]
         (self.tape,), _ = qml.transforms.convert_to_numpy_parameters(tape)
         self.tape.trainable_params = kept

@@ -23,6 +23,7 @@ from qstore_pl.gradients.expectations import (
     Float1D,
     Float2D,
     ModelExpectations,
+    NoDependenceError,
     QNodeExpectations,
     Traced,
     one_per_sample,
@@ -215,9 +216,13 @@ class TapeMetric(WeightMetric):
         part = features[rows]
 
         def make(at: Any) -> Any:
-            return self._expectations.tape(at, part, level="device")
+            tape = self._expectations.tape(at, part, level="device")
+            return tape.copy(measurements=[])
 
-        traced = Traced(make, weights, self._expectations.trainable)
+        try:
+            traced = Traced(make, weights, self._expectations.trainable)
+        except NoDependenceError:
+            return np.zeros((len(weights), len(weights)))
         by_parameter, where = devices.tape_metric(
             traced.tape,
             self._expectations.device,
@@ -241,10 +246,12 @@ class CircuitMetric(WeightMetric):
 
     def __init__(self, expectations: Expectations, approximation: str) -> None:
         self._expectations = expectations
-        self._options: dict[str, Any] = {"approx": approximation}
+        # With generators that are not unitary, as of CRX, PennyLane 0.45 is wrong.
+        self._options: dict[str, Any] = {"allow_nonunitary": False}
         if approximation == "full":
-            wires = expectations.device.wires
-            self._options = {"approx": None, "device_wires": wires}
+            self._options["device_wires"] = expectations.device.wires
+        else:
+            self._options["approx"] = approximation
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
         """The average metric."""
@@ -252,10 +259,15 @@ class CircuitMetric(WeightMetric):
 
         def make(at: Any) -> Any:
             tape = self._expectations.tape(at, part)
-            (expanded,), _ = qml.metric_tensor.expand_transform(tape)
-            return expanded
+            (expanded,), _ = qml.metric_tensor.expand_transform(
+                tape, allow_nonunitary=False
+            )
+            return expanded.copy(measurements=[])
 
-        traced = Traced(make, weights, self._expectations.trainable)
+        try:
+            traced = Traced(make, weights, self._expectations.trainable)
+        except NoDependenceError:
+            return np.zeros((len(weights), len(weights)))
         circuits: list[Any] = []
         spans = []
         for tape in one_per_sample(traced.tape, len(part)):
