@@ -22,13 +22,13 @@ from qstore_pl._checks import choice, integer
 from qstore_pl.backends import BackendManager
 from qstore_pl.config import TrainingConfig
 from qstore_pl.gradients import (
+    APPROXIMATIONS,
     METRICS,
     OPTIONS,
     GaussNewton,
     ModelExpectations,
     Run,
     WeightMetric,
-    checked_options,
     metric_of,
     run_of,
 )
@@ -44,6 +44,11 @@ from qstore_pl.optimizers import (
 
 Float2D = NDArray[np.float64]
 OPTIMIZER_FIELDS = {"optimizer", "learning_rate", "momentum", "weight_decay", "damping"}
+METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
+    "gradient_epsilon": "epsilon",
+    "gradient_directions": "n_directions",
+    "gradient_sample_size": "sample_size",
+}
 Batch = tuple[Float2D, NDArray[Any], NDArray[np.int64]]  # features, targets, rows
 
 
@@ -89,16 +94,9 @@ class QuantumTrainer:
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
         self.optimizer: Optimizer | None = None
-        # Unknown names are errors now, not after hours.
-        natural = isinstance(self._new_optimizer(), NaturalGradient)
-        ignored = self.config.set_fields() & {"metric", "metric_approximation"}
-        if ignored and not natural:
-            raise ValueError(
-                f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
-                'optimizer is "natural_gradient".'
-            )
-        choice("metric", self.config.resolve("metric"), (*METRICS, "gauss-newton"))
-        choice("gradient_method", self.config.resolve("gradient_method"), OPTIONS)
+        # Unknown names and ignored settings are errors now, not after hours.
+        self._check_method()
+        self._check_metric(natural=isinstance(self._new_optimizer(), NaturalGradient))
         get_loss(self.config.resolve("loss"))
         self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
         self._bound_sdk = self.config.quantum_sdk
@@ -186,14 +184,39 @@ class QuantumTrainer:
         row["time"] = time.perf_counter() - start
         return row
 
+    def _check_method(self) -> None:
+        config = self.config
+        method = choice("gradient_method", config.resolve("gradient_method"), OPTIONS)
+        for field, option in METHOD_FIELDS.items():
+            if getattr(config, field) is not None and option not in OPTIONS[method]:
+                raise ValueError(
+                    f"Configuration {field} must be unset for the gradient method "
+                    f'"{method}", which would ignore it.'
+                )
+        if method == "random_subset" and config.gradient_sample_size is None:
+            raise ValueError(
+                "Configuration gradient_sample_size must be set for the gradient "
+                'method "random_subset": how many weights each gradient draws.'
+            )
+
+    def _check_metric(self, *, natural: bool) -> None:
+        config = self.config
+        choice("metric", config.resolve("metric"), (*METRICS, "gauss-newton"))
+        approximation = config.resolve("metric_approximation")
+        choice("metric_approximation", approximation, APPROXIMATIONS)
+        ignored = config.set_fields() & {"metric", "metric_approximation"}
+        if ignored and not natural:
+            raise ValueError(
+                f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
+                'optimizer is "natural_gradient".'
+            )
+
     def _run(self, model: QuantumModel, rng: np.random.Generator) -> Run:
         """The gradient method on the model."""
         config = self.config
-        options = checked_options(
-            config.gradient_epsilon,
-            config.gradient_directions,
-            config.gradient_sample_size,
-        )
+        options = {
+            option: getattr(config, field) for field, option in METHOD_FIELDS.items()
+        }
         return run_of(
             ModelExpectations(model, shots=config.shots),
             config.resolve("gradient_method"),

@@ -136,7 +136,9 @@ class Metric(ABC):
             features: Shape ``(n_samples, n_features)``.
             rows: Which samples, shape ``(batch,)``.
         """
-        metric = np.empty((len(rows), self.size, self.size))
+        metric = np.zeros((len(rows), self.size, self.size))
+        if not self._uses:
+            return metric
         for part, samples in self._parts(features, rows):
             by_use = self._by_use(self._states(weights, samples))
             chain = self._chain_at(weights, samples)
@@ -146,12 +148,12 @@ class Metric(ABC):
     def mean(self, weights: Float1D, features: Float2D, rows: Rows) -> Float2D:
         """The average of the samples' metrics, shape ``(size, size)``.
 
-        It is the metric of the state to which a register with the data is attached.
+        It is a quarter of the Fisher information of states labelled by their sample.
 
         Args: as :meth:`__call__`.
         """
         chain = self._constant_chain
-        if chain is None:
+        if chain is None or not self._uses:
             return np.asarray(self(weights, features, rows).mean(axis=0))
         total: Any = 0.0
         for _, samples in self._parts(features, rows):

@@ -10,7 +10,6 @@ from qstore_pl.gradients.computers import (
     NaturalGradientComputer,
     QuantumGradientComputer,
     SPSAGradient,
-    checked_options,
 )
 from qstore_pl.gradients.difference import DifferenceRun, SPSARun
 from qstore_pl.gradients.expectations import (
@@ -20,13 +19,14 @@ from qstore_pl.gradients.expectations import (
 )
 from qstore_pl.gradients.gauss_newton import GaussNewton
 from qstore_pl.gradients.methods import OPTIONS, run_of
-from qstore_pl.gradients.metric import METRICS, WeightMetric, metric_of
+from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
 from qstore_pl.gradients.run import Run
 from qstore_pl.gradients.shift import ShiftedRun
 from qstore_pl.optimizers import GradientResult
 
 __all__ = [
+    "APPROXIMATIONS",
     "METRICS",
     "OPTIONS",
     "AuditRow",
@@ -50,7 +50,6 @@ __all__ = [
     "ShiftedRun",
     "WeightMetric",
     "audit_gradients",
-    "checked_options",
     "metric_of",
     "run_of",
 ]

@@ -158,7 +158,7 @@ class QuantumGradientComputer(GradientComputer):
     ) -> None:
         super().__init__(backend, shots=shots)
         self._method = method
-        self._options = checked_options(epsilon, n_directions, sample_size)
+        self._options = _checked(epsilon, n_directions, sample_size)
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -196,7 +196,7 @@ class FiniteDifferenceGradient(GradientComputer):
         shots: int | None = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = checked_options(epsilon)
+        self._options = _checked(epsilon)
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, "finite_diff", **self._options)
@@ -241,7 +241,7 @@ class SPSAGradient(GradientComputer):
         seed: Any = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = checked_options(epsilon, n_directions)
+        self._options = _checked(epsilon, n_directions)
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -347,7 +347,7 @@ class NaturalGradientComputer(GradientComputer):
         return self._result(start, problem, value, -moved)
 
 
-def checked_options(
+def _checked(
     epsilon: Any = None, n_directions: Any = None, sample_size: Any = None
 ) -> dict[str, Any]:
     """Options of the gradient methods, those given, checked.
@@ -437,9 +437,6 @@ def _problem(
         )
     if mask is None and isinstance(circuit, LayerCircuit):
         mask = _mask(circuit.trainable, array.shape)
-    if backend is not None:
-        n_wires = len(circuit.device.wires or ()) or 1
-        circuit = circuit.update(device=backend.device(n_wires))
     features = np.empty((1, 0)) if inputs is None else finite("inputs", inputs)
     if features.ndim != 2 or len(features) == 0:
         raise ValueError(
@@ -447,6 +444,11 @@ def _problem(
             f"one sample, but has shape {features.shape}."
         )
     call = _call(circuit, array.shape, has_inputs=inputs is not None)
+    if backend is not None:
+        args, kwargs = call(values, features)
+        tape = qml.workflow.construct_tape(circuit, level="top")(*args, **kwargs)
+        wires = tape.wires if circuit.device.wires is None else circuit.device.wires
+        circuit = circuit.update(device=backend.device(len(wires)))
     expectations = QNodeExpectations(
         circuit, values.size, call, shots=shots, trainable=mask
     )

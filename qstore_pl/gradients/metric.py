@@ -1,7 +1,7 @@
 """The metric of a circuit by its weights, averaged over a mini-batch.
 
-It is the metric of the state to which a register with the data is attached: it does not
-depend on outputs or loss.
+It is a quarter of the quantum Fisher information of states labelled by their sample: it
+does not depend on outputs or loss.
 """
 
 from __future__ import annotations

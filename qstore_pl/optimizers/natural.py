@@ -288,6 +288,8 @@ class NaturalGradient(Optimizer):
 
 
 def _solve(metric: Float2D, gradients: Float1D, damping: float) -> Float1D:
+    if len(gradients) == 0:
+        return gradients
     if damping == 0.0:
         return np.linalg.pinv(metric, rcond=RCOND, hermitian=True) @ gradients
     damped = metric.copy()
@@ -313,6 +315,8 @@ def _restricted(metric: LinearOperator, chosen: Any) -> Any:
 
 def _by_conjugate_gradients(apply: Any, gradients: Float1D, damping: float) -> Float1D:
     n = len(gradients)
+    if n == 0:
+        return gradients
     damped = LinearOperator(
         (n, n), matvec=lambda v: apply(np.ravel(v)) + damping * np.ravel(v), dtype=float
     )
