@@ -3,36 +3,76 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Any, NoReturn
 
 import numpy as np
 
-from qstore_pl._checks import integer, real
+from qstore_pl._checks import choice, integer, real
+from qstore_pl._secrets import Secret
 
 DEFAULTS: dict[str, Any] = {
+    # training
     "learning_rate": 0.01,
     "epochs": 10,
     "batch_size": 32,
+    "loss": "mse",
+    "class_weight": None,
+    "shuffle": True,
+    "accumulation_steps": 1,
+    "seed": None,
+    # optimizer
     "optimizer": "adam",
     "momentum": None,
     "weight_decay": None,
     "damping": None,
     "metric": "fubini-study",
     "metric_approximation": "full",
+    "schedule": "constant",
+    "schedule_every": 10,
+    "schedule_factor": 0.1,
+    "schedule_final": 0.0,
+    "warmup_epochs": None,
+    "freeze_schedule": None,
+    # gradients
     "gradient_method": "best",
     "gradient_epsilon": None,
     "gradient_directions": None,
     "gradient_sample_size": None,
-    "loss": "mse",
-    "n_qubits": None,
-    "quantum_sdk": "mock_ideal",
     "gradient_clip_value": None,
     "gradient_clip_norm": None,
-    "shuffle": True,
+    "use_gradient_clipping": None,
+    "track_gradients": True,
+    "on_nan": "raise",
+    # validation and early stopping
+    "validation_interval": 1,
+    "monitor": None,
+    "monitor_mode": None,
+    "min_delta": 0.0,
+    "patience": None,
+    "restore_best": True,
+    # model and backend
+    "n_qubits": None,
+    "circuit_depth": None,
+    "entanglement": None,
+    "quantum_sdk": "mock_ideal",
+    "quantum_target": None,
+    "quantum_api_key": None,
+    "max_concurrent_circuits": None,
     "shots": None,
-    "seed": None,
+    # files and messages
+    "checkpoint_directory": None,
+    "checkpoint_interval": 1,
+    "checkpoint_keep": 3,
+    "log_interval": None,
     "progress": False,
+    "strict_callbacks": False,
+    "pinecone_api_key": None,
+    "pinecone_environment": None,
+    "pinecone_index_name": None,
 }
 """What a run takes for fields that are not set; None is off, exact, or a fresh seed."""
 
@@ -47,7 +87,12 @@ class TrainingConfig:
     Args:
         learning_rate: Step length of the optimizer, > 0.
         epochs: Passes over the data in all, >= 1, also when a run is resumed.
-        batch_size: Samples per update, >= 1.
+        batch_size: Samples per gradient, >= 1.
+        loss: Name of a loss, a ``Loss``, or a function of (predictions, targets).
+        class_weight: ``"balanced"``, or a dict from label to weight, > 0.
+        shuffle: Whether samples are shuffled before every epoch.
+        accumulation_steps: Batches whose gradients are averaged for an update, >= 1.
+        seed: Seed of every random draw, >= 0; unset is a fresh one.
         optimizer: Name of the optimizer.
         momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
         weight_decay: As the optimizer means it, >= 0.
@@ -57,20 +102,50 @@ class TrainingConfig:
             ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
         metric_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
             ``"matrix-free"`` for many weights.
+        schedule: Of the learning rate by epoch: ``"constant"``, ``"cosine"`` or
+            ``"step"``.
+        schedule_every: Epochs from one ``"step"`` to the next, >= 1.
+        schedule_factor: Of each ``"step"``, in (0, 1).
+        schedule_final: Learning rate that ``"cosine"`` falls to, >= 0.
+        warmup_epochs: Epochs in which the learning rate rises, >= 1.
+        freeze_schedule: From an epoch, counted from 0, to the flat indices of the layer
+            that are frozen from it on; all others are trained from it on.
         gradient_method: ``"best"``, ``"adjoint"``, ``"parameter_shift"``,
             ``"finite_diff"``, ``"spsa"`` or ``"random_subset"``.
         gradient_epsilon: Step of ``"finite_diff"`` and ``"spsa"``, radians, > 0.
         gradient_directions: Directions that ``"spsa"`` averages, >= 1.
         gradient_sample_size: Weights that ``"random_subset"`` draws, >= 1.
-        loss: Name of a loss, a ``Loss``, or a function of (predictions, targets).
-        n_qubits: Must equal the model's, >= 1.
-        quantum_sdk: Name of the backend; ``"mock"`` is ``"mock_ideal"``.
         gradient_clip_value: Largest absolute value of a gradient entry, > 0.
         gradient_clip_norm: Largest norm of the gradient, > 0, after clipping by value.
-        shuffle: Whether samples are shuffled before every epoch.
+        use_gradient_clipping: True needs one of the two, False none.
+        track_gradients: Whether the history has the norm of the gradient.
+        on_nan: What a loss or gradient that is not finite leads to: ``"raise"``;
+            ``"skip"`` the batch; ``"rollback"`` to the end of the last epoch.
+        validation_interval: Epochs from one validation to the next, >= 1.
+        monitor: Column of the history that says what is best; unset is ``"val_loss"``,
+            or ``"loss"`` without validation.
+        monitor_mode: ``"min"`` or ``"max"``; unset is ``"min"`` for losses.
+        min_delta: What counts as better, >= 0.
+        patience: Measured epochs without a better one until the run stops, >= 1; unset
+            is off.
+        restore_best: Whether a run that has ``patience`` ends with the best parameters.
+        n_qubits: Must equal the model's, >= 1.
+        circuit_depth: Must equal the layers of the model, >= 1.
+        entanglement: Must equal the model's.
+        quantum_sdk: Name of the backend; ``"mock"`` is ``"mock_ideal"``.
+        quantum_target: Machine of a hardware backend.
+        quantum_api_key: Of a hardware backend: the key, or ``"env:NAME"``.
+        max_concurrent_circuits: Of a hardware backend, >= 1.
         shots: Measurements per expectation value, >= 1; unset is exact.
-        seed: Seed of every random draw, >= 0; unset is a fresh one.
+        checkpoint_directory: Where checkpoints go; unset writes no files.
+        checkpoint_interval: Epochs from one checkpoint to the next, >= 1.
+        checkpoint_keep: Latest checkpoints to keep, >= 1, besides the best.
+        log_interval: Epochs from one line of the log to the next, >= 1; unset is none.
         progress: Whether a progress bar is shown.
+        strict_callbacks: Whether an error in a callback ends the run.
+        pinecone_api_key: Of the vector store: the key, or ``"env:NAME"``.
+        pinecone_environment: Of the vector store.
+        pinecone_index_name: Of the vector store.
 
     Raises:
         TypeError: If a value is of another kind.
@@ -89,25 +164,55 @@ class TrainingConfig:
     learning_rate: float | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    loss: str | Callable[[Any, Any], Any] | None = None
+    class_weight: str | Mapping[int, float] | None = None
+    shuffle: bool | None = None
+    accumulation_steps: int | None = None
+    seed: int | None = None
     optimizer: str | None = None
     momentum: float | None = None
     weight_decay: float | None = None
     damping: float | None = None
     metric: str | None = None
     metric_approximation: str | None = None
+    schedule: str | None = None
+    schedule_every: int | None = None
+    schedule_factor: float | None = None
+    schedule_final: float | None = None
+    warmup_epochs: int | None = None
+    freeze_schedule: Mapping[int, Sequence[int]] | None = None
     gradient_method: str | None = None
     gradient_epsilon: float | None = None
     gradient_directions: int | None = None
     gradient_sample_size: int | None = None
-    loss: str | Callable[[Any, Any], Any] | None = None
-    n_qubits: int | None = None
-    quantum_sdk: str | None = None
     gradient_clip_value: float | None = None
     gradient_clip_norm: float | None = None
-    shuffle: bool | None = None
+    use_gradient_clipping: bool | None = None
+    track_gradients: bool | None = None
+    on_nan: str | None = None
+    validation_interval: int | None = None
+    monitor: str | None = None
+    monitor_mode: str | None = None
+    min_delta: float | None = None
+    patience: int | None = None
+    restore_best: bool | None = None
+    n_qubits: int | None = None
+    circuit_depth: int | None = None
+    entanglement: str | None = None
+    quantum_sdk: str | None = None
+    quantum_target: str | None = None
+    quantum_api_key: str | Secret | None = None
+    max_concurrent_circuits: int | None = None
     shots: int | None = None
-    seed: int | None = None
+    checkpoint_directory: str | PathLike[str] | None = None
+    checkpoint_interval: int | None = None
+    checkpoint_keep: int | None = None
+    log_interval: int | None = None
     progress: bool | None = None
+    strict_callbacks: bool | None = None
+    pinecone_api_key: str | Secret | None = None
+    pinecone_environment: str | None = None
+    pinecone_index_name: str | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check and set a field; None unsets it."""
@@ -130,11 +235,88 @@ class TrainingConfig:
         value = getattr(self, name)
         return DEFAULTS[name] if value is None else value
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is set, as words and numbers; a function by its name, no secret.
+
+        Secrets are there as ``"env:NAME"`` if they were given so, else not at all.
+        """
+        found: dict[str, Any] = {}
+        for name in DEFAULTS:
+            value = getattr(self, name)
+            if isinstance(value, Secret):
+                value = value.reference
+            elif name == "loss" and value is not None and not isinstance(value, str):
+                value = f"function {getattr(value, '__name__', 'custom')}"
+            elif isinstance(value, dict):
+                value = {str(key): item for key, item in value.items()}
+            if value is not None:
+                found[name] = value
+        return found
+
+    def to_toml(self) -> str:
+        """What is set, as TOML that :meth:`from_toml` reads.
+
+        Raises:
+            ValueError: If the loss is a function, which a file cannot hold.
+        """
+        if self.loss is not None and not isinstance(self.loss, str):
+            raise ValueError(
+                "Argument `loss` must be a name to be written to a file, but is a "
+                "function."
+            )
+        return "".join(
+            f"{name} = {_toml(value)}\n" for name, value in self.to_dict().items()
+        )
+
+    @classmethod
+    def from_toml(cls, text: str) -> TrainingConfig:
+        """The settings in a TOML document.
+
+        Raises:
+            ValueError: If it is not TOML, or a value is out of its range.
+            TypeError: If a value is of another kind, or a field is unknown.
+        """
+        return cls(**tomllib.loads(text))
+
     def __repr__(self) -> str:
         shown = [
             f"{n}={getattr(self, n)!r}" for n in DEFAULTS if n in self.set_fields()
         ]
         return f"TrainingConfig({', '.join(shown)})"
+
+
+_INTEGERS = {  # and their minimum
+    **dict.fromkeys(("epochs", "batch_size", "n_qubits", "circuit_depth", "shots"), 1),
+    **dict.fromkeys(("gradient_directions", "gradient_sample_size"), 1),
+    **dict.fromkeys(("accumulation_steps", "validation_interval", "patience"), 1),
+    **dict.fromkeys(("checkpoint_interval", "checkpoint_keep", "log_interval"), 1),
+    **dict.fromkeys(("schedule_every", "warmup_epochs", "max_concurrent_circuits"), 1),
+    "seed": 0,
+}
+_POSITIVE = {"above": 0.0}
+_NOT_NEGATIVE = {"minimum": 0.0}
+_REALS: dict[str, dict[str, float]] = {
+    "learning_rate": _POSITIVE,
+    "gradient_epsilon": _POSITIVE,
+    "gradient_clip_value": _POSITIVE,
+    "gradient_clip_norm": _POSITIVE,
+    "momentum": {"minimum": 0.0, "below": 1.0},
+    "schedule_factor": {"above": 0.0, "below": 1.0},
+    "schedule_final": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "damping": _NOT_NEGATIVE,
+    "min_delta": _NOT_NEGATIVE,
+}
+_SWITCHES = {
+    *("shuffle", "progress", "restore_best", "strict_callbacks"),
+    *("track_gradients", "use_gradient_clipping"),
+}
+_WORDS = {
+    "on_nan": ("raise", "skip", "rollback"),
+    "monitor_mode": ("min", "max"),
+    "schedule": ("constant", "cosine", "step"),
+}
+_SECRETS = ("quantum_api_key", "pinecone_api_key")
 
 
 def _unknown(name: str) -> NoReturn:
@@ -144,27 +326,17 @@ def _unknown(name: str) -> NoReturn:
 
 
 def _checked(name: str, value: Any) -> Any:
+    if name in _INTEGERS:
+        return integer(name, value, minimum=_INTEGERS[name])
+    if name in _REALS:
+        return real(name, value, **_REALS[name])
+    if name in _SWITCHES:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(
+                f"Argument `{name}` must be True or False, but is {value!r}."
+            )
+        return bool(value)
     match name:
-        case "epochs" | "batch_size" | "n_qubits" | "shots":
-            return integer(name, value, minimum=1)
-        case "gradient_directions" | "gradient_sample_size":
-            return integer(name, value, minimum=1)
-        case "seed":
-            return integer(name, value, minimum=0)
-        case "learning_rate" | "gradient_clip_value" | "gradient_clip_norm":
-            return real(name, value, above=0.0)
-        case "gradient_epsilon":
-            return real(name, value, above=0.0)
-        case "momentum":
-            return real(name, value, minimum=0.0, below=1.0)
-        case "weight_decay" | "damping":
-            return real(name, value, minimum=0.0)
-        case "shuffle" | "progress":
-            if not isinstance(value, bool | np.bool_):
-                raise TypeError(
-                    f"Argument `{name}` must be True or False, but is {value!r}."
-                )
-            return bool(value)
         case "loss":
             if not isinstance(value, str) and not callable(value):
                 raise TypeError(
@@ -172,7 +344,42 @@ def _checked(name: str, value: Any) -> Any:
                     f"{value!r}."
                 )
             return value
+        case "class_weight" if value != "balanced":
+            return _by_integer(name, value, lambda w: real(name, w, above=0.0))
+        case "freeze_schedule":
+            return _by_integer(
+                name, value, lambda i: [integer(name, k, minimum=0) for k in i]
+            )
+        case "quantum_api_key" | "pinecone_api_key":
+            return value if isinstance(value, Secret) else Secret(value)
+        case "checkpoint_directory":
+            return str(fspath(value))
+        case _ if name in _WORDS:
+            return choice(name, value, _WORDS[name])
         case _:
             if not isinstance(value, str):
                 raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")
             return "mock_ideal" if (name, value) == ("quantum_sdk", "mock") else value
+
+
+def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
+    """A dict with integer keys; TOML and JSON have only words for keys."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
+    found = {}
+    for key, item in value.items():
+        number = int(key) if isinstance(key, str) and key.isdecimal() else key
+        found[integer(name, number, minimum=0)] = check(item)
+    return found
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML; words are written as JSON, which TOML reads."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | list):
+        return json.dumps(value)
+    if isinstance(value, float):
+        return repr(value)
+    items = ", ".join(f'"{key}" = {_toml(item)}' for key, item in value.items())
+    return f"{{{items}}}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import numbers
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, final, overload
 
 from qstore_pl._checks import integer
@@ -36,7 +39,11 @@ class History:
 
     A row has the keys ``epoch, loss, val_loss, accuracy, val_accuracy, gradient_norm,
     learning_rate, circuits, shots, time`` (seconds); what was not measured is None. A
-    column has the plural name and one entry per row: ``history["losses"]``.
+    column has the plural name and one entry per row: ``history["losses"]``. Metrics of
+    one's own have columns of their names, and ``val_`` before them.
+
+    Args:
+        metrics: Names of further columns.
 
     Example:
         >>> history = History()
@@ -50,8 +57,17 @@ class History:
         History(2 epochs, last loss 0.25, best loss 0.25 in epoch 1)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Iterable[str] = ()) -> None:
         self._rows: list[Row] = []
+        self._metrics = tuple(metrics)
+        extra = [prefix + name for name in self._metrics for prefix in ("", "val_")]
+        for name in extra:
+            if name in COLUMNS or name in COLUMNS.values():
+                raise ValueError(
+                    f"Argument `metrics` must have names of its own, but {name!r} is a "
+                    "column already."
+                )
+        self._columns = COLUMNS | {name: name for name in extra}
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add the row of one epoch; keys that are left out are None.
@@ -60,7 +76,7 @@ class History:
             ValueError: If ``epoch`` or ``loss`` is missing, or a key is unknown.
             TypeError: If a value is not a real number, or a count not an integer.
         """
-        known = COLUMNS.values()
+        known = self._columns.values()
         if unknown := row.keys() - set(known):
             raise ValueError(
                 f"Argument `row` must have keys out of {', '.join(known)}, but has "
@@ -90,9 +106,9 @@ class History:
         """
         if not isinstance(key, str):
             return dict(self._rows[key])
-        if key not in COLUMNS:
-            raise KeyError(f"no column {key!r}; there are {', '.join(COLUMNS)}")
-        return [row[COLUMNS[key]] for row in self._rows]
+        if key not in self._columns:
+            raise KeyError(f"no column {key!r}; there are {', '.join(self._columns)}")
+        return [row[self._columns[key]] for row in self._rows]
 
     def to_json(self) -> str:
         """The rows as strict JSON, which has no NaN: that is the string ``"nan"``.
@@ -102,7 +118,10 @@ class History:
         rows = [
             {key: _spelled(value) for key, value in row.items()} for row in self._rows
         ]
-        return json.dumps({"version": _VERSION, "rows": rows}, allow_nan=False)
+        content: dict[str, Any] = {"version": _VERSION, "rows": rows}
+        if self._metrics:
+            content["metrics"] = list(self._metrics)
+        return json.dumps(content, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> History:
@@ -119,12 +138,70 @@ class History:
                 f"Argument `text` must be a history of version {_VERSION}, but begins "
                 f"with {text[:40]!r}."
             )
-        history = cls()
+        history = cls(content.get("metrics", ()))
         for row in content["rows"]:
             history.append(
                 {key: _SPELLED.get(value, value) for key, value in row.items()}
             )
         return history
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows as CSV, with a line of names; empty is not measured.
+
+        Args:
+            path: The file, replaced.
+        """
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(self._columns.values()))
+            writer.writeheader()
+            writer.writerows(self._rows)
+
+    def to_dataframe(self) -> Any:
+        """The rows as a :class:`pandas.DataFrame`.
+
+        Raises:
+            ModuleNotFoundError: If pandas is missing.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "History.to_dataframe needs pandas: pip install pandas. Without it "
+                "there are to_csv and to_json."
+            ) from error
+        return pd.DataFrame(self._rows, columns=list(self._columns.values()))
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw loss by epoch, training and validation.
+
+        Args:
+            axes: Of matplotlib; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+        """
+        if axes is None:
+            try:
+                from matplotlib.figure import Figure
+            except ModuleNotFoundError as error:
+                raise ModuleNotFoundError(
+                    'History.plot needs matplotlib: pip install "qstore-pl[viz]".'
+                ) from error
+            axes = Figure(layout="constrained").subplots()
+        epochs = [epoch + 1 for epoch in self["epochs"]]
+        for name, label in (("losses", "training"), ("val_losses", "validation")):
+            pairs = [
+                (e, v) for e, v in zip(epochs, self[name], strict=True) if v is not None
+            ]
+            if pairs:
+                axes.plot(*zip(*pairs, strict=True), label=label)
+        axes.set(xlabel="epoch", ylabel="loss")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        return axes
 
     def __eq__(self, other: object) -> bool:
         """Same rows, bit for bit; NaN equals NaN."""

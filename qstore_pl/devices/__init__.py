@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pennylane.devices import Device
 from pennylane.tape import QuantumScript
@@ -32,8 +33,10 @@ __all__ = [
     "Program",
     "check_memory",
     "compile",
+    "generator_state",
     "is_native",
     "metric",
+    "set_generator_state",
     "tape_metric",
     "untied_columns",
 ]
@@ -42,6 +45,17 @@ __all__ = [
 def is_native(device: Device) -> bool:
     """Whether :func:`compile` gives Programs for a device: ours, without shots."""
     return isinstance(device, QStoreDevice) and not device.shots
+
+
+def generator_state(device: Device) -> dict[str, Any] | None:
+    """Where the random draws of one of our devices are; None for another."""
+    return device.generator_state if isinstance(device, QStoreDevice) else None
+
+
+def set_generator_state(device: Device, state: dict[str, Any] | None) -> None:
+    """Let one of our devices draw on from a state; None changes nothing."""
+    if isinstance(device, QStoreDevice) and state is not None:
+        device.generator_state = state
 
 
 def compile(

@@ -254,6 +254,17 @@ class QStoreDevice(Device):
     ) -> None:
         """Tell the tracker more than PennyLane does."""
 
+    @property
+    def generator_state(self) -> dict[str, Any]:
+        """Where the device's random draws are; may be set to go on from there."""
+        with self._rng_lock:
+            return dict(self._rng.bit_generator.state)
+
+    @generator_state.setter
+    def generator_state(self, state: dict[str, Any]) -> None:
+        with self._rng_lock:
+            self._rng.bit_generator.state = state
+
     def cache_info(self) -> CacheInfo:
         """How many circuit structures were lowered, and how often one was known."""
         return self._cache.info()

@@ -1,0 +1,84 @@
+"""API keys that show up nowhere: not in a repr, a log, a file, a pickle or a copy."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from typing import Any, final
+
+REFERENCE = "env:"
+
+
+@final
+class Secret:
+    """A key, or the name of the environment variable that has it.
+
+    Args:
+        value: The key itself, or ``"env:NAME"``.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is empty.
+
+    Example:
+        >>> key = Secret("env:PINECONE_API_KEY")
+        >>> key
+        Secret('env:PINECONE_API_KEY')
+        >>> Secret("pcsk_very_secret")
+        Secret('***')
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise TypeError(
+                "A secret must be a string, a key or env:NAME, but is of type "
+                f"{type(value).__name__}."
+            )
+        if value.removeprefix(REFERENCE) == "":
+            raise ValueError("A secret must not be empty.")
+        self._value = value
+
+    @property
+    def reference(self) -> str | None:
+        """``"env:NAME"`` where it is that, which may be written to files."""
+        return self._value if self._value.startswith(REFERENCE) else None
+
+    def reveal(self) -> str:
+        """The key.
+
+        Raises:
+            KeyError: If the environment has no such variable.
+        """
+        if self.reference is None:
+            return self._value
+        name = self._value.removeprefix(REFERENCE)
+        if name not in os.environ:
+            raise KeyError(f"The environment has no variable {name}. Set it.")
+        return os.environ[name]
+
+    def __repr__(self) -> str:
+        return f"Secret({self.reference or '***'!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> Any:
+        if self.reference is not None:
+            return Secret, (self.reference,)
+        raise TypeError(
+            "A secret cannot be pickled, since a pickle would hold it in clear. Set it "
+            "to env:NAME and read it where it is needed."
+        )

@@ -1,0 +1,7 @@
+"""The training loop, and what makes it safe to leave alone."""
+
+from __future__ import annotations
+
+from qstore_pl.trainer.trainer import QuantumTrainer
+
+__all__ = ["QuantumTrainer"]

@@ -1,0 +1,135 @@
+"""The directory of one run: its checkpoints, the best of them, and who writes there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from qstore_pl import checkpoint
+from qstore_pl.errors import CheckpointError
+
+LOCK, BEST = "run.lock", "best.qstore"
+_NAME = re.compile(r"epoch(\d{6})-step(\d{6})\.qstore")
+
+_log = logging.getLogger(__name__)
+
+
+class RunDirectory:
+    """A context that holds the directory for one process.
+
+    Args:
+        path: Made if it is missing.
+        keep: Latest checkpoints to keep, >= 1.
+
+    Raises:
+        CheckpointError: If it cannot be written, or another process writes there.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, keep: int) -> None:
+        self.path, self._keep = Path(path), keep
+        self._holds = False
+
+    def __enter__(self) -> RunDirectory:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock()
+        except OSError as error:
+            raise CheckpointError(
+                f"Checkpoints cannot be written to `{self.path}`: {error}. Nothing was "
+                "trained; choose another checkpoint_directory."
+            ) from error
+        self._holds = True
+        for stale in self.path.glob(".tmp-checkpoint-*"):
+            stale.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._holds:
+            (self.path / LOCK).unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        lock = self.path / LOCK
+        for _ in range(2):
+            try:
+                with lock.open("x") as file:
+                    file.write(str(os.getpid()))
+            except FileExistsError:
+                holder = _holder(lock)
+                if holder is not None:
+                    raise CheckpointError(
+                        f"Checkpoints cannot be written to `{self.path}`: process "
+                        f"{holder} trains there. Wait for it, or choose another "
+                        "checkpoint_directory."
+                    ) from None
+                lock.unlink(missing_ok=True)  # of a process that is dead
+            else:
+                return
+        raise CheckpointError(f"`{lock}` is contended. Start one run at a time.")
+
+    def save(self, epoch: int, step: int, tree: dict[str, Any]) -> Path:
+        """Write a checkpoint, then remove those too old."""
+        path = self.path / f"epoch{epoch:06d}-step{step:06d}.qstore"
+        checkpoint.save(path, tree)
+        for old in checkpoints_in(self.path)[: -self._keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def save_best(self, tree: dict[str, Any]) -> Path:
+        """Write the checkpoint of the best epoch."""
+        path = self.path / BEST
+        checkpoint.save(path, tree)
+        return path
+
+
+def checkpoints_in(directory: str | os.PathLike[str]) -> list[Path]:
+    """The checkpoints of a run, oldest first; the best one's copy is not among them."""
+    return sorted(
+        path for path in Path(directory).iterdir() if _NAME.fullmatch(path.name)
+    )
+
+
+def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
+    """The latest checkpoint that can be read, and what it holds.
+
+    A damaged one is passed over with a warning in the log.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    folder = Path(directory)
+    found = checkpoints_in(folder) if folder.is_dir() else []
+    for path in reversed(found):
+        try:
+            return path, checkpoint.load(path)
+        except CheckpointError as error:
+            _log.warning("%s Going back to the one before.", error)
+    raise CheckpointError(
+        f"There must be a checkpoint in `{directory}` to resume from, but "
+        f"{'none can be read' if found else 'there is none'}."
+    )
+
+
+def _holder(lock: Path) -> int | None:
+    """The process that holds a lock; None if it is dead, or this one."""
+    try:
+        pid = int(lock.read_text() or 0)
+    except (FileNotFoundError, ValueError):
+        return None
+    if pid in (0, os.getpid()):
+        return None if pid == 0 else pid
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return pid
+    return pid

@@ -1,0 +1,147 @@
+"""What a training run is at one moment: values, which go to disk and come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.history import History
+
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
+
+
+@dataclass
+class Totals:
+    """Sums over the batches of one pass through data.
+
+    Args:
+        keeps_outputs: Whether outputs and targets are wanted at the end.
+    """
+
+    keeps_outputs: bool
+    loss: float = 0.0
+    norm: float = 0.0
+    n_samples: int = 0
+    n_updates: int = 0
+    n_skipped: int = 0
+    outputs: list[Float2D] = field(default_factory=list)
+    targets: list[NDArray[Any]] = field(default_factory=list)
+
+    def add(self, value: float, outputs: Float2D, targets: NDArray[Any]) -> None:
+        """One batch."""
+        n = outputs.shape[0]
+        self.loss += value * n
+        self.n_samples += n
+        if self.keeps_outputs:
+            self.outputs.append(outputs.copy())
+            self.targets.append(targets)
+
+    @property
+    def mean_loss(self) -> float:
+        """Over samples; NaN where no batch was finite."""
+        return self.loss / self.n_samples if self.n_samples else float("nan")
+
+    @property
+    def mean_norm(self) -> float:
+        """Over updates."""
+        return self.norm / self.n_updates if self.n_updates else float("nan")
+
+    def to_tree(self) -> dict[str, Any]:
+        """Numbers and arrays."""
+        return {**vars(self)}
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> Totals:
+        """What :meth:`to_tree` gave."""
+        return cls(**tree)
+
+
+@dataclass
+class Gathered:
+    """Gradients of the batches since the last update."""
+
+    gradients: Float1D
+    n_samples: int = 0
+    n_batches: int = 0
+
+    def add(self, gradients: Float1D, n_samples: int) -> None:
+        """One batch."""
+        self.gradients += n_samples * gradients
+        self.n_samples += n_samples
+        self.n_batches += 1
+
+    def take(self, gradients: Float1D) -> None:
+        """Write the mean over samples, and begin anew."""
+        np.divide(self.gradients, self.n_samples, out=gradients)
+        self.gradients[:] = 0.0
+        self.n_samples = self.n_batches = 0
+
+
+@dataclass
+class TrainState:
+    """Where a run is.
+
+    Args:
+        rng: Of the order of the data.
+        method_rng: Of random gradient methods.
+        totals: Of the epoch that is running.
+        gathered: Gradients since the last update.
+        epoch: Epochs finished.
+        step: Batches done in the epoch that is running.
+        order: Of its samples; empty between epochs and for iterables.
+        circuits: Run in the epoch that is running.
+        seconds: Spent in it.
+        best: Best value of the monitored column.
+        best_epoch: Where it was.
+        best_parameters: The parameters then; empty before the first.
+        waited: Epochs since.
+        stopped: Why the run ended before its last epoch; empty if it did not.
+        good: Parameters and optimizer to roll back to, where that is wanted.
+        rollbacks: In a row.
+        history: Of the epochs finished.
+    """
+
+    rng: np.random.Generator
+    method_rng: np.random.Generator
+    totals: Totals
+    gathered: Gathered
+    epoch: int = 0
+    step: int = 0
+    order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    circuits: int = 0
+    seconds: float = 0.0
+    best: float = float("nan")
+    best_epoch: int = -1
+    best_parameters: Float1D = field(default_factory=lambda: np.empty(0))
+    waited: int = 0
+    stopped: str = ""
+    good: dict[str, Any] = field(default_factory=dict)
+    rollbacks: int = 0
+    history: History = field(default_factory=History)
+
+    def to_tree(self) -> dict[str, Any]:
+        """Numbers, words and arrays."""
+        tree = {**vars(self)}
+        tree["rng"] = self.rng.bit_generator.state
+        tree["method_rng"] = self.method_rng.bit_generator.state
+        tree["totals"] = self.totals.to_tree()
+        tree["gathered"] = {**vars(self.gathered)}
+        tree["history"] = self.history.to_json()
+        return tree
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> TrainState:
+        """What :meth:`to_tree` gave."""
+        values = dict(tree)
+        for name in ("rng", "method_rng"):
+            rng = np.random.default_rng()
+            rng.bit_generator.state = tree[name]
+            values[name] = rng
+        values["totals"] = Totals.from_tree(tree["totals"])
+        values["gathered"] = Gathered(**tree["gathered"])
+        values["history"] = History.from_json(tree["history"])
+        return cls(**values)
