@@ -6,7 +6,7 @@ takes finite differences: a loss that cannot be differentiated is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 import numpy as np
@@ -34,10 +34,11 @@ class Loss:
         prepare: ``prepare(targets, n_outputs, n_samples)`` checks raw targets and
             converts them to the array that ``fn`` and ``grad`` get. Applied twice it
             must change nothing. None asks only for one entry per sample.
-        is_classification: Whether :func:`accuracy` has a meaning for the targets.
+        labels: From prepared targets to the class of each sample, shape
+            ``(n_samples,)``, where they are classes.
 
     Raises:
-        TypeError: If ``fn``, ``grad``, ``hessian`` or ``prepare`` is not callable.
+        TypeError: If an argument is not callable.
 
     Example:
         >>> mae = Loss(
@@ -55,9 +56,15 @@ class Loss:
         hessian: Callable[[Any, Any], Any] | None = None,
         name: str | None = None,
         prepare: Callable[[Any, int, int], Targets] | None = None,
-        is_classification: bool = False,
+        labels: Callable[[Any], NDArray[Any]] | None = None,
     ) -> None:
-        functions = {"fn": fn, "grad": grad, "hessian": hessian, "prepare": prepare}
+        functions = {
+            "fn": fn,
+            "grad": grad,
+            "hessian": hessian,
+            "prepare": prepare,
+            "labels": labels,
+        }
         for argument, value in functions.items():
             if not callable(value) and (value is not None or argument == "fn"):
                 raise TypeError(
@@ -68,7 +75,7 @@ class Loss:
         self.hessian = hessian
         self.prepare = _any_targets if prepare is None else prepare
         self.name = getattr(fn, "__name__", "custom") if name is None else name
-        self.is_classification = is_classification
+        self.labels = labels
 
     def prepare_targets(self, targets: Any, n_outputs: int, n_samples: int) -> Targets:
         """Check targets and convert them: once, before training.
@@ -119,6 +126,61 @@ class Loss:
                 f"{gradient.dtype} and shape {gradient.shape}."
             )
         return value, np.ascontiguousarray(gradient, dtype=np.float64)
+
+    def value(self, predictions: Float2D, targets: Targets) -> float:
+        """The loss alone, of prepared targets."""
+        return self._scalar(self.fn(predictions, targets))
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether :meth:`accuracy` has a meaning for the targets."""
+        return self.labels is not None
+
+    def accuracy(self, predictions: Float2D, targets: Targets) -> float:
+        """Share of the samples whose class is the largest output, or the sign of one.
+
+        Args:
+            predictions: Shape ``(n_samples, n_outputs)``.
+            targets: Prepared targets of the same samples.
+
+        Raises:
+            ValueError: If the loss is none of classes.
+        """
+        if self.labels is None:
+            raise ValueError(f"Loss `{self.name}` must be one of classes, but is not.")
+        return float(np.mean(_decided(predictions) == self.labels(targets)))
+
+    def with_class_weight(self, weights: Mapping[int, float]) -> Loss:
+        """The same loss, every sample multiplied by the weight of its class.
+
+        The mean stays one over samples, so that batches of any mixture add up.
+
+        Args:
+            weights: From label to weight, > 0; a label left out has weight 1.
+
+        Raises:
+            ValueError: If the loss is none of classes, or not one of ours.
+        """
+        labels = self.labels
+        if labels is None or self.name not in LOSSES:
+            raise ValueError(
+                f"Loss `{self.name}` must be one of classes to be weighted, as "
+                '"cross_entropy", "hinge" or "binary", but is not.'
+            )
+
+        def prepare(targets: Any, n_outputs: int, n_samples: int) -> Targets:
+            prepared = self.prepare(targets, n_outputs, n_samples)
+            factors = [weights.get(int(label), 1.0) for label in labels(prepared)]
+            return np.asarray(prepared * np.array(factors)[:, None])
+
+        return Loss(
+            self.fn,
+            self.grad,
+            hessian=self.hessian,
+            name=self.name,
+            prepare=prepare,
+            labels=labels,
+        )
 
     def __call__(self, predictions: ArrayLike, targets: Any) -> float:
         """The loss alone.
@@ -195,11 +257,12 @@ def cross_entropy(predictions: Float2D, targets: Float2D) -> float:
 
     Args:
         predictions: Logits, shape ``(B, K)``.
-        targets: One-hot, shape ``(B, K)``.
+        targets: One-hot, times the weight of the class; shape ``(B, K)``.
     """
     shifted = predictions - np.maximum.reduce(predictions, axis=1, keepdims=True)
     partition = np.add.reduce(np.exp(shifted), axis=1)  # >= 1: no overflow, no log 0
-    entropy = np.add.reduce(np.log(partition)) - np.vdot(targets, shifted)
+    weights = np.add.reduce(targets, axis=1)
+    entropy = np.vdot(weights, np.log(partition)) - np.vdot(targets, shifted)
     return float(entropy) / predictions.shape[0]
 
 
@@ -211,14 +274,66 @@ def _softmax(predictions: Float2D) -> Float2D:
 
 
 def _cross_entropy_grad(predictions: Float2D, targets: Float2D) -> Float2D:
-    return (_softmax(predictions) - targets) / predictions.shape[0]
+    weights = np.add.reduce(targets, axis=1, keepdims=True)
+    return (weights * _softmax(predictions) - targets) / predictions.shape[0]
 
 
 def _cross_entropy_hessian(predictions: Float2D, targets: Float2D) -> Any:
     softmax = _softmax(predictions)
     diagonal = softmax[:, :, None] * np.eye(predictions.shape[1])
     crossed = softmax[:, :, None] * softmax[:, None, :]
-    return (diagonal - crossed) / predictions.shape[0]
+    weights = targets.sum(axis=1)[:, None, None]
+    return weights * (diagonal - crossed) / predictions.shape[0]
+
+
+def binary(predictions: Float2D, targets: Float2D) -> float:
+    r""":math:`-\frac{1}{B} \sum_b t_{b1} \log \sigma(p_b) + t_{b0} \log \sigma(-p_b)`.
+
+    Args:
+        predictions: One logit a sample, shape ``(B, 1)``.
+        targets: One-hot of the classes 0 and 1, times their weights; shape ``(B, 2)``.
+    """
+    logits = predictions[:, 0]
+    entropy = targets[:, 1] * _softplus(-logits)
+    entropy += targets[:, 0] * _softplus(logits)
+    return float(entropy.mean())
+
+
+def _binary_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+    weights = targets.sum(axis=1, keepdims=True)
+    return (weights * _sigmoid(predictions) - targets[:, 1:]) / predictions.shape[0]
+
+
+def _binary_hessian(predictions: Float2D, targets: Float2D) -> Any:
+    chance = _sigmoid(predictions)
+    weights = targets.sum(axis=1, keepdims=True)
+    return (weights * chance * (1.0 - chance))[:, :, None] / predictions.shape[0]
+
+
+def _softplus(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``log(1 + exp(x))``, without overflow."""
+    return np.maximum(logits, 0.0) + np.log1p(np.exp(-np.abs(logits)))
+
+
+def _sigmoid(predictions: Float2D) -> Float2D:
+    return np.exp(-_softplus(-predictions))
+
+
+def hinge(predictions: Float2D, targets: Float2D) -> float:
+    r""":math:`\frac{1}{BK} \sum_{bk} \max(0, |t_{bk}| - t_{bk}\, p_{bk})`.
+
+    Args:
+        predictions: Shape ``(B, K)``.
+        targets: 1 for the class and -1 else, times the weight of the class; shape
+            ``(B, K)``.
+    """
+    return float(np.maximum(np.abs(targets) - targets * predictions, 0.0).mean())
+
+
+def _hinge_grad(predictions: Float2D, targets: Float2D) -> Float2D:
+    outside = targets * predictions >= np.abs(targets)
+    # The last term is 0, or NaN where an output is.
+    return np.where(outside, 0.0, -targets) / predictions.size + 0.0 * predictions
 
 
 def _any_targets(targets: Any, n_outputs: int, n_samples: int) -> Targets:
@@ -283,6 +398,42 @@ def _class_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
     return np.eye(n_outputs)[labels]
 
 
+def _binary_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
+    """One-hot rows of the classes 0 and 1, shape ``(n_samples, 2)``."""
+    if n_outputs != 1:
+        raise ValueError(
+            f'Loss "binary" must have one output, but has {n_outputs}. Take '
+            'output_dim=1, or the loss "cross_entropy".'
+        )
+    array = np.asarray(targets)
+    if array.shape == (n_samples, 1) and n_samples > 0:
+        array = array[:, 0]
+    return _class_targets(array, 2, n_samples)
+
+
+def _signs(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
+    """1 for the class and -1 else, shape ``(n_samples, n_outputs)``."""
+    array = np.asarray(targets)
+    if array.shape == (n_samples, n_outputs) and np.isin(array, (-1, 1)).all():
+        return np.ascontiguousarray(array, dtype=np.float64)
+    if n_outputs > 1:
+        return 2.0 * _class_targets(array, n_outputs, n_samples) - 1.0
+    if array.shape == (n_samples,) and np.isin(array, (-1, 1)).all():
+        return np.ascontiguousarray(array[:, None], dtype=np.float64)
+    return 2.0 * _binary_targets(array, 1, n_samples)[:, 1:] - 1.0
+
+
+def _decided(outputs: Float2D) -> NDArray[np.intp]:
+    """The class of each row: the largest output, or whether the only one is > 0."""
+    if outputs.shape[1] == 1:
+        return (outputs[:, 0] > 0.0).astype(np.intp)
+    return outputs.argmax(axis=1)
+
+
+def _largest(targets: Targets) -> NDArray[Any]:
+    return np.asarray(targets.argmax(axis=1))
+
+
 def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Share of the samples whose largest output is that of their class.
 
@@ -328,7 +479,22 @@ LOSSES = {
         hessian=_cross_entropy_hessian,
         name="cross_entropy",
         prepare=_class_targets,
-        is_classification=True,
+        labels=_largest,
+    ),
+    "binary": Loss(
+        binary,
+        _binary_grad,
+        hessian=_binary_hessian,
+        name="binary",
+        prepare=_binary_targets,
+        labels=_largest,
+    ),
+    "hinge": Loss(
+        hinge,
+        _hinge_grad,
+        name="hinge",
+        prepare=_signs,
+        labels=_decided,
     ),
 }
 
@@ -338,8 +504,10 @@ def get_loss(spec: str | Loss | Callable[[Any, Any], Any]) -> Loss:
 
     Args:
         spec: ``"mse"`` (mean over samples and outputs), ``"cross_entropy"`` (mean over
-            samples; predictions are logits), a :class:`Loss`, or a function of
-            (predictions, targets) written with ``pennylane.numpy``.
+            samples; predictions are logits), ``"binary"`` (the same for the classes 0
+            and 1 of one logit), ``"hinge"`` (mean over samples and outputs; classes),
+            a :class:`Loss`, or a function of (predictions, targets) written with
+            ``pennylane.numpy``.
 
     Raises:
         ValueError: If it is none of these.

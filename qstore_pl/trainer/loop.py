@@ -15,7 +15,6 @@ import numpy as np
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.errors import CheckpointError
-from qstore_pl.losses import accuracy
 from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Batches
 from qstore_pl.trainer.interrupts import Interrupts
@@ -209,7 +208,7 @@ class Loop:
         )
         for features, targets, rows in validation.batches(order):
             outputs = self.step.outputs(features, rows)
-            totals.add(self.step.loss(outputs, targets), outputs, targets)
+            totals.add(self.step.loss.value(outputs, targets), outputs, targets)
         return {"val_loss": totals.mean_loss} | self._scores(totals, "val_")
 
     def _scores(self, totals: Totals, prefix: str) -> dict[str, Any]:
@@ -222,7 +221,8 @@ class Loop:
             for name, metric in self.metrics.items()
         }
         if self.step.loss.is_classification:
-            scores[f"{prefix}accuracy"] = accuracy(outputs, targets)
+            score = self.step.loss.accuracy(outputs, targets)
+            scores[f"{prefix}accuracy"] = score
         return scores
 
     def _validates(self) -> bool:

@@ -190,6 +190,10 @@ class QuantumTrainer:
             )
         self._bind(model)
         loss = get_loss(config.resolve("loss"))
+        if config.class_weight is not None:
+            loss = loss.with_class_weight(
+                _class_weights(config.class_weight, data, model, loss)
+            )
         source = source_of(data, "data", model, loss, config, epochs)
         validation = None
         if val_data is not None:
@@ -224,11 +228,13 @@ class QuantumTrainer:
             except BaseException as error:
                 loop.tell_of(error)
                 raise
-            self.stopped = self._interrupts.requested or state.stopped
-        if self._interrupts.requested:
+            self.stopped = state.stopped
+            if state.epoch < epochs and not state.stopped:
+                self.stopped = self._interrupts.requested
+        if self.stopped and not state.stopped:
             _log.warning(
                 "Training was stopped by %s after epoch %d, batch %d.",
-                self._interrupts.requested,
+                self.stopped,
                 state.epoch,
                 state.step,
             )
@@ -479,6 +485,24 @@ class QuantumTrainer:
             CheckpointError: If the file is damaged or of another format.
         """
         return files.load(path)
+
+
+def _class_weights(
+    wanted: Any, data: Any, model: QuantumModel, loss: Loss
+) -> dict[int, float]:
+    """Weights by label; balanced ones make every class count the same."""
+    if wanted != "balanced":
+        return dict(wanted)
+    if not (isinstance(data, tuple) and len(data) == 2):
+        raise ValueError(
+            'Configuration class_weight="balanced" must come with a tuple (X, y), '
+            "whose labels can be counted. Give a dict for batches."
+        )
+    labels, counts = np.unique(np.asarray(data[1]), return_counts=True)
+    return {
+        int(label): counts.sum() / (len(labels) * count)
+        for label, count in zip(labels, counts, strict=True)
+    }
 
 
 def _bar(total: int, done: int) -> Any:
