@@ -494,9 +494,7 @@ def test_with_every_weight_frozen_nothing_moves():
 def test_momentum_and_weight_decay_reach_the_optimizer():
     trainer = QuantumTrainer(settings(optimizer="sgd", momentum=0.5, weight_decay=0.25))
     trainer.train(make(), (X, Y))
-    expected = (
-        "SGD(learning_rate=0.1, momentum=0.5, nesterov=False, weight_decay=0.25)"
-    )
+    expected = "SGD(learning_rate=0.1, momentum=0.5, nesterov=False, weight_decay=0.25)"
     assert repr(trainer.optimizer) == expected
 
 

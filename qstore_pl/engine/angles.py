@@ -41,10 +41,10 @@ def fill_angles(
     """
     batch = rows.shape[0]
     for r in range(rotations.shape[0]):
-        first, last = rotations[r, 1], rotations[r, 2]
+        first, end = rotations[r, 1], rotations[r, 2]
         if rotations[r, 3] == 0:
             angle = constants[r]
-            for t in range(first, last):
+            for t in range(first, end):
                 angle += (
                     coefficients[t]
                     * factor(terms[t, 0], terms[t, 1], w, X, 0)
@@ -59,7 +59,7 @@ def fill_angles(
             c, s = cs[2 * r], cs[2 * r + 1]
             for b in range(batch):
                 c[b] = constants[r]
-            for t in range(first, last):
+            for t in range(first, end):
                 ka, ia, kb, ib = terms[t, 0], terms[t, 1], terms[t, 2], terms[t, 3]
                 scale = coefficients[t]
                 if ka == 1:
@@ -78,10 +78,14 @@ def fill_angles(
                         c[b] += scale
             if rotations[r, 0] == 3:
                 continue
+            # Neighbours are often equal: the lanes of a metric differ in one angle.
+            last, cosine, sine = np.nan, 0.0, 0.0
             for b in range(batch):
                 part = share * c[b]
-                c[b] = np.cos(part)
-                s[b] = np.sin(part)
+                if part != last:
+                    last, cosine, sine = part, np.cos(part), np.sin(part)
+                c[b] = cosine
+                s[b] = sine
 
 
 @inner

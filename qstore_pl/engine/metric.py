@@ -466,7 +466,7 @@ def _wires(gate: MixedGate) -> tuple[int, ...]:
 
 def _overlaps(states: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """Overlaps of the tangents with the state, shape (uses, batch)."""
-    return np.einsum("ubi,bi->ub", states[1:], states[0].conj())
+    return np.vecdot(states[0], states[1:])
 
 
 def _value(slot: Slot, weights: Float1D, features: Float2D) -> Float1D | float:

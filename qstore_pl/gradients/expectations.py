@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 import pennylane as qml
 from autograd import make_vjp
+from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane import numpy as pnp
 from pennylane.tape import QuantumScript
@@ -216,7 +217,8 @@ class QNodeExpectations(Expectations):
 
     def noiseless(self) -> QNodeExpectations:
         """The same circuit on ``qstore.mock_ideal``, without shots."""
-        qnode = self._qnode.update(device=devices.MockIdeal(wires=self.device.wires))
+        device = devices.MockIdeal(wires=self.device.wires)
+        qnode = self._qnode.update(device=device, diff_method="best")
         qnode = qml.set_shots(qnode, None)
         return QNodeExpectations(
             qnode, self.n_weights, self._call, trainable=self._trainable
@@ -256,24 +258,25 @@ class Traced:
         def parameters(at: Any) -> Any:
             tape = make(at)
             values = tape.get_parameters(trainable_only=False)
-            traced = qml.math.get_trainable_indices(values)
+            traced = _boxed(values)
             if not traced:
                 raise NoDependenceError(
                     "The circuit must have gates that depend on the parameters, but "
                     "has none that can be differentiated."
                 )
             made.append((tape, [qml.math.unwrap(value) for value in values]))
-            return _joined([values[i] for i in sorted(traced)])
+            return _joined([values[i] for i in traced])
 
         # A tensor of PennyLane's: times data marked as constant it stays trainable.
         self._pull_back, _ = make_vjp(parameters)(pnp.array(weights))
         tape, here = made[0]
-        values = tape.get_parameters(trainable_only=False)
-        traced = sorted(qml.math.get_trainable_indices(values))
+        traced = _boxed(tape.get_parameters(trainable_only=False))
         kept = traced
         if not wanted.all():
-            # A parameter that moves when the wanted weights do depends on them.
-            moved = weights + np.where(wanted, _MOVE * (1 + np.arange(len(weights))), 0)
+            # A parameter that moves when the wanted weights do depends on them; by
+            # random numbers, which do not cancel in sums.
+            step = np.random.default_rng(0).normal(size=len(weights))
+            moved = weights + np.where(wanted, step, 0.0)
             make_vjp(parameters)(pnp.array(moved))
             kept = [i for i in traced if np.any(here[i] != made[1][1][i])]
         (self.tape,), _ = qml.transforms.convert_to_numpy_parameters(tape)
@@ -301,13 +304,33 @@ class Traced:
         """Of the tape's trainable parameters, one after the other, by the weights."""
         sizes = [int(np.prod(shape)) for shape in self._shapes]
         starts = np.cumsum([0, *sizes])
-        units = np.eye(starts[-1])
-        rows = [
-            self._pull_back(units[starts[k] + j])
-            for k in self._kept
-            for j in range(sizes[k])
-        ]
-        return np.array(rows).reshape(len(rows), -1)
+        kept = [np.arange(starts[k], starts[k + 1]) for k in self._kept]
+        rows = np.concatenate(kept) if kept else np.empty(0, dtype=np.intp)
+        whole = self._one_to_one(starts[-1])
+        if whole is None:
+            return np.stack([self._pulled(np.arange(starts[-1]) == i) for i in rows])
+        return whole[rows]
+
+    def _one_to_one(self, n: int) -> Float2D | None:
+        """The Jacobian if no weight enters two parameters, from three backward runs.
+
+        Then what is pulled back from ones are its entries, and from the numbers of the
+        parameters which they belong to. Random numbers tell whether it is so.
+        """
+        slopes, numbered = self._pulled(np.ones(n)), self._pulled(np.arange(n))
+        enters = np.flatnonzero(slopes)
+        place = np.rint(numbered[enters] / slopes[enters]).astype(np.intp)
+        if np.any(place < 0) or np.any(place >= n):
+            return None
+        jacobian = np.zeros((n, len(slopes)))
+        jacobian[place, enters] = slopes[enters]
+        test = np.random.default_rng(0).normal(size=n)
+        agrees = np.allclose(test @ jacobian, self._pulled(test), rtol=1e-12, atol=0.0)
+        return jacobian if agrees else None
+
+    def _pulled(self, gradients: NDArray[Any]) -> Float1D:
+        pulled = self._pull_back(gradients.astype(np.float64))
+        return np.asarray(pulled, dtype=np.float64)
 
     def where(self, sample: int) -> list[int]:
         """Rows of :meth:`jacobian` that belong to one sample's tape."""
@@ -316,9 +339,6 @@ class Traced:
             found.append(start + sample * self._batched[k])
             start += int(np.prod(self._shapes[k]))
         return found
-
-
-_MOVE = 0.0137  # radians; any number will do
 
 
 def one_per_sample(tape: QuantumScript, batch: int) -> list[QuantumScript]:
@@ -347,6 +367,11 @@ def _is_batched(tape: QuantumScript, index: int) -> bool:
     if op.batch_size is None:
         return False
     return int(np.ndim(op.data[position])) > op.ndim_params[position]
+
+
+def _boxed(values: Sequence[Any]) -> list[int]:
+    """Which values autograd traces; tensors that only ask for gradients are data."""
+    return [i for i, value in enumerate(values) if isbox(value)]
 
 
 def _joined(parts: Sequence[Any]) -> Any:

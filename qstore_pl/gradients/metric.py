@@ -11,6 +11,7 @@ from typing import Any, final
 
 import numpy as np
 import pennylane as qml
+from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.wires import WireError
 from scipy.sparse.linalg import LinearOperator
@@ -36,7 +37,14 @@ Rows = NDArray[np.int64]
 
 
 class WeightMetric(ABC):
-    """From weights and a mini-batch to the metric."""
+    """From weights and a mini-batch to the metric.
+
+    Attributes:
+        enters: Which weights the circuit depended on when it was last called, shape
+            ``(n_weights,)``.
+    """
+
+    enters: NDArray[np.bool_]
 
     @abstractmethod
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
@@ -140,7 +148,7 @@ class CompiledMetric(WeightMetric):
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
         """The average metric."""
-        trainable = self._expectations.trainable
+        trainable = self.enters = self._expectations.trainable
         metric = self._of_mask(trainable)
         n = len(weights)
         if self._approximation == "matrix-free":
@@ -222,6 +230,7 @@ class TapeMetric(WeightMetric):
         try:
             traced = Traced(make, weights, self._expectations.trainable)
         except NoDependenceError:
+            self.enters = np.zeros(len(weights), dtype=bool)
             return np.zeros((len(weights), len(weights)))
         by_parameter, where = devices.tape_metric(
             traced.tape,
@@ -229,7 +238,9 @@ class TapeMetric(WeightMetric):
             kind=self._kind,
             approximation=self._approximation,
         )
-        return _average(by_parameter, where, traced, self._expectations)
+        jacobian = traced.jacobian() * self._expectations.trainable
+        self.enters = np.any(jacobian != 0.0, axis=0)
+        return _average(by_parameter, where, jacobian)
 
 
 @final
@@ -246,7 +257,7 @@ class CircuitMetric(WeightMetric):
 
     def __init__(self, expectations: Expectations, approximation: str) -> None:
         self._expectations = expectations
-        # With generators that are not unitary, as of CRX, PennyLane 0.45 is wrong.
+        # Of gates like CRX, whose generators are not unitary, PennyLane 0.45 is wrong.
         self._options: dict[str, Any] = {"allow_nonunitary": False}
         if approximation == "full":
             self._options["device_wires"] = expectations.device.wires
@@ -259,14 +270,21 @@ class CircuitMetric(WeightMetric):
 
         def make(at: Any) -> Any:
             tape = self._expectations.tape(at, part)
-            (expanded,), _ = qml.metric_tensor.expand_transform(
-                tape, allow_nonunitary=False
+            (expanded,), _ = qml.transforms.decompose(
+                tape,
+                gate_set=qml.gate_sets.ROTATIONS_PLUS_CNOT,
+                stopping_condition=_is_turned_or_fixed,
+                strict=False,
             )
-            return expanded.copy(measurements=[])
+            moving = [
+                op for op in expanded.operations if not isinstance(op, qml.GlobalPhase)
+            ]
+            return expanded.copy(operations=moving, measurements=[])
 
         try:
             traced = Traced(make, weights, self._expectations.trainable)
         except NoDependenceError:
+            self.enters = np.zeros(len(weights), dtype=bool)
             return np.zeros((len(weights), len(weights)))
         circuits: list[Any] = []
         spans = []
@@ -288,13 +306,17 @@ class CircuitMetric(WeightMetric):
             for start, end, combine in spans
         ]
         where = [traced.where(sample) for sample in range(len(part))]
-        return _average(by_parameter, where, traced, self._expectations)
+        jacobian = traced.jacobian() * self._expectations.trainable
+        self.enters = np.any(jacobian != 0.0, axis=0)
+        return _average(by_parameter, where, jacobian)
 
 
-def _average(
-    by_parameter: Any, where: Any, traced: Traced, expectations: Expectations
-) -> Float2D:
-    jacobian = traced.jacobian() * expectations.trainable
+def _is_turned_or_fixed(op: qml.operation.Operator) -> bool:
+    """Whether a gate is one that PennyLane's metric knows, or depends on no weight."""
+    return op.name in ("RX", "RY", "RZ") or not any(isbox(value) for value in op.data)
+
+
+def _average(by_parameter: Any, where: Any, jacobian: Float2D) -> Float2D:
     total: Any = 0.0
     for metric, rows in zip(by_parameter, where, strict=True):
         own = jacobian[rows]

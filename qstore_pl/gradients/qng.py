@@ -132,17 +132,20 @@ class QuantumNaturalGradientOptimizer:
             )
         qnodes = _qnodes(cost, qnode)
         bound = [_bind(one, cost, args, kwargs) for one in qnodes]
-        gradient_of = qml.grad(cost, argnums=trained)
-        parts = gradient_of(*args, **kwargs)
-        value = gradient_of.forward
+        value, parts = _differentiated(cost, trained, args, kwargs)
         gradient = np.concatenate([np.ravel(part) for part in parts]).astype(float)
         flat = np.concatenate([np.ravel(args[i]) for i in trained]).astype(float)
         if not np.isfinite(value):
             raise ValueError(f"The cost must be finite, but is {value}.")
         split = _Split(args, trained)
-        metric = sum(self._metric(call, one, flat, split) for one, call in bound)
-        self.metric_tensor = np.asarray(metric)
-        moved = self._moved(flat, gradient, self.metric_tensor)
+        metric = np.zeros((flat.size, flat.size))
+        enters = np.zeros(flat.size, dtype=bool)
+        for one, call in bound:
+            found, among = self._metric(call, one, flat, split)
+            metric += found
+            enters |= among
+        self.metric_tensor = metric
+        moved = self._moved(flat, gradient, metric, enters)
         new = list(args)
         for i, part in zip(trained, split.parts(moved), strict=True):
             new[i] = pnp.array(part, requires_grad=True)
@@ -150,18 +153,20 @@ class QuantumNaturalGradientOptimizer:
 
     def _metric(
         self, call: _BoundCall, qnode: qml.QNode, flat: Any, split: _Split
-    ) -> Float2D:
+    ) -> tuple[Float2D, NDArray[np.bool_]]:
+        """Of one QNode, and which entries it depends on."""
         expectations = QNodeExpectations(
             qnode, flat.size, lambda weights, _: call(split.arguments(weights))
         )
         metric = metric_of(expectations, **self._options)
         tape = expectations.tape(flat, None)
         features = np.empty((tape.batch_size or 1, 0))
-        return np.asarray(metric(flat, features, np.arange(len(features))))
+        return metric(flat, features, np.arange(len(features))), metric.enters
 
-    def _moved(self, flat: Any, gradient: Any, metric: Float2D) -> NDArray[np.float64]:
+    def _moved(
+        self, flat: Any, gradient: Any, metric: Float2D, enters: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
         """The step, arguments that enter no circuit last."""
-        enters = metric.any(axis=0)
         order = np.argsort(~enters, kind="stable")
         n = int(enters.sum())
         optimizer = NaturalGradient(self.stepsize, damping=self.damping)
@@ -205,6 +210,27 @@ def _is_trained(arg: Any) -> bool:
     return isinstance(arg, pnp.tensor) and bool(arg.requires_grad)
 
 
+def _differentiated(
+    cost: Callable[..., Any],
+    trained: list[int],
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> tuple[Any, Any]:
+    """The cost, and its gradient by the trained arguments."""
+    gradient_of = qml.grad(cost, argnums=trained)
+    try:
+        parts = gradient_of(*args, **kwargs)
+    except TypeError as error:
+        shape = np.shape(cost(*args, **kwargs))  # its own errors come out as they are
+        if shape == ():
+            raise
+        raise ValueError(
+            f"The cost must be a real scalar, but has shape {shape}. Take the mean "
+            "over samples and outputs, and give the QNode by `qnode`."
+        ) from error
+    return gradient_of.forward, parts
+
+
 def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
     if qnode is None:
         if isinstance(cost, qml.QNode):
@@ -214,6 +240,8 @@ def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
             "in it, or a list of them, whose states have the metric."
         )
     qnodes = list(qnode) if isinstance(qnode, Sequence) else [qnode]
+    if not qnodes:
+        raise ValueError("Argument `qnode` must have a QNode, but is an empty list.")
     for one in qnodes:
         if not isinstance(one, qml.QNode):
             raise TypeError(

@@ -183,7 +183,8 @@ class NaturalGradient(Optimizer):
 
         The promise is the reduction :math:`\frac{\eta}{2} g^T d` of the quadratic model
         whose minimum the step was. Below a quarter of it the damping doubles, above
-        three quarters it halves.
+        three quarters it halves. A small batch does as promised where others do not:
+        this is for whole data sets, or batches that stand for them.
 
         Args:
             before: Loss of the batch before the last step.

@@ -19,9 +19,9 @@ PEERS = ("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer")
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
-    *("import", "first-epoch"),
+    *("metric", "natural-step", "import", "first-epoch"),
 )
-COMPARISONS = ("training", "noisy", "trajectories")
+COMPARISONS = ("training", "noisy", "trajectories", "metric", "natural-step")
 
 
 def run(name, repeats):
@@ -38,6 +38,10 @@ def run(name, repeats):
         from tests.benchmarks.qnode_gradient import qnode_gradient
 
         return qnode_gradient(repeats)
+    if name in ("metric", "natural-step"):
+        from tests.benchmarks.metric import metric, natural_step
+
+        return {"metric": metric, "natural-step": natural_step}[name](repeats)
     from tests.benchmarks.start_up import first_epoch, import_time
 
     return {"import": import_time, "first-epoch": first_epoch}[name](repeats)

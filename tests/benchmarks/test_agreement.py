@@ -9,6 +9,16 @@ import pytest
 import torch
 
 from tests.benchmarks.memory import step_memory
+from tests.benchmarks.metric import (
+    AtMost,
+    Jitted,
+    Natural,
+    OfQNode,
+    OfTape,
+    OurMetric,
+    check_metrics,
+    check_natural_step,
+)
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
@@ -118,6 +128,37 @@ def test_a_wrong_gradient_stops_the_benchmark(factor):
         check_agreement([default_qubit(), wrong])
 
 
+def test_every_metric_agrees():
+    peers = [make(PROBLEM) for make in (OfQNode, OfTape, Jitted)]
+    check_metrics([OurMetric(PROBLEM), *peers])
+    blocks = OfQNode(PROBLEM, qml.metric_tensor, approx="block-diag")
+    check_metrics([OurMetric(PROBLEM, "block-diag"), blocks])
+    with pytest.raises(DisagreementError, match=r"metric of qml\.metric_tensor"):
+        check_metrics([OurMetric(PROBLEM), blocks])
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-9, -1.0, np.nan])
+def test_a_wrong_metric_stops_the_benchmark(factor, monkeypatch):
+    right = OurMetric.metric
+    monkeypatch.setattr(OurMetric, "metric", lambda self: factor * right(self))
+    with pytest.raises(DisagreementError, match="metric of qstore_pl"):
+        check_metrics([OfTape(PROBLEM), OurMetric(PROBLEM)])
+
+
+class Undamped(Natural):
+    """The natural gradient with less damping than the benchmark has."""
+
+    def _run(self, n_samples, epochs, **settings):
+        return super()._run(n_samples, epochs, damping=1e-6, **settings)
+
+
+def test_the_natural_step_is_by_the_metric():
+    check_natural_step(Natural(PROBLEM))
+    for other in (Undamped, Ours):
+        with pytest.raises(DisagreementError, match="natural-gradient step"):
+            check_natural_step(other(PROBLEM))
+
+
 @pytest.mark.parametrize(
     ("row", "reached"),
     [
@@ -126,6 +167,8 @@ def test_a_wrong_gradient_stops_the_benchmark(factor):
         (Row("r", ours=0.1, target=0.15), True),
         (Row("r", ours=0.2, target=0.15), False),
         (Row("r", ours=1.0, peer_time=2.0), None),
+        (AtMost("r", ours=1.0, peer_time=15.0, target=15), True),
+        (AtMost("r", ours=1.0, peer_time=15.1, target=15), False),
     ],
 )
 def test_what_reaching_a_target_means(row, reached):
