@@ -15,6 +15,7 @@ _HOME = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
     "BackendManager": "backends",
+    "Callback": "callbacks",
     "CheckpointError": "errors",
     "FiniteDifferenceGradient": "gradients",
     "GradientResult": "gradients",

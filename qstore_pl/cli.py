@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="instead: 50 samples, 4 qubits, batches of 10, 5 epochs",
     )
     quick.add_argument("--seed", type=int, default=0, help="seed of every random draw")
+    _add_train(commands)
+    _add_checkpoints(commands)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if options.command != "quickstart":
+        return _run(options)
     if options.seed < 0:
         parser.error(f"--seed must be >= 0, but is {options.seed}")
     try:
@@ -49,6 +55,170 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
     return 0
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train as a TOML file says",
+        description="The file has three tables: [data] with the path of an npz archive "
+        "of arrays X and y, and X_val and y_val if there are; [model] with the "
+        "arguments of QuantumModel (input_dim is that of X); [training] with the "
+        "fields of TrainingConfig. Paths are relative to the file.",
+    )
+    train.add_argument("config", type=Path, help="the TOML file")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the latest checkpoint of its checkpoint_directory",
+    )
+
+
+def _add_checkpoints(commands: Any) -> None:
+    checkpoints = commands.add_parser("checkpoints", help="look at checkpoints")
+    what = checkpoints.add_subparsers(dest="what", required=True)
+    for name, description in (
+        ("ls", "one line for each checkpoint of a directory"),
+        ("show", "what a checkpoint holds"),
+        ("verify", "read a checkpoint, or all of a directory; 1 if one is damaged"),
+    ):
+        one = what.add_parser(name, help=description, description=description)
+        one.add_argument("path", type=Path)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """A command whose errors are those of the user's files."""
+    from qstore_pl.errors import QStoreError
+
+    try:
+        if options.command == "train":
+            return train(options.config, resume=options.resume)
+        return {"ls": list_checkpoints, "show": show, "verify": verify}[options.what](
+            options.path
+        )
+    except (OSError, QStoreError, TypeError, ValueError) as error:
+        print(f"qstore: {error}", file=sys.stderr)
+        return 1
+
+
+def train(path: Path, *, resume: bool) -> int:
+    """Train as a TOML file says, and print an epoch a line.
+
+    Args:
+        path: The file.
+        resume: Whether to go on from the latest checkpoint.
+
+    Returns:
+        The exit status: 0, or 130 if a signal stopped it.
+
+    Raises:
+        ValueError: If the file or its data are not as they must be.
+    """
+    from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+    from qstore_pl.callbacks import Callback
+
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    if set(content) != {"data", "model", "training"}:
+        raise ValueError(
+            f"`{path}` must have the tables data, model and training, but has "
+            f"{', '.join(content) or 'none'}."
+        )
+    if set(content["data"]) != {"path"}:
+        raise ValueError(f"Table [data] of `{path}` must have a path, and only that.")
+    arrays = np.load(path.parent / content["data"]["path"], allow_pickle=False)
+    if not {"X", "y"} <= set(arrays):
+        raise ValueError(
+            f"`{content['data']['path']}` must have arrays X and y, but has "
+            f"{', '.join(arrays)}."
+        )
+    X = arrays["X"]
+    config = TrainingConfig(**content["training"])
+    if config.checkpoint_directory is not None:
+        config.checkpoint_directory = path.parent / config.checkpoint_directory
+    model = QuantumModel(X.shape[1], **content["model"])
+
+    class Printer(Callback):
+        """A line for each epoch."""
+
+        def on_epoch_end(self, row: Mapping[str, Any]) -> None:
+            shown = ("loss", "accuracy", "val_loss", "val_accuracy")
+            parts = [f"{k} {row[k]:.4f}" for k in shown if row.get(k) is not None]
+            print(f"epoch {row['epoch'] + 1}  {'  '.join(parts)}", flush=True)
+
+    trainer = QuantumTrainer(config)
+    held_out = (arrays["X_val"], arrays["y_val"]) if "X_val" in arrays else None
+    trainer.train(
+        model,
+        (X, arrays["y"]),
+        held_out,
+        resume="latest" if resume else None,
+        callbacks=[Printer()],
+    )
+    if trainer.stopped:
+        print(f"stopped: {trainer.stopped}")
+    return 130 if trainer.stopped.startswith("SIG") else 0
+
+
+def list_checkpoints(directory: Path) -> int:
+    """Print a line for each checkpoint of a directory, oldest first."""
+    from qstore_pl.trainer.run_directory import BEST, checkpoints_in
+
+    best = directory / BEST
+    for path in [*checkpoints_in(directory), *([best] if best.exists() else [])]:
+        print(f"{path.name}  {path.stat().st_size:>10,} bytes  {_summary(path)}")
+    return 0
+
+
+def show(path: Path) -> int:
+    """Print what a checkpoint holds."""
+    from qstore_pl import checkpoint
+
+    tree = checkpoint.load(path)
+    if not isinstance(tree, dict) or "run" not in tree:
+        print(f"{path}: not of a training run; entries {', '.join(tree)}")
+        return 0
+    print(f"{path}: {_summary(path)}")
+    for title in ("config", "environment"):
+        print(title)
+        for name, value in tree[title].items():
+            print(f"  {name} = {value}")
+    print(f"model\n  {tree['model']['model']}")
+    return 0
+
+
+def verify(path: Path) -> int:
+    """Read a checkpoint, or all of a directory, and say which are damaged."""
+    from qstore_pl import checkpoint
+    from qstore_pl.errors import CheckpointError
+    from qstore_pl.trainer.run_directory import BEST, checkpoints_in
+
+    paths = [path]
+    if path.is_dir():
+        paths = [*checkpoints_in(path), *path.glob(BEST)]
+    damaged = 0
+    for one in paths:
+        try:
+            checkpoint.load(one)
+        except CheckpointError as error:
+            damaged += 1
+            print(f"damaged  {one.name}: {error}")
+        else:
+            print(f"ok       {one.name}")
+    return int(damaged > 0)
+
+
+def _summary(path: Path) -> str:
+    from qstore_pl import History, checkpoint
+    from qstore_pl.errors import CheckpointError
+
+    try:
+        tree = checkpoint.load(path)
+    except CheckpointError as error:
+        return f"damaged: {error}"
+    run = tree["run"]
+    losses = History.from_json(run["history"])["losses"]
+    loss = f"last loss {losses[-1]:.6g}" if losses else "no epoch finished"
+    return f"epoch {run['epoch']}, batch {run['step']}, {loss}"
 
 
 def quickstart(*, seed: int) -> float:

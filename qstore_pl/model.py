@@ -371,9 +371,9 @@ class QuantumModel:
             ValueError: As :meth:`prepare`.
         """
         array = np.asarray(inputs)
-        if array.ndim == 1:
-            return self.forward(array[None])[0]
-        return self.read_out(self.expectations(self.prepare(array)))
+        samples = array[None] if array.ndim == 1 else array
+        outputs = self.read_out(self.expectations(self.prepare(samples)))
+        return outputs[0] if array.ndim == 1 else outputs
 
     def expectations(self, features: Float2D) -> Float2D:
         """Expectation values of prepared features, ``(n_samples, output_dim)``."""
