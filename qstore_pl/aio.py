@@ -14,7 +14,7 @@ import qstore_pl
 
 AWAITABLE = {
     "QuantumModel": ("forward",),
-    "QuantumDataEncoder": ("encode",),
+    "QuantumDataEncoder": ("encode", "encode_batch"),
     "QuantumGradientComputer": ("compute_gradients",),
     "FiniteDifferenceGradient": ("compute_gradients",),
     "SPSAGradient": ("compute_gradients",),

@@ -59,10 +59,8 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("epochs", "progress", "log_interval", "strict_callbacks"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
 }
-NOT_YET = {  # settings of hardware backends and of the store
-    *("quantum_target", "quantum_api_key", "max_concurrent_circuits"),
-    *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
-}
+HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
+STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
 OPTIMIZER_FIELDS = {"optimizer", "learning_rate", "momentum", "weight_decay", "damping"}
 METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
     "gradient_epsilon": "epsilon",
@@ -181,12 +179,14 @@ class QuantumTrainer:
                     "Argument `callbacks` must hold Callbacks, but has one of type "
                     f"{type(callback).__name__}. Inherit from Callback."
                 )
-        ignored = config.set_fields() & NOT_YET
-        if ignored:
+        if ignored := config.set_fields() & HARDWARE_FIELDS:
             raise ValueError(
                 f"Configuration {', '.join(sorted(ignored))} must be unset: the "
-                "simulators here and this version, which opens no store, would ignore "
-                "it."
+                "simulators here would ignore it."
+            )
+        if config.set_fields() & STORE_FIELDS:
+            _log.warning(
+                "No store is opened by this version: nothing leaves the machine."
             )
         self._bind(model)
         loss = get_loss(config.resolve("loss"))
