@@ -305,35 +305,46 @@ class FubiniStudy(Metric):
                 "is another. Take its matrix."
             )
         features = np.ascontiguousarray(features[rows])
-        chosen = np.flatnonzero(self._weights)
-        rows = np.arange(len(features))
-        run = self._program.new_pass(len(rows), keep=True)
-        moved = self._program.new_pass(len(rows), keep=True)
+        chosen, rows = np.flatnonzero(self._weights), np.arange(len(features))
+        n, batch = self._n_features, len(features)
+        run = self._program.new_pass(batch, keep=True)
         run.forward(weights, features, rows)
         state = run.states(phase=False)
         rates = self._chain_at(weights, features)
+        # The turned circuit takes any turns, here those along a vector.
+        orders, coefficients = _STENCIL.T
+        values = np.zeros((len(orders), batch, n + len(self._uses)))
+        values[:, :, :n] = features
+        lanes = np.arange(len(orders) * batch)
+        moved = self._turned.new_pass(len(lanes), keep=True)
+
+        def turned() -> NDArray[np.complex128]:
+            moved.forward(
+                weights, values.reshape(len(lanes), -1), lanes, gradient=False
+            )
+            return moved.states(phase=False).reshape(len(orders), batch, -1)
+
+        phase = np.vecdot(turned()[0], state)  # controlled rotations are taken apart
         nothing = np.empty((0, 0))
         spent = False
 
         def product(vector: Float1D) -> Float1D:
             nonlocal spent
-            fastest = np.abs(rates @ vector).sum(axis=1).max()
+            turns = rates @ vector
+            fastest = np.abs(turns).sum(axis=1).max()
             if fastest == 0.0:
                 return np.zeros(len(chosen))
             step = _STEP / fastest
-            tangent = np.zeros_like(state)
-            for k, coefficient in _STENCIL:
-                at = weights.copy()
-                at[chosen] += k * step * vector
-                moved.forward(at, features, rows, gradient=False)
-                tangent += coefficient / step * moved.states(phase=False)
-            along = np.einsum("bi,bi->b", state.conj(), tangent)
+            values[:, :, n:] = step * orders[:, None, None] * turns
+            tangent = np.tensordot(coefficients / step, turned(), axes=1)
+            tangent *= phase[:, None]
+            along = np.vecdot(state, tangent)
             if spent:
                 run.again()
             bra = tangent - along[:, None] * state
             gradient, _ = run.backward(nothing, bra=bra)
             spent = True
-            return gradient[chosen] / (2 * len(rows))
+            return gradient[chosen] / (2 * batch)
 
         return product
 
@@ -450,10 +461,12 @@ class _Layers:
 
 
 # Sixth order: the error is (step / 2)**6 / 140 of the derivative, at most.
-_STENCIL = tuple(
-    (sign * k, sign * c / 60)
-    for k, c in ((1, 45.0), (2, -9.0), (3, 1.0))
-    for sign in (1, -1)
+_STENCIL = np.array(
+    [
+        (sign * k, sign * c / 60)
+        for k, c in ((1, 45.0), (2, -9.0), (3, 1.0))
+        for sign in (1, -1)
+    ]
 )
 _STEP = 0.03  # radians, of all angles together
 

@@ -7,11 +7,18 @@ from typing import Any, final
 
 import numpy as np
 from autograd import make_vjp
+from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane import numpy as pnp
 
 from qstore_pl.devices import Program
-from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
+from qstore_pl.gradients.expectations import (
+    NO_DEPENDENCE,
+    Expectations,
+    Float1D,
+    Float2D,
+    NoDependenceError,
+)
 from qstore_pl.gradients.run import Run
 
 
@@ -66,9 +73,15 @@ class DeviceRun(Run):
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
         """Expectation values, shape ``(batch, n_outputs)``."""
-        self._pull_back, value = make_vjp(
-            lambda at: self.expectations.outputs(at, features[rows])
-        )(pnp.array(weights))
+        self.expectations.check_batch(weights, features[rows])
+
+        def outputs(at: Any) -> Any:
+            found = self.expectations.outputs(at, features[rows])
+            if not isbox(found):
+                raise NoDependenceError(NO_DEPENDENCE)
+            return found
+
+        self._pull_back, value = make_vjp(outputs)(pnp.array(weights))
         return np.asarray(value, dtype=np.float64)
 
     def backward(self, cotangents: Float2D) -> Float1D:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -51,7 +51,8 @@ class GradientAudit:
         norm: Of the adjoint gradient.
         shots: Measurements per circuit.
         shot_noise_floor: Root mean square of the norm of the error that parameter shift
-            has with so many shots.
+            has with so many shots, to first order: from the shifted circuits, and from
+            the values the loss is taken of.
     """
 
     rows: tuple[AuditRow, ...]
@@ -111,6 +112,9 @@ def audit_gradients(
         [2, 26, 26, 42, 14]
     """
     integer("shots", shots, minimum=1)
+    integer("n_directions", n_directions, minimum=1)
+    if sample_size is not None:
+        integer("sample_size", sample_size, minimum=1)
     exact = ModelExpectations(model)
     if not exact.is_exact_here:
         raise ValueError(
@@ -134,6 +138,11 @@ def audit_gradients(
         (f"random subset, {half} weights", "random_subset", {"sample_size": half}),
     ]
 
+    def pulled(values: Float2D) -> Float2D:
+        """The derivative of the loss by expectation values, at them."""
+        _, cotangents = known.value_and_grad(model.read_out(values), prepared)
+        return model.pull_back(cotangents, values, np.zeros(model.parameters.size))
+
     def gradient(
         method: str, options: dict[str, Any], n_shots: int | None
     ) -> tuple[Float1D, int, Float2D]:
@@ -141,9 +150,7 @@ def audit_gradients(
         rng = np.random.default_rng(seed)
         run = run_of(expectations, method, rng=rng, **options)
         values = run.forward(model.weights, features, np.arange(len(features))).copy()
-        _, cotangents = known.value_and_grad(model.read_out(values), prepared)
-        unused = np.zeros(model.parameters.size)
-        cotangents = model.pull_back(cotangents, values, unused)
+        cotangents = pulled(values)
         found = np.where(exact.trainable, run.backward(cotangents), 0.0)
         return found, run.circuits, cotangents
 
@@ -157,22 +164,23 @@ def audit_gradients(
             shot_error = float(np.linalg.norm(noisy - reference))
         error = float(np.linalg.norm(found - reference))
         rows.append(AuditRow(name, circuits, error, shot_error))
-    variances = _shot_variances(exact, features, cotangents) / shots
+    variances = _of_shifts(exact, features, cotangents)
+    variances += _of_values(exact, features, pulled)
     return GradientAudit(
         rows=tuple(rows),
         norm=float(np.linalg.norm(reference)),
         shots=shots,
-        shot_noise_floor=float(np.sqrt(variances.sum())),
+        shot_noise_floor=float(np.sqrt(variances.sum() / shots)),
     )
 
 
-def _shot_variances(
+def _of_shifts(
     exact: ModelExpectations, features: Float2D, cotangents: Float2D
 ) -> Float1D:
-    """Variance of each weight's parameter shift with one shot per circuit.
+    """Variance of each weight's gradient by the shifted circuits, of one shot each.
 
-    A gradient is linear in the results of its circuits, which are independent; each is
-    the cotangents times the outcomes of the observables, measured together.
+    The gradient is linear in their results, which are independent; each is the
+    cotangents times the outcomes of the observables, measured together.
     """
     shift = qml.gradients.param_shift
     weights, trainable = exact.model.weights, exact.trainable
@@ -199,6 +207,42 @@ def _shot_variances(
     variances = np.array(results, dtype=np.float64)
     total = np.concatenate(factors, axis=1) ** 2 @ variances
     return np.where(trainable, total, 0.0)
+
+
+def _of_values(
+    exact: ModelExpectations, features: Float2D, pulled: Callable[[Float2D], Float2D]
+) -> Float1D:
+    """Variance of each weight's gradient by the values the loss is taken of.
+
+    To first order, by derivatives of the gradient by the expectation values.
+    """
+    run = run_of(exact, "adjoint")
+    rows = np.arange(len(features))
+    weights, trainable = exact.model.weights, exact.trainable
+    values = run.forward(weights, features, rows).copy()
+    batch, n_outputs = values.shape
+    slopes = np.zeros((batch, n_outputs, len(weights)))
+    for unit in np.eye(values.size).reshape(-1, batch, n_outputs):
+        moved = (pulled(values + _STEP * unit) - pulled(values - _STEP * unit)) / (
+            2 * _STEP
+        )
+        run.forward(weights, features, rows)
+        slopes[unit == 1.0] = np.where(trainable, run.backward(moved), 0.0)
+    tape = exact.tape(weights, features)
+    observables = [mp.obs for mp in tape.measurements]
+    products = [[qml.expval(a @ b) for b in observables] for a in observables]
+    total = np.zeros(len(weights))
+    for sample, one in enumerate(one_per_sample(tape, batch)):
+        tapes = [one.copy(measurements=row) for row in products]
+        seconds = np.array(qml.execute(tapes, exact.device, diff_method=None))
+        seconds = seconds.reshape(n_outputs, n_outputs).astype(np.float64)
+        covariance = seconds - np.outer(values[sample], values[sample])
+        own = slopes[sample]
+        total += np.einsum("ki,kl,li->i", own, covariance, own)
+    return total
+
+
+_STEP = 1e-5  # in expectation values
 
 
 def _row(result: Any) -> Float1D:

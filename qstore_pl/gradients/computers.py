@@ -13,8 +13,8 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 
-from qstore_pl._checks import finite, integer, real
-from qstore_pl.backends import as_backend
+from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl.backends import as_backend, wire_labels
 from qstore_pl.gradients.expectations import (
     Call,
     Expectations,
@@ -30,6 +30,8 @@ from qstore_pl.layers import LayerCircuit
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import GradientResult, NaturalGradient
+
+EXACT_METHODS = ("best", "adjoint", "parameter_shift", "finite_diff")
 
 
 class GradientComputer(ABC):
@@ -301,7 +303,7 @@ class NaturalGradientComputer(GradientComputer):
             "metric": metric,
             "approximation": approximation,
         }
-        self._method = method
+        self._method = choice("method", method, EXACT_METHODS)
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, self._method)
@@ -447,8 +449,12 @@ def _problem(
     if backend is not None:
         args, kwargs = call(values, features)
         tape = qml.workflow.construct_tape(circuit, level="top")(*args, **kwargs)
-        wires = tape.wires if circuit.device.wires is None else circuit.device.wires
-        circuit = circuit.update(device=backend.device(len(wires)))
+        own = tape.wires if circuit.device.wires is None else circuit.device.wires
+        device = backend.device(len(own))
+        circuit = circuit.update(device=device)
+        if device.wires is not None and not device.wires.contains_wires(own):
+            labels = wire_labels(device, len(own))
+            circuit = qml.map_wires(circuit, dict(zip(own, labels, strict=True)))
     expectations = QNodeExpectations(
         circuit, values.size, call, shots=shots, trainable=mask
     )
@@ -457,14 +463,15 @@ def _problem(
 
 def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Call:
     """How a QNode of parameters, and of inputs if there are any, is called."""
-    by_name = "inputs" in inspect.signature(circuit.func).parameters
+    names = list(inspect.signature(circuit.func).parameters)
+    first = next((name for name in names if name != "inputs"), "")
 
     def call(weights: Any, features: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         parameters = qml.math.reshape(weights, shape)
         if not has_inputs:
             return (parameters,), {}
-        if by_name:
-            return (parameters,), {"inputs": features}
+        if "inputs" in names:
+            return (), {first: parameters, "inputs": features}
         return (parameters, features), {}
 
     return call

@@ -8,7 +8,7 @@ ours, since PennyLane's transforms cannot differentiate features that are broadc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -41,7 +41,8 @@ class Expectations(ABC):
     def __init__(self, device: Any, shots: int, n_weights: int) -> None:
         self.device, self.shots, self.n_weights = device, shots, n_weights
         self.circuits = 0
-        self._groups: int | None = None
+        self._groups: dict[Hashable, int] = {}  # of what is measured
+        self._is_batched = False  # as far as is known
 
     @property
     @abstractmethod
@@ -119,12 +120,34 @@ class Expectations(ABC):
 
     def execute(self, tapes: Sequence[QuantumScript]) -> Any:
         """Results of tapes of one sample each, submitted together."""
-        if tapes and self._groups is None:
-            self._groups = 1
-            if self.shots:
-                self._groups = len(qml.transforms.split_non_commuting(tapes[0])[0])
-        self.circuits += len(tapes) * (self._groups or 1)
+        self.circuits += sum(map(self._n_groups, tapes))
         return qml.execute(tapes, self.device, diff_method=None)
+
+    def _n_groups(self, tape: QuantumScript) -> int:
+        """Circuits that measure what a tape does, as PennyLane's devices count them.
+
+        Expectation values of words that commute share one; all others have their own.
+        """
+        measured = tuple(map(repr, tape.measurements))
+        if measured not in self._groups:
+            kind = qml.measurements.ExpectationMP
+            values = [mp for mp in tape.measurements if isinstance(mp, kind)]
+            n_groups = len(tape.measurements) - len(values)
+            if values:
+                alone = tape.copy(measurements=values)
+                n_groups += len(qml.transforms.split_non_commuting(alone)[0])
+            self._groups[measured] = n_groups
+        return self._groups[measured]
+
+    def check_batch(self, weights: Float1D, features: Float2D) -> None:
+        """Refuse a circuit that does not run all samples as one batch.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        if features.shape[1] and not self._is_batched:
+            one_per_sample(self.tape(weights, features), len(features))
+            self._is_batched = True
 
 
 @final
@@ -200,6 +223,11 @@ class QNodeExpectations(Expectations):
     ) -> None:
         if shots is not None:
             qnode = qml.set_shots(qnode, shots)
+        if qnode.shots.has_partitioned_shots:
+            raise ValueError(
+                "The circuit must have one number of shots, but has "
+                f"{list(qnode.shots)}. Use qml.set_shots."
+            )
         self._qnode, self._call = qnode, call
         super().__init__(qnode.device, qnode.shots.total_shots or 0, n_weights)
         everything = np.ones(n_weights, dtype=bool)
@@ -260,10 +288,7 @@ class Traced:
             values = tape.get_parameters(trainable_only=False)
             traced = _boxed(values)
             if not traced:
-                raise NoDependenceError(
-                    "The circuit must have gates that depend on the parameters, but "
-                    "has none that can be differentiated."
-                )
+                raise NoDependenceError(NO_DEPENDENCE)
             made.append((tape, [qml.math.unwrap(value) for value in values]))
             return _joined([values[i] for i in traced])
 
@@ -341,6 +366,12 @@ class Traced:
         return found
 
 
+NO_DEPENDENCE = (
+    "The circuit must have gates that depend on the parameters, but has none that can "
+    "be differentiated."
+)
+
+
 def one_per_sample(tape: QuantumScript, batch: int) -> list[QuantumScript]:
     """The tapes of single samples.
 
@@ -381,4 +412,10 @@ def _joined(parts: Sequence[Any]) -> Any:
 def _flat(result: Any) -> Float1D:
     """The results of one tape's measurements as one vector."""
     parts = result if isinstance(result, tuple | list) else (result,)
-    return np.concatenate([np.reshape(part, -1) for part in parts]).astype(np.float64)
+    flat = np.concatenate([np.reshape(part, -1) for part in parts])
+    if flat.dtype.kind not in "fiub":
+        raise TypeError(
+            "The circuit must measure real numbers, expectation values or "
+            f"probabilities, but its results have dtype {flat.dtype}."
+        )
+    return flat.astype(np.float64)

@@ -53,6 +53,8 @@ class ShiftedRun(Run):
         if not wanted.any():
             return np.zeros(self.expectations.n_weights)
         traced = Traced(self._gates, self._weights, wanted)
+        if not traced.tape.trainable_params:  # what is wanted enters no gate
+            return np.zeros(self.expectations.n_weights)
         samples = one_per_sample(traced.tape, len(self._features))
         shifted: list[Any] = []
         spans = []

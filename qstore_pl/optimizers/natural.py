@@ -167,7 +167,7 @@ class NaturalGradient(Optimizer):
             metric: Shape ``(n, n)``, symmetric and positive semidefinite, of the first
                 ``n <= n_parameters`` parameters, or a
                 :class:`scipy.sparse.linalg.LinearOperator`. Rows of frozen parameters
-                are not looked at. None keeps the last one.
+                have no effect. None keeps the last one.
 
         Raises:
             TypeError: As :meth:`Optimizer.step`.
@@ -224,7 +224,7 @@ class NaturalGradient(Optimizer):
             chosen = np.flatnonzero(trainable[:n])
             direction = np.where(trainable, gradients, 0.0)
             quantum = gradients[chosen]
-            damping = state["damping"]
+            damping = state["damping"] if self.adapt_damping else self.damping
             if isinstance(kept, LinearOperator):
                 apply = _restricted(kept, chosen)
                 solved = _by_conjugate_gradients(apply, quantum, damping)
@@ -271,7 +271,7 @@ class NaturalGradient(Optimizer):
                 )
             new: Any = metric
         else:
-            new = finite("metric", metric)
+            new = finite("metric", metric).copy()
         shape = new.shape
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] > n_parameters:
             raise ValueError(

@@ -236,7 +236,16 @@ class Optimizer(ABC):
             raise ValueError(
                 f"Argument `state` must hold arrays of one length, but has {sizes}."
             )
-        return copy, sizes.pop()
+        n_parameters = sizes.pop()
+        for key, kind in wanted.items():
+            if isinstance(kind, np.ndarray) and kind.ndim == 2:
+                rows, columns = copy[key].shape
+                if rows != columns or rows > n_parameters:
+                    raise ValueError(
+                        f"Argument `state[{key!r}]` must have shape (n, n), n <= "
+                        f"{n_parameters} parameters, but has shape {copy[key].shape}."
+                    )
+        return copy, n_parameters
 
     def __repr__(self) -> str:
         shown = {"learning_rate": self.learning_rate} | {

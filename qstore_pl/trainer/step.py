@@ -126,6 +126,12 @@ class _Natural:
                     "Configuration metric_approximation must be unset for "
                     'metric="gauss-newton", which has none.'
                 )
+            if step.run.shots:
+                raise ValueError(
+                    'Configuration metric="gauss-newton" must come without shots: '
+                    "Gauss-Newton is made of exact derivatives, but circuits run "
+                    f"{step.run.shots}."
+                )
             self._gauss_newton = GaussNewton(step.model, step.loss)
         else:
             approximation = config.resolve("metric_approximation")

@@ -19,9 +19,12 @@ from qstore_pl.engine.gates import (
 from qstore_pl.engine.metric import FubiniStudy as Metric
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from tests.engine.test_gates import Circuit
 from tests.engine.test_pauli_fusion import cnot, depolarizing
+from tests.engine.test_program import dense_tangents
+from tests.naive import fubini_study
 
-w = slot_angles(WEIGHT, 0, (40,))
+w = slot_angles(WEIGHT, 0, (60,))
 x = slot_angles(FEATURE, 0, (6,))
 STEP = 1e-5
 
@@ -195,3 +198,262 @@ def test_mixed_states_are_refused():
     mixed = MixedProgram(1, [turn("X", (0,), w[0]), depolarizing(0)], n_weights=1)
     with pytest.raises(TypeError, match="must be that of pure states"):
         Metric(mixed, np.ones(1, bool))
+
+
+# ------------------------------------------------------- features and frozen weights
+MORE = CIRCUITS | {
+    "features times features": program(
+        3,
+        [
+            *MIXING,
+            turn("Y", (2,), w[0] + 0.3),
+            turn("ZZ", (0, 1), 2 * (np.pi - x[0]) * (np.pi - x[1])),
+            turn("X", (2,), x[0] * x[0] + w[1]),
+            cnot(1, 2),
+            turn("Y", (1,), w[0] * x[1]),
+        ],
+    ),
+    "a turn that is no value's": program(
+        2, [*MIXING, turn("X", (1,), w[0] * w[1]), cnot(0, 1), turn("Y", (0,), w[2])]
+    ),
+}
+
+
+def densely(circuit, weights, sample):
+    """From dense tangents by all weights, then by all features."""
+    dense = Circuit(circuit.n_wires, circuit.gates, weights, sample[None])
+    return fubini_study(*dense_tangents(dense, sample))
+
+
+def masks(circuit, seed):
+    """Some weights and features."""
+    rng = np.random.default_rng(seed)
+    sizes = circuit.tables.n_weights, circuit.n_features
+    return [rng.random(size) < 0.6 for size in sizes]
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_coordinates_are_the_chosen_weights_then_the_chosen_features(name, seed):
+    circuit = MORE[name]
+    weights, features = values_of(circuit)
+    chosen = masks(circuit, seed)
+    if seed is None:
+        chosen = [np.ones_like(mask) for mask in chosen]
+    seen = Metric(circuit, *chosen)(weights, features, np.arange(3))
+    kept = np.concatenate(chosen)
+    for one, sample in zip(seen, features, strict=True):
+        expected = densely(circuit, weights, sample)[np.ix_(kept, kept)]
+        np.testing.assert_allclose(one, expected, rtol=0, atol=1e-13)
+        assert np.linalg.eigvalsh(one).min(initial=0.0) > -1e-14
+
+
+def test_a_frozen_factor_still_scales_the_other():
+    circuit = MORE["a turn that is no value's"]
+    weights = np.array([1.7, -0.4, 0.9])
+    seen = metric_of(circuit, weights, np.zeros((1, 2)), [False, True, True])
+    unit = metric_of(circuit, np.array([1.0, -0.68, 0.9]), np.zeros((1, 2)))
+    scales = np.array([1.7, 1.0])
+    expected = np.outer(scales, scales) * unit[:, 1:, 1:]
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-14)
+    assert abs(seen[0, 0, 0]) > 0.1
+
+
+# ------------------------------------------------------- averages and chunks
+def every_third_frozen(name):
+    circuit = MORE[name]
+    mask = np.arange(circuit.tables.n_weights) % 3 != 1
+    return circuit, mask, np.ones(circuit.n_features, bool)
+
+
+@pytest.mark.parametrize("approximation", ["full", "block-diag", "diag"])
+@pytest.mark.parametrize("with_features", [False, True])
+@pytest.mark.parametrize("name", MORE)
+def test_the_mean_is_the_average(name, with_features, approximation):
+    circuit, weights_mask, features_mask = every_third_frozen(name)
+    weights, features = values_of(circuit, batch=5)
+    rows = np.array([4, 1, 1, 0])
+    metric = Metric(
+        circuit,
+        weights_mask,
+        features_mask if with_features else None,
+        approximation=approximation,
+    )
+    seen = metric.mean(weights, features, rows)
+    expected = metric(weights, features, rows).mean(axis=0)
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-14)
+    assert seen.shape == (metric.size, metric.size)
+
+
+def test_without_coordinates_the_mean_is_empty():
+    circuit = CIRCUITS["model"]
+    weights, features = values_of(circuit)
+    metric = Metric(circuit, np.zeros(len(weights), bool))
+    assert metric.mean(weights, features, np.arange(3)).shape == (0, 0)
+    assert metric.product(weights, features, np.arange(3))(np.empty(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["model", "weights times features"])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_chunks_change_nothing(name, samples, monkeypatch):
+    circuit = CIRCUITS[name]
+    weights, features = values_of(circuit, batch=7)
+    everything, rows = np.ones(len(weights), bool), np.arange(7)
+
+    def both():
+        metric = Metric(circuit, everything)
+        return (
+            metric,
+            metric(weights, features, rows),
+            metric.mean(weights, features, rows),
+        )
+
+    metric, whole, average = both()
+    lane = 32 << circuit.n_wires
+    monkeypatch.setattr(
+        metric_module, "CHUNK_BYTES", samples * lane * len(metric._turns())
+    )
+    chunked, one_by_one, in_parts = both()
+    assert set(chunked._runs) == {samples, 7 % samples or samples}
+    np.testing.assert_allclose(one_by_one, whole, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(in_parts, average, rtol=0, atol=1e-15)
+
+
+def test_other_weights_and_batches_follow_one_another():
+    circuit = CIRCUITS["model"]
+    weights, features = values_of(circuit, batch=9)
+    metric = Metric(circuit, np.ones(18, bool))
+    for turn_, batch in enumerate([3, 9, 1, 2, 5, 4, 3, 9]):  # more sizes than kept
+        rows = np.arange(batch)[::-1].copy()
+        seen = metric(weights + turn_, features, rows)
+        expected = metric_of(circuit, weights + turn_, features, rows=rows)
+        assert seen.tobytes() == expected.tobytes()
+    assert len(metric._runs) <= metric_module.KEPT_PASSES
+
+
+# ------------------------------------------------------- approximations
+LETTERS = {"RX": "X", "RY": "Y", "RZ": "Z"}
+
+
+def random_gates(seed, n=4, n_gates=18, n_weights=9):
+    """Names, wires and indices of weights; some weights are in several gates."""
+    rng = np.random.default_rng(seed)
+    gates = [("RY", (i,), i) for i in range(n)]
+    for _ in range(n_gates):
+        name = str(rng.choice(["RX", "RY", "RZ", "CNOT", "CZ", "IsingZZ"]))
+        k = 1 if name in LETTERS else 2
+        wires = tuple(map(int, rng.permutation(n)[:k]))
+        gates.append((name, wires, int(rng.integers(n_weights))))
+    return gates, rng.uniform(-2, 2, n_weights)
+
+
+def ours(gates, n, n_weights):
+    made = []
+    for name, wires, index in gates:
+        if name == "CNOT":
+            made.append(cnot(*wires))
+        elif name == "CZ":
+            made.append(Permutation(wires, (0, 1, 2, 3), (0, 0, 0, 4)))
+        else:
+            made.append(turn(LETTERS.get(name, "ZZ"), wires, w[index]))
+    return Program(n, made, n_weights=n_weights)
+
+
+def theirs(gates, n):
+    @qml.qnode(qml.device("default.qubit", wires=n))
+    def circuit(weights):
+        for name, wires, index in gates:
+            gate = getattr(qml, name)
+            if name in ("CNOT", "CZ"):
+                gate(wires)
+            else:
+                gate(weights[index], wires)
+        return qml.expval(qml.Z(0))
+
+    return circuit
+
+
+@pytest.mark.parametrize("approximation", ["block-diag", "diag"])
+@pytest.mark.parametrize("seed", range(12))
+def test_approximations_are_those_of_pennylane(seed, approximation):
+    gates, weights = random_gates(seed)
+    circuit = ours(gates, 4, len(weights))
+    metric = Metric(circuit, np.ones(9, bool), approximation=approximation)
+    seen = metric(weights, np.empty((1, 0)), np.arange(1))[0]
+    expected = qml.metric_tensor(theirs(gates, 4), approx=approximation)(
+        pnp.array(weights, requires_grad=True)
+    )
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-12)
+    full = metric_of(circuit, weights, np.empty((1, 0)))[0]
+    assert np.abs(full - seen).max() > 1e-3
+
+
+def test_what_is_not_trained_is_in_no_layer():
+    # Both chosen rotations are in one layer only if nothing chosen is between them.
+    gates = [turn("Y", (0,), w[0]), turn("X", (1,), w[1]), turn("Z", (1,), w[2])]
+    circuit = program(2, [*MIXING, *gates], n_weights=3)
+    weights = np.array([0.3, -0.8, 0.5])
+    everything = Metric(circuit, np.ones(3, bool), approximation="block-diag")
+    blocks = everything(weights, np.zeros((1, 2)), np.arange(1))[0]
+    full = metric_of(circuit, weights, np.zeros((1, 2)))[0]
+    assert blocks[0, 1] == pytest.approx(full[0, 1], abs=1e-15)
+    assert blocks[0, 2] == 0.0
+    assert abs(full[0, 2]) > 1e-3
+    # With the one between frozen there is one layer.
+    mask = np.array([True, False, True])
+    some = Metric(circuit, mask, approximation="block-diag")
+    kept = some(weights, np.zeros((1, 2)), np.arange(1))[0]
+    np.testing.assert_allclose(kept, full[np.ix_(mask, mask)], rtol=0, atol=1e-15)
+
+
+def test_unknown_approximations_are_refused():
+    with pytest.raises(ValueError, match=r'"diag", "full", but is .none'):
+        Metric(CIRCUITS["model"], np.ones(18, bool), approximation="none")
+
+
+# ------------------------------------------------------- products
+def large():
+    """Four wires and 48 weights."""
+    return Program(
+        4,
+        [gate for _ in range(2) for gate in model(4, 4).gates],
+        n_weights=48,
+        n_features=4,
+    )
+
+
+PRODUCTS = MORE | {"48 weights, each in two gates": large()}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("some", [False, True])
+def test_products_are_those_of_the_matrix(name, some):
+    circuit = PRODUCTS[name]
+    weights, features = values_of(circuit, batch=5)
+    rows = np.array([3, 0, 0, 4])
+    mask = np.ones(len(weights), bool)
+    if some:
+        mask[::3] = False
+    metric = Metric(circuit, mask)
+    matrix = metric.mean(weights, features, rows)
+    product = metric.product(weights, features, rows)
+    rng = np.random.default_rng(5)
+    vectors = [*np.eye(metric.size)[:3], *rng.normal(size=(4, metric.size))]
+    for vector in [*vectors, 1e-6 * vectors[-1], 1e6 * vectors[-1]]:
+        scale = np.abs(vector).sum()
+        np.testing.assert_allclose(
+            product(vector) / scale, matrix @ vector / scale, rtol=0, atol=1e-11
+        )
+    np.testing.assert_array_equal(product(0 * vectors[0]), np.zeros(metric.size))
+
+
+def test_products_of_anything_else_are_refused():
+    circuit = CIRCUITS["weights times features"]
+    weights, features = values_of(circuit)
+    everything = np.ones(3, bool)
+    for metric in (
+        Metric(circuit, everything, np.ones(2, bool)),
+        Metric(circuit, everything, approximation="diag"),
+    ):
+        with pytest.raises(ValueError, match="must be those of the full metric"):
+            metric.product(weights, features, np.arange(3))
