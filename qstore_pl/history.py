@@ -69,6 +69,11 @@ class History:
                 )
         self._columns = COLUMNS | {name: name for name in extra}
 
+    @property
+    def columns(self) -> list[str]:
+        """The keys of a row."""
+        return list(self._columns.values())
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Add the row of one epoch; keys that are left out are None.
 

@@ -80,8 +80,9 @@ class Loop:
         self._checkpoint(last=True)
         early = self.config.patience is not None
         done = state.step == 0 and bool(state.stopped or state.epoch == self.epochs)
-        if early and done and self.config.resolve("restore_best"):
-            self.step.model.parameters[:] = state.best_parameters
+        best = state.best_parameters
+        if early and done and best.size and self.config.resolve("restore_best"):
+            self.step.model.parameters[:] = best
         self._tell("on_train_end", state.history)
 
     def tell_of(self, error: BaseException) -> None:
@@ -98,6 +99,7 @@ class Loop:
         if state.step == 0:
             state.order = self.source.order(state.rng)
             state.totals = self._totals()
+            state.gathered.clear()  # what an epoch that ended in NaN left
             state.circuits, state.seconds = 0, 0.0
         start, circuits = time.perf_counter(), run.circuits
         for batch, is_last in _marked(self.source.batches(state.order, state.step)):
@@ -240,24 +242,14 @@ class Loop:
 
     # --- early stopping and checkpoints -------------------------------------------
 
-    @property
-    def monitor(self) -> str:
-        """The column that is watched."""
-        fallback = "loss" if self.validation is None else "val_loss"
-        return str(self.config.monitor or fallback)
-
     def _watch(self, row: Mapping[str, Any]) -> None:
         """Keep the best epoch; stop when there was none for too long."""
         state, config = self.state, self.config
-        if self.monitor not in row:
-            raise ValueError(
-                f"Configuration monitor must be a column of the history, "
-                f"{', '.join(row)}, but is {self.monitor!r}."
-            )
-        value = row[self.monitor]
+        monitor = monitor_of(config, self.validation)
+        value = row[monitor]
         if value is None:
             return
-        mode = config.monitor_mode or ("min" if "loss" in self.monitor else "max")
+        mode = config.monitor_mode or ("min" if "loss" in monitor else "max")
         sign = 1.0 if mode == "min" else -1.0
         least = config.resolve("min_delta")
         first = math.isnan(state.best)
@@ -317,6 +309,11 @@ class Loop:
                         what,
                         error,
                     )
+
+
+def monitor_of(config: TrainingConfig, validation: Any) -> str:
+    """The column of the history that says what is best."""
+    return str(config.monitor or ("loss" if validation is None else "val_loss"))
 
 
 def _marked(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:

@@ -77,6 +77,10 @@ class Gathered:
     def take(self, gradients: Float1D) -> None:
         """Write the mean over samples, and begin anew."""
         np.divide(self.gradients, self.n_samples, out=gradients)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self.gradients[:] = 0.0
         self.n_samples = self.n_batches = 0
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import metadata
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ from qstore_pl.optimizers import (
 )
 from qstore_pl.trainer.data import Arrays, Batches, source_of
 from qstore_pl.trainer.interrupts import Interrupts
-from qstore_pl.trainer.loop import Loop, Metrics
+from qstore_pl.trainer.loop import Loop, Metrics, monitor_of
 from qstore_pl.trainer.run_directory import RunDirectory, latest_in
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.step import Step
@@ -198,6 +199,15 @@ class QuantumTrainer:
         validation = None
         if val_data is not None:
             validation = source_of(val_data, "val_data", model, loss, None, epochs)
+        monitor = monitor_of(config, validation)
+        columns = [name for name in History(self._metrics).columns if name != "time"]
+        if validation is None:
+            columns = [name for name in columns if not name.startswith("val_")]
+        if monitor not in columns:
+            raise ValueError(
+                "Configuration monitor must be a column of the history that is "
+                f"measured, {', '.join(columns)}, but is {monitor!r}."
+            )
         self.optimizer = self._new_optimizer()
         self._kind = repr(self.optimizer)
         state = self._fresh_state(model, loss)
@@ -338,8 +348,11 @@ class QuantumTrainer:
                 "A resumed run must have the data it began with, but they are others. "
                 "To go on with them, load the model's state and train without resume."
             )
-        if (there := found["environment"]) != (here := environment()):
-            changed = [key for key in here if there.get(key) != here[key]]
+        there, here = found["environment"], environment()
+        changed = [key for key in here if there.get(key) != here[key]]
+        if found["device"] is None and (self.config.shots or model.device.shots):
+            changed.append("the random draws of another's device")
+        if changed:
             warnings.warn(
                 "The run is resumed approximately, not bit for bit: "
                 f"{', '.join(changed)} changed since the checkpoint.",
@@ -512,11 +525,21 @@ def _bar(total: int, done: int) -> Any:
     return tqdm(total=total, initial=done, unit="epoch")
 
 
+def _processor() -> str:
+    """The model of the CPU, where it can be read."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
 def environment() -> dict[str, str]:
     """What the bits of a result depend on besides the values."""
     return {
         "machine": platform.machine(),
-        "processor": platform.processor(),
+        "processor": _processor(),
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in ("numpy", "numba", "scipy")},
         **{name: metadata.version(name) for name in ("pennylane", "qstore-pl")},
