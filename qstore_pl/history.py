@@ -62,7 +62,8 @@ class History:
         self._metrics = tuple(metrics)
         extra = [prefix + name for name in self._metrics for prefix in ("", "val_")]
         for name in extra:
-            if name in COLUMNS or name in COLUMNS.values():
+            taken = name in COLUMNS or name in COLUMNS.values()
+            if taken or extra.count(name) > 1:
                 raise ValueError(
                     f"Argument `metrics` must have names of its own, but {name!r} is a "
                     "column already."
@@ -205,7 +206,8 @@ class History:
                 axes.plot(*zip(*pairs, strict=True), label=label)
         axes.set(xlabel="epoch", ylabel="loss")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         return axes
 
     def __eq__(self, other: object) -> bool:

@@ -7,10 +7,15 @@ import os
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from qstore_pl import checkpoint
 from qstore_pl.errors import CheckpointError
+
+if os.name == "posix":
+    import fcntl
+else:
+    import msvcrt
 
 LOCK, BEST = "run.lock", "best.qstore"
 _NAME = re.compile(r"epoch(\d{6})-step(\d{6})\.qstore")
@@ -31,18 +36,29 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str], *, keep: int) -> None:
         self.path, self._keep = Path(path), keep
-        self._holds = False
+        self._lock: IO[str] | None = None
 
     def __enter__(self) -> RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock()
-        except OSError as error:
+            self._lock = (self.path / LOCK).open("a+", encoding="utf-8")
+            held = _hold(self._lock)
+        except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"Checkpoints cannot be written to `{self.path}`: {error}. Nothing was "
                 "trained; choose another checkpoint_directory."
             ) from error
-        self._holds = True
+        if not held:
+            self._lock.seek(0)
+            holder = self._lock.read()
+            self._lock.close()
+            raise CheckpointError(
+                f"Checkpoints cannot be written to `{self.path}`: process {holder} "
+                "trains there. Wait for it, or choose another checkpoint_directory."
+            )
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
         for stale in self.path.glob(".tmp-checkpoint-*"):
             stale.unlink(missing_ok=True)
         return self
@@ -53,27 +69,9 @@ class RunDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._holds:
-            (self.path / LOCK).unlink(missing_ok=True)
-
-    def _lock(self) -> None:
-        lock = self.path / LOCK
-        for _ in range(2):
-            try:
-                with lock.open("x") as file:
-                    file.write(str(os.getpid()))
-            except FileExistsError:
-                holder = _holder(lock)
-                if holder is not None:
-                    raise CheckpointError(
-                        f"Checkpoints cannot be written to `{self.path}`: process "
-                        f"{holder} trains there. Wait for it, or choose another "
-                        "checkpoint_directory."
-                    ) from None
-                lock.unlink(missing_ok=True)  # of a process that is dead
-            else:
-                return
-        raise CheckpointError(f"`{lock}` is contended. Start one run at a time.")
+        assert self._lock is not None
+        (self.path / LOCK).unlink(missing_ok=True)
+        self._lock.close()
 
     def save(self, epoch: int, step: int, tree: dict[str, Any]) -> Path:
         """Write a checkpoint, then remove those too old."""
@@ -118,18 +116,13 @@ def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
     )
 
 
-def _holder(lock: Path) -> int | None:
-    """The process that holds a lock; None if it is dead, or this one."""
+def _hold(file: IO[str]) -> bool:
+    """Lock a file for this process, as long as it lives; False if another holds it."""
     try:
-        pid = int(lock.read_text() or 0)
-    except (FileNotFoundError, ValueError):
-        return None
-    if pid in (0, os.getpid()):
-        return None if pid == 0 else pid
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return pid
-    return pid
+        if os.name == "posix":
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
