@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -12,10 +13,10 @@ from typing import IO, Any
 from qstore_pl import checkpoint
 from qstore_pl.errors import CheckpointError
 
-if os.name == "posix":
-    import fcntl
-else:
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 LOCK, BEST = "run.lock", "best.qstore"
 _NAME = re.compile(r"epoch(\d{6})-step(\d{6})\.qstore")
@@ -89,10 +90,12 @@ class RunDirectory:
 
 
 def checkpoints_in(directory: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoints of a run, oldest first; the best one's copy is not among them."""
-    return sorted(
-        path for path in Path(directory).iterdir() if _NAME.fullmatch(path.name)
-    )
+    """The checkpoints, oldest first; the best one's copy is not among them.
+
+    The age is that of the file: a new run in the same directory may have written less.
+    """
+    found = [path for path in Path(directory).iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
@@ -119,10 +122,10 @@ def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
 def _hold(file: IO[str]) -> bool:
     """Lock a file for this process, as long as it lives; False if another holds it."""
     try:
-        if os.name == "posix":
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
+        if sys.platform == "win32":
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     return True
