@@ -53,9 +53,9 @@ def _awaitable(method: Any) -> Any:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if isinstance(self, qstore_pl.QuantumTrainer):
-                self.stop()  # after the batch that is running
-                await asyncio.wait([task])
+            while isinstance(self, qstore_pl.QuantumTrainer) and not task.done():
+                self.stop()  # after the batch that is running; it may not have begun
+                await asyncio.wait([task], timeout=0.05)
             raise
 
     return run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from qstore_pl.history import History
+from qstore_pl.history import History, spelled
 
 
 class Callback:
@@ -17,6 +17,13 @@ class Callback:
 
     A callback may look at everything and should change nothing. One that raises is
     logged once and training goes on, unless the configuration has strict_callbacks.
+
+    Example:
+        >>> class Printer(Callback):
+        ...     def on_epoch_end(self, row):
+        ...         print(f"{row['loss']:.2f}")
+        >>> Printer().on_epoch_end({"epoch": 0, "loss": 0.5})
+        0.50
     """
 
     def on_train_begin(self, model: Any, history: History) -> None:
@@ -40,7 +47,7 @@ class Callback:
 
 @final
 class JSONLLogger(Callback):
-    """One JSON object a line for every epoch, appended.
+    """One strict JSON object a line for every epoch, appended; NaN is ``"nan"``.
 
     Args:
         path: The file.
@@ -52,7 +59,7 @@ class JSONLLogger(Callback):
     def on_epoch_end(self, row: Mapping[str, Any]) -> None:
         """Append the row."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+            file.write(json.dumps(spelled(row), allow_nan=False) + "\n")
 
 
 @final

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -88,6 +89,8 @@ def _add_checkpoints(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """A command whose errors are those of the user's files."""
+    from pennylane.exceptions import DeviceError
+
     from qstore_pl.errors import QStoreError
 
     try:
@@ -96,7 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         return {"ls": list_checkpoints, "show": show, "verify": verify}[options.what](
             options.path
         )
-    except (OSError, QStoreError, TypeError, ValueError) as error:
+    except (DeviceError, OSError, QStoreError, TypeError, ValueError) as error:
         print(f"qstore: {error}", file=sys.stderr)
         return 1
 
@@ -123,14 +126,15 @@ def train(path: Path, *, resume: bool) -> int:
             f"`{path}` must have the tables data, model and training, but has "
             f"{', '.join(content) or 'none'}."
         )
-    if set(content["data"]) != {"path"}:
-        raise ValueError(f"Table [data] of `{path}` must have a path, and only that.")
-    arrays = np.load(path.parent / content["data"]["path"], allow_pickle=False)
-    if not {"X", "y"} <= set(arrays):
+    for name, table in content.items():
+        if not isinstance(table, dict):
+            raise TypeError(f"[{name}] of `{path}` must be a table, but is {table!r}.")
+    source = content["data"].get("path")
+    if list(content["data"]) != ["path"] or not isinstance(source, str):
         raise ValueError(
-            f"`{content['data']['path']}` must have arrays X and y, but has "
-            f"{', '.join(arrays)}."
+            f"Table [data] of `{path}` must have a path, a string, and only that."
         )
+    arrays = _arrays(path.parent / source)
     X = arrays["X"]
     config = TrainingConfig(**content["training"])
     if config.checkpoint_directory is not None:
@@ -159,6 +163,33 @@ def train(path: Path, *, resume: bool) -> int:
     return 130 if trainer.stopped.startswith("SIG") else 0
 
 
+def _arrays(path: Path) -> dict[str, Any]:
+    """The arrays X and y of an npz archive, and X_val and y_val if they are there.
+
+    Raises:
+        ValueError: If it is none, or has others.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (AttributeError, EOFError, TypeError, ValueError, BadZipFile) as error:
+        raise ValueError(
+            f"`{path}` must be an npz archive of arrays, but cannot be read: {error}"
+        ) from error
+    found = set(arrays)
+    if found not in ({"X", "y"}, {"X", "y", "X_val", "y_val"}):
+        raise ValueError(
+            f"`{path}` must have arrays X and y, and X_val and y_val or none of them, "
+            f"but has {', '.join(sorted(found)) or 'none'}."
+        )
+    if arrays["X"].ndim != 2:
+        raise ValueError(
+            f"Array X of `{path}` must have shape (n_samples, n_features), but has "
+            f"shape {arrays['X'].shape}."
+        )
+    return arrays
+
+
 def list_checkpoints(directory: Path) -> int:
     """Print a line for each checkpoint of a directory, oldest first."""
     from qstore_pl.trainer.run_directory import BEST, checkpoints_in
@@ -174,8 +205,9 @@ def show(path: Path) -> int:
     from qstore_pl import checkpoint
 
     tree = checkpoint.load(path)
-    if not isinstance(tree, dict) or "run" not in tree:
-        print(f"{path}: not of a training run; entries {', '.join(tree)}")
+    if not _is_run(tree):
+        entries = ", ".join(tree) if isinstance(tree, dict) else type(tree).__name__
+        print(f"{path}: not of a training run; {entries}")
         return 0
     print(f"{path}: {_summary(path)}")
     for title in ("config", "environment"):
@@ -207,6 +239,12 @@ def verify(path: Path) -> int:
     return int(damaged > 0)
 
 
+def _is_run(tree: Any) -> bool:
+    from qstore_pl.trainer.trainer import RUN_KEYS
+
+    return isinstance(tree, dict) and tree.keys() >= RUN_KEYS
+
+
 def _summary(path: Path) -> str:
     from qstore_pl import History, checkpoint
     from qstore_pl.errors import CheckpointError
@@ -215,6 +253,8 @@ def _summary(path: Path) -> str:
         tree = checkpoint.load(path)
     except CheckpointError as error:
         return f"damaged: {error}"
+    if not _is_run(tree):
+        return "not of a training run"
     run = tree["run"]
     losses = History.from_json(run["history"])["losses"]
     loss = f"last loss {losses[-1]:.6g}" if losses else "no epoch finished"

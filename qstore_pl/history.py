@@ -121,9 +121,7 @@ class History:
 
         Infinities are ``"inf"`` and ``"-inf"``. Numbers come back bit for bit.
         """
-        rows = [
-            {key: _spelled(value) for key, value in row.items()} for row in self._rows
-        ]
+        rows = [spelled(row) for row in self._rows]
         content: dict[str, Any] = {"version": _VERSION, "rows": rows}
         if self._metrics:
             content["metrics"] = list(self._metrics)
@@ -228,10 +226,14 @@ class History:
         return f"History({text})"
 
 
-def _spelled(value: Number) -> Number | str:
-    return (
-        str(value) if isinstance(value, float) and not math.isfinite(value) else value
-    )
+def spelled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for strict JSON: what is not finite as a word."""
+    return {
+        key: str(value)
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for key, value in row.items()
+    }
 
 
 def _number(key: str, value: Any) -> Number:

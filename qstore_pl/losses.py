@@ -153,7 +153,8 @@ class Loss:
     def with_class_weight(self, weights: Mapping[int, float]) -> Loss:
         """The same loss, every sample multiplied by the weight of its class.
 
-        The mean stays one over samples, so that batches of any mixture add up.
+        The mean stays one over samples, so that batches of any mixture add up. Targets
+        are prepared once: what :meth:`prepare_targets` gives has the weights in it.
 
         Args:
             weights: From label to weight, > 0; a label left out has weight 1.

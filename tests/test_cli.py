@@ -1,6 +1,10 @@
 """The console command, as a user runs it: in a process and a directory of its own."""
 
+import io
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,7 +16,7 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from qstore_pl import QuantumModel, QuantumTrainer, cli
+from qstore_pl import History, QuantumModel, QuantumTrainer, TrainingConfig, cli
 
 SCRIPT = [str(Path(sysconfig.get_path("scripts")) / "qstore")]
 MODULE = [sys.executable, "-m", "qstore_pl"]
@@ -148,3 +152,342 @@ def test_without_matplotlib_it_says_what_to_install_and_trains_nothing(tmp_path)
     assert 'pip install "qstore-pl[viz]"' in done.stderr
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+# --- train ------------------------------------------------------------------------
+
+RNG = np.random.default_rng(0)
+X, X_VAL = RNG.uniform(-1, 1, (20, 2)), RNG.uniform(-1, 1, (6, 2))
+Y, Y_VAL = (X[:, 0] > 0).astype(int), (X_VAL[:, 0] > 0).astype(int)
+TRAINING = {
+    "epochs": 4,
+    "batch_size": 6,
+    "learning_rate": 0.1,
+    "loss": '"cross_entropy"',
+    "seed": 0,
+    "schedule": '"cosine"',
+    "checkpoint_directory": '"run"',
+    "checkpoint_keep": 9,
+}
+
+
+def write(
+    directory, *, data='path = "data.npz"', model="", arrays=None, raw=None, **changed
+):
+    """A configuration and its data; the path of the first."""
+    directory.mkdir(exist_ok=True)
+    if arrays is None:
+        arrays = {"X": X, "y": Y, "X_val": X_VAL, "y_val": Y_VAL}
+    if raw is None:
+        np.savez(directory / "data.npz", **arrays)
+    else:
+        (directory / "data.npz").write_bytes(raw)
+    training = "".join(f"{k} = {v}\n" for k, v in (TRAINING | changed).items())
+    path = directory / "config.toml"
+    path.write_text(
+        f"[data]\n{data}\n[model]\noutput_dim = 2\nn_layers = 1\nseed = 0\n{model}\n"
+        f"[training]\n{training}"
+    )
+    return path
+
+
+def by_hand(directory, epochs=4):
+    """What the file says, written in Python."""
+    config = TrainingConfig(
+        epochs=epochs,
+        batch_size=6,
+        learning_rate=0.1,
+        loss="cross_entropy",
+        seed=0,
+        schedule="cosine",
+        checkpoint_directory=directory,
+        checkpoint_keep=9,
+    )
+    model = QuantumModel(2, 2, n_layers=1, seed=0)
+    history = QuantumTrainer(config).train(model, (X, Y), (X_VAL, Y_VAL))
+    return model, history
+
+
+def parameters_of(path):
+    tree = QuantumTrainer().load_checkpoint(path)
+    model = QuantumModel(2, 2, n_layers=1, seed=0)
+    model.load_state(tree["model"])
+    return model.parameters, History.from_json(tree["run"]["history"])
+
+
+@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "module"])
+def test_train_does_what_the_file_says(command, tmp_path):
+    model, history = by_hand(tmp_path / "by hand")
+    write(tmp_path / "here")
+    done = run([*command, "train", "here/config.toml"], tmp_path)  # another directory
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"epoch {row['epoch'] + 1}  loss {row['loss']:.4f}  "
+        f"accuracy {row['accuracy']:.4f}  val_loss {row['val_loss']:.4f}  "
+        f"val_accuracy {row['val_accuracy']:.4f}"
+        for row in history
+    ]
+    names = sorted(path.name for path in (tmp_path / "here" / "run").iterdir())
+    assert names == [
+        "best.qstore",
+        *(f"epoch00000{epoch}-step000000.qstore" for epoch in (1, 2, 3, 4)),
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["by hand", "here"]
+    parameters, found = parameters_of(tmp_path / "here" / "run" / names[-1])
+    assert parameters.tobytes() == model.parameters.tobytes()
+    assert found["val_losses"] == history["val_losses"]
+
+
+def test_train_without_validation_or_checkpoints(tmp_path, capsys):
+    text = write(tmp_path, arrays={"X": X, "y": Y}).read_text()
+    path = tmp_path / "config.toml"
+    path.write_text(
+        re.sub(r"checkpoint_\w+ = .*\n", "", text)  # and so writes no files
+    )
+    assert cli.main(["train", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(re.fullmatch(r"epoch \d  loss \S+  accuracy \S+", x) for x in lines)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.toml", "data.npz"]
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_resume_gives_the_bits_of_a_run_without_a_break(tmp_path, capsys):
+    path = write(tmp_path / "whole")
+    assert cli.main(["train", str(path)]) == 0
+    whole = capsys.readouterr().out
+    folder = tmp_path / "broken"
+    write(folder)
+    shutil.copytree(tmp_path / "whole" / "run", folder / "run")
+    for late in (folder / "run").glob("epoch00000[34]*"):
+        late.unlink()
+    done = run([*SCRIPT, "train", "config.toml", "--resume"], folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == whole.splitlines()[2:]
+    last = "epoch000004-step000000.qstore"
+    ours, history = parameters_of(folder / "run" / last)
+    wanted, uninterrupted = parameters_of(tmp_path / "whole" / "run" / last)
+    assert ours.tobytes() == wanted.tobytes()
+    for name in ("losses", "val_losses", "accuracies", "gradient_norms"):
+        assert history[name] == uninterrupted[name]
+
+
+def test_resume_with_other_settings_is_refused(tmp_path, capsys):
+    assert cli.main(["train", str(write(tmp_path))]) == 0
+    capsys.readouterr()
+    assert cli.main(["train", str(write(tmp_path, batch_size=5)), "--resume"]) == 1
+    assert "batch_size was 6, is 5" in capsys.readouterr().err
+
+
+def test_early_stopping_is_said(tmp_path, capsys):
+    path = write(tmp_path, patience=1, min_delta=100.0)
+    assert cli.main(["train", str(path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "stopped: early stopping"
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_a_signal_ends_it_with_status_130_and_a_checkpoint(tmp_path):
+    write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
+    process = subprocess.Popen(
+        [*SCRIPT, "train", "config.toml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("epoch 1 ")
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert out.splitlines()[-1] == "stopped: SIGINT"
+    assert len(list((tmp_path / "run").glob("epoch*"))) == 1
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+WHOLE = npz(X=X, y=Y)
+WRONG = {
+    "no X": ({"arrays": {"y": Y}}, "or none of them, but has y"),
+    "no y": ({"arrays": {"X": X}}, "or none of them, but has X"),
+    "no y_val": ({"arrays": {"X": X, "y": Y, "X_val": X_VAL}}, "y_val"),
+    "no X_val": ({"arrays": {"X": X, "y": Y, "y_val": Y_VAL}}, "X_val"),
+    "X of one axis": ({"arrays": {"X": X[:, 0], "y": Y}}, "shape"),
+    "lengths": ({"arrays": {"X": X, "y": Y[:3]}}, "20 samples and 3 targets"),
+    "NaN": ({"arrays": {"X": X * np.nan, "y": Y}}, "must be finite"),
+    "objects": ({"arrays": {"X": np.array([[None]]), "y": Y}}, "allow_pickle"),
+    "more qubits than memory": (
+        {"arrays": {"X": np.zeros((2, 60)), "y": Y[:2]}},
+        "60 wires",
+    ),
+    "no archive": ({"raw": b"1, 2, 3"}, "data.npz"),
+    "an empty file": ({"raw": b""}, "data.npz"),
+    "a truncated archive": ({"raw": WHOLE[: len(WHOLE) // 2]}, "data.npz"),
+    "a missing file": ({"data": 'path = "nothing.npz"'}, "nothing.npz"),
+    "a path that is none": ({"data": "path = 3"}, "path"),
+    "no path": ({"data": ""}, "must have a path"),
+    "more than a path": ({"data": 'path = "data.npz"\nsize = 3'}, "only that"),
+    "unknown field": ({"epoch": 3}, "unexpected keyword argument 'epoch'"),
+    "a field out of range": ({"epochs": 0}, "`epochs` must be >= 1"),
+    "an ignored field": ({"schedule_every": 3}, "schedule_every must be unset"),
+    "unknown word": ({"optimizer": '"lbfgs"'}, "'lbfgs'"),
+    "unknown argument of the model": ({"model": "depth = 3"}, "'depth'"),
+    "input_dim": ({"model": "input_dim = 2"}, "input_dim"),
+    "no TOML": ({"model": "= 3"}, "Invalid"),
+}
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_on_stderr_with_status_1(given, words, tmp_path, capsys):
+    assert cli.main(["train", str(write(tmp_path, **given))]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("qstore: ")
+    assert words in shown.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "but has none"),
+        ('[data]\npath = "data.npz"\n', "data, model and training, but has data"),
+        (
+            "[data]\n[model]\n[training]\n[more]\n",
+            "but has data, model, training, more",
+        ),
+        ('data = 1\nmodel = 2\ntraining = "x"\n', "data"),
+        (
+            'training = 3\n[data]\npath = "data.npz"\n[model]\noutput_dim=1',
+            "must be a table",
+        ),
+    ],
+)
+def test_a_file_with_other_tables_is_refused(text, words, tmp_path, capsys):
+    path = write(tmp_path)
+    path.write_text(text)
+    assert cli.main(["train", str(path)]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
+
+
+def test_errors_in_a_process_have_no_traceback(tmp_path):
+    for arguments in (
+        ["train", "nothing.toml"],
+        ["checkpoints", "show", "nothing"],
+    ):
+        done = run([*SCRIPT, *arguments], tmp_path)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("qstore: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+# --- checkpoints ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["ls", "show", "verify"])
+def test_checkpoints_that_are_not_there(what, tmp_path, capsys):
+    assert cli.main(["checkpoints", what, str(tmp_path / "nothing")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("qstore: ")
+    assert "nothing" in shown.err
+
+
+@pytest.fixture
+def run_directory(tmp_path):
+    by_hand(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def flip(path):
+    """Damage a file as a disk would: its time stays."""
+    before, data = path.stat(), bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_checkpoints_are_listed_oldest_first(run_directory, capsys):
+    _, history = parameters_of(run_directory / "epoch000004-step000000.qstore")
+    (run_directory / "notes.txt").write_text("not a checkpoint")
+    assert cli.main(["checkpoints", "ls", str(run_directory)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = [f"epoch00000{epoch}-step000000.qstore" for epoch in (1, 2, 3, 4)]
+    assert [line.split()[0] for line in lines] == [*names, "best.qstore"]
+    for epoch, (name, line) in enumerate(zip(names, lines, strict=False), start=1):
+        size = (run_directory / name).stat().st_size
+        loss = f"last loss {history['losses'][epoch - 1]:.6g}"
+        assert re.split(" {2,}", line) == [
+            *(name, f"{size:,} bytes", f"epoch {epoch}, batch 0, {loss}")
+        ]
+
+
+def test_damaged_checkpoints_are_listed_as_such(run_directory, capsys):
+    flip(run_directory / "epoch000002-step000000.qstore")
+    assert cli.main(["checkpoints", "ls", str(run_directory)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["damaged: " in line for line in lines] == [False, True, False, False, False]
+
+
+def test_show_says_what_a_checkpoint_holds(run_directory, capsys):
+    path = run_directory / "epoch000004-step000000.qstore"
+    assert cli.main(["checkpoints", "show", str(path)]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        f"{path}: epoch 4, batch 0, last loss",
+        "  learning_rate = 0.1\n",
+        "  schedule = cosine\n",
+        f"  checkpoint_directory = {run_directory}\n",
+        "  numpy = ",
+        "'input_dim': 2",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("tree", [{"a": 1, "b": [2]}, [1, 2], 3, {"run": 1}, "word"])
+def test_show_takes_checkpoints_of_users(tree, tmp_path, capsys):
+    QuantumTrainer().save_checkpoint(tree, tmp_path / "mine")
+    assert cli.main(["checkpoints", "show", str(tmp_path / "mine")]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert "not of a training run" in shown.out
+    assert cli.main(["checkpoints", "verify", str(tmp_path / "mine")]) == 0
+
+
+def test_verify_finds_the_damaged_ones(run_directory, capsys):
+    arguments = ["checkpoints", "verify", str(run_directory)]
+    assert cli.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert all(line.startswith("ok       ") for line in lines)
+    flip(run_directory / "epoch000003-step000000.qstore")
+    flip(run_directory / "best.qstore")
+    assert cli.main(arguments) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        *("ok", "ok", "damaged", "ok", "damaged")
+    ]
+    one = str(run_directory / "epoch000003-step000000.qstore")
+    assert cli.main(["checkpoints", "verify", one]) == 1
+    assert cli.main(["checkpoints", "show", one]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("damaged  epoch000003")
+    assert shown.err.startswith("qstore: ")
+
+
+def test_verify_in_a_process(run_directory):
+    path = run_directory / "best.qstore"
+    path.write_bytes(path.read_bytes()[:-1])
+    done = run([*MODULE, "checkpoints", "verify", "best.qstore"], run_directory)
+    assert done.returncode == 1
+    assert done.stdout.startswith("damaged  best.qstore: ")

@@ -1,41 +1,77 @@
-"""TrainingConfig: unset fields, checks on every assignment, defaults."""
+"""TrainingConfig: unset fields, checks on every assignment, defaults, TOML."""
 
 import copy
 import dataclasses
+import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from qstore_pl._secrets import Secret
 from qstore_pl.config import DEFAULTS, TrainingConfig
-from qstore_pl.losses import get_loss
+from qstore_pl.losses import LOSSES, get_loss
 
 GOOD = {
     "learning_rate": 0.1,
     "epochs": 3,
     "batch_size": 5,
+    "loss": "cross_entropy",
+    "class_weight": {0: 1.0, 3: 0.1},
+    "shuffle": False,
+    "accumulation_steps": 2,
+    "seed": 0,
     "optimizer": "sgd",
     "momentum": 0.9,
     "weight_decay": 0.0,
     "damping": 0.0,
     "metric": "bures",
     "metric_approximation": "diag",
+    "schedule": "step",
+    "schedule_every": 4,
+    "schedule_factor": 0.5,
+    "schedule_final": 0.0,
+    "warmup_epochs": 2,
+    "freeze_schedule": {0: [0, 1], 10: []},
     "gradient_method": "spsa",
     "gradient_epsilon": 0.1,
     "gradient_directions": 2,
     "gradient_sample_size": 3,
-    "loss": "cross_entropy",
-    "n_qubits": 4,
-    "quantum_sdk": "mock_noisy",
     "gradient_clip_value": 1.0,
     "gradient_clip_norm": 2.0,
-    "shuffle": False,
+    "use_gradient_clipping": True,
+    "track_gradients": False,
+    "on_nan": "rollback",
+    "validation_interval": 2,
+    "monitor": "val_accuracy",
+    "monitor_mode": "max",
+    "min_delta": 1e-05,
+    "patience": 7,
+    "restore_best": False,
+    "n_qubits": 4,
+    "circuit_depth": 2,
+    "entanglement": "circular",
+    "quantum_sdk": "mock_noisy",
+    "quantum_target": "forte",
+    "quantum_api_key": Secret("env:IONQ_API_KEY"),
+    "max_concurrent_circuits": 8,
     "shots": 1000,
-    "seed": 0,
+    "checkpoint_directory": 'runs/"first" \\ no. 1',
+    "checkpoint_interval": 5,
+    "checkpoint_keep": 2,
+    "log_interval": 10,
     "progress": True,
+    "strict_callbacks": True,
+    "pinecone_api_key": Secret("env:PINECONE_API_KEY"),
+    "pinecone_environment": "eu-west-1",
+    "pinecone_index_name": "states",
 }
+TEXT_FIELDS = ("monitor", "quantum_target", "checkpoint_directory")
 
 
 def test_every_field_is_unset_at_first_and_resolves_to_its_default():
@@ -54,14 +90,27 @@ def test_the_defaults():
         "learning_rate": 0.01,
         "epochs": 10,
         "batch_size": 32,
+        "loss": "mse",
+        "shuffle": True,
+        "accumulation_steps": 1,
         "optimizer": "adam",
         "metric": "fubini-study",
         "metric_approximation": "full",
+        "schedule": "constant",
+        "schedule_every": 10,
+        "schedule_factor": 0.1,
+        "schedule_final": 0.0,
         "gradient_method": "best",
-        "loss": "mse",
+        "track_gradients": True,
+        "on_nan": "raise",
+        "validation_interval": 1,
+        "min_delta": 0.0,
+        "restore_best": True,
         "quantum_sdk": "mock_ideal",
-        "shuffle": True,
+        "checkpoint_interval": 1,
+        "checkpoint_keep": 3,
         "progress": False,
+        "strict_callbacks": False,
     }
 
 
@@ -130,6 +179,39 @@ def test_the_loss_may_be_a_name_a_loss_or_a_function():
         ("shots", 10.5, TypeError),
         ("seed", -1, ValueError),
         ("progress", "yes", TypeError),
+        ("accumulation_steps", 0, ValueError),
+        ("schedule", "linear", ValueError),
+        ("schedule_every", 0, ValueError),
+        ("schedule_factor", 1.0, ValueError),
+        ("schedule_factor", 0.0, ValueError),
+        ("schedule_final", -0.1, ValueError),
+        ("warmup_epochs", 0, ValueError),
+        ("use_gradient_clipping", 1, TypeError),
+        ("track_gradients", "no", TypeError),
+        ("on_nan", "ignore", ValueError),
+        ("validation_interval", 0, ValueError),
+        ("monitor", 3, TypeError),
+        ("monitor_mode", "auto", ValueError),
+        ("min_delta", -1e-9, ValueError),
+        ("patience", 0, ValueError),
+        ("restore_best", 0, TypeError),
+        ("circuit_depth", 0, ValueError),
+        ("entanglement", 3, TypeError),
+        ("max_concurrent_circuits", 0, ValueError),
+        ("checkpoint_interval", 0, ValueError),
+        ("checkpoint_keep", 0, ValueError),
+        ("log_interval", 0, ValueError),
+        ("strict_callbacks", 1, TypeError),
+        ("class_weight", "equal", TypeError),
+        ("class_weight", {0: 0.0}, ValueError),
+        ("class_weight", {0: "1"}, TypeError),
+        ("class_weight", {-1: 1.0}, ValueError),
+        ("class_weight", {0.5: 1.0}, TypeError),
+        ("class_weight", {"a": 1.0}, TypeError),
+        ("freeze_schedule", [0, 1], TypeError),
+        ("freeze_schedule", {0: [-1]}, ValueError),
+        ("freeze_schedule", {0: [0.5]}, TypeError),
+        ("freeze_schedule", {-1: [0]}, ValueError),
     ],
 )
 def test_values_out_of_range_are_refused_and_change_nothing(name, value, error):
@@ -176,9 +258,137 @@ def test_copies_and_pickles_are_equal_and_apart():
             twin.epochs = 0
 
 
+# --- TOML and dict --------------------------------------------------------------
+
+
+def test_every_field_comes_back_from_toml():
+    config = TrainingConfig(**GOOD)
+    again = TrainingConfig.from_toml(config.to_toml())
+    assert again == config
+    assert again.set_fields() == frozenset(GOOD)
+    for name, value in GOOD.items():
+        assert type(getattr(again, name)) is type(value), name
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_each_field_alone_comes_back_from_toml(name):
+    config = TrainingConfig(**{name: GOOD[name]})
+    assert TrainingConfig.from_toml(config.to_toml()) == config
+
+
+def test_the_toml_of_a_configuration():
+    config = TrainingConfig(
+        learning_rate=1e-05,
+        loss="hinge",
+        class_weight={0: 1, 2: 0.5},
+        shuffle=False,
+        freeze_schedule={3: (0, 1)},
+        pinecone_api_key="env:KEY",
+        checkpoint_directory=Path("runs"),
+    )
+    assert config.to_toml() == (
+        "learning_rate = 1e-05\n"
+        'loss = "hinge"\n'
+        'class_weight = {"0" = 1.0, "2" = 0.5}\n'
+        "shuffle = false\n"
+        'freeze_schedule = {"3" = [0, 1]}\n'
+        'checkpoint_directory = "runs"\n'
+        'pinecone_api_key = "env:KEY"\n'
+    )
+    assert TrainingConfig().to_toml() == ""
+    assert TrainingConfig.from_toml("") == TrainingConfig()
+
+
+@pytest.mark.parametrize("loss", [*LOSSES])
+def test_every_named_loss_can_be_written(loss):
+    config = TrainingConfig(loss=loss)
+    assert TrainingConfig.from_toml(config.to_toml()).loss == loss
+
+
+def test_a_loss_that_is_a_function_cannot_be_written_to_a_file():
+    for loss in (get_loss("mse"), lambda p, t: 0.0):
+        with pytest.raises(ValueError, match="`loss` must be a name to be written"):
+            TrainingConfig(loss=loss).to_toml()
+
+
+@given(
+    rate=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    weights=st.dictionaries(
+        st.integers(0, 10**6),
+        st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    ),
+    frozen=st.dictionaries(
+        st.integers(0, 10**6), st.lists(st.integers(0, 10**6), max_size=3)
+    ),
+)
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_numbers_come_back_from_toml_bit_for_bit(rate, weights, frozen):
+    config = TrainingConfig(
+        learning_rate=rate, class_weight=weights, freeze_schedule=frozen
+    )
+    assert TrainingConfig.from_toml(config.to_toml()) == config
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@example("a\x7fb")
+@example('line\nline\t"\\')
+@example("ü中")
+@example("\U0001f600")
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_words_come_back_from_toml(text):
+    config = TrainingConfig(**dict.fromkeys(TEXT_FIELDS, text))
+    assert TrainingConfig.from_toml(config.to_toml()) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "words"),
+    [
+        ("lr = 0.1", TypeError, "unexpected keyword argument 'lr'"),
+        ("epochs = 0", ValueError, "`epochs` must be >= 1"),
+        ('epochs = "3"', TypeError, "`epochs` must be an integer"),
+        ("epochs = 1\nepochs = 2", ValueError, "overwrite"),
+        ("epochs: 1", ValueError, "Expected"),
+        ('class_weight = {"x" = 1.0}', TypeError, "`class_weight` must be an integer"),
+        ("[model]\nepochs = 1", TypeError, "unexpected keyword argument 'model'"),
+    ],
+)
+def test_toml_that_is_no_configuration_is_refused(text, error, words):
+    with pytest.raises(error, match=words):
+        TrainingConfig.from_toml(text)
+
+
+def test_to_dict_has_words_and_numbers_only():
+    found = TrainingConfig(**GOOD).to_dict()
+    assert list(found) == list(DEFAULTS)
+    assert json.loads(json.dumps(found)) == found
+    assert found["class_weight"] == {"0": 1.0, "3": 0.1}
+    assert found["freeze_schedule"] == {"0": [0, 1], "10": []}
+    assert found["pinecone_api_key"] == "env:PINECONE_API_KEY"
+    assert TrainingConfig(**found) == TrainingConfig(**GOOD)
+    assert TrainingConfig().to_dict() == {}
+
+
+def test_to_dict_has_the_name_of_a_function():
+    def mine(predictions, targets):
+        return 0.0
+
+    assert TrainingConfig(loss=mine).to_dict() == {"loss": "function mine"}
+    assert TrainingConfig(loss="mse").to_dict() == {"loss": "mse"}
+
+
+def test_dicts_and_lists_are_the_configurations_own():
+    weights, frozen = {0: 1.0}, [1]
+    config = TrainingConfig(class_weight=weights, freeze_schedule={0: frozen})
+    weights[0], frozen[0] = 9.0, 9
+    assert config.class_weight == {0: 1.0}
+    assert config.freeze_schedule == {0: [1]}
+    assert TrainingConfig(class_weight="balanced").class_weight == "balanced"
+
+
 def test_importing_it_imports_nothing_heavy():
     script = (
         "import sys, qstore_pl.config, qstore_pl.history, qstore_pl.losses;"
         "sys.exit(bool({'numba', 'pennylane', 'autograd'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert done.returncode == 0

@@ -247,6 +247,18 @@ DATA = {
         ValueError,
         ("inputs and targets", "['inputs', 'labels']"),
     ),
+    "latest of nowhere": (
+        lambda: QuantumTrainer(TrainingConfig()).train(
+            model(), (X, Y), resume="latest"
+        ),
+        ValueError,
+        ("`resume`", '"latest"', "checkpoint_directory", "Give a path"),
+    ),
+    "a function for a callback": (
+        lambda: QuantumTrainer().train(model(), (X, Y), callbacks=[print]),
+        TypeError,
+        ("`callbacks` must hold Callbacks", "Inherit from Callback"),
+    ),
     "a generator for two epochs": (
         lambda: train(((X, Y) for _ in range(2)), epochs=2),
         ValueError,
@@ -289,15 +301,30 @@ NAMES = {
         ValueError,
         ("`rotation` must be", '"X", "Y", "Z"', "'y'"),
     ),
+    "schedule": (
+        lambda: TrainingConfig(schedule="linear"),
+        ValueError,
+        ("`schedule` must be", '"constant", "cosine", "step"', "'linear'"),
+    ),
+    "on_nan": (
+        lambda: TrainingConfig(on_nan="ignore"),
+        ValueError,
+        ("`on_nan` must be", '"raise", "rollback", "skip"', "'ignore'"),
+    ),
+    "column to monitor": (
+        lambda: train(monitor="val_los", patience=1),
+        ValueError,
+        ("monitor must be a column", "loss, gradient_norm", "'val_los'"),
+    ),
     "optimizer": (
         lambda: QuantumTrainer(TrainingConfig(optimizer="lbfgs")),
         ValueError,
         ("`optimizer` must be", '"adam", "adamw", ', "'lbfgs'"),
     ),
     "loss": (
-        lambda: QuantumTrainer(TrainingConfig(loss="hinge")),
+        lambda: QuantumTrainer(TrainingConfig(loss="huber")),
         ValueError,
-        ("`loss` must be", '"cross_entropy", "mse"', "'hinge'"),
+        ("`loss` must be", '"binary", "cross_entropy", "hinge", "mse"', "'huber'"),
     ),
     "backend": (
         lambda: BackendManager().get_backend("cuquantum"),
@@ -393,6 +420,21 @@ FIT = {
         ValueError,
         ("`backend` must have at least 3 wires", "default.qubit has 2"),
     ),
+    "layers of the configuration": (
+        lambda: train(circuit_depth=4),
+        ValueError,
+        ("`circuit_depth`", "must equal the model's 1", "but is 4"),
+    ),
+    "entanglement of the configuration": (
+        lambda: train(entanglement="full"),
+        ValueError,
+        ("`entanglement`", "must equal the model's linear", "but is full"),
+    ),
+    "frozen weights that are none": (
+        lambda: train(freeze_schedule={0: [9]}),
+        IndexError,
+        ("from 0 to 8", "has 9"),
+    ),
     "qubits of the configuration": (
         lambda: train(n_qubits=4),
         ValueError,
@@ -414,6 +456,31 @@ IGNORED = {
         lambda: QuantumDataEncoder().encode(X, method="amplitude", scale=2.0),
         ValueError,
         ("`scale` must be left out", '"amplitude"'),
+    ),
+    "class weights of numbers": (
+        lambda: train(class_weight="balanced"),
+        ValueError,
+        ("Loss `mse` must be one of classes", '"cross_entropy"', '"hinge"'),
+    ),
+    "hardware": (
+        lambda: train(quantum_target="forte", quantum_api_key="k"),
+        ValueError,
+        ("quantum_api_key, quantum_target must be unset", "would ignore it"),
+    ),
+    "decay of a constant rate": (
+        lambda: train(schedule_every=2),
+        ValueError,
+        ("schedule_every must be unset", 'without schedule="step"'),
+    ),
+    "what to monitor without patience": (
+        lambda: train(monitor="loss"),
+        ValueError,
+        ("monitor must be unset", "patience or checkpoint_directory"),
+    ),
+    "checkpoints without a directory": (
+        lambda: train(checkpoint_keep=1),
+        ValueError,
+        ("checkpoint_keep must be unset", "without checkpoint_directory"),
     ),
     "momentum of adam": (
         lambda: QuantumTrainer(TrainingConfig(optimizer="adam", momentum=0.9)),

@@ -1,12 +1,16 @@
-"""History: rows and columns, JSON there and back, errors."""
+"""History: rows and columns, JSON there and back, other forms, errors."""
 
 import copy
+import csv
 import json
 import math
 import pickle
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from qstore_pl.history import COLUMNS, History
 
@@ -170,3 +174,142 @@ def test_unknown_columns_and_rows_are_refused():
 def test_other_texts_are_refused(text):
     with pytest.raises(ValueError, match=r"version 1|Expecting value"):
         History.from_json(text)
+
+
+# --- metrics --------------------------------------------------------------------
+
+
+def measured():
+    history = History(["mae", "f1"])
+    history.append({"epoch": 0, "loss": 0.5, "mae": 0.25, "val_f1": np.float32(0.5)})
+    history.append({"epoch": 1, "loss": 0.25, "f1": math.nan, "val_mae": 1})
+    return history
+
+
+def test_metrics_have_columns_of_their_names():
+    history = measured()
+    assert history["mae"] == [0.25, None]
+    assert history["val_mae"] == [None, 1.0]
+    assert history["val_f1"] == [0.5, None]
+    assert math.isnan(history["f1"][1])
+    assert list(history[0])[-4:] == ["mae", "val_mae", "f1", "val_f1"]
+    assert list(history[0])[:-4] == list(COLUMNS.values())
+    with pytest.raises(KeyError, match="times, mae, val_mae, f1, val_f1"):
+        history["r2"]
+    with pytest.raises(ValueError, match="time, mae, val_mae, f1, val_f1, but has r2"):
+        history.append({"epoch": 2, "loss": 0.0, "r2": 1.0})
+    with pytest.raises(TypeError, match=r"`row\['mae'\]` must be a real number"):
+        history.append({"epoch": 2, "loss": 0.0, "mae": "0"})
+
+
+def test_metrics_come_back_from_json():
+    history = measured()
+    text = history.to_json()
+    assert json.loads(text)["metrics"] == ["mae", "f1"]
+    back = History.from_json(text)
+    assert back == history
+    assert back["val_mae"] == [None, 1.0]
+    back.append({"epoch": 2, "loss": 0.0, "f1": 1.0})
+    for twin in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
+        assert twin == history
+        assert twin["mae"] == history["mae"]
+    assert "metrics" not in json.loads(filled().to_json())
+    assert History(["mae"]) != History()
+
+
+@pytest.mark.parametrize("name", ["loss", "losses", "epoch", "times", "accuracy"])
+def test_metrics_with_a_name_that_is_taken_are_refused(name):
+    with pytest.raises(ValueError, match=f"names of its own, but '{name}' is a column"):
+        History(["mae", name])
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", "val_a"], ["val_a", "a"]])
+def test_metrics_that_would_share_a_column_are_refused(names):
+    with pytest.raises(ValueError, match="names of its own"):
+        History(names)
+
+
+# --- other forms ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [filled, measured, History])
+def test_csv_has_every_number(make, tmp_path):
+    history, path = make(), tmp_path / "history.csv"
+    path.write_text("before")
+    history.to_csv(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        names, *lines = list(csv.reader(file))
+    assert names == list(history[0] if len(history) else filled()[0])
+    assert len(lines) == len(history)
+    for line, row in zip(lines, history, strict=True):
+        for text, value in zip(line, row.values(), strict=True):
+            assert text == ("" if value is None else repr(value))
+
+
+class Frame:
+    """Stands in for a DataFrame of pandas."""
+
+    def __init__(self, rows, columns):
+        self.rows, self.columns = rows, columns
+
+
+@pytest.mark.parametrize("make", [filled, measured, History])
+def test_a_dataframe_is_made_of_the_rows_and_all_columns(make, monkeypatch):
+    module = ModuleType("pandas")
+    module.DataFrame = Frame
+    monkeypatch.setitem(sys.modules, "pandas", module)
+    history = make()
+    frame = history.to_dataframe()
+    assert [str(row) for row in frame.rows] == [str(row) for row in history]
+    assert frame.columns[:10] == list(COLUMNS.values())
+    if len(history):
+        assert frame.columns == list(history[0])
+
+
+def test_without_pandas_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
+        filled().to_dataframe()
+
+
+def drawn(axes):
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+
+
+def test_plot_draws_what_was_measured():
+    history = History()
+    for epoch, (loss, val_loss) in enumerate([(3.0, None), (2.0, 2.5), (1.0, None)]):
+        history.append({"epoch": epoch, "loss": loss, "val_loss": val_loss})
+    axes = history.plot()
+    assert drawn(axes) == {
+        "training": [[1, 3.0], [2, 2.0], [3, 1.0]],
+        "validation": [[2, 2.5]],
+    }
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+    assert [text.get_text() for text in axes.get_legend().texts] == [
+        *("training", "validation")
+    ]
+
+
+def test_plot_draws_on_axes_that_were_given():
+    axes = Figure().subplots()
+    history = History()
+    history.append({"epoch": 4, "loss": 0.5})
+    assert history.plot(axes) is axes
+    assert drawn(axes) == {"training": [[5, 0.5]]}
+
+
+def test_plot_of_no_epochs_is_empty():
+    assert drawn(History().plot()) == {}
+
+
+def test_plot_of_losses_that_are_not_finite_can_be_drawn(tmp_path):
+    figure = filled().plot().figure
+    figure.savefig(tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "qstore-pl\[viz\]"'):
+        filled().plot()

@@ -25,10 +25,11 @@ FLOORS = (
     ("gradients",),
     ("cost", "callbacks"),
     ("trainer", "embedding", "sklearn"),
-    ("aio", "cli"),
+    ("cli",),
 )
 FLOOR = {part: height for height, parts in enumerate(FLOORS) for part in parts}
-ROOF = (ROOT, f"{ROOT}.__main__")  # the lazy public names and `python -m`
+# The lazy public names, their awaitable twins, and `python -m`.
+ROOF = (ROOT, f"{ROOT}.aio", f"{ROOT}.__main__")
 
 
 def part(module):

@@ -98,11 +98,20 @@ def test_one_output_takes_a_vector_of_targets():
     assert loss([[1.0], [0.0], [0.0]], [1, 0, 1]) == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", ["mse", "cross_entropy", "hinge"])
 def test_preparing_twice_changes_nothing(name):
     loss = get_loss(name)
     once = loss.prepare_targets(np.eye(3), 3, 3)
     assert loss.prepare_targets(once, 3, 3).tobytes() == once.tobytes()
+
+
+@pytest.mark.parametrize("name", ["binary", "hinge"])
+@pytest.mark.parametrize("labels", [[0, 1, 1], [0, 0], [1, 1], [0], [1]])
+def test_preparing_labels_of_one_output_twice_changes_nothing(name, labels):
+    loss, n = get_loss(name), len(labels)
+    once = loss.prepare_targets(labels, 1, n)
+    assert loss.prepare_targets(once, 1, n).tobytes() == once.tobytes()
+    assert loss(np.ones((n, 1)), once) == loss(np.ones((n, 1)), labels)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +286,12 @@ def test_targets_that_broadcast_by_accident_are_refused():
 @pytest.mark.parametrize("spec", [*LOSSES, user_mse])
 def test_a_loss_that_is_nan_is_returned(spec):
     predictions = np.array([[np.nan, 0.0], [1.0, 2.0]])
+    if spec == "binary":
+        predictions = predictions[:, :1]
     value, gradient = get_loss(spec).value_and_grad(predictions, np.eye(2))
     assert np.isnan(value)
     assert np.isnan(gradient[0, 0])
+    assert np.isfinite(gradient[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -298,29 +310,50 @@ def test_a_users_loss_may_prepare_its_targets():
     def prepare(targets, n_outputs, n_samples):
         return np.broadcast_to(np.asarray(targets, dtype=float), (n_samples, n_outputs))
 
-    loss = Loss(user_mse, prepare=prepare, is_classification=True)
-    assert loss.is_classification
+    loss = Loss(user_mse, prepare=prepare)
+    assert not loss.is_classification
     assert loss([[1.0, 2.0]], 0.0) == 2.5
+
+
+def test_a_users_loss_may_say_which_classes_its_targets_are():
+    loss = Loss(user_mse, labels=lambda targets: (targets[:, 0] > 5).astype(int))
+    assert loss.is_classification
+    assert loss.accuracy(
+        np.array([[1.0], [-1.0], [2.0]]), np.array([[9], [9], [0]])
+    ) == (pytest.approx(1 / 3))
+    with pytest.raises(ValueError, match=r"Loss `user_mse` must be one of classes"):
+        loss.with_class_weight({0: 2.0})
 
 
 def test_get_loss_takes_names_losses_and_functions():
     assert get_loss("mse") is LOSSES["mse"]
     assert get_loss(LOSSES["mse"]) is LOSSES["mse"]
     assert repr(get_loss("cross_entropy")) == "Loss('cross_entropy')"
-    for unknown in ("hinge", 3, None):
+    for unknown in ("huber", 3, None):
         with pytest.raises(
-            ValueError, match='`loss` must be one of "cross_entropy", "mse"'
+            ValueError,
+            match='`loss` must be one of "binary", "cross_entropy", "hinge", "mse"',
         ):
             get_loss(unknown)
 
 
 def test_only_classification_has_an_accuracy():
     flags = {name: loss.is_classification for name, loss in LOSSES.items()}
-    assert flags == {"mse": False, "cross_entropy": True}
+    assert flags == {
+        "mse": False,
+        "cross_entropy": True,
+        "binary": True,
+        "hinge": True,
+    }
     assert not get_loss(user_mse).is_classification
+    for loss in (get_loss("mse"), get_loss(user_mse)):
+        with pytest.raises(ValueError, match=f"`{loss.name}` must be one of classes"):
+            loss.accuracy(np.zeros((1, 1)), np.zeros((1, 1)))
+        with pytest.raises(ValueError, match='"cross_entropy", "hinge" or "binary"'):
+            loss.with_class_weight({0: 2.0})
 
 
-@pytest.mark.parametrize("argument", ["fn", "grad", "prepare"])
+@pytest.mark.parametrize("argument", ["fn", "grad", "hessian", "prepare", "labels"])
 def test_parts_of_a_loss_must_be_callable(argument):
     parts = {"fn": user_mse} | {argument: 3}
     with pytest.raises(TypeError, match=f"Argument `{argument}` must be callable"):
@@ -334,11 +367,14 @@ def test_predictions_need_two_axes():
 
 @pytest.mark.parametrize("spec", [*LOSSES, user_mse])
 def test_losses_pickle_and_copy(spec):
-    predictions = np.array([[0.3, -0.2], [1.0, 2.0]])
+    predictions, targets = np.array([[0.3, -0.2], [1.0, 2.0]]), np.eye(2)
+    if spec == "binary":
+        predictions, targets = predictions[:, :1], [0, 1]
     loss = get_loss(spec)
     for twin in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
-        assert twin(predictions, np.eye(2)) == loss(predictions, np.eye(2))
+        assert twin(predictions, targets) == loss(predictions, targets)
         assert twin.name == loss.name
+        assert twin.is_classification == loss.is_classification
 
 
 def test_accuracy_is_the_share_of_right_classes():
@@ -358,3 +394,242 @@ def test_accuracy_needs_classes():
         accuracy([[0.1, 0.9]], [1.0])
     with pytest.raises(ValueError, match=r"shape \(2,\) of labels"):
         accuracy([[0.1, 0.9], [0.2, 0.3]], [1])
+
+
+# --- binary and hinge ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_binary_equals_torch(n):
+    predictions, _, labels = draw((n, 2))
+    predictions = predictions[:, :1].copy()
+    loss = get_loss("binary")
+    ours = loss.value_and_grad(predictions, loss.prepare_targets(labels, 1, n))
+    leaf = torch.tensor(predictions[:, 0], requires_grad=True)
+    theirs = torch.nn.BCEWithLogitsLoss()(leaf, torch.tensor(labels, dtype=leaf.dtype))
+    theirs.backward()
+    check(ours, theirs.item(), leaf.grad[:, None])
+    assert loss(predictions, labels) == ours[0]
+
+
+def test_binary_is_cross_entropy_of_two_logits_of_which_one_is_0():
+    predictions, _, labels = draw((10, 2))
+    logit = predictions[:, 1:] - predictions[:, :1]
+    wanted = get_loss("cross_entropy")(predictions, labels)
+    assert get_loss("binary")(logit, labels) == pytest.approx(wanted, rel=1e-13)
+
+
+def test_binary_is_stable_for_large_logits():
+    loss = get_loss("binary")
+    predictions = np.array([[1e4], [-1e4], [1e308], [-1e4]])
+    targets = loss.prepare_targets([0, 0, 1, 1], 1, 4)
+    value, gradient = loss.value_and_grad(predictions, targets)
+    assert value == pytest.approx(2e4 / 4, rel=1e-12)
+    np.testing.assert_allclose(gradient, [[0.25], [0], [0], [-0.25]], atol=1e-15)
+    assert np.isfinite(loss.hessian(predictions, targets)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 1), (7, 3)])
+def test_hinge_is_its_closed_form_and_has_torchs_gradient(shape):
+    predictions, _, _ = draw((shape[0], shape[1] + 1))
+    predictions = predictions[:, : shape[1]].copy()
+    labels = np.random.default_rng(1).integers(max(2, shape[1]), size=shape[0])
+    signs = (
+        2.0 * np.eye(shape[1])[labels] - 1
+        if shape[1] > 1
+        else 2.0 * labels[:, None] - 1
+    )
+    loss = get_loss("hinge")
+    ours = loss.value_and_grad(predictions, loss.prepare_targets(labels, *shape[::-1]))
+    total = 0.0
+    for output, sign in zip(predictions.ravel(), signs.ravel(), strict=True):
+        total += max(0.0, 1.0 - sign * output)
+    leaf = torch.tensor(predictions, requires_grad=True)
+    torch.clamp(1 - torch.tensor(signs) * leaf, min=0).mean().backward()
+    check(ours, total / predictions.size, leaf.grad)
+
+
+def test_hinge_is_flat_outside_the_margin_and_at_it():
+    loss = get_loss("hinge")
+    predictions = np.array([[1.0], [2.0], [0.999], [-1.0]])
+    value, gradient = loss.value_and_grad(predictions, np.array([[1.0]] * 3 + [[-1.0]]))
+    assert value == pytest.approx(0.001 / 4)
+    assert gradient.tolist() == [[0.0], [0.0], [-0.25], [0.0]]
+
+
+ONE_OUTPUT = [0, 1, 1, 0]
+FORMS = {
+    "labels": ONE_OUTPUT,
+    "bytes": np.array(ONE_OUTPUT, "u1"),
+    "bools": np.array(ONE_OUTPUT, bool),
+    "column": np.array(ONE_OUTPUT)[:, None],
+}
+SIGNED = {
+    "signs": [-1, 1, 1, -1],
+    "floats": [-1.0, 1.0, 1.0, -1.0],
+    "column of signs": [[-1], [1], [1], [-1]],
+}
+
+
+@pytest.mark.parametrize("name", ["binary", "hinge"])
+@pytest.mark.parametrize("targets", FORMS.values(), ids=FORMS)
+def test_every_form_of_two_labels_is_the_same(name, targets):
+    loss = get_loss(name)
+    wanted = loss.prepare_targets(ONE_OUTPUT, 1, 4)
+    assert loss.prepare_targets(targets, 1, 4).tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("targets", SIGNED.values(), ids=SIGNED)
+def test_hinge_takes_signs(targets):
+    prepared = get_loss("hinge").prepare_targets(targets, 1, 4)
+    assert prepared.dtype == np.float64
+    assert prepared.tolist() == [[-1.0], [1.0], [1.0], [-1.0]]
+
+
+def test_hinge_takes_labels_one_hot_rows_and_signs_of_classes():
+    loss, labels = get_loss("hinge"), [2, 0, 1, 1]
+    wanted = 2.0 * np.eye(3)[labels] - 1.0
+    for targets in (labels, np.eye(3)[labels], np.eye(3, dtype=bool)[labels], wanted):
+        assert loss.prepare_targets(targets, 3, 4).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "n_outputs", "error", "message"),
+    [
+        ("binary", [0, 1, 1, 0], 2, ValueError, "one output, but has 2.*cross_entropy"),
+        ("binary", [0, 1, 2, 0], 1, ValueError, "labels from 0 to 1.*entry 2 is 2"),
+        ("binary", [0, -1, 1, 0], 1, ValueError, "labels from 0 to 1.*entry 1 is -1"),
+        ("binary", [0.0, 0.3, 1.0, 0], 1, TypeError, "integer labels.*float64"),
+        ("binary", [0, 1, 1], 1, ValueError, r"has shape \(3,\)"),
+        ("hinge", [0, 1, 2, 0], 1, ValueError, "labels from 0 to 1.*entry 2 is 2"),
+        ("hinge", [-1, 0, 1, 1], 1, ValueError, "entry 0 is -1"),
+        ("hinge", [0, 1, 2, 3], 3, ValueError, "labels from 0 to 2.*entry 3 is 3"),
+        ("hinge", [-1, 1, 1, -1], 2, ValueError, "entry 0 is -1"),
+        ("hinge", [0.5, 1.0, 1.0, 1.0], 1, TypeError, "integer labels"),
+        ("hinge", [1, -1], 1, ValueError, r"has shape \(2,\)"),
+    ],
+)
+def test_targets_of_two_classes_that_do_not_fit_are_refused(
+    name, targets, n_outputs, error, message
+):
+    with pytest.raises(error, match=message):
+        get_loss(name).prepare_targets(targets, n_outputs, 4)
+
+
+# --- second derivatives and weights ----------------------------------------------
+
+CLASSES = {"cross_entropy": 3, "binary": 1, "hinge": 1, "hinge of 3": 3}
+
+
+def classified(case):
+    """A loss of classes, predictions, and labels of all classes."""
+    n_outputs = CLASSES[case]
+    rng = np.random.default_rng(5)
+    labels = np.array(
+        [0, 1, 1, 0, 1, 1, 0] if n_outputs == 1 else [0, 1, 2, 0, 1, 1, 2]
+    )
+    loss = get_loss(case.removesuffix(" of 3"))
+    return loss, rng.normal(size=(7, n_outputs)), labels
+
+
+@pytest.mark.parametrize("case", ["mse", *CLASSES])
+@pytest.mark.parametrize("weights", [{}, {0: 2.0, 1: 0.3}])
+def test_gradients_are_those_of_finite_differences(case, weights):
+    if case == "mse":
+        predictions, targets, _ = draw((7, 3))
+        loss = get_loss("mse")
+    else:
+        loss, predictions, targets = classified(case)
+        loss = loss.with_class_weight(weights)
+    prepared = loss.prepare_targets(targets, predictions.shape[1], 7)
+    _, gradient = loss.value_and_grad(predictions, prepared)
+    for where in np.ndindex(predictions.shape):
+        moved = np.zeros(predictions.shape)
+        moved[where] = 1e-6
+        up = loss.value(predictions + moved, prepared)
+        down = loss.value(predictions - moved, prepared)
+        assert gradient[where] == pytest.approx((up - down) / 2e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("case", ["mse", "cross_entropy", "binary"])
+@pytest.mark.parametrize("weights", [{}, {0: 2.0, 1: 0.3}])
+def test_hessians_are_differences_of_gradients(case, weights):
+    if case == "mse":
+        predictions, targets, _ = draw((7, 3))
+        loss = get_loss("mse")
+    else:
+        loss, predictions, targets = classified(case)
+        loss = loss.with_class_weight(weights)
+    n_outputs = predictions.shape[1]
+    prepared = loss.prepare_targets(targets, n_outputs, 7)
+    hessian = np.asarray(loss.hessian(predictions, prepared))
+    assert hessian.shape == (7, n_outputs, n_outputs)
+    for k in range(n_outputs):
+        moved = np.zeros(predictions.shape)
+        moved[:, k] = 1e-6
+        up = loss.value_and_grad(predictions + moved, prepared)[1]
+        down = loss.value_and_grad(predictions - moved, prepared)[1]
+        np.testing.assert_allclose(hessian[:, :, k], (up - down) / 2e-6, atol=1e-9)
+
+
+def test_only_some_losses_have_a_hessian():
+    found = {name for name, loss in LOSSES.items() if loss.hessian is not None}
+    assert found == {"mse", "cross_entropy", "binary"}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_weights_multiply_the_loss_of_each_sample(case):
+    loss, predictions, labels = classified(case)
+    weights = {0: 2.0, 2: 0.25}  # class 1 has weight 1
+    weighted = loss.with_class_weight(weights)
+    total, gradients = 0.0, []
+    for row, label in zip(predictions, labels, strict=True):
+        one = loss.prepare_targets([label], len(row), 1)
+        value, gradient = loss.value_and_grad(row[None], one)
+        total += weights.get(label, 1.0) * value / 7
+        gradients.append(weights.get(label, 1.0) * gradient[0] / 7)
+    prepared = weighted.prepare_targets(labels, predictions.shape[1], 7)
+    check(weighted.value_and_grad(predictions, prepared), total, gradients)
+    assert weighted(predictions, labels) == pytest.approx(total, rel=1e-12)
+    plain = loss.prepare_targets(labels, predictions.shape[1], 7)
+    assert weighted.accuracy(predictions, prepared) == loss.accuracy(predictions, plain)
+    assert weighted.is_classification
+    assert loss(predictions, labels) == loss.value(predictions, plain)
+
+
+def test_weighted_losses_equal_torchs():
+    loss, predictions, labels = classified("cross_entropy")
+    weights = [2.0, 0.5, 3.0]
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(predictions),
+        torch.tensor(labels),
+        weight=torch.tensor(weights, dtype=torch.float64),
+        reduction="none",
+    ).mean()  # of samples, as ours; torch's own mean divides by the weights
+    ours = loss.with_class_weight(dict(enumerate(weights)))(predictions, labels)
+    assert ours == pytest.approx(theirs.item(), rel=1e-12)
+    loss, predictions, labels = classified("binary")
+    theirs = torch.nn.functional.binary_cross_entropy_with_logits(
+        torch.tensor(predictions[:, 0]),
+        torch.tensor(labels, dtype=torch.float64),
+        pos_weight=torch.tensor(3.0),
+    )
+    ours = loss.with_class_weight({1: 3.0})(predictions, labels)
+    assert ours == pytest.approx(theirs.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["binary", "hinge"])
+def test_the_sign_of_one_output_is_its_class(name):
+    loss = get_loss(name)
+    predictions = np.array([[0.2], [-0.1], [0.0], [3.0]])
+    for labels, share in (([1, 0, 0, 1], 1.0), ([0, 0, 0, 1], 0.75), ([0, 1, 1, 0], 0)):
+        prepared = loss.prepare_targets(labels, 1, 4)
+        assert loss.accuracy(predictions, prepared) == share
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "hinge"])
+def test_the_largest_of_several_outputs_is_the_class(name):
+    loss = get_loss(name)
+    predictions = np.array([[-0.1, -0.9, -0.2], [0.8, 0.3, 0.7], [0.4, 0.6, 0.5]])
+    prepared = loss.prepare_targets([0, 2, 1], 3, 3)
+    assert loss.accuracy(predictions, prepared) == pytest.approx(2 / 3)

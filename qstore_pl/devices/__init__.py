@@ -33,6 +33,7 @@ __all__ = [
     "Program",
     "check_memory",
     "compile",
+    "description",
     "generator_state",
     "is_native",
     "metric",
@@ -45,6 +46,13 @@ __all__ = [
 def is_native(device: Device) -> bool:
     """Whether :func:`compile` gives Programs for a device: ours, without shots."""
     return isinstance(device, QStoreDevice) and not device.shots
+
+
+def description(device: Device) -> str:
+    """What a device is, without its seed."""
+    if isinstance(device, QStoreDevice):
+        return device.description
+    return str(device.name)
 
 
 def generator_state(device: Device) -> dict[str, Any] | None:

@@ -255,6 +255,11 @@ class QStoreDevice(Device):
         """Tell the tracker more than PennyLane does."""
 
     @property
+    def description(self) -> str:
+        """What the device is, without its seed."""
+        return str(self.name)
+
+    @property
     def generator_state(self) -> dict[str, Any]:
         """Where the device's random draws are; may be set to go on from there."""
         with self._rng_lock:

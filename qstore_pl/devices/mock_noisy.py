@@ -134,6 +134,12 @@ class MockNoisy(QStoreDevice):
         return "qstore.mock_noisy"
 
     @property
+    def description(self) -> str:
+        """What the device is, without its seed."""
+        drawn = "" if self._trajectories is None else f", {self._trajectories} drawn"
+        return f"{self.name}, noise={self.noise!r}{drawn}"
+
+    @property
     def noise(self) -> NoiseSpec | qml.NoiseModel:
         """The noise as it is applied, scaled."""
         return self._noise.spec if self._model is None else self._model

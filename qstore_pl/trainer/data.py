@@ -87,6 +87,9 @@ class Batches:
         return ""
 
 
+Source = Arrays | Batches
+
+
 def source_of(
     data: Any,
     name: str,
@@ -94,7 +97,7 @@ def source_of(
     loss: Loss,
     config: TrainingConfig | None,
     epochs: int,
-) -> Arrays | Batches:
+) -> Source:
     """Data of either form; without a configuration in one batch and in order.
 
     Raises:

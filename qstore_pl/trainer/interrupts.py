@@ -24,6 +24,8 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # whoever started the process wants it so
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.errors import CheckpointError
 from qstore_pl.optimizers import Schedule
-from qstore_pl.trainer.data import Arrays, Batch, Batches
+from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.state import Totals, TrainState
@@ -51,8 +52,8 @@ class Loop:
 
     step: Step
     state: TrainState
-    source: Arrays | Batches
-    validation: Arrays | Batches | None
+    source: Source
+    validation: Source | None
     epochs: int
     config: TrainingConfig
     schedule: Schedule
@@ -64,6 +65,7 @@ class Loop:
     bar: Any = None
     _silenced: set[int] = field(default_factory=set)
     _saved: tuple[int, int] | None = None
+    _best: dict[str, Any] = field(default_factory=dict)  # to be written
 
     def run(self) -> None:
         """Train until the last epoch, or until something asks it to stop."""
@@ -73,7 +75,6 @@ class Loop:
             self._keep_good()
         while state.epoch < self.epochs and not state.stopped:
             if not self._epoch():
-                state.stopped = ""  # it can go on from here
                 break
             if self.bar is not None:
                 self.bar.update()
@@ -120,13 +121,15 @@ class Loop:
         state.history.append(row)
         state.epoch, state.step = state.epoch + 1, 0
         state.order = np.empty(0, dtype=np.int64)
-        self._watch(state.history[-1])
         self._keep_good()
+        self._watch(state.history[-1])
+        if self._best and self._write(lambda d: d.save_best(self._best)):
+            self._best = {}
         self._log_row(state.history[-1])
         self._tell("on_epoch_end", state.history[-1])
         if state.epoch % self.config.resolve("checkpoint_interval") == 0:
             self._checkpoint()
-        return not self.interrupts.requested or state.epoch == self.epochs
+        return not self.interrupts.requested
 
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
         state, step = self.state, self.step
@@ -137,22 +140,25 @@ class Loop:
             value, outputs = step.gradient(features, targets, rows)
             if every > 1:
                 gathered.add(step.gradients, len(rows))
-                if gathered.n_batches == every or is_last:
+            if every == 1 or gathered.n_batches == every or is_last:
+                if every > 1:
                     gathered.take(step.gradients)
-                    norm, outputs = step.update(features, targets, rows, value, outputs)
-                    state.totals.norm += norm
-                    state.totals.n_updates += 1
-            else:
                 norm, outputs = step.update(features, targets, rows, value, outputs)
-                state.totals.norm += norm
-                state.totals.n_updates += 1
+                self._count(norm)
         except NotFiniteError as error:
             self._not_finite(error)
+            if is_last and gathered.n_batches:
+                gathered.take(step.gradients)
+                self._count(step.update_alone())
             return
         state.rollbacks = 0
         state.totals.add(value, outputs, targets)
         if self.callbacks:
             self._tell("on_step_end", state.epoch, state.step, value)
+
+    def _count(self, norm: float) -> None:
+        self.state.totals.norm += norm
+        self.state.totals.n_updates += 1
 
     def _not_finite(self, error: NotFiniteError) -> None:
         """What ``on_nan`` says."""
@@ -166,6 +172,7 @@ class Loop:
         state.rollbacks += 1
         if state.rollbacks > MOST_ROLLBACKS:
             raise error
+        state.gathered.clear()
         self.step.model.parameters[:] = state.good["parameters"]
         self.step.optimizer.load_state(state.good["optimizer"])
 
@@ -201,7 +208,7 @@ class Loop:
             row["gradient_norm"] = totals.mean_norm
         return row | self._scores(totals, "")
 
-    def _measured(self, validation: Arrays | Batches) -> dict[str, Any]:
+    def _measured(self, validation: Source) -> dict[str, Any]:
         totals = self._totals()
         order = (
             np.arange(len(validation.features))
@@ -257,7 +264,7 @@ class Loop:
             state.best, state.best_epoch, state.waited = value, state.epoch - 1, 0
             state.best_parameters = self.step.model.parameters.copy()
             if self.directory is not None:
-                self._write(lambda d: d.save_best(self.tree()))
+                self._best = copy.deepcopy(self.tree())
             return
         state.waited += 1
         if config.patience is not None and state.waited >= config.patience:

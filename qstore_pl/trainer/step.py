@@ -93,13 +93,8 @@ class Step:
         Raises:
             NotFiniteError: If a trained entry of the gradient is not finite.
         """
+        norm = self._clipped()
         model = self.model
-        norm = clip_gradients(self.gradients, trainable=model.trainable, **self._clip)
-        if not norm < np.inf:
-            raise NotFiniteError(
-                f"The gradient must be finite, but its norm is {norm}. The parameters "
-                "are those before this step; look at the loss and the learning rate."
-            )
         if self._natural is None:
             self.optimizer.step(
                 model.parameters, self.gradients, trainable=model.trainable
@@ -108,6 +103,32 @@ class Step:
         outputs = outputs.copy()  # the next run would overwrite them
         self._natural.step(features, targets, rows, value, outputs)
         return norm, outputs
+
+    def update_alone(self) -> float:
+        """The update from :attr:`gradients` without a batch: by the last metric.
+
+        Returns:
+            The norm of the gradient before clipping.
+
+        Raises:
+            NotFiniteError: As :meth:`update`.
+            ValueError: If there was no metric yet.
+        """
+        norm = self._clipped()
+        model = self.model
+        self.optimizer.step(model.parameters, self.gradients, trainable=model.trainable)
+        return norm
+
+    def _clipped(self) -> float:
+        """Clip the gradient, and return its norm before."""
+        trainable = self.model.trainable
+        norm = clip_gradients(self.gradients, trainable=trainable, **self._clip)
+        if not norm < np.inf:
+            raise NotFiniteError(
+                f"The gradient must be finite, but its norm is {norm}. The parameters "
+                "are those before this step; look at the loss and the learning rate."
+            )
+        return norm
 
 
 class _Natural:

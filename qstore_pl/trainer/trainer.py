@@ -48,7 +48,7 @@ from qstore_pl.optimizers import (
     WarmUp,
     get_optimizer,
 )
-from qstore_pl.trainer.data import Arrays, Batches, source_of
+from qstore_pl.trainer.data import Source, source_of
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop, Metrics, monitor_of
 from qstore_pl.trainer.run_directory import RunDirectory, latest_in
@@ -56,9 +56,14 @@ from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.step import Step
 
 RUN_VERSION = 1
+RUN_KEYS = {
+    *("version", "model", "optimizer", "run", "device", "device_generator"),
+    *("data", "config", "environment"),
+}
 RESUMABLE = {  # settings that may change between a run and its continuation
     *("epochs", "progress", "log_interval", "strict_callbacks"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
+    *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
@@ -172,6 +177,16 @@ class QuantumTrainer:
                 another run.
         """
         config = self.config
+        self._interrupts = Interrupts()
+        self.optimizer = self._new_optimizer()
+        self._check_dependent()
+        self._check_method()
+        self._check_metric(natural=isinstance(self.optimizer, NaturalGradient))
+        if config.validation_interval is not None and val_data is None:
+            raise ValueError(
+                "Configuration validation_interval must be unset without `val_data`, "
+                "since it would be ignored."
+            )
         epochs = config.resolve("epochs") if epochs is None else epochs
         epochs = integer("epochs", epochs, minimum=1)
         for callback in callbacks:
@@ -200,25 +215,28 @@ class QuantumTrainer:
         if val_data is not None:
             validation = source_of(val_data, "val_data", model, loss, None, epochs)
         monitor = monitor_of(config, validation)
-        columns = [name for name in History(self._metrics).columns if name != "time"]
-        if validation is None:
-            columns = [name for name in columns if not name.startswith("val_")]
+        columns = self._measured(loss, validated=validation is not None)
         if monitor not in columns:
             raise ValueError(
                 "Configuration monitor must be a column of the history that is "
                 f"measured, {', '.join(columns)}, but is {monitor!r}."
             )
-        self.optimizer = self._new_optimizer()
         self._kind = repr(self.optimizer)
-        state = self._fresh_state(model, loss)
-        found = None if resume is None else self._found(resume)
-        if found is not None:
-            state = self._take_over(found, model, source, loss)
+        sources = [source] if validation is None else [source, validation]
+        if resume is None:
+            state = self._fresh_state(model, loss)
+        else:
+            state = self._take_over(self._found(resume), model, sources)
+        if state.epoch > epochs:
+            raise ValueError(
+                f"Argument `epochs` must be >= {state.epoch}, those that the resumed "
+                f"run has done, but is {epochs}. It is the total."
+            )
         self.history, self.stopped = state.history, ""
         step = Step(model, loss, self.optimizer, self._run(model, state), config)
 
         def tree() -> dict[str, Any]:
-            return self._tree(model, state, source)
+            return self._tree(model, state, sources)
 
         with ExitStack() as stack:
             directory = None
@@ -226,7 +244,7 @@ class QuantumTrainer:
                 keep = config.resolve("checkpoint_keep")
                 directory = RunDirectory(config.checkpoint_directory, keep=keep)
                 stack.enter_context(directory)
-            self._interrupts = stack.enter_context(Interrupts())
+            stack.enter_context(self._interrupts)
             loop = Loop(
                 step, state, source, validation, epochs, config, self._schedule(epochs),
                 self._metrics, tuple(callbacks), self._interrupts, directory, tree,
@@ -254,11 +272,28 @@ class QuantumTrainer:
         """Ask a run in another thread to end after the batch that is running."""
         self._interrupts.request("stop()")
 
+    def _measured(self, loss: Loss, *, validated: bool) -> list[str]:
+        """Columns of the history that this run fills, and that can be best."""
+        unknown = {"epoch", "time"}
+        if not self.config.resolve("track_gradients"):
+            unknown |= {"gradient_norm"}
+        if not loss.is_classification:
+            unknown |= {"accuracy", "val_accuracy"}
+        return [
+            name
+            for name in History(self._metrics).columns
+            if name not in unknown and (validated or not name.startswith("val_"))
+        ]
+
     def _fresh_state(self, model: QuantumModel, loss: Loss) -> TrainState:
         rng = np.random.default_rng(self.config.seed)
+        of_method, of_device = rng.spawn(2)
+        if self.config.seed is not None and not model.has_own_backend:
+            drawn = of_device.bit_generator.state
+            devices.set_generator_state(model.device, dict(drawn))
         return TrainState(
             rng=rng,
-            method_rng=rng.spawn(1)[0],
+            method_rng=of_method,
             totals=Totals(loss.is_classification or bool(self._metrics)),
             gathered=Gathered(np.zeros(model.parameters.size)),
             history=History(self._metrics),
@@ -287,18 +322,19 @@ class QuantumTrainer:
         return WarmUp(schedule, n_steps=warm) if warm else schedule
 
     def _tree(
-        self, model: QuantumModel, state: TrainState, source: Arrays | Batches
+        self, model: QuantumModel, state: TrainState, sources: Sequence[Source]
     ) -> dict[str, Any]:
         """The whole run as values."""
         assert self.optimizer is not None
         return {
             "version": RUN_VERSION,
             "model": model.get_state(),
-            "optimizer": {"kind": self._kind, "state": self.optimizer.state},
+            "optimizer": self.optimizer.state,
             "run": state.to_tree(),
-            "device": devices.generator_state(model.device),
-            "data": source.digest,
-            "config": self.config.to_dict(),
+            "device": devices.description(model.device),
+            "device_generator": devices.generator_state(model.device),
+            "data": [source.digest for source in sources],
+            "config": self._settings(),
             "environment": environment(),
         }
 
@@ -313,55 +349,74 @@ class QuantumTrainer:
             )
         return latest_in(self.config.checkpoint_directory)[1]
 
+    def _settings(self) -> dict[str, Any]:
+        """What the result depends on, besides data and model."""
+        metrics = {"metrics": ", ".join(self._metrics)} if self._metrics else {}
+        return self.config.to_dict() | {"optimizer": self._kind} | metrics
+
     def _take_over(
-        self,
-        found: Any,
-        model: QuantumModel,
-        source: Arrays | Batches,
-        loss: Loss,
+        self, found: Any, model: QuantumModel, sources: Sequence[Source]
     ) -> TrainState:
         """Continue from a checkpoint, if it is one of such a run."""
-        if not isinstance(found, dict) or found.get("version") != RUN_VERSION:
+        if not isinstance(found, dict) or not found.keys() >= RUN_KEYS:
             raise CheckpointError(
-                "A checkpoint to resume from must be one that training wrote, of "
-                f"version {RUN_VERSION}, but this is another file. Use load_checkpoint."
+                "A checkpoint to resume from must be one that training wrote, but this "
+                "is another. Use load_checkpoint."
+            )
+        if found["version"] != RUN_VERSION:
+            raise CheckpointError(
+                f"A run to resume must be of version {RUN_VERSION}, but is of version "
+                f"{found['version']}. Use the release of qstore-pl that wrote it."
             )
         assert self.optimizer is not None
-        before = found["config"] | {"optimizer": found["optimizer"]["kind"]}
-        now = self.config.to_dict() | {"optimizer": self._kind}
-        different = sorted(
-            key
-            for key in {*before, *now} - RESUMABLE
+        before, now = found["config"], self._settings()
+        different = {
+            key: (before.get(key), now.get(key))
+            for key in sorted({*before, *now} - RESUMABLE)
             if before.get(key) != now.get(key)
-        )
+        }
+        here = devices.description(model.device)
+        if found["device"] != here:
+            different["device"] = (found["device"], here)
         if different:
             listed = "; ".join(
-                f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-                for key in different
+                f"{key} was {was!r}, is {now!r}"
+                for key, (was, now) in different.items()
             )
             raise CheckpointError(
                 f"A resumed run must have the settings it began with, but {listed}. "
                 "To go on with others, load the model's state and train without resume."
             )
-        if found["data"] != source.digest:
+        if found["data"] != [source.digest for source in sources]:
             raise CheckpointError(
-                "A resumed run must have the data it began with, but they are others. "
-                "To go on with them, load the model's state and train without resume."
+                "A resumed run must have the data it began with, also to validate, but "
+                "they are others. To go on with them, load the model's state and train "
+                "without resume."
             )
+        try:
+            model.load_state(found["model"])
+            self.optimizer.load_state(found["optimizer"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"A resumed run must have the model it began with: {error}"
+            ) from error
+        self._warn_of(found, model)
+        devices.set_generator_state(model.device, found["device_generator"])
+        return TrainState.from_tree(found["run"])
+
+    def _warn_of(self, found: dict[str, Any], model: QuantumModel) -> None:
+        """Say what keeps a resumed run from being the same bit for bit."""
         there, here = found["environment"], environment()
-        changed = [key for key in here if there.get(key) != here[key]]
-        if found["device"] is None and (self.config.shots or model.device.shots):
-            changed.append("the random draws of another's device")
-        if changed:
+        reasons = [f"{key} changed" for key in here if there.get(key) != here[key]]
+        draws = self.config.shots or model.device.shots
+        if found["device_generator"] is None and draws:
+            reasons.append(f"{model.device.name} does not tell where its draws are")
+        if reasons:
             warnings.warn(
                 "The run is resumed approximately, not bit for bit: "
-                f"{', '.join(changed)} changed since the checkpoint.",
-                stacklevel=3,
+                f"{', '.join(reasons)}.",
+                stacklevel=4,
             )
-        model.load_state(found["model"])
-        self.optimizer.load_state(found["optimizer"]["state"])
-        devices.set_generator_state(model.device, found["device"])
-        return TrainState.from_tree(found["run"])
 
     def _check_dependent(self) -> None:
         """Refuse settings that the run would ignore."""
@@ -504,14 +559,23 @@ def _class_weights(
     wanted: Any, data: Any, model: QuantumModel, loss: Loss
 ) -> dict[int, float]:
     """Weights by label; balanced ones make every class count the same."""
+    if loss.labels is None:
+        return {}  # which the loss refuses
+    n_classes = max(2, model.output_dim)
     if wanted != "balanced":
+        if unknown := [label for label in wanted if label >= n_classes]:
+            raise ValueError(
+                f"Configuration class_weight must have labels from 0 to "
+                f"{n_classes - 1}, but has {unknown}."
+            )
         return dict(wanted)
     if not (isinstance(data, tuple) and len(data) == 2):
         raise ValueError(
             'Configuration class_weight="balanced" must come with a tuple (X, y), '
             "whose labels can be counted. Give a dict for batches."
         )
-    labels, counts = np.unique(np.asarray(data[1]), return_counts=True)
+    prepared = loss.prepare_targets(data[1], model.output_dim, len(data[1]))
+    labels, counts = np.unique(loss.labels(prepared), return_counts=True)
     return {
         int(label): counts.sum() / (len(labels) * count)
         for label, count in zip(labels, counts, strict=True)
