@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -11,10 +11,14 @@ from threadpoolctl import ThreadpoolController
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """A context in which BLAS and LAPACK use one thread."""
-    return _controller().limit(limits=1, user_api="blas")
+    controller = _controller()
+    if controller is None:
+        return nullcontext()
+    return controller.limit(limits=1, user_api="blas")
 
 
 @functools.cache
-def _controller() -> ThreadpoolController:
-    # Not at import: it finds the libraries that are loaded by then.
-    return ThreadpoolController()
+def _controller() -> ThreadpoolController | None:
+    """The libraries that are loaded at the first use; None if all have one thread."""
+    found = ThreadpoolController().select(user_api="blas")
+    return found if any(one["num_threads"] > 1 for one in found.info()) else None

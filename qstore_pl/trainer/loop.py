@@ -64,12 +64,14 @@ class Loop:
     tree: Callable[[], dict[str, Any]]
     bar: Any = None
     _silenced: set[int] = field(default_factory=set)
+    _every: int = 1  # batches to an update
     _saved: tuple[int, int] | None = None
     _best: dict[str, Any] = field(default_factory=dict)  # to be written
 
     def run(self) -> None:
         """Train until the last epoch, or until something asks it to stop."""
         state = self.state
+        self._every = self.config.resolve("accumulation_steps")
         self._tell("on_train_begin", self.step.model, state.history)
         if not state.good:
             self._keep_good()
@@ -134,8 +136,7 @@ class Loop:
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
         state, step = self.state, self.step
         features, targets, rows = batch
-        every = self.config.resolve("accumulation_steps")
-        gathered = state.gathered
+        every, gathered = self._every, state.gathered
         try:
             value, outputs = step.gradient(features, targets, rows)
             if every > 1:
