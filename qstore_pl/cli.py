@@ -240,7 +240,7 @@ def verify(path: Path) -> int:
 
 
 def _is_run(tree: Any) -> bool:
-    from qstore_pl.trainer.trainer import RUN_KEYS
+    from qstore_pl.trainer.resume import RUN_KEYS
 
     return isinstance(tree, dict) and tree.keys() >= RUN_KEYS
 

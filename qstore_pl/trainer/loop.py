@@ -20,6 +20,7 @@ from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.run_directory import RunDirectory
+from qstore_pl.trainer.settings import monitor_of
 from qstore_pl.trainer.state import Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
 
@@ -37,8 +38,7 @@ class Loop:
     Args:
         step: What a batch does.
         state: Where the run is.
-        source: The data.
-        validation: Held out, or None.
+        sources: The data, and those held out if there are any.
         epochs: To do in all.
         config: The settings.
         schedule: Learning rate of each epoch.
@@ -46,14 +46,13 @@ class Loop:
         callbacks: Told how it goes.
         interrupts: Ask it to stop.
         directory: Of the checkpoints, or None.
-        tree: The whole run as values, for a checkpoint.
+        tree: From the state to the whole run as values, for a checkpoint.
         bar: A progress bar, or None.
     """
 
     step: Step
     state: TrainState
-    source: Source
-    validation: Source | None
+    sources: Sequence[Source]
     epochs: int
     config: TrainingConfig
     schedule: Schedule
@@ -61,7 +60,7 @@ class Loop:
     callbacks: Sequence[Callback]
     interrupts: Interrupts
     directory: RunDirectory | None
-    tree: Callable[[], dict[str, Any]]
+    tree: Callable[[TrainState], dict[str, Any]]
     bar: Any = None
     _silenced: set[int] = field(default_factory=set)
     _every: int = 1  # batches to an update
@@ -100,12 +99,12 @@ class Loop:
         self._freeze()
         step.optimizer.learning_rate = self.schedule(state.epoch)
         if state.step == 0:
-            state.order = self.source.order(state.rng)
+            state.order = self.sources[0].order(state.rng)
             state.totals = self._totals()
             state.gathered.clear()  # what an epoch that ended in NaN left
             state.circuits, state.seconds = 0, 0.0
         start, circuits = time.perf_counter(), run.circuits
-        for batch, is_last in _marked(self.source.batches(state.order, state.step)):
+        for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
             self._batch(batch, is_last=is_last)
             state.step += 1
             if self.interrupts.requested and not is_last:
@@ -113,8 +112,8 @@ class Loop:
                 state.seconds += time.perf_counter() - start
                 return False
         row = self._row()
-        if self.validation is not None and self._validates():
-            row |= self._measured(self.validation)
+        if self._validates():
+            row |= self._measured(self.sources[1])
         state.circuits += run.circuits - circuits
         state.seconds += time.perf_counter() - start
         row["circuits"] = state.circuits
@@ -237,10 +236,8 @@ class Loop:
 
     def _validates(self) -> bool:
         done = self.state.epoch + 1
-        return (
-            done % self.config.resolve("validation_interval") == 0
-            or done == self.epochs
-        )
+        due = done % self.config.resolve("validation_interval") == 0
+        return len(self.sources) > 1 and (due or done == self.epochs)
 
     def _log_row(self, row: Mapping[str, Any]) -> None:
         every = self.config.log_interval
@@ -253,7 +250,7 @@ class Loop:
     def _watch(self, row: Mapping[str, Any]) -> None:
         """Keep the best epoch; stop when there was none for too long."""
         state, config = self.state, self.config
-        monitor = monitor_of(config, self.validation)
+        monitor = monitor_of(config, validated=len(self.sources) > 1)
         value = row[monitor]
         if value is None:
             return
@@ -265,7 +262,7 @@ class Loop:
             state.best, state.best_epoch, state.waited = value, state.epoch - 1, 0
             state.best_parameters = self.step.model.parameters.copy()
             if self.directory is not None:
-                self._best = copy.deepcopy(self.tree())
+                self._best = copy.deepcopy(self.tree(self.state))
             return
         state.waited += 1
         if config.patience is not None and state.waited >= config.patience:
@@ -275,7 +272,7 @@ class Loop:
         state = self.state
         if self.directory is None or self._saved == (state.epoch, state.step):
             return
-        tree = self.tree()
+        tree = self.tree(self.state)
         done = self._write(lambda d: d.save(state.epoch, state.step, tree), last=last)
         if done:
             self._saved = (state.epoch, state.step)
@@ -317,11 +314,6 @@ class Loop:
                         what,
                         error,
                     )
-
-
-def monitor_of(config: TrainingConfig, validation: Any) -> str:
-    """The column of the history that says what is best."""
-    return str(config.monitor or ("loss" if validation is None else "val_loss"))
 
 
 def _marked(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:

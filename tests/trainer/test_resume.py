@@ -21,7 +21,7 @@ from qstore_pl import Loss, QuantumModel, QuantumTrainer, TrainingConfig, checkp
 from qstore_pl.callbacks import Callback
 from qstore_pl.errors import CheckpointError
 from qstore_pl.optimizers import OPTIMIZERS, Adam, NaturalGradient
-from qstore_pl.trainer import trainer as trainer_module
+from qstore_pl.trainer import resume as resume_module
 
 X = np.random.default_rng(3).uniform(-1.5, 1.5, (7, 3))
 Y = np.random.default_rng(4).uniform(-1, 1, (7, 2))
@@ -506,9 +506,9 @@ def test_latest_needs_a_directory_and_a_checkpoint(tmp_path):
 
 def test_another_environment_is_approximate(stopped, tmp_path, monkeypatch):
     expected, _ = Case().run(tmp_path)
-    here = trainer_module.environment()
+    here = resume_module.environment()
     monkeypatch.setattr(
-        trainer_module, "environment", lambda: here | {"numpy": "1", "machine": "z80"}
+        resume_module, "environment", lambda: here | {"numpy": "1", "machine": "z80"}
     )
     with pytest.warns(UserWarning, match="approximately, .* machine changed, numpy ch"):
         assert Case().run(None, resume=stopped)[0] == expected

@@ -1,0 +1,188 @@
+"""A whole run as values, and going on from them."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from qstore_pl import checkpoint, devices
+from qstore_pl.errors import CheckpointError
+from qstore_pl.model import QuantumModel
+from qstore_pl.optimizers import Optimizer
+from qstore_pl.trainer.data import Source
+from qstore_pl.trainer.run_directory import latest_in
+from qstore_pl.trainer.state import TrainState
+
+RUN_VERSION = 1
+RUN_KEYS = {
+    *("version", "model", "optimizer", "run", "device", "device_generator"),
+    *("data", "config", "environment"),
+}
+RESUMABLE = {  # settings that may change between a run and its continuation
+    *("epochs", "progress", "log_interval", "strict_callbacks"),
+    *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
+    *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run is made of, besides its state.
+
+    Args:
+        model: Trained.
+        optimizer: Trains it.
+        sources: The data, and those to validate if there are any.
+        settings: What the result depends on else, by name.
+        shots: Measurements per circuit; None is the device's own.
+    """
+
+    model: QuantumModel
+    optimizer: Optimizer
+    sources: Sequence[Source]
+    settings: dict[str, Any]
+    shots: int | None
+
+    def tree(self, state: TrainState) -> dict[str, Any]:
+        """The whole run, for a checkpoint."""
+        device = self.model.device
+        return {
+            "version": RUN_VERSION,
+            "model": self.model.get_state(),
+            "optimizer": self.optimizer.state,
+            "run": state.to_tree(),
+            "device": devices.description(device),
+            "device_generator": devices.generator_state(device),
+            "data": [source.digest for source in self.sources],
+            "config": self.settings,
+            "environment": environment(),
+        }
+
+    def take_over(self, found: Any, epochs: int) -> TrainState:
+        """Continue from a checkpoint, if it is one of such a run.
+
+        Args:
+            found: What the checkpoint holds.
+            epochs: To be done in all.
+
+        Raises:
+            CheckpointError: If it is none, or one of another run.
+            ValueError: If it has done more epochs.
+        """
+        self._check(found)
+        done = found["run"]["epoch"]
+        if done > epochs:
+            raise ValueError(
+                f"Argument `epochs` must be >= {done}, those that the resumed run has "
+                f"done, but is {epochs}. It is the total."
+            )
+        try:
+            self.model.load_state(found["model"])
+            self.optimizer.load_state(found["optimizer"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"A resumed run must have the model it began with: {error}"
+            ) from error
+        self._warn_of(found)
+        devices.set_generator_state(self.model.device, found["device_generator"])
+        return TrainState.from_tree(found["run"])
+
+    def _check(self, found: Any) -> None:
+        if not isinstance(found, dict) or not found.keys() >= RUN_KEYS:
+            raise CheckpointError(
+                "A checkpoint to resume from must be one that training wrote, but this "
+                "is another. Use load_checkpoint."
+            )
+        if found["version"] != RUN_VERSION:
+            raise CheckpointError(
+                f"A run to resume must be of version {RUN_VERSION}, but is of version "
+                f"{found['version']}. Use the release of qstore-pl that wrote it."
+            )
+        before, now = found["config"], self.settings
+        different = {
+            key: (before.get(key), now.get(key))
+            for key in sorted({*before, *now} - RESUMABLE)
+            if before.get(key) != now.get(key)
+        }
+        here = devices.description(self.model.device)
+        if found["device"] != here:
+            different["device"] = (found["device"], here)
+        if different:
+            listed = "; ".join(
+                f"{key} was {was!r}, is {now!r}"
+                for key, (was, now) in different.items()
+            )
+            raise CheckpointError(
+                f"A resumed run must have the settings it began with, but {listed}. "
+                "To go on with others, load the model's state and train without resume."
+            )
+        if found["data"] != [source.digest for source in self.sources]:
+            raise CheckpointError(
+                "A resumed run must have the data it began with, also to validate, but "
+                "they are others. To go on with them, load the model's state and train "
+                "without resume."
+            )
+
+    def _warn_of(self, found: dict[str, Any]) -> None:
+        """Say what keeps a resumed run from being the same bit for bit."""
+        there, here = found["environment"], environment()
+        reasons = [f"{key} changed" for key in here if there.get(key) != here[key]]
+        draws = self.shots or self.model.device.shots
+        if found["device_generator"] is None and draws:
+            reasons.append(
+                f"{self.model.device.name} does not tell where its draws are"
+            )
+        if reasons:
+            warnings.warn(
+                "The run is resumed approximately, not bit for bit: "
+                f"{', '.join(reasons)}.",
+                stacklevel=4,
+            )
+
+
+def found_in(resume: str | PathLike[str], directory: str | PathLike[str] | None) -> Any:
+    """What the checkpoint to resume from holds.
+
+    Args:
+        resume: Its path, or ``"latest"`` of the directory.
+        directory: Where checkpoints go, or None.
+
+    Raises:
+        ValueError: If the latest is wanted of no directory.
+        CheckpointError: If there is none that can be read.
+    """
+    if resume != "latest":
+        return checkpoint.load(resume)
+    if directory is None:
+        raise ValueError(
+            'Argument `resume` may be "latest" only with a checkpoint_directory in '
+            "the configuration, but there is none. Give a path."
+        )
+    return latest_in(directory)[1]
+
+
+def _processor() -> str:
+    """The model of the CPU, where it can be read."""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def environment() -> dict[str, str]:
+    """What the bits of a result depend on besides the values."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("numpy", "numba", "scipy")},
+        **{name: metadata.version(name) for name in ("pennylane", "qstore-pl")},
+    }

@@ -1,0 +1,245 @@
+"""What a configuration means for a run; what the run would ignore is refused."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+
+from qstore_pl._checks import choice
+from qstore_pl.config import TrainingConfig
+from qstore_pl.gradients import (
+    APPROXIMATIONS,
+    METRICS,
+    OPTIONS,
+    ModelExpectations,
+    Run,
+    run_of,
+)
+from qstore_pl.history import History
+from qstore_pl.losses import Loss
+from qstore_pl.model import QuantumModel
+from qstore_pl.optimizers import Constant, Cosine, Schedule, StepDecay, WarmUp
+
+HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
+STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
+METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
+    "gradient_epsilon": "epsilon",
+    "gradient_directions": "n_directions",
+    "gradient_sample_size": "sample_size",
+}
+
+_log = logging.getLogger("qstore_pl.trainer")
+
+
+def check_settings(config: TrainingConfig, *, natural: bool) -> None:
+    """Refuse unknown names, and settings that any run would ignore.
+
+    Args:
+        config: The settings.
+        natural: Whether the optimizer is the natural gradient.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    _check_dependent(config)
+    _check_method(config)
+    _check_metric(config, natural=natural)
+
+
+def _check_dependent(config: TrainingConfig) -> None:
+    """What has no meaning without something else."""
+    given = config.set_fields()
+    watched = "patience" in given or "checkpoint_directory" in given
+    needed: dict[str, tuple[bool, str]] = {
+        "schedule_every": (config.schedule == "step", 'schedule="step"'),
+        "schedule_factor": (config.schedule == "step", 'schedule="step"'),
+        "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
+        "restore_best": ("patience" in given, "patience"),
+        **dict.fromkeys(
+            ("monitor", "monitor_mode", "min_delta"),
+            (watched, "patience or checkpoint_directory"),
+        ),
+        **dict.fromkeys(
+            ("checkpoint_interval", "checkpoint_keep"),
+            ("checkpoint_directory" in given, "checkpoint_directory"),
+        ),
+    }
+    for name, (is_used, other) in needed.items():
+        if name in given and not is_used:
+            raise ValueError(
+                f"Configuration {name} must be unset without {other}, since it "
+                "would be ignored."
+            )
+    limits = given & {"gradient_clip_value", "gradient_clip_norm"}
+    clips = config.use_gradient_clipping
+    if clips is not None and clips != bool(limits):
+        raise ValueError(
+            f"Configuration use_gradient_clipping={clips} must come "
+            + (
+                "with gradient_clip_value or gradient_clip_norm."
+                if clips
+                else f"without {', '.join(sorted(limits))}."
+            )
+        )
+
+
+def _check_method(config: TrainingConfig) -> None:
+    method = choice("gradient_method", config.resolve("gradient_method"), OPTIONS)
+    for field, option in METHOD_FIELDS.items():
+        if getattr(config, field) is not None and option not in OPTIONS[method]:
+            raise ValueError(
+                f"Configuration {field} must be unset for the gradient method "
+                f'"{method}", which would ignore it.'
+            )
+    if method == "random_subset" and config.gradient_sample_size is None:
+        raise ValueError(
+            "Configuration gradient_sample_size must be set for the gradient "
+            'method "random_subset": how many weights each gradient draws.'
+        )
+
+
+def _check_metric(config: TrainingConfig, *, natural: bool) -> None:
+    choice("metric", config.resolve("metric"), (*METRICS, "gauss-newton"))
+    approximation = config.resolve("metric_approximation")
+    choice("metric_approximation", approximation, APPROXIMATIONS)
+    ignored = config.set_fields() & {"metric", "metric_approximation"}
+    if ignored and not natural:
+        raise ValueError(
+            f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
+            'optimizer is "natural_gradient".'
+        )
+
+
+def check_run(config: TrainingConfig, *, validated: bool) -> None:
+    """Refuse settings that this run would ignore.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if config.validation_interval is not None and not validated:
+        raise ValueError(
+            "Configuration validation_interval must be unset without `val_data`, "
+            "since it would be ignored."
+        )
+    if ignored := config.set_fields() & HARDWARE_FIELDS:
+        raise ValueError(
+            f"Configuration {', '.join(sorted(ignored))} must be unset: the "
+            "simulators here would ignore it."
+        )
+    if config.set_fields() & STORE_FIELDS:
+        _log.warning("No store is opened by this version: nothing leaves the machine.")
+
+
+def check_model(config: TrainingConfig, model: QuantumModel) -> None:
+    """Refuse a model that is not the one described.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    theirs = {
+        "n_qubits": model.n_qubits,
+        "circuit_depth": model.quantum_layer.n_layers,
+        "entanglement": model.quantum_layer.entanglement,
+    }
+    for name, own in theirs.items():
+        wanted = getattr(config, name)
+        if wanted is not None and wanted != own:
+            raise ValueError(
+                f"Argument `{name}` of the configuration must equal the model's "
+                f"{own}, but is {wanted}."
+            )
+
+
+def check_monitor(
+    config: TrainingConfig, history: History, loss: Loss, *, validated: bool
+) -> None:
+    """Refuse to watch a column of the history that the run does not fill.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    unknown = {"epoch", "time"}
+    if not config.resolve("track_gradients"):
+        unknown |= {"gradient_norm"}
+    if not loss.is_classification:
+        unknown |= {"accuracy", "val_accuracy"}
+    columns = [
+        name
+        for name in history.columns
+        if name not in unknown and (validated or not name.startswith("val_"))
+    ]
+    monitor = monitor_of(config, validated=validated)
+    if monitor not in columns:
+        raise ValueError(
+            "Configuration monitor must be a column of the history that is "
+            f"measured, {', '.join(columns)}, but is {monitor!r}."
+        )
+
+
+def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
+    """The column of the history that says what is best."""
+    return str(config.monitor or ("val_loss" if validated else "loss"))
+
+
+def gradients_of(
+    model: QuantumModel, config: TrainingConfig, rng: np.random.Generator
+) -> Run:
+    """The gradient method on a model."""
+    options = {
+        option: getattr(config, field) for field, option in METHOD_FIELDS.items()
+    }
+    return run_of(
+        ModelExpectations(model, shots=config.shots),
+        config.resolve("gradient_method"),
+        rng=rng,
+        **options,
+    )
+
+
+def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
+    """The learning rate of each epoch."""
+    warm = config.warmup_epochs or 0
+    name = config.resolve("schedule")
+    schedule: Schedule = Constant(rate)
+    if name == "cosine":
+        schedule = Cosine(
+            rate,
+            n_steps=max(1, epochs - warm),
+            final=config.resolve("schedule_final"),
+        )
+    elif name == "step":
+        schedule = StepDecay(
+            rate,
+            every=config.resolve("schedule_every"),
+            factor=config.resolve("schedule_factor"),
+        )
+    return WarmUp(schedule, n_steps=warm) if warm else schedule
+
+
+def class_weights(
+    wanted: Any, data: Any, model: QuantumModel, loss: Loss
+) -> dict[int, float]:
+    """Weights by label; balanced ones make every class count the same."""
+    if loss.labels is None:
+        return {}  # which the loss refuses
+    n_classes = max(2, model.output_dim)
+    if wanted != "balanced":
+        if unknown := [label for label in wanted if label >= n_classes]:
+            raise ValueError(
+                f"Configuration class_weight must have labels from 0 to "
+                f"{n_classes - 1}, but has {unknown}."
+            )
+        return dict(wanted)
+    if not (isinstance(data, tuple) and len(data) == 2):
+        raise ValueError(
+            'Configuration class_weight="balanced" must come with a tuple (X, y), '
+            "whose labels can be counted. Give a dict for batches."
+        )
+    prepared = loss.prepare_targets(data[1], model.output_dim, len(data[1]))
+    labels, counts = np.unique(loss.labels(prepared), return_counts=True)
+    return {
+        int(label): counts.sum() / (len(labels) * count)
+        for label, count in zip(labels, counts, strict=True)
+    }
