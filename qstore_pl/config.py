@@ -63,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "quantum_api_key": None,
     "max_concurrent_circuits": None,
     "shots": None,
+    "shots_per_circuit": None,
     # files and messages
     "checkpoint_directory": None,
     "checkpoint_interval": 1,
@@ -137,6 +138,7 @@ class TrainingConfig:
         quantum_api_key: Of a hardware backend: the key, or ``"env:NAME"``.
         max_concurrent_circuits: Of a hardware backend, >= 1.
         shots: Measurements per expectation value, >= 1; unset is exact.
+        shots_per_circuit: Another name of the same; one of the two.
         checkpoint_directory: Where checkpoints go; unset writes no files.
         checkpoint_interval: Epochs from one checkpoint to the next, >= 1.
         checkpoint_keep: Latest checkpoints to keep, >= 1, besides the best.
@@ -204,6 +206,7 @@ class TrainingConfig:
     quantum_api_key: str | Secret | None = None
     max_concurrent_circuits: int | None = None
     shots: int | None = None
+    shots_per_circuit: int | None = None
     checkpoint_directory: str | PathLike[str] | None = None
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
@@ -286,7 +289,8 @@ class TrainingConfig:
 
 
 _INTEGERS = {  # and their minimum
-    **dict.fromkeys(("epochs", "batch_size", "n_qubits", "circuit_depth", "shots"), 1),
+    **dict.fromkeys(("epochs", "batch_size", "n_qubits", "circuit_depth"), 1),
+    **dict.fromkeys(("shots", "shots_per_circuit"), 1),
     **dict.fromkeys(("gradient_directions", "gradient_sample_size"), 1),
     **dict.fromkeys(("accumulation_steps", "validation_interval", "patience"), 1),
     **dict.fromkeys(("checkpoint_interval", "checkpoint_keep", "log_interval"), 1),

@@ -391,7 +391,7 @@ for step in itertools.count():
 @pytest.mark.timeout(120)
 def test_kill_never_leaves_an_unreadable_file(path):
     rng = np.random.default_rng(11)
-    for _ in range(5):
+    for _ in range(25):
         command = [sys.executable, "-c", SAVE_FOR_EVER, str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             try:

@@ -72,6 +72,11 @@ def _check_dependent(config: TrainingConfig) -> None:
                 f"Configuration {name} must be unset without {other}, since it "
                 "would be ignored."
             )
+    if given >= {"shots", "shots_per_circuit"}:
+        raise ValueError(
+            "Configuration shots_per_circuit must be unset where shots is set, which "
+            "means the same."
+        )
     limits = given & {"gradient_clip_value", "gradient_clip_norm"}
     clips = config.use_gradient_clipping
     if clips is not None and clips != bool(limits):
@@ -183,6 +188,11 @@ def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
     return str(config.monitor or ("val_loss" if validated else "loss"))
 
 
+def shots_of(config: TrainingConfig) -> int | None:
+    """Measurements per circuit; None is exact, or what the device has."""
+    return config.shots or config.shots_per_circuit
+
+
 def gradients_of(
     model: QuantumModel, config: TrainingConfig, rng: np.random.Generator
 ) -> Run:
@@ -191,7 +201,7 @@ def gradients_of(
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
     return run_of(
-        ModelExpectations(model, shots=config.shots),
+        ModelExpectations(model, shots=shots_of(config)),
         config.resolve("gradient_method"),
         rng=rng,
         **options,

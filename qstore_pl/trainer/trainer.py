@@ -39,6 +39,7 @@ from qstore_pl.trainer.settings import (
     class_weights,
     gradients_of,
     schedule_of,
+    shots_of,
 )
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.step import Step
@@ -165,7 +166,7 @@ class QuantumTrainer:
         history = History(self._metrics)
         check_monitor(config, history, loss, validated=val_data is not None)
         parts = Parts(
-            model, self.optimizer, sources, self._settings(), shots=config.shots
+            model, self.optimizer, sources, self._settings(), shots=shots_of(config)
         )
         if resume is None:
             state = self._fresh_state(model, loss, history)

@@ -747,3 +747,13 @@ def test_a_models_own_backend_wins_until_another_is_chosen():
     config.quantum_sdk = "cuquantum"
     with pytest.raises(ValueError, match="'cuquantum'"):
         trainer.train(model, (X, Y))
+
+
+def test_shots_have_two_names_of_which_one_is_given():
+    parameters, history = trained(shots=20)
+    others, same = trained(shots_per_circuit=20)
+    assert others.tobytes() == parameters.tobytes()
+    assert without_times(same) == without_times(history)
+    assert history["shots"][0] > 0
+    with pytest.raises(ValueError, match="shots_per_circuit must be unset where shots"):
+        trained(shots=20, shots_per_circuit=20)
