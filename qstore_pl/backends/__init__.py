@@ -3,8 +3,9 @@
 from qstore_pl.backends.manager import (
     Backend,
     BackendManager,
+    NamedDevice,
     as_backend,
     wire_labels,
 )
 
-__all__ = ["Backend", "BackendManager", "as_backend", "wire_labels"]
+__all__ = ["Backend", "BackendManager", "NamedDevice", "as_backend", "wire_labels"]

@@ -19,7 +19,7 @@ import numpy as np
 from qstore_pl import checkpoint as files
 from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager
+from qstore_pl.backends import BackendManager, NamedDevice
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.history import History
@@ -221,7 +221,8 @@ class QuantumTrainer:
     ) -> TrainState:
         rng = np.random.default_rng(self.config.seed)
         of_method, of_device = rng.spawn(2)
-        if self.config.seed is not None and not model.has_own_backend:
+        by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
+        if self.config.seed is not None and by_name:  # else it may have its own seed
             drawn = of_device.bit_generator.state
             devices.set_generator_state(model.device, dict(drawn))
         return TrainState(

@@ -8,11 +8,12 @@ import pennylane as qml
 import pytest
 from scipy.sparse.linalg import aslinearoperator
 
-from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, checkpoint, trainer
+from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, checkpoint
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.gradients import ModelExpectations, metric_of, run_of
 from qstore_pl.optimizers import GradientResult, NaturalGradient, get_optimizer
 from qstore_pl.optimizers.natural import LEAST_DAMPING, MOST_DAMPING
+from qstore_pl.trainer import step as trainer_step
 
 SIZE, CIRCUIT = 12, 9  # parameters, and those that have a metric
 
@@ -551,7 +552,7 @@ def settings(**changed):
 @pytest.mark.parametrize(("interval", "calls"), [(1, 9), (2, 5), (4, 3), (20, 1)])
 def test_the_trainer_asks_for_metrics_when_they_are_due(interval, calls, monkeypatch):
     seen = []
-    original = trainer.metric_of
+    original = trainer_step.metric_of
 
     def counted(*args, **options):
         metric = original(*args, **options)
@@ -562,7 +563,7 @@ def test_the_trainer_asks_for_metrics_when_they_are_due(interval, calls, monkeyp
 
         return at
 
-    monkeypatch.setattr(trainer, "metric_of", counted)
+    monkeypatch.setattr(trainer_step, "metric_of", counted)
     optimizer = NaturalGradient(0.05, interval=interval)
     QuantumTrainer(settings(), optimizer=optimizer).train(
         QuantumModel(3, 2, seed=0), (X, Y)
