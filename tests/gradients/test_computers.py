@@ -254,9 +254,7 @@ def test_training_stops_before_a_gradient_that_is_not_finite(method):
     before = model.parameters.copy()
     config = TrainingConfig(loss=spoilt, gradient_method=method, epochs=1)
     trainer = QuantumTrainer(config)
-    with pytest.raises(
-        ValueError, match="must be finite, but its norm is nan"
-    ):
+    with pytest.raises(ValueError, match="must be finite, but its norm is nan"):
         trainer.train(model, (X, Y))
     assert model.parameters.tobytes() == before.tobytes()
     assert trainer.optimizer.state == {}
