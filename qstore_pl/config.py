@@ -93,7 +93,8 @@ class TrainingConfig:
         class_weight: ``"balanced"``, or a dict from label to weight, > 0.
         shuffle: Whether samples are shuffled before every epoch.
         accumulation_steps: Batches whose gradients are averaged for an update, >= 1.
-        seed: Seed of every random draw, >= 0; unset is a fresh one.
+        seed: Seed of every random draw, >= 0, but those of a device that was made
+            elsewhere; unset is a fresh one.
         optimizer: Name of the optimizer.
         momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
         weight_decay: As the optimizer means it, >= 0.
@@ -320,7 +321,6 @@ _WORDS = {
     "monitor_mode": ("min", "max"),
     "schedule": ("constant", "cosine", "step"),
 }
-_SECRETS = ("quantum_api_key", "pinecone_api_key")
 
 
 def _unknown(name: str) -> NoReturn:
