@@ -34,10 +34,11 @@ from qstore_pl.engine.gates import (
 #   PERMUTE:                op, table, whether it has phases, 0, 0, 0, 0, 0
 #   DIAGONAL, PAULI:        op, low bit, angle, batched, x mask, z mask, controls,
 #                           values
-#   MATRIX:                 op, first wire, slot kind, inverse (2 is drawn), k, slot,
-#                           controls, values
+#   MATRIX:                 op, first wire, slot kind, flags, k, slot, controls, values;
+#                           flags are INVERSE, DRAWN and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, slot kind, complex, k, slot, 0, 0
 FACTOR, BLOCK, BATCHED, PERMUTE, DIAGONAL, PAULI, MATRIX, AMPLITUDES = range(8)
+INVERSE, DRAWN, WANTED = 1, 2, 4
 # Order of the arrays inside the two that travel.
 INTS = ("code", "rotations", "terms", "observables", "wires_table", "tables", "phases")
 FLOATS = ("constants", "coefficients", "weights_of_terms")
@@ -358,13 +359,15 @@ class _Writer:
         if isinstance(gate, Amplitudes):
             self.kinds.append({kind})
             return AMPLITUDES, first, kind, int(gate.complex), k, slot, 0, 0
-        self.kinds.append(set())  # no gradient reaches the entries of a matrix
         if isinstance(gate, Drawn):
+            self.kinds.append(set())
             self.scratch = max(self.scratch, 4, 1 << k)
-            return MATRIX, first, kind, 2, k, slot, 0, 0
+            return MATRIX, first, kind, DRAWN, k, slot, 0, 0
+        self.kinds.append({kind} if gate.differentiable else set())
         self.scratch = max(self.scratch, 1 << k)
+        flags = INVERSE * gate.inverse + WANTED * gate.differentiable
         controls, values = _control_masks(self.n_wires, gate.controls)
-        return MATRIX, first, kind, int(gate.inverse), k, slot, controls, values
+        return MATRIX, first, kind, flags, k, slot, controls, values
 
 
 def _masks(n_wires: int, word: str, wires: Sequence[int]) -> tuple[int, int]:

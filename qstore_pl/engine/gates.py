@@ -197,12 +197,14 @@ class Matrix:
             then imaginary parts.
         inverse: Whether the conjugate transpose is meant.
         controls: Pairs (wire, value the wire must have).
+        differentiable: Whether backward runs give gradients of its entries.
     """
 
     wires: tuple[int, ...]
     slot: Slot
     inverse: bool = False
     controls: tuple[tuple[int, int], ...] = ()
+    differentiable: bool = False
 
     def adjoint(self) -> Matrix:
         """The conjugate transpose."""
@@ -273,11 +275,13 @@ class Kraus:
         slot: First of ``count * 2 * 4**len(wires)`` consecutive slots: the real parts
             of all matrices in C order, then the imaginary parts.
         count: Number of matrices.
+        differentiable: Whether backward runs give gradients of their entries.
     """
 
     wires: tuple[int, ...]
     slot: Slot
     count: int
+    differentiable: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,14 @@ from qstore_pl.engine.compile import (
     Kernel,
     inner,
 )
-from qstore_pl.engine.fusion import BATCHED, BLOCK, FACTOR, PERMUTE
+from qstore_pl.engine.fusion import (
+    BATCHED,
+    BLOCK,
+    FACTOR,
+    INVERSE,
+    PERMUTE,
+    WANTED,
+)
 from qstore_pl.engine.pauli_blocks import (
     add_to_angle,
     advance,
@@ -50,7 +57,9 @@ from qstore_pl.engine.pauli_values import (
     fill_transfer,
     load_amplitudes,
     pull_back_amplitudes,
+    pull_back_kraus,
     read_amplitudes,
+    transfer_cotangent,
 )
 from qstore_pl.engine.pauli_words import (
     expectations,
@@ -249,7 +258,7 @@ def _make_forward(general: bool) -> Any:
                         e0, code[m, 7], value, e1, code[m, 4], count, w, X, rows, lanes,
                         T, q,
                     )  # fmt: skip
-                    back = code[m, 6]
+                    back = code[m, 6] & INVERSE
                     apply_transfer(f, wires[a : a + e0], T, lanes, back, batch, q)
                 elif op == AMPLITUDES:
                     digits = wires[a : a + e0]
@@ -375,17 +384,23 @@ def _make_backward(general: bool) -> Any:
                     apply_transfer(g, digits, T, 1, 1, batch, p)
                 elif op == KRAUS:
                     lanes = batch if e1 == 2 else 1
-                    T, q = p[: lanes << 4 * e0], p[lanes << 4 * e0 :]
-                    count = max(1, code[m, 5])
+                    size = lanes << 4 * e0
+                    T, C, q = p[:size], p[size : 2 * size], p[2 * size :]
+                    slot, count, n_controls = code[m, 4], max(1, code[m, 5]), code[m, 7]
                     value = wires[a + e0]
                     fill_transfer(
-                        e0, code[m, 7], value, e1, code[m, 4], count, w, X, rows, lanes,
-                        T, q,
-                    )  # fmt: skip
-                    back = 1 - code[m, 6]
+                        e0, n_controls, value, e1, slot, count, w, X, rows, lanes, T, q
+                    )
+                    back = 1 - (code[m, 6] & INVERSE)
                     digits = wires[a : a + e0]
                     if undo:  # a unitary: its inverse is its transpose
                         apply_transfer(f, digits, T, lanes, back, batch, q)
+                    if code[m, 6] & WANTED and e1 & kinds:
+                        transfer_cotangent(f, g, digits, lanes, 1 - back, batch, C)
+                        pull_back_kraus(
+                            e0, n_controls, value, e1, slot, count, w, X, rows, lanes,
+                            C, gw, gx, q,
+                        )  # fmt: skip
                     apply_transfer(g, digits, T, lanes, back, batch, q)
                 elif op == AMPLITUDES:
                     digits = wires[a : a + e0]

@@ -22,7 +22,9 @@ from qstore_pl.engine.fusion import (
     BATCHED,
     BLOCK,
     FACTOR,
+    INVERSE,
     PERMUTE,
+    WANTED,
     pack,
     reach,
     write_angle,
@@ -48,7 +50,8 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 #   PAULI:                  op, low digit, angle, batched, kinds, word, 0, 0
 #   SCALE:                  op, first wire, k, first angle, kinds, last angle, which, 0
 #   TRANSFER:               op, first wire, k, matrix, 0, 0, 0, 0
-#   KRAUS:                  op, first wire, k, slot kind, slot, count, inverse, controls
+#   KRAUS:                  op, first wire, k, slot kind, slot, count, flags, controls;
+#                           flags are INVERSE and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, k, slot kind, kinds, slot, complex, 0
 # `kinds` has bit 0 for a gradient by weights, bit 1 by features.
 PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES = range(4, 9)
@@ -463,17 +466,18 @@ class _Writer:
             self.scratch = max(self.scratch, 4 << self.n_wires)
             first, k = self._digits(gate.wires), len(gate.wires)
             return AMPLITUDES, first, k, kind, mask, slot, int(gate.complex), 0
-        self.kinds.append(set())  # no gradient reaches the entries of a matrix
+        self.kinds.append({kind} if gate.differentiable else set())
         controls = gate.controls if isinstance(gate, Matrix) else ()
         wires = (*(wire for wire, _ in controls), *gate.wires)
         first, k = self._digits(wires), len(wires)
         self.wires.append(sum(v << i for i, (_, v) in enumerate(reversed(controls))))
         count = gate.count if isinstance(gate, Kraus) else 0
-        inverse = int(isinstance(gate, Matrix) and gate.inverse)
-        # The transfer matrix, a row of the state, one Kraus matrix and its product.
-        self.scratch = max(self.scratch, 16**k + 4**k + 4 * 4**k)
+        flags = INVERSE * (isinstance(gate, Matrix) and gate.inverse)
+        flags += WANTED * gate.differentiable
+        # The transfer matrix and its cotangent, a row of the state, and matrices.
+        self.scratch = max(self.scratch, 2 * 16**k + 4**k + 8 * 4**k)
         self.side = max(self.side, 4**k)
-        return KRAUS, first, k, kind, slot, count, inverse, len(controls)
+        return KRAUS, first, k, kind, slot, count, flags, len(controls)
 
     def _digits(self, wires: Sequence[int]) -> int:
         """Positions of the wires' digits, least significant first, noted down."""

@@ -163,6 +163,123 @@ def fill_transfer(
 
 
 @inner
+def transfer_cotangent(
+    f: Array, g: Array, digits: Array, lanes: int, transpose: int, batch: int, C: Array
+) -> None:
+    """C[i, j], the derivative by T[i, j]: rows i of g times rows j of f, summed.
+
+    ``f`` is the vector before the matrix, ``g`` the cotangent after it.
+    """
+    k = digits.shape[0]
+    side = 1 << 2 * k
+    targets = 0
+    for d in range(k):
+        targets |= 3 << 2 * digits[d]
+    C[: side * side * lanes] = 0.0
+    for base in range(f.shape[0] // batch):
+        if base & targets != 0:
+            continue
+        for r in range(side):
+            o = base
+            for d in range(k):
+                o |= (r >> 2 * d & 3) << 2 * digits[d]
+            x = g[o * batch : o * batch + batch]
+            for c in range(side):
+                e = base
+                for d in range(k):
+                    e |= (c >> 2 * d & 3) << 2 * digits[d]
+                y = f[e * batch : e * batch + batch]
+                at = (c * side + r if transpose else r * side + c) * lanes
+                if lanes == 1:
+                    total = 0.0
+                    for j in range(batch):
+                        total += x[j] * y[j]
+                    C[at] += total
+                else:
+                    for j in range(batch):
+                        C[at + j] += x[j] * y[j]
+
+
+@inner
+def pull_back_kraus(
+    k: int,
+    n_controls: int,
+    value: int,
+    kind: int,
+    slot: int,
+    count: int,
+    w: Array,
+    X: Array,
+    rows: Array,
+    lanes: int,
+    C: Array,
+    gw: Array,
+    gx: Array,
+    p: Array,
+) -> None:
+    """Gradient by K: real and imaginary part of 2 / 2**k sum of C_ij P_i K P_j."""
+    side, inner_side = 1 << k, 1 << (k - n_controls)
+    n_words = side * side
+    offset = value * inner_side
+    size = inner_side * inner_side
+    kr, ki = p[:n_words], p[n_words : 2 * n_words]
+    br, bi = p[2 * n_words : 3 * n_words], p[3 * n_words : 4 * n_words]
+    vr, vi = p[4 * n_words : 5 * n_words], p[5 * n_words : 6 * n_words]
+    for lane in range(lanes):
+        for m in range(count):
+            for a in range(side):
+                for b in range(side):
+                    kr[a * side + b] = 1.0 if a == b else 0.0
+                    ki[a * side + b] = 0.0
+            for a in range(inner_side):
+                for b in range(inner_side):
+                    at = slot + m * size + a * inner_side + b
+                    o = (a + offset) * side + b + offset
+                    kr[o] = factor(kind, at, w, X, rows[lane])
+                    ki[o] = factor(kind, at + count * size, w, X, rows[lane])
+            vr[:], vi[:] = 0.0, 0.0
+            for word in range(n_words):
+                # B, the sum over words i of C[i, word] P_i; <a|P|a ^ x> of each.
+                br[:], bi[:] = 0.0, 0.0
+                for left in range(n_words):
+                    c = C[(left * n_words + word) * lanes + lane]
+                    if c == 0.0:
+                        continue
+                    z = compress(left >> 1)
+                    x = z ^ compress(left)
+                    for a in range(side):
+                        s = c * (1.0 - 2.0 * (count_bits(z & (a ^ x)) & 1))
+                        re, im = turn_by(s, 0.0, count_bits(x & z))
+                        br[a * side + (a ^ x)] += re
+                        bi[a * side + (a ^ x)] += im
+                # V + B K P: column b of K P is column b ^ x of K times <b ^ x|P|b>.
+                z = compress(word >> 1)
+                x = z ^ compress(word)
+                for b in range(side):
+                    s = 1.0 - 2.0 * (count_bits(z & b) & 1)
+                    for a in range(side):
+                        re, im = 0.0, 0.0
+                        for c in range(side):
+                            u, v = kr[c * side + (b ^ x)], ki[c * side + (b ^ x)]
+                            re += br[a * side + c] * u - bi[a * side + c] * v
+                            im += br[a * side + c] * v + bi[a * side + c] * u
+                        re, im = turn_by(s * re, s * im, count_bits(x & z))
+                        vr[a * side + b] += re
+                        vi[a * side + b] += im
+            for a in range(inner_side):
+                for b in range(inner_side):
+                    at = slot + m * size + a * inner_side + b
+                    o = (a + offset) * side + b + offset
+                    re, im = 2.0 * vr[o] / side, 2.0 * vi[o] / side
+                    if kind == 1:
+                        gw[at] += re
+                        gw[at + count * size] += im
+                    else:
+                        gx[lane, at] += re
+                        gx[lane, at + count * size] += im
+
+
+@inner
 def word_transform(re: Array, im: Array, size: int, batch: int) -> None:
     """In place, sum over z of (-1)**(z & i) times entry z."""
     step = 1

@@ -41,10 +41,13 @@ from qstore_pl.engine.fusion import (
     BATCHED,
     BLOCK,
     DIAGONAL,
+    DRAWN,
     FACTOR,
+    INVERSE,
     MATRIX,
     PAULI,
     PERMUTE,
+    WANTED,
 )
 from qstore_pl.engine.values import (
     apply_drawn,
@@ -52,6 +55,7 @@ from qstore_pl.engine.values import (
     checkpoint,
     load_amplitudes,
     pull_back_amplitudes,
+    pull_back_matrix,
 )
 from qstore_pl.engine.words import (
     apply_diagonal,
@@ -170,7 +174,7 @@ def _make_forward(general: bool) -> Any:
                 elif op == PAULI:
                     c, s = cs[2 * r0], cs[2 * r0 + 1]
                     apply_pauli(kr, ki, bit, x, z, on, value, batch, r1, c, s, 1.0)
-                elif op == MATRIX and r1 == 2:
+                elif op == MATRIX and r1 == DRAWN:
                     mark = X[rows[0], z + (4 << 2 * x)]
                     if mark >= 0.0:
                         cr, ci = checkpoint(mark, kr.shape[0], ws)
@@ -178,8 +182,8 @@ def _make_forward(general: bool) -> Any:
                     apply_drawn(kr, ki, wires[bit : bit + x], z, 0, X, rows, p)
                 elif op == MATRIX:
                     apply_matrix(
-                        kr, ki, wires[bit : bit + x], on, value, r0, z, r1 == 1, w, X,
-                        rows, p,
+                        kr, ki, wires[bit : bit + x], on, value, r0, z,
+                        r1 & INVERSE == 1, w, X, rows, p,
                     )  # fmt: skip
                 elif op == AMPLITUDES:
                     load_amplitudes(kr, ki, wires[bit : bit + x], r0, z, r1, w, X, rows)
@@ -313,7 +317,7 @@ def _make_backward(general: bool) -> Any:
                             apply_pauli(
                                 lr, li, bit, x, z, on, value, batch, r1, c, s, -1.0
                             )
-                elif op == MATRIX and r1 == 2:
+                elif op == MATRIX and r1 == DRAWN:
                     bits = wires[bit : bit + x]
                     mark = X[rows[0], z + (4 << 2 * x)]
                     if mark >= 0.0:
@@ -324,8 +328,17 @@ def _make_backward(general: bool) -> Any:
                     apply_drawn(lr, li, bits, z, 1, X, rows, p)
                 elif op == MATRIX:
                     bits = wires[bit : bit + x]
-                    apply_matrix(kr, ki, bits, on, value, r0, z, r1 == 0, w, X, rows, p)
-                    apply_matrix(lr, li, bits, on, value, r0, z, r1 == 0, w, X, rows, p)
+                    back = r1 & INVERSE == 0
+                    apply_matrix(kr, ki, bits, on, value, r0, z, back, w, X, rows, p)
+                    if r1 & WANTED:
+                        pull_back_matrix(
+                            kr, ki, lr, li, bits, on, value, r0, z, not back, batch, gw,
+                            gx,
+                        )  # fmt: skip
+                    if m > stop:
+                        apply_matrix(
+                            lr, li, bits, on, value, r0, z, back, w, X, rows, p
+                        )
                 elif op == AMPLITUDES:
                     bits = wires[bit : bit + x]
                     pull_back_amplitudes(lr, li, batch, bits, r0, z, r1, gw, gx)

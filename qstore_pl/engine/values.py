@@ -63,6 +63,63 @@ def apply_matrix(
 
 
 @inner
+def pull_back_matrix(
+    kr: Array,
+    ki: Array,
+    lr: Array,
+    li: Array,
+    bits: Array,
+    controls: int,
+    values: int,
+    kind: int,
+    slot: int,
+    inverse: bool,
+    batch: int,
+    gw: Array,
+    gx: Array,
+) -> None:
+    """The gradient by entry (r, c) is twice the sum of conj(bra_r) times ket_c.
+
+    The ket is the one before the matrix, the bra the one after it.
+    """
+    if kind == 2 and gx.shape[0] == 0:
+        return
+    side = 1 << bits.shape[0]
+    targets = 0
+    for b in range(bits.shape[0]):
+        targets |= 1 << bits[b]
+    for i in range(kr.shape[0] // batch):
+        if i & targets != 0 or i & controls != values:
+            continue
+        for r in range(side):
+            o = i
+            for b in range(bits.shape[0]):
+                o |= ((r >> b) & 1) << bits[b]
+            x, y = lr[o * batch : o * batch + batch], li[o * batch : o * batch + batch]
+            for c in range(side):
+                e = i
+                for b in range(bits.shape[0]):
+                    e |= ((c >> b) & 1) << bits[b]
+                p = kr[e * batch : e * batch + batch]
+                q = ki[e * batch : e * batch + batch]
+                entry = slot + (c * side + r if inverse else r * side + c)
+                sign = -2.0 if inverse else 2.0
+                if kind == 1:
+                    re, im = 0.0, 0.0
+                    for j in range(batch):
+                        re += x[j] * p[j] + y[j] * q[j]
+                        im += y[j] * p[j] - x[j] * q[j]
+                    gw[entry] += 2.0 * re
+                    gw[entry + side * side] += sign * im
+                else:
+                    for j in range(batch):
+                        gx[j, entry] += 2.0 * (x[j] * p[j] + y[j] * q[j])
+                        gx[j, entry + side * side] += sign * (
+                            y[j] * p[j] - x[j] * q[j]
+                        )
+
+
+@inner
 def apply_drawn(
     fr: Array,
     fi: Array,
