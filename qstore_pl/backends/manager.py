@@ -27,7 +27,8 @@ class NamedDevice:
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
-        return qml.device(self.device, wires=n_wires)
+        # None: numpy's global generator is the user's, who made no device here.
+        return qml.device(self.device, wires=n_wires, seed=None)
 
 
 @dataclass(frozen=True)

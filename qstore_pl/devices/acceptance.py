@@ -13,24 +13,48 @@ from pennylane.measurements import (
     ClassicalShadowMP,
     ExpectationMP,
     MeasurementProcess,
+    ProbabilityMP,
     SampleMeasurement,
     ShadowExpvalMP,
     StateMeasurement,
+    VarianceMP,
 )
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
 from qstore_pl.devices.noise import is_gate
-from qstore_pl.devices.registry import Entry, entry_of
+from qstore_pl.devices.registry import (
+    MATRIX_ENTRY,
+    STATE_ENTRY,
+    Entry,
+    entry_of,
+    has_own_decomposition,
+    is_foreign,
+)
 
 
 def runs_whole(op: Any) -> bool:
     """Whether the engine runs an operation, not the first, without decomposing it."""
     entry = entry_of(op)
     if entry is None:  # postselection becomes a projector
-        return isinstance(op, qml.Projector)
+        return isinstance(op, qml.Projector) or _must_be_decomposed(op)
     return not entry.channel and _is_whole(op, entry)
+
+
+def _must_be_decomposed(op: Any) -> bool:
+    """False, where PennyLane can decompose an operation without taking it for another.
+
+    Raises:
+        DeviceError: If only PennyLane's rules for an operation of that name are there.
+    """
+    if is_foreign(op) and not has_own_decomposition(op) and op.name in vars(qml):
+        raise DeviceError(
+            f"Operation {op.name} has the name of one of PennyLane's and no "
+            "decomposition of its own, so it would be taken for that one. Rename it, "
+            "or define compute_decomposition."
+        )
+    return False
 
 
 def runs_noisy(op: Any) -> bool:
@@ -41,14 +65,18 @@ def runs_noisy(op: Any) -> bool:
     """
     if isinstance(op, qml.ops.op_math.Adjoint) and op.base.has_adjoint:
         return False
-    return not (is_gate(op) and len(op.wires) > 2) and runs_mixed(op)
+    if is_gate(op) and len(op.wires) > 2 and not isinstance(op, qml.Projector):
+        return _must_be_decomposed(op)
+    return runs_mixed(op)
 
 
 def runs_mixed(op: Any) -> bool:
     """Whether mixed states run an operation, not the first, without gate noise."""
+    if isinstance(op, qml.Projector):  # postselection without noise
+        return True
     entry = entry_of(op)
     if entry is None or entry.parts is not None:
-        return False
+        return _must_be_decomposed(op)
     wide = len(op.wires) > MAX_CHANNEL_WIRES
     if isinstance(op, qml.QubitChannel) and wide:
         raise DeviceError(
@@ -79,19 +107,25 @@ def runs_in_pieces(op: Any) -> bool:
     return (op.has_matrix and len(op.wires) < 8) or isinstance(op, qml.Snapshot)
 
 
-def trainable_operations_have_gradients(tape: QuantumScript) -> bool:
-    """Whether every trainable parameter is of an operation with a gradient here."""
+def has_native_gradient(tape: QuantumScript, *, conditions: bool) -> bool:
+    """Whether the backward run of the engine gives a tape's gradient.
+
+    Args:
+        tape: Operations not decomposed yet count as having a gradient.
+        conditions: Whether postselection becomes a condition on records.
+    """
+    if not all(map(is_differentiable, tape.measurements)):
+        return False
     trainable = None
     index = 0
     for op in tape.operations:
         end = index + op.num_params
-        if isinstance(op, MidMeasure):
-            if op.postselect is not None:
-                return False
-        elif end > index:
+        if collapses(op) and not (conditions and isinstance(op, MidMeasure)):
+            return False
+        if end > index:
             acting = op.base if isinstance(op, qml.ops.Conditional) else op
             entry = entry_of(acting)
-            if (entry is not None and not entry.differentiable) or _complex(acting):
+            if entry is not None and not _differentiable(acting, entry):
                 trainable = trainable or set(tape.trainable_params)
                 if not trainable.isdisjoint(range(index, end)):
                     return False
@@ -99,11 +133,23 @@ def trainable_operations_have_gradients(tape: QuantumScript) -> bool:
     return True
 
 
-def _complex(op: Any) -> bool:
-    """Whether the amplitudes an operation prepares are complex."""
-    if not isinstance(op, qml.operation.StatePrepBase):
-        return False
-    return "complex" in str(qml.math.get_dtype_name(op.data[0]))
+def collapses(op: Any) -> bool:
+    """Whether an operation projects the state and makes its norm 1 again."""
+    if isinstance(op, MidMeasure):
+        return op.postselect is not None
+    return isinstance(op, qml.Projector)
+
+
+def is_differentiable(mp: MeasurementProcess) -> bool:
+    """Whether the engine has the derivative of a measurement."""
+    return isinstance(mp, ExpectationMP | VarianceMP | ProbabilityMP)
+
+
+def _differentiable(op: Any, entry: Entry) -> bool:
+    # What is known by its matrix or amplitudes becomes QubitUnitary or StatePrep.
+    if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
+        return _differentiable(op.base, entry_of(op.base) or entry)
+    return entry.differentiable or entry in (MATRIX_ENTRY, STATE_ENTRY)
 
 
 def accepted_analytic(mp: MeasurementProcess) -> bool:

@@ -26,9 +26,7 @@ from pennylane.devices.preprocess import (
     validate_measurements,
 )
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import (
-    ProbabilityMP,
-)
+from pennylane.measurements import ProbabilityMP, Shots
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
@@ -36,11 +34,16 @@ from pennylane.transforms.core import CompilePipeline
 from qstore_pl.devices.acceptance import (
     accepted_analytic,
     accepted_sampled,
+    collapses,
     expand_shadows,
+    has_native_gradient,
     runs_in_pieces,
     runs_whole,
     runs_whole_or_measures,
-    trainable_operations_have_gradients,
+)
+from qstore_pl.devices.framework import (
+    as_interface,
+    simulate_followed,
 )
 from qstore_pl.devices.lowering import (
     Binding,
@@ -51,19 +54,32 @@ from qstore_pl.devices.lowering import (
     take_apart,
     wire_order,
 )
-from qstore_pl.devices.pullback import Gradients, pull_back
+from qstore_pl.devices.preparation import (
+    as_matrices,
+    interface_of_lists,
+    tell_apart,
+    tidy,
+)
+from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.runs import Runs
+from qstore_pl.devices.seeds import as_seed
+from qstore_pl.devices.shift_rules import checked
 from qstore_pl.devices.states import PureStates, States
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.tensors import (
+    autograd_traces,
+    is_jax,
+    is_traced,
+    jax_arrays,
+    to_numpy,
+)
 from qstore_pl.engine.program import Pass, Program
 
 PURE = PureStates()
-_SECOND_DERIVATIVE = (
-    "A second derivative was asked of the device, which gives first derivatives only. "
-    "Make the QNode with max_diff=2."
-)
+JAX = (qml.math.Interface.JAX, qml.math.Interface.JAX_JIT)
+FOLLOWED_METHODS = ("best", "backprop")  # a framework may differentiate a simulation
+OWN_METHODS = (*FOLLOWED_METHODS, "device", "adjoint")
 
 
 @simulator_tracking
@@ -72,10 +88,10 @@ class QStoreDevice(Device):
     """Base of the devices. See :class:`MockIdeal` for the arguments."""
 
     def __init__(
-        self, wires: Any = None, shots: Any = None, *, seed: Any = None
+        self, wires: Any = None, shots: Any = None, *, seed: Any = "global"
     ) -> None:
         super().__init__(wires=wires, shots=shots)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(as_seed(seed))
         self._rng_lock = threading.Lock()
         self._cache = ProgramCache()
         self._runs = Runs()
@@ -89,16 +105,21 @@ class QStoreDevice(Device):
         execution_config: ExecutionConfig | None = None,
         circuit: QuantumScript | None = None,
     ) -> bool:
-        """Whether this device gives the gradient itself."""
+        """Whether this device gives the gradient itself, in the engine or by backprop.
+
+        ``"backprop"`` is taken for ``"best"``: what the engine differentiates need not
+        be differentiated by the framework.
+        """
         if execution_config is None:
             return True
-        if execution_config.gradient_method not in ("best", "device", "adjoint"):
+        method = execution_config.gradient_method
+        if method not in OWN_METHODS or (circuit is not None and circuit.shots):
             return False
-        if execution_config.derivative_order > 1:
-            return False
-        return circuit is None or (
-            not circuit.shots and trainable_operations_have_gradients(circuit)
-        )
+        if circuit is None:
+            return execution_config.derivative_order == 1 or method in FOLLOWED_METHODS
+        if not self._needs_framework(circuit, execution_config):
+            return True
+        return method in FOLLOWED_METHODS and self._kind(circuit) is PURE
 
     def supports_vjp(
         self,
@@ -126,16 +147,28 @@ class QStoreDevice(Device):
             # jax.jit needs it where the device gives no gradient.
             "convert_to_numpy": config.interface is qml.math.Interface.JAX_JIT,
         }
-        if config.gradient_method in ("best", "device", "adjoint"):
+        if config.interface is qml.math.Interface.NUMPY and circuit is not None:
+            changes["interface"] = interface_of_lists(circuit)
+            config = dataclasses.replace(config, interface=changes["interface"])
+        exact = circuit is None or not circuit.shots
+        own = config.gradient_method in OWN_METHODS
+        in_jax = exact and config.interface in JAX
+        if own or (in_jax and config.gradient_method is None):
+            # JAX transforms the device's own primitive, a framework the simulation;
+            # else PennyLane asks for the vector-Jacobian product.
+            followed = in_jax or (
+                circuit is not None and self._needs_framework(circuit, config)
+            )
             changes |= {
-                "gradient_method": "adjoint",
+                "gradient_method": "backprop" if followed else "adjoint",
                 "use_device_gradient": True,
-                "use_device_jacobian_product": True,
+                "use_device_jacobian_product": not followed,
                 "grad_on_execution": False,
-                # jax.jit would take the route of full Jacobians otherwise, and a second
-                # derivative by autograd could not be told from a first one.
+                # A second derivative by autograd could not be told from a first one.
                 "convert_to_numpy": False,
             }
+        elif circuit is not None and callable(config.gradient_method):
+            changes["gradient_method"] = checked(config, circuit)
         return dataclasses.replace(config, **changes)
 
     def _mcm_config(
@@ -164,6 +197,7 @@ class QStoreDevice(Device):
         config = execution_config or ExecutionConfig()
         deferred = config.mcm_config.mcm_method != "one-shot"
         pipeline = CompilePipeline()
+        pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
         if deferred:
             pipeline.add_transform(
                 qml.defer_measurements, allow_postselect=True, num_wires=None
@@ -191,9 +225,14 @@ class QStoreDevice(Device):
             pipeline.add_transform(
                 qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
             )
-        if config.gradient_method == "adjoint":
-            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
+        pipeline.add_transform(as_matrices)
+        self._add_last(pipeline, config)
         return pipeline
+
+    def _add_last(self, pipeline: CompilePipeline, config: ExecutionConfig) -> None:
+        if config.gradient_method in ("adjoint", "backprop"):
+            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
+        pipeline.add_transform(tell_apart)
 
     # --- running ------------------------------------------------------------------
 
@@ -213,10 +252,12 @@ class QStoreDevice(Device):
     ) -> Any:
         """Vector-Jacobian products, one array per trainable parameter of each tape."""
         config = execution_config or ExecutionConfig()
-        if config.interface is qml.math.Interface.TORCH and _torch_records():
-            raise DeviceError(_SECOND_DERIVATIVE)
+        torch = config.interface is qml.math.Interface.TORCH
+        if torch and _torch_records():
+            raise DeviceError(SECOND_DERIVATIVE)
         return tuple(
-            self._vjp(tape, dy) for tape, dy in zip(circuits, cotangents, strict=True)
+            self._vjp(tape, dy, conjugate=not torch)
+            for tape, dy in zip(circuits, cotangents, strict=True)
         )
 
     def execute_and_compute_vjp(
@@ -277,12 +318,74 @@ class QStoreDevice(Device):
     def _execute(
         self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
     ) -> Any:
+        values = tape.get_parameters(trainable_only=False)
+        if config.gradient_method == "backprop" and not tape.shots:
+            followed = any(map(is_traced, values))
+            if followed and (
+                self._framework(tape, config) or not any(map(is_jax, values))
+            ):
+                return simulate_followed(tape, config, self.name)
+            if config.interface in JAX and not any(map(collapses, tape.operations)):
+                return self._execute_in_jax(tape)
+            results = self._execute_untraced(tape, config, keep=False)
+            return as_interface(results, config.interface)
+        if config.gradient_method is None and any(map(_would_be_lost, values)):
+            raise DeviceError(
+                "Values that are being differentiated were given to a device that is "
+                "not asked for a gradient, which would be 0 without a word. Execute "
+                "the tape through a QNode or qml.execute, with a diff_method."
+            )
+        if keep and len(autograd_traces(values)) > 1:
+            raise DeviceError(SECOND_DERIVATIVE)
+        return self._execute_untraced(tape, config, keep=keep)
+
+    def _needs_framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
+        """Whether a derivative of an exact tape is none of the engine's."""
+        conditions = self._kind(tape) is not PURE
+        return config.derivative_order > 1 or not has_native_gradient(
+            tape, conditions=conditions
+        )
+
+    def _framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
+        """Whether the framework differentiates a tape, which must be noiseless."""
+        if not self._needs_framework(tape, config):
+            return False
+        if self._kind(tape) is not PURE:
+            raise DeviceError(
+                f"{self.name} gives first derivatives of expectation values, variances "
+                "and probabilities of noisy circuits only. Use "
+                'diff_method="parameter-shift" for second derivatives of one of them.'
+            )
+        return True
+
+    def _execute_in_jax(self, tape: QuantumScript) -> Any:
+        from qstore_pl.devices.jax_circuit import execute_in_jax, plan
+
+        order = wire_order(tape)
+        kind = self._kind(tape)
+        if self._debugger is not None and self._debugger.active:
+            self._take_snapshots(tape)
+        plans = [plan(mp, order, kind) for mp in tape.measurements]
+        readouts = [readout for each in plans for readout in each.readouts]
+        words = tuple(dict.fromkeys(w for readout in readouts for w in readout.words))
+        circuit = take_apart(tape, words, arrays=jax_arrays())
+        program = self.lower(tape, circuit)
+
+        def report(run: Any, states: NDArray[Any] | None) -> None:
+            self._report(readouts, circuit, run, states)
+
+        results = execute_in_jax(
+            program, circuit, plans, self._runs, exact=kind.exact, report=report
+        )
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _execute_untraced(
+        self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
+    ) -> Any:
         if any(isinstance(op, MidMeasure | qml.Projector) for op in tape.operations):
             return self._execute_with_collapse(tape, config)
         if self._debugger is not None and self._debugger.active:
             self._take_snapshots(tape)
-        if keep and any(map(_traced_twice, tape.get_parameters(trainable_only=False))):
-            raise DeviceError(_SECOND_DERIVATIVE)
         order = wire_order(tape)
         if tape.shots:
             return self._sample(tape, order)
@@ -294,7 +397,7 @@ class QStoreDevice(Device):
         results = [_value(readout, circuit, run, states) for readout in readouts]
         self._report(readouts, circuit, run, states)
         if keep:
-            self._runs.put(program, circuit, run)
+            self._runs.put(program, circuit.weights, circuit.features, run)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run(
@@ -311,7 +414,8 @@ class QStoreDevice(Device):
         program = self.lower(tape, circuit)
         # A kept run stands for a new one, unless states are drawn at random.
         reuse = kind.exact or not forward
-        run = self._runs.take(program, circuit) if reuse else None
+        values = circuit.weights, circuit.features
+        run = self._runs.take(program, *values) if reuse else None
         if run is None:
             run = program.new_pass(len(circuit.features))
             rows = np.arange(run.batch)
@@ -360,6 +464,10 @@ class QStoreDevice(Device):
                 postselect_mode=config.mcm_config.postselect_mode,
             )
 
+    def _snapshot_kind(self, tape: QuantumScript) -> States:
+        """The kind of states that snapshots show."""
+        return self._kind(tape)
+
     def _take_snapshots(self, tape: QuantumScript) -> None:
         order = wire_order(tape)
         positions = {label: i for i, label in enumerate(order)}
@@ -367,21 +475,32 @@ class QStoreDevice(Device):
             if not isinstance(op, qml.Snapshot):
                 continue
             before = tape.copy(operations=tape.operations[:i])
-            circuit, states = self._states(before, order)
+            kind = self._snapshot_kind(tape)
+            circuit = take_apart(before, order=order)
+            program = kind.lower(circuit)
+            states = kind.tensor(program.states(circuit.weights, circuit.features))
             batched = circuit.batch is not None
-            snapshot = op.map_wires(positions)
-            self._kind(tape).simulator.apply_operation(
-                snapshot,
-                states if batched else states[0],
-                is_state_batched=batched,
-                debugger=self._debugger,
-                rng=self._rng,
-                tape_shots=tape.shots,
+            found = op.map_wires(positions).hyperparameters
+            shots = Shots(
+                tape.shots if found["shots"] == "workflow" else found["shots"]
             )
+            taken: list[Any] = []
+            for part in shots if shots else [None]:
+                recorder = _Recorder()
+                kind.simulator.apply_operation(
+                    qml.Snapshot(measurement=found["measurement"], shots=part),
+                    states if batched else states[0],
+                    is_state_batched=batched,
+                    debugger=recorder,
+                    rng=self._rng,
+                )
+                taken += recorder.snapshots.values()
+            several = shots.has_partitioned_shots
+            _keep(self._debugger, op.tag, tuple(taken) if several else taken[0])
 
     # --- gradients ----------------------------------------------------------------
 
-    def _vjp(self, tape: QuantumScript, dy: Any) -> Gradients:
+    def _vjp(self, tape: QuantumScript, dy: Any, *, conjugate: bool) -> Gradients:
         order = wire_order(tape)
         kind = self._kind(tape)
         readouts = [kind.readout(mp, order) for mp in tape.measurements]
@@ -398,8 +517,20 @@ class QStoreDevice(Device):
             array.ndim - (circuit.batch is not None) - isinstance(mp, ProbabilityMP)
             for array, mp in zip(arrays, tape.measurements, strict=True)
         ]
+
+        def back(rows: Sequence[NDArray[np.float64]]) -> Gradients:
+            return pull_back(
+                tape,
+                circuit,
+                run,
+                readouts,
+                rows,
+                lambda mp: kind.readout(mp, order),
+                conjugate=conjugate,
+            )
+
         if not any(extra):
-            return pull_back(tape, circuit, run, readouts, arrays)
+            return back(arrays)
         # jax.jacobian stacks cotangents on a leading axis.
         rows = []
         for j in range(
@@ -410,7 +541,7 @@ class QStoreDevice(Device):
             ]
             if j:
                 run.again()
-            rows.append(pull_back(tape, circuit, run, readouts, picked))
+            rows.append(back(picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
 
     # --- copies -------------------------------------------------------------------
@@ -448,9 +579,31 @@ def _value(
     return readout.value(words, states[0])
 
 
-def _traced_twice(value: Any) -> bool:
-    """Whether autograd takes the derivative of a derivative by this value."""
-    return isbox(value) and isbox(value._value)
+def _would_be_lost(value: Any) -> bool:
+    """Whether a derivative that autograd or JAX is taking would not be noticed."""
+    return isbox(value) or (is_jax(value) and is_traced(value))
+
+
+class _Recorder:
+    """What PennyLane's simulator takes for a debugger."""
+
+    active = True
+
+    def __init__(self) -> None:
+        self.snapshots: dict[Any, Any] = {}
+
+
+def _keep(debugger: Any, tag: Any, snapshot: Any) -> None:
+    """Add a snapshot to the debugger's as PennyLane's simulator does."""
+    kept = debugger.snapshots
+    if tag is None:
+        kept[len(kept)] = snapshot
+    elif tag not in kept:
+        kept[tag] = snapshot
+    elif isinstance(kept[tag], list):
+        kept[tag].append(snapshot)
+    else:
+        kept[tag] = [kept[tag], snapshot]
 
 
 def _torch_records() -> bool:

@@ -7,6 +7,7 @@ is a number of its own, and the entry has its derivative.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl.devices.registry import REGISTRY, Entry, Wires
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.tensors import is_jax, to_jax, to_numpy
 from qstore_pl.engine.gates import Angle, Channel, Kraus, MixedGate, Transfer
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 
@@ -25,20 +26,33 @@ MAX_CHANNEL_WIRES = 4  # its transfer matrix has 16**wires entries
 ONE = Angle(1.0)
 
 
-def _numbers(op: Operator) -> list[float]:
-    return [float(to_numpy(value)) for value in op.data]
+def _numbers(op: Operator) -> list[Any]:
+    """The parameters as floats, or as JAX traces them."""
+    return [v if is_jax(v) else float(to_numpy(v)) for v in op.data]
 
 
-def _refuse(op: Operator, needed: str) -> None:
-    shown = ", ".join(f"{value:g}" for value in _numbers(op))
-    raise ValueError(f"Parameters of {op.name} must have {needed}, but are {shown}.")
-
-
-def _probabilities(op: Operator) -> tuple[float, ...]:
-    values = _numbers(op)
-    if not all(0.0 <= value <= 1.0 for value in values):
-        _refuse(op, "values from 0 to 1")
+def _checked(op: Operator, holds: Any, needed: str, values: Sequence[Any]) -> Any:
+    """The values if something holds; where JAX hides whether it does, NaN if not."""
+    if qml.math.is_abstract(holds):
+        return tuple(qml.math.where(holds, value, np.nan) for value in values)
+    if not holds:
+        shown = ", ".join(f"{float(value):g}" for value in values)
+        raise ValueError(
+            f"Parameters of {op.name} must have {needed}, but are {shown}."
+        )
     return tuple(values)
+
+
+def _probabilities(op: Operator) -> tuple[Any, ...]:
+    values = _numbers(op)
+    return _checked(op, _from_0_to_1(*values), "values from 0 to 1", values)
+
+
+def _from_0_to_1(*values: Any) -> Any:
+    holds: Any = True
+    for value in values:
+        holds = holds & (value >= 0.0) & (value <= 1.0)
+    return holds
 
 
 def _one_wire(
@@ -75,11 +89,9 @@ def _reset(to_zero: Angle, to_one: Angle) -> tuple[Angle, Angle, Angle, Angle]:
     return scale, scale, scale, to_zero - to_one
 
 
-def _reset_values(op: Operator) -> tuple[float, ...]:
+def _reset_values(op: Operator) -> tuple[Any, ...]:
     values = _probabilities(op)
-    if sum(values) > 1.0:
-        _refuse(op, "a sum <= 1")
-    return values
+    return _checked(op, sum(values) <= 1.0, "a sum <= 1", values)
 
 
 _one_wire("DepolarizingChannel", _depolarizing)
@@ -88,9 +100,9 @@ _one_wire("PhaseFlip", lambda p: (ONE - 2.0 * p, ONE - 2.0 * p, ONE, Angle()))
 _one_wire("ResetError", _reset, n_values=2, values=_reset_values)
 
 
-def _coherence(op: Operator) -> tuple[float, ...]:
+def _coherence(op: Operator) -> tuple[Any, ...]:
     gamma, *others = _probabilities(op)
-    return (float(np.sqrt(1.0 - gamma)), gamma, *others)
+    return (qml.math.sqrt(1.0 - gamma), gamma, *others)
 
 
 def _coherence_jacobian(op: Operator) -> NDArray[np.float64]:
@@ -127,13 +139,15 @@ _one_wire(
 
 
 def _relaxation(op: Operator) -> tuple[float, ...]:
-    excited, t1, t2, time = _numbers(op)
-    if not 0.0 <= excited <= 1.0:
-        _refuse(op, "an excited population from 0 to 1")
-    if not (t1 > 0.0 and 0.0 < t2 <= 2.0 * t1 and time >= 0.0):
-        _refuse(op, "times t1 > 0, 0 < t2 <= 2 t1 and a gate time >= 0")
-    kept = np.exp(-time / t1)
-    return float(np.exp(-time / t2)), float(kept), (1.0 - 2.0 * excited) * (1.0 - kept)
+    values = _numbers(op)
+    needed = "an excited population from 0 to 1"
+    values = _checked(op, _from_0_to_1(values[0]), needed, values)
+    excited, t1, t2, time = values
+    holds = (t1 > 0.0) & (t2 > 0.0) & (t2 <= 2.0 * t1) & (time >= 0.0)
+    needed = "times t1 > 0, 0 < t2 <= 2 t1 and a gate time >= 0"
+    excited, t1, t2, time = _checked(op, holds, needed, values)
+    kept = qml.math.exp(-time / t1)
+    return qml.math.exp(-time / t2), kept, (1.0 - 2.0 * excited) * (1.0 - kept)
 
 
 def _relaxation_jacobian(op: Operator) -> NDArray[np.float64]:
@@ -183,14 +197,45 @@ REGISTRY["PauliError"] = Entry(
 
 
 def _kraus(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    yield Kraus(wires, params[0].slot, len(op.data))
+    yield Kraus(wires, params[0].slot, len(op.data), params[0].wanted)
+
+
+def _kraus_values(op: Operator) -> tuple[Any, ...]:
+    jax = any(map(is_jax, op.data))
+    tensor = to_jax if jax else to_numpy
+    return (qml.math.stack([tensor(matrix) for matrix in op.data]),)
 
 
 REGISTRY["QubitChannel"] = Entry(
     _kraus,
     key=lambda op: len(op.data),
     ndims=(3,),
-    values=lambda op: (np.stack([to_numpy(matrix) for matrix in op.data]),),
+    values=_kraus_values,
+    pulls=lambda op: [operator.itemgetter(k) for k in range(len(op.data))],
+    complex=True,
+    controllable=False,
+    channel=True,
+)
+
+
+def _replacement(op: Operator) -> tuple[Any, ...]:
+    """Kraus matrices that put a density matrix in the place of any state."""
+    matrix = to_numpy(op.data[0])
+    if len(op.wires) > MAX_CHANNEL_WIRES:
+        raise DeviceError(
+            f"{op.name} must be on at most {MAX_CHANNEL_WIRES} wires here, but is on "
+            f"{len(op.wires)}."
+        )
+    shares, vectors = np.linalg.eigh(matrix)
+    columns = np.sqrt(np.maximum(shares, 0.0)) * vectors
+    units = np.eye(len(matrix))
+    return (np.stack([np.outer(c, e) for c in columns.T for e in units]),)
+
+
+REGISTRY["QubitDensityMatrix"] = Entry(
+    lambda op, params, wires: [Kraus(wires, params[0].slot, 4 ** len(wires))],
+    ndims=(3,),
+    values=_replacement,
     complex=True,
     differentiable=False,
     controllable=False,

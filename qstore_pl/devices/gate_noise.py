@@ -17,6 +17,7 @@ from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.noise import NoiseSpec, is_gate
+from qstore_pl.devices.records import Record
 from qstore_pl.devices.registry import (
     MATRIX_ENTRY,
     Expression,
@@ -35,11 +36,26 @@ class SpecNoise:
 
     Args:
         spec: Its strengths.
+        records: Wires that hold outcomes: no wires of the machine, they suffer nothing
+            and were misread when they were written.
     """
 
-    def __init__(self, spec: NoiseSpec) -> None:
+    def __init__(self, spec: NoiseSpec, records: Iterable[Any] = ()) -> None:
         self.spec = spec
+        self.records = frozenset(records)
         self._after: dict[int, list[tuple[Wires, Transfer]]] = {}
+
+    def knowing(self, records: Iterable[Any]) -> SpecNoise:
+        """The same noise, of a circuit with these records."""
+        return SpecNoise(self.spec, records) if records else self
+
+    def readout_of(self, label: Any) -> tuple[float, float]:
+        """``(p(1|0), p(0|1))`` of a wire measured at the end."""
+        return (0.0, 0.0) if label in self.records else self.spec.readout_of(label)
+
+    def is_noisy(self, op: Operator) -> bool:
+        """Whether noise follows an elementary operation."""
+        return self.spec.has_gate_noise and is_gate(op)
 
     def gates(
         self, op: Operator, params: Sequence[Any], position: Positions
@@ -47,7 +63,9 @@ class SpecNoise:
         """The gates of an operation, of a template one after the other, with noise."""
         for part, its_params in elementary(op, params):
             wires = tuple(position[label] for label in part.wires.labels)
-            noisy = self.spec.has_gate_noise and is_gate(part)
+            if isinstance(part, Record):
+                yield from self._misread_record(part, wires)
+            noisy = self.is_noisy(part)
             if noisy and self.spec.over_rotation:
                 if entry_of(part) is MATRIX_ENTRY and 0 in part.ndim_params:
                     raise DeviceError(
@@ -61,8 +79,12 @@ class SpecNoise:
 
     def after(self, op: Operator, position: Positions) -> Iterable[Transfer]:
         """What follows an elementary gate."""
-        labels = op.wires.labels
+        labels = tuple(w for w in op.wires.labels if w not in self.records)
+        if not labels:
+            return
         if len(labels) not in self._after:
+            if len(labels) < len(op.wires):  # decided by an outcome
+                op = qml.QubitUnitary(np.eye(1 << len(labels)), wires=labels)
             channels = self.spec.operations_after(op)
             local = {label: i for i, label in enumerate(labels)}
             places = [tuple(local[w] for w in c.wires.labels) for c in channels]
@@ -85,6 +107,15 @@ class SpecNoise:
         """
         return tuple(part for term in terms for part in self._misread(term, labels))
 
+    def _misread_record(self, record: Record, wires: Wires) -> Iterable[Transfer]:
+        """The outcome as it is read, in front of everything that depends on it."""
+        e0, e1 = self.spec.readout_of(record.hyperparameters["measured"])
+        if e0 or e1:
+            kept = float(np.sqrt((1.0 - e0) * (1.0 - e1)))
+            rows = np.diag([1.0, kept, kept, 1.0 - e0 - e1])
+            rows[3, 0] = e1 - e0
+            yield Transfer(wires, tuple(map(tuple, rows.tolist())))
+
     def _over_rotated(self, param: Any) -> Any:
         if isinstance(param, Expression) or param.shape == ():
             return Expression((1.0 + self.spec.over_rotation) * param.angle)
@@ -94,7 +125,7 @@ class SpecNoise:
         coefficient, word, wires = term
         parts: list[PauliTerm] = [(coefficient, "", ())]
         for letter, wire in zip(word, wires, strict=True):
-            e0, e1 = self.spec.readout_of(labels[wire])
+            e0, e1 = self.readout_of(labels[wire])
             read = [(c * (1.0 - e0 - e1), w + letter, (*q, wire)) for c, w, q in parts]
             lost = [(c * (e1 - e0), w, q) for c, w, q in parts if e0 != e1]
             parts = read + lost

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pennylane as qml
-from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.tensors import NUMPY, Arrays
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
@@ -56,7 +55,7 @@ class Circuit:
         operations: The operations, for their structure only.
         parameters: Where each parameter of each operation is found.
         words: The distinct Pauli words to measure.
-        weights: Values shared by all samples, shape ``(n_weights,)``.
+        weights: Values shared by all samples, shape ``(n_weights,)``; of numpy or JAX.
         features: Values per sample, shape ``(batch or 1, n_features)``.
         batch: Number of samples, or None for a tape without a batch axis.
         key: The structure without any value.
@@ -66,8 +65,8 @@ class Circuit:
     operations: Sequence[Operator]
     parameters: tuple[tuple[Parameter, ...], ...]
     words: tuple[Word, ...]
-    weights: NDArray[np.float64]
-    features: NDArray[np.float64]
+    weights: Any
+    features: Any
     batch: int | None
     key: Hashable
 
@@ -77,6 +76,7 @@ def take_apart(
     words: Sequence[Word] = (),
     *,
     order: tuple[Any, ...] | None = None,
+    arrays: Arrays = NUMPY,
 ) -> Circuit:
     """Separate the structure of a tape from its values, without a binding.
 
@@ -84,17 +84,19 @@ def take_apart(
         tape: Its operations all have an entry in the registry.
         words: The distinct Pauli words to measure.
         order: Wire labels in the order of the register; None takes the tape's.
+        arrays: What the values become.
 
     Raises:
         DeviceError: If an operation was not decomposed, or an angle is complex.
         ValueError: If batch axes differ in length or have none.
     """
     order = wire_order(tape) if order is None else order
-    weights: list[NDArray[np.float64]] = []
-    features: list[NDArray[np.float64]] = []
+    weights: list[Any] = []
+    features: list[Any] = []
     parameters: list[tuple[Parameter, ...]] = []
     key: list[Hashable] = [order, tuple(words)]
-    n_weights = n_features = 0
+    trainable = set(tape.trainable_params)
+    index = n_weights = n_features = 0
     for op in tape.operations:
         entry = entry_of(op)
         if entry is None:
@@ -102,13 +104,16 @@ def take_apart(
                 f"Operation {op.name} was not decomposed for this device."
             )
         data = op.data if entry.values is None else entry.values(op)
-        key.append((op.name, op.wires.labels, entry.key(op)))
+        key.append((type(op), op.name, op.wires.labels, entry.key(op)))
+        first, index = index, index + op.num_params
         if not data:
             parameters.append(())
             continue
+        # Gradients by the entries of a matrix cost something: only where wanted.
+        wanted = entry.complex and not trainable.isdisjoint(range(first, index))
         found = []
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
-            array = to_numpy(value)
+            array = arrays.tensor(value)
             is_complex = entry.complex or array.dtype.kind == "c"
             if is_complex and not (entry.complex or entry.initial):
                 raise DeviceError(
@@ -120,17 +125,18 @@ def take_apart(
             size = math.prod(shape)
             rows = array.reshape(len(array), size) if batched else array.reshape(size)
             if is_complex:
-                rows = np.concatenate([rows.real, rows.imag], axis=-1)
+                rows = arrays.concatenate([rows.real, rows.imag], axis=-1)
             size = rows.shape[-1]
             if batched:
-                found.append(Parameter(FEATURE, n_features, shape, is_complex))
+                place = (FEATURE, n_features)
                 features.append(rows)
                 n_features += size
             else:
-                found.append(Parameter(WEIGHT, n_weights, shape, is_complex))
+                place = (WEIGHT, n_weights)
                 weights.append(rows)
                 n_weights += size
-            key.append((batched, shape, is_complex))
+            found.append(Parameter(*place, shape, is_complex, wanted))
+            key.append((batched, shape, is_complex, wanted))
         parameters.append(tuple(found))
     batch = _common_batch(features)
     return Circuit(
@@ -138,14 +144,14 @@ def take_apart(
         operations=tape.operations,
         parameters=tuple(parameters),
         words=tuple(words),
-        weights=_joined(weights, (0,)),
-        features=_joined(features, (1, 0)),
+        weights=arrays.joined(weights, (0,)),
+        features=arrays.joined(features, (1, 0)),
         batch=batch,
         key=tuple(key),
     )
 
 
-def _common_batch(features: list[NDArray[np.float64]]) -> int | None:
+def _common_batch(features: list[Any]) -> int | None:
     """The number of samples, or None where nothing has a batch axis."""
     sizes = {len(rows) for rows in features}
     if len(sizes) > 1 or 0 in sizes:
@@ -154,14 +160,6 @@ def _common_batch(features: list[NDArray[np.float64]]) -> int | None:
             f"least one, but have {' and '.join(map(str, sorted(sizes)))}."
         )
     return sizes.pop() if sizes else None
-
-
-def _joined(
-    parts: list[NDArray[np.float64]], empty: tuple[int, ...]
-) -> NDArray[np.float64]:
-    if not parts:
-        return np.zeros(empty)
-    return np.ascontiguousarray(np.concatenate(parts, axis=-1), dtype=np.float64)
 
 
 class ProgramCache:
@@ -337,9 +335,18 @@ def memory() -> int:
 
 
 def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
-    """Wire labels in the order of the register: PennyLane's standard order."""
-    labels = tape.wires.labels
-    n = len(labels)
-    if all(type(label) is int and 0 <= label < n for label in labels):
+    """Wire labels in the order of the register: PennyLane's standard order.
+
+    Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
+    labels come as the operations name them, then those only measured.
+    """
+    acted = list(dict.fromkeys(w for op in tape.operations for w in op.wires.labels))
+    on = set(acted)
+    named = dict.fromkeys(w for mp in tape.measurements for w in mp.wires.labels)
+    rest = [label for label in named if label not in on]
+    n, n_acted = len(acted) + len(rest), len(acted)
+    if on == set(range(n_acted)) and set(rest) == set(range(n_acted, n)):
         return tuple(range(n))
-    return labels
+    if all(isinstance(label, int | np.integer) for label in rest):
+        rest.sort()
+    return (*acted, *rest)

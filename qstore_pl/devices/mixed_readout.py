@@ -8,7 +8,7 @@ after an ideal rotation; each wire's outcome is then misread on its own.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from pennylane.measurements import (
 )
 
 from qstore_pl.devices.gate_noise import SpecNoise
-from qstore_pl.devices.readout import PauliSumValue, Readout, real
+from qstore_pl.devices.readout import PauliSumValue, Readout, real, real_values
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.pauli_fusion import word_index
 from qstore_pl.engine.transfer import density_matrix, pauli_vector, transfer_matrix
@@ -38,6 +38,9 @@ class MixedSum(PauliSumValue):
     def __init__(self, sentence: Any, order: Sequence[Any], noise: SpecNoise) -> None:
         super().__init__(sentence, order)
         self._observed = noise.observed
+
+    def of_states(self, states: Float) -> Float:
+        return np.einsum("bi,bi->b", self.bra(np.ones(len(states)), states), states)
 
     def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
         position = {label: i for i, label in enumerate(self._order)}
@@ -86,6 +89,8 @@ class Outcomes:
         # All components of both, I of the wires left.
         rows = [slice(None)] * len(local)
         self._kept = (slice(None), *rows, *[0] * (self._n - len(local)))
+        self.size = 1 << len(self._axes)
+        self.misread = any(any(pair_of(wire)) for wire in wires)
         # From components I, Z of a wire to the probabilities of reading 0 and 1.
         self._read = []
         for wire in wires:
@@ -132,6 +137,7 @@ class MixedProbabilities(Readout):
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
+        self.shape = (outcomes.size,)
 
     def value(self, words: Float, states: Float | None) -> Float:
         assert states is not None
@@ -146,7 +152,8 @@ class MixedMoment(Readout):
 
     def __init__(self, outcomes: Outcomes, values: Any, *, variance: bool) -> None:
         self._outcomes, self._variance = outcomes, variance
-        self._values = np.real(to_numpy(values)).astype(np.float64)
+        self.affine = not (variance or outcomes.misread)
+        self._values = real_values(values, "eigenvalues")
 
     def value(self, words: Float, states: Float | None) -> Float:
         assert states is not None
@@ -186,6 +193,10 @@ class MixedFunction(Readout):
     def __init__(self, mp: Any, order: Sequence[Any]) -> None:
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
+        n = len(order)
+        whole = isinstance(mp, qml.measurements.StateMP) and not mp.wires
+        self.shape = (1 << n, 1 << n) if whole else mp.shape(None, n)
+        self.complex = mp.numeric_type is complex
 
     def value(self, words: Float, states: Float | None) -> Any:
         assert states is not None
@@ -194,6 +205,66 @@ class MixedFunction(Readout):
         return qml.devices.qubit_mixed.measure(
             self._mp, state if batched else state[0], is_state_batched=batched
         )
+
+
+class Condition:
+    """Projection of Pauli vectors on outcomes of some wires, not normalised.
+
+    Args:
+        outcomes: The outcome, for each wire's label.
+        order: Labels of the register.
+    """
+
+    def __init__(self, outcomes: Mapping[Any, int], order: Sequence[Any]) -> None:
+        self._n = len(order)
+        self._signs = {
+            1 + order.index(label): 1.0 - 2.0 * outcome
+            for label, outcome in outcomes.items()
+        }
+
+    def project(self, states: Float) -> Float:
+        """The same map forward and backward: it is symmetric."""
+        array = states.reshape(-1, *[4] * self._n).copy()
+        for axis, sign in self._signs.items():
+            digits = np.moveaxis(array, axis, 0)
+            digits[0] = 0.5 * (digits[0] + sign * digits[3])
+            digits[1:3] = 0.0
+            digits[3] = sign * digits[0]
+        return array.reshape(states.shape)
+
+
+class Conditioned(Readout):
+    """A measurement of the states that postselection leaves, of trace 1 again.
+
+    Args:
+        readout: The measurement.
+        condition: What is postselected.
+    """
+
+    def __init__(self, readout: Readout, condition: Condition) -> None:
+        self._readout, self._condition = readout, condition
+        self.differentiable, self.per_sample = (
+            readout.differentiable,
+            readout.per_sample,
+        )
+        self.affine, self.complex = readout.affine, readout.complex
+        self.shape = readout.shape
+
+    def _kept(self, states: Float) -> tuple[Float, Float]:
+        kept = self._condition.project(states)
+        share = kept[..., :1]
+        with np.errstate(invalid="ignore", divide="ignore"):  # never: not a number
+            return kept / share, share
+
+    def value(self, words: Float, states: Float | None) -> Any:
+        assert states is not None
+        return self._readout.of_states(self._kept(states)[0])
+
+    def bra(self, dy: Float, states: Float) -> Float:
+        kept, share = self._kept(states)
+        derivative = self._readout.bra(dy, kept)
+        derivative[:, 0] -= np.einsum("bi,bi->b", derivative, kept)
+        return self._condition.project(derivative / share)
 
 
 def density_tensor(vectors: Float) -> NDArray[np.complex128]:
@@ -216,7 +287,7 @@ def mixed_readout_of(
     Raises:
         DeviceError: If the measurement is misread and has no outcomes.
     """
-    pair_of = noise.spec.readout_of
+    pair_of = noise.readout_of
     if isinstance(mp, ProbabilityMP):
         rotation = mp.diagonalizing_gates() if mp.obs is not None else []
         read = list(mp.wires) or list(order)

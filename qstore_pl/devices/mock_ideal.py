@@ -18,7 +18,10 @@ class MockIdeal(QStoreDevice):
     Args:
         wires: Number of wires, or their labels; None takes them from each circuit.
         shots: PennyLane's deprecated default; prefer ``qml.set_shots``.
-        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes.
+        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes, a
+            key of ``jax.random``, or ``"global"`` for a number that numpy's global
+            generator draws, so that ``np.random.seed`` decides as on PennyLane's
+            devices.
 
     **Example**
 
@@ -40,7 +43,7 @@ class MockIdeal(QStoreDevice):
     config_filepath = str(Path(__file__).with_name("mock_ideal.toml"))
 
     def __init__(
-        self, wires: Any = None, shots: Any = None, *, seed: Any = None
+        self, wires: Any = None, shots: Any = None, *, seed: Any = "global"
     ) -> None:
         super().__init__(wires=wires, shots=shots, seed=seed)
 

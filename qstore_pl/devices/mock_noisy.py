@@ -13,11 +13,11 @@ from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import (
     decompose,
     device_resolve_dynamic_wires,
-    no_sampling,
     validate_device_wires,
     validate_measurements,
 )
 from pennylane.exceptions import DeviceError
+from pennylane.measurements import StateMP
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
@@ -33,9 +33,11 @@ from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
 from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.preparation import as_matrices, tidy
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
+from qstore_pl.devices.records import find_records, mark_records, records_of
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.states import MixedStates, States
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
@@ -72,8 +74,7 @@ class MockNoisy(QStoreDevice):
             and inputs. Their standard errors are in a ``qml.Tracker``, under
             ``history["standard_errors"]``.
         trajectories: How many are drawn for each sample, >= 1; only for that method.
-        seed: Seed of samples and draws: anything :func:`numpy.random.default_rng`
-            takes.
+        seed: Seed of samples and draws, as for :class:`MockIdeal`.
 
     Raises:
         ValueError: If the preset or the method is unknown, or the scale is negative or
@@ -103,7 +104,7 @@ class MockNoisy(QStoreDevice):
         noise_scale: float = 1.0,
         method: str = "density",
         trajectories: int | None = None,
-        seed: Any = None,
+        seed: Any = "global",
     ) -> None:
         super().__init__(wires=wires, shots=shots, seed=seed)
         noise = as_noise(noise)
@@ -160,9 +161,13 @@ class MockNoisy(QStoreDevice):
             "name": self.name,
         }
         pipeline = CompilePipeline()
+        pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
+        misread = self._noise.spec.has_readout_error
+        pipeline.add_transform(mark_records, noisy=noisy or misread)
         pipeline.add_transform(
-            qml.defer_measurements, allow_postselect=False, num_wires=None
+            qml.defer_measurements, allow_postselect=True, num_wires=None
         )
+        pipeline.add_transform(find_records)
         pipeline.add_transform(decompose, **gates)
         pipeline.add_transform(
             device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
@@ -180,8 +185,9 @@ class MockNoisy(QStoreDevice):
             )
             pipeline.add_transform(decompose, **gates)
         pipeline.add_transform(expand_shadows)
-        if config.gradient_method == "adjoint":
-            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
+        over_rotated = bool(self._noise.spec.over_rotation)
+        pipeline.add_transform(as_matrices, over_rotated=over_rotated)
+        self._add_last(pipeline, config)
         return pipeline
 
     def compile(
@@ -195,7 +201,7 @@ class MockNoisy(QStoreDevice):
             return None
         else:
             noise = ModelNoise(self._model)
-            kind = self._mixed
+            kind = self._mixed()
         program: Any = MixedProgram
         if isinstance(kind, TrajectoryStates):
             program = kind.program
@@ -210,18 +216,25 @@ class MockNoisy(QStoreDevice):
     def _mcm_config(
         self, config: ExecutionConfig, circuit: QuantumScript | None
     ) -> Any:
-        method = config.mcm_config.mcm_method
-        if method not in (None, "deferred"):
-            raise DeviceError(
-                f'mcm_method must be "deferred" on {self.name}, but is {method!r}.'
-            )
-        return super()._mcm_config(config, None)  # without shots, so deferred
+        # One shot after the other has the same distribution: outcomes are drawn from
+        # the deferred circuit in both cases.
+        return super()._mcm_config(config, circuit)
 
-    @property
-    def _mixed(self) -> States:
+    def _mixed(self, operations: Sequence[Any] = ()) -> States:
+        records = records_of(operations)
+        noise = self._noise.knowing([record.wires[0] for record in records])
+        postselected = {
+            record.wires[0]: record.hyperparameters["postselect"]
+            for record in records
+            if record.hyperparameters["postselect"] is not None
+        }
         if self._trajectories is None:
-            return MixedStates(self._noise)
-        return TrajectoryStates(self._noise, self._trajectories, self._uniform)
+            return MixedStates(noise, postselected)
+        if postselected:
+            raise DeviceError(
+                'Trajectories take no postselected outcomes. Use method="density".'
+            )
+        return TrajectoryStates(noise, self._trajectories, self._uniform)
 
     def _uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         with self._rng_lock:
@@ -238,7 +251,7 @@ class MockNoisy(QStoreDevice):
             errors = standard_errors(readouts, circuit, run, states)
             self.tracker.update(standard_errors=errors)
 
-    def _vjp(self, tape: QuantumScript, dy: Any) -> Gradients:
+    def _vjp(self, tape: QuantumScript, dy: Any, *, conjugate: bool) -> Gradients:
         if isinstance(self._kind(tape), TrajectoryStates):
             trainable, index = set(tape.trainable_params), 0
             for op in tape.operations:
@@ -247,15 +260,21 @@ class MockNoisy(QStoreDevice):
                 if own and isinstance(op, qml.operation.Channel):
                     raise DeviceError(NO_STRENGTHS.format(op.name))
                 index = end
-        return super()._vjp(tape, dy)
+        return super()._vjp(tape, dy, conjugate=conjugate)
 
     def _execute_with_collapse(
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
-        raise DeviceError(
-            f"Measurements inside a circuit must be deferred on {self.name}. Execute "
-            "it through a QNode, which defers them."
-        )
+        if self._kind(tape) is not PURE:
+            raise DeviceError(
+                f"Measurements inside a circuit must be deferred on {self.name}, and "
+                "projectors be postselected measurements. Execute the circuit through "
+                "a QNode, and use qml.measure(wire, postselect=...)."
+            )
+        return super()._execute_with_collapse(tape, config)
+
+    def _snapshot_kind(self, tape: QuantumScript) -> States:
+        return self._mixed(tape.operations)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
         if isinstance(self._kind(tape), TrajectoryStates) and any(
@@ -270,8 +289,11 @@ class MockNoisy(QStoreDevice):
     def _kind(self, tape: QuantumScript) -> States:
         """Pure where nothing is noisy: without noise this is the ideal device."""
         spec = self._noise.spec
-        channel = qml.operation.Channel
+        mixed = (qml.operation.Channel, qml.QubitDensityMatrix)
         noisy = spec.has_gate_noise or spec.has_readout_error
-        if noisy or any(isinstance(op, channel) for op in tape.operations):
-            return self._mixed
+        if noisy or any(isinstance(op, mixed) for op in tape.operations):
+            return self._mixed(tape.operations)
+        # A state is a density matrix here whatever the noise.
+        if any(isinstance(mp, StateMP) for mp in tape.measurements):
+            return self._mixed(tape.operations)
         return PURE

@@ -31,6 +31,7 @@ from pennylane.ops import MidMeasure
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl._checks import choice, finite, real
+from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.engine.transfer import pauli_words
 
 Pair: TypeAlias = tuple[float, float]
@@ -46,7 +47,7 @@ AER_GATES = (
 
 _NO_GATE = (
     *(StatePrepBase, Channel, MidMeasure, qml.QubitDensityMatrix, qml.Snapshot),
-    *(qml.Barrier, qml.WireCut, qml.GlobalPhase, qml.Identity),
+    *(qml.Barrier, qml.WireCut, qml.GlobalPhase, qml.Identity, Record, RecordCopy),
 )
 _OUTCOMES = (ExpectationMP, VarianceMP, ProbabilityMP, SampleMP, CountsMP)
 _SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
@@ -229,12 +230,13 @@ class NoiseSpec:
     def _relaxation(self, time: float, wire: Hashable) -> list[Operator]:
         if not self._relaxes(time):
             return []
-        if self.t2 <= self.t1 or time <= self.t1:
+        if time <= self.t1 if self.t2 > self.t1 else time <= 100.0 * self.t2:
             return [
                 qml.ThermalRelaxationError(self.excited, self.t1, self.t2, time, wire)
             ]
-        # PennyLane's Kraus operators for t2 > t1 are 0/0 for long times: 1e-8 off at
-        # 10 t1, wrong from 20 t1. The same channel, as damping and phase flip.
+        # PennyLane's Kraus operators are 0/0 for long times: for t2 > t1 1e-8 off at
+        # 10 t1 and wrong from 20 t1, else no numbers from 700 t2 on. The same channel,
+        # as damping and phase flip.
         damping = -math.expm1(-time / self.t1)
         flip = -math.expm1(time * (0.5 / self.t1 - 1.0 / self.t2)) / 2.0
         return [

@@ -6,24 +6,32 @@ trainable coefficients is here, that of angles is the Program's.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import ExpectationMP
+from pennylane.measurements import ExpectationMP, MeasurementProcess
+from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.lowering import Circuit
-from qstore_pl.devices.readout import PauliSumValue, Readout
-from qstore_pl.devices.registry import Parameter, entry_of
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.readout import PauliSumValue, Readout, real
+from qstore_pl.devices.registry import Parameter, Pull, entry_of
+from qstore_pl.devices.tensors import is_complex, to_numpy
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.program import Pass
+
+Float = NDArray[np.float64]
+SECOND_DERIVATIVE = (
+    "A second derivative was asked of the device, which gives first derivatives only. "
+    "Make the QNode with max_diff=2."
+)
+NOT_UNITARY = 1e-6  # largest entry of U^dagger U - 1 that passes for rounding
 
 
 class Gradients(tuple[Any, ...]):
@@ -41,18 +49,81 @@ class Computed:
 
     Args:
         numbers: Where they are found.
-        derivative: Of each of them by the parameter.
+        derivative: Of each of them with respect to the parameter.
     """
 
     numbers: Sequence[Parameter]
-    derivative: NDArray[np.float64]
+    derivative: Float
     kind: int = WEIGHT
 
-    def gradient(self, gw: NDArray[np.float64]) -> NDArray[np.float64]:
+    def gradient(self, gw: Float, gx: Float | None) -> Float:
         """The chain rule; a cotangent of 0 stays 0 where the derivative is infinite."""
+        del gx
         by_number = np.array([gw[number.offset] for number in self.numbers])
         kept = by_number != 0.0
         return np.asarray(by_number[kept] @ self.derivative[kept])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A parameter whose numbers are those of the operation, or arranged from it.
+
+    Args:
+        place: Where they are found.
+        pull: From their gradient to that of the parameter; None where they are equal.
+    """
+
+    place: Parameter
+    pull: Pull | None = None
+
+    @property
+    def kind(self) -> int:
+        """WEIGHT or FEATURE."""
+        return self.place.kind
+
+    def gradient(self, gw: Float, gx: Float | None) -> NDArray[Any]:
+        r"""With respect to :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`."""
+        source = gw if self.kind == WEIGHT else gx
+        assert source is not None
+        size = math.prod(self.place.shape)
+        end = self.place.offset + size * (1 + self.place.complex)
+        part: NDArray[Any] = source[..., self.place.offset : end]
+        if self.place.complex:
+            part = part[..., :size] + 1j * part[..., size:]
+        part = part.reshape(part.shape[:-1] + self.place.shape)
+        return part if self.pull is None else self.pull(part)
+
+
+def run_back(
+    run: Pass,
+    words: Sequence[Any],
+    readouts: Sequence[Readout],
+    rows: Sequence[Float],
+    *,
+    inputs: bool,
+) -> tuple[Float, Float | None]:
+    """Gradients by weights and features from a forward run, which it uses up.
+
+    Args:
+        run: The forward run, on ``words``.
+        words: The Pauli words measured.
+        readouts: One per measurement.
+        rows: A cotangent per measurement, with a batch axis.
+        inputs: Whether the gradient with respect to the features is wanted.
+    """
+    if any(readout.needs_state for readout in readouts):
+        states = run.states(phase=False)
+        bra = np.zeros_like(states)
+        for readout, dy in zip(readouts, rows, strict=True):
+            bra += readout.bra(dy, states)
+        return run.backward(np.empty((0, 0)), inputs=inputs, bra=bra)
+    dwords = np.zeros((run.batch, len(words)))
+    columns = {word: i for i, word in enumerate(words)}
+    for readout, dy in zip(readouts, rows, strict=True):
+        assert isinstance(readout, PauliSumValue)
+        for word, c in zip(readout.words, readout.coefficients, strict=True):
+            dwords[:, columns[word]] += c * dy
+    return run.backward(dwords, inputs=inputs)
 
 
 def pull_back(
@@ -60,9 +131,12 @@ def pull_back(
     circuit: Circuit,
     run: Pass,
     readouts: Sequence[Readout],
-    cotangents: Sequence[NDArray[np.float64]],
+    cotangents: Sequence[Float],
+    readout_of: Callable[[MeasurementProcess], Readout],
+    *,
+    conjugate: bool,
 ) -> Gradients:
-    """Gradients of a tape from a forward run, which it uses up.
+    r"""Gradients of a tape from a forward run, which it uses up.
 
     Args:
         tape: Its trainable parameters are those wanted.
@@ -70,62 +144,16 @@ def pull_back(
         run: The forward run of the circuit.
         readouts: One per measurement.
         cotangents: One per measurement, with a batch axis if the circuit has one.
+        readout_of: The readout of another measurement of the same states.
+        conjugate: Whether the gradient by a complex number :math:`a + ib` is
+            :math:`\partial L/\partial a - i\,\partial L/\partial b`, as in autograd and
+            JAX, or has the other sign, as in torch.
 
     Raises:
-        DeviceError: If a parameter or a coefficient has no gradient here.
+        DeviceError: If a parameter or a coefficient has no gradient here, or a matrix
+            is not unitary.
     """
-    batch = run.batch
-    wanted = _wanted(tape, circuit)
-    inputs = any(p is not None and p.kind == FEATURE for p in wanted)
-    rows = [dy if circuit.batch is not None else dy[None] for dy in cotangents]
-    coefficients = _coefficient_gradients(tape, circuit, run, rows)
-    if any(readout.needs_state for readout in readouts):
-        states = run.states(phase=False)
-        bra = np.zeros_like(states)
-        for readout, dy in zip(readouts, rows, strict=True):
-            bra += readout.bra(dy, states)
-        gw, gx = run.backward(np.empty((0, 0)), inputs=inputs, bra=bra)
-    else:
-        dwords = np.zeros((batch, len(circuit.words)))
-        columns = {word: i for i, word in enumerate(circuit.words)}
-        for readout, dy in zip(readouts, rows, strict=True):
-            assert isinstance(readout, PauliSumValue)
-            for word, c in zip(readout.words, readout.coefficients, strict=True):
-                dwords[:, columns[word]] += c * dy
-        gw, gx = run.backward(dwords, inputs=inputs)
-    gradients = []
-    for index, parameter, value in zip(
-        tape.trainable_params, wanted, tape.get_parameters(), strict=True
-    ):
-        if parameter is None:
-            gradient = coefficients[index]
-        elif isinstance(parameter, Computed):
-            gradient = parameter.gradient(gw)
-        else:
-            source = gw if parameter.kind == WEIGHT else gx
-            assert source is not None
-            end = parameter.offset + math.prod(parameter.shape)
-            part = source[..., parameter.offset : end]
-            gradient = part.reshape(part.shape[:-1] + parameter.shape)
-        # A copy in any case; jax wants the parameter's own precision.
-        single = (
-            isinstance(value, np.ndarray | np.generic) and value.dtype == np.float32
-        )
-        gradients.append(gradient.astype(np.float32 if single else np.float64))
-    return Gradients(gradients)
-
-
-def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
-    """Places of the trainable parameters; None for coefficients of observables."""
-    places: list[Any] = []
-    for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
-        entry = entry_of(op)
-        assert entry is not None
-        differentiable = entry.differentiable and not any(p.complex for p in parameters)
-        if entry.jacobian is not None:
-            places += [Computed(parameters, row) for row in entry.jacobian(op)]
-            continue
-        places += parameters if differentiable else [op.name] * op.num_params
+    places = list(_places(tape, circuit))
     wanted = [places[i] if i < len(places) else None for i in tape.trainable_params]
     for place in wanted:
         if isinstance(place, str):
@@ -133,22 +161,84 @@ def _wanted(tape: QuantumScript, circuit: Circuit) -> list[Any]:
                 f"There is no device gradient with respect to parameters of {place}. "
                 'Use diff_method="parameter-shift", or mark them as not trainable.'
             )
-    return wanted
+    _check_unitary(circuit)
+    inputs = any(place is not None and place.kind == FEATURE for place in wanted)
+    rows = [dy if circuit.batch is not None else dy[None] for dy in cotangents]
+    coefficients = _coefficient_gradients(tape, circuit, run, rows, readout_of)
+    gw, gx = run_back(run, circuit.words, readouts, rows, inputs=inputs)
+    gradients = []
+    for index, place, value in zip(
+        tape.trainable_params, wanted, tape.get_parameters(), strict=True
+    ):
+        found = coefficients[index] if place is None else place.gradient(gw, gx)
+        gradients.append(_like(value, found, conjugate=conjugate))
+    return Gradients(gradients)
+
+
+def _like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]:
+    """A copy of a gradient in the precision of its parameter, real for a real one."""
+    single = isinstance(value, np.ndarray | np.generic) and value.dtype.itemsize == (
+        8 if value.dtype.kind == "c" else 4
+    )
+    if is_complex(value):
+        gradient = np.conj(gradient) if conjugate else gradient
+        return gradient.astype(np.complex64 if single else np.complex128)
+    return np.real(gradient).astype(np.float32 if single else np.float64)
+
+
+def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Found | Computed | str]:
+    """Where each parameter is found; the operation's name where it has no gradient."""
+    for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
+        entry = entry_of(op)
+        assert entry is not None
+        if entry.jacobian is not None:
+            yield from (Computed(parameters, row) for row in entry.jacobian(op))
+        elif not entry.differentiable:
+            yield from [op.name] * op.num_params
+        elif entry.pulls is not None:
+            (place,) = parameters
+            yield from (Found(place, pull) for pull in entry.pulls(op))
+        else:
+            yield from map(Found, parameters)
+
+
+def _check_unitary(circuit: Circuit) -> None:
+    """The backward run un-computes a matrix by its adjoint, which must be its inverse.
+
+    Raises:
+        DeviceError: If a matrix is not unitary.
+    """
+    for op, parameters in zip(circuit.operations, circuit.parameters, strict=True):
+        for place in parameters:
+            if not (place.complex and len(place.shape) == 2):
+                continue
+            size = math.prod(place.shape)
+            source = circuit.weights if place.kind == WEIGHT else circuit.features
+            numbers = source[..., place.offset : place.offset + 2 * size]
+            matrix = numbers[..., :size] + 1j * numbers[..., size:]
+            matrix = matrix.reshape(*matrix.shape[:-1], *place.shape)
+            product = np.conj(np.swapaxes(matrix, -1, -2)) @ matrix
+            if np.abs(product - np.eye(place.shape[0])).max() > NOT_UNITARY:
+                raise DeviceError(
+                    f"The matrix of {op.name} must be unitary for a device gradient, "
+                    "but is not. Use default.qubit for circuits that are no evolution."
+                )
 
 
 def _coefficient_gradients(
     tape: QuantumScript,
     circuit: Circuit,
     run: Pass,
-    rows: Sequence[NDArray[np.float64]],
-) -> dict[int, NDArray[np.float64]]:
-    """Gradients with respect to trainable coefficients of observables."""
+    rows: Sequence[Float],
+    readout_of: Callable[[MeasurementProcess], Readout],
+) -> dict[int, NDArray[Any]]:
+    """Gradients with respect to trainable numbers of observables."""
     index = sum(op.num_params for op in tape.operations)
-    gradients: dict[int, NDArray[np.float64]] = {}
+    gradients: dict[int, NDArray[Any]] = {}
     trainable = {i for i in tape.trainable_params if i >= index}
     if not trainable:
         return gradients
-    columns = {word: i for i, word in enumerate(circuit.words)}
+    mean = _Means(circuit, run, readout_of)
     for mp, dy in zip(tape.measurements, rows, strict=True):
         data = [
             to_numpy(value) for value in (mp.obs.data if mp.obs is not None else ())
@@ -156,20 +246,90 @@ def _coefficient_gradients(
         for k in range(len(data)):
             if index + k not in trainable:
                 continue
-            if not isinstance(mp, ExpectationMP) or mp.obs.pauli_rep is None:
+            if not isinstance(mp, ExpectationMP) or data[k].ndim not in (0, 2):
                 raise DeviceError(
                     f"There is no device gradient with respect to parameters of {mp}. "
                     "Mark them as not trainable."
                 )
-            # An observable is affine in each of its coefficients.
-            total = np.zeros(run.batch)
-            for sign, step in ((1.0, 1.0), (-1.0, 0.0)):
+
+            def along(step: Any, mp: Any = mp, data: Any = data, k: int = k) -> Float:
                 changed = [value + step * (i == k) for i, value in enumerate(data)]
-                sentence = qml.ops.functions.bind_new_parameters(
-                    mp.obs, changed
-                ).pauli_rep
-                for word, c in sentence.items():
-                    total += sign * np.real(c) * run.out[:, columns[word]]
-            gradients[index + k] = np.asarray(dy @ total)
+                return mean(bind_new_parameters(mp.obs, changed))
+
+            gradients[index + k] = _affine(along, dy, data[k])
         index += len(data)
     return gradients
+
+
+class _Means:
+    """Expectation values of other observables in the states of a forward run.
+
+    Args:
+        circuit: What was run.
+        run: The forward run.
+        readout_of: The readout of a measurement of the same states.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        run: Pass,
+        readout_of: Callable[[MeasurementProcess], Readout],
+    ) -> None:
+        self._run, self._readout_of = run, readout_of
+        self._columns = {word: i for i, word in enumerate(circuit.words)}
+
+    @functools.cached_property
+    def _states(self) -> NDArray[Any]:
+        return self._run.states(phase=False)
+
+    def __call__(self, obs: Any) -> Float:
+        """Shape ``(batch,)``.
+
+        Raises:
+            DeviceError: If the value is not affine in the observable's numbers.
+        """
+        sentence = obs.pauli_rep
+        if sentence is not None and sentence.keys() <= self._columns.keys():
+            total = np.zeros(self._run.batch)
+            for word, c in sentence.items():
+                total += real(c) * self._run.out[:, self._columns[word]]
+            return total
+        readout = self._readout_of(ExpectationMP(obs))
+        if not readout.affine:
+            raise DeviceError(
+                f"There is no device gradient with respect to parameters of {obs} "
+                "where outcomes are misread in its eigenbasis. Mark them as not "
+                "trainable."
+            )
+        return readout.of_states(self._states)
+
+
+def _affine(
+    values: Callable[[Any], Float], dy: Float, number: NDArray[Any]
+) -> NDArray[Any]:
+    """Gradient by a number or a Hermitian matrix, in which values are affine.
+
+    Args:
+        values: Of each sample after a step of the number or matrix, ``(batch,)``.
+        dy: Their cotangents.
+        number: Its shape counts.
+    """
+
+    def along(step: Any) -> float:
+        return float(dy @ (values(step) - origin))
+
+    origin = values(0.0)
+    if number.ndim == 0:
+        return np.asarray(along(1.0))
+    gradient = np.zeros(number.shape, complex)
+    for i in range(len(number)):
+        for j in range(i + 1):  # two Hermitian directions, one on the diagonal
+            step = np.zeros(number.shape, complex)
+            step[i, j] = step[j, i] = 1.0
+            gradient[i, j] = along(step)
+            if i != j:
+                step[i, j], step[j, i] = 1j, -1j
+                gradient[i, j] = 0.5 * (gradient[i, j] + 1j * along(step))
+                gradient[j, i] = np.conj(gradient[i, j])
+    return gradient

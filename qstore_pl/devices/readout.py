@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
     ExpectationMP,
     MeasurementProcess,
@@ -27,6 +28,11 @@ from qstore_pl.devices.tensors import to_numpy
 Complex2D = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Word = Any  # qml.pauli.PauliWord
+NOT_HERMITIAN = 1e-8  # largest relative imaginary part that passes for rounding
+_NOT_HERMITIAN = (
+    "An observable must be Hermitian, but one has {}. Measure its Hermitian and its "
+    "anti-Hermitian part, each with real coefficients."
+)
 
 
 class Readout(ABC):
@@ -35,7 +41,10 @@ class Readout(ABC):
     words: tuple[Word, ...] = ()
     needs_state = True
     differentiable = True
+    affine = True  # in the numbers of the observable, where it is an expectation value
     per_sample = True  # else it is given one state for a circuit without a batch
+    shape: tuple[int, ...] = ()  # of a sample's result
+    complex = False
 
     @abstractmethod
     def value(self, words: Float, states: NDArray[Any] | None) -> Any:
@@ -45,6 +54,10 @@ class Readout(ABC):
             words: Expectation values of :attr:`words`, shape ``(batch, n_words)``.
             states: Shape ``(batch, 2**n)``, if :attr:`needs_state`.
         """
+
+    def of_states(self, states: NDArray[Any]) -> Any:
+        """The measurement per sample, from nothing but states."""
+        return self.value(np.empty((len(states), 0)), states)
 
     def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
         r"""The vector :math:`dy\,O|\psi\rangle`, shape ``(batch, 2**n)``."""
@@ -64,6 +77,9 @@ class PauliSumValue(Readout):
     def value(self, words: Float, states: Complex2D | None) -> Float:
         return words @ self.coefficients
 
+    def of_states(self, states: NDArray[Any]) -> Float:
+        return _inner(states, self.bra(np.ones(len(states)), states))
+
     def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
         applied = sum(
             c * apply_word(word, states, self._order)
@@ -77,6 +93,7 @@ class Moment(Readout):
 
     def __init__(self, obs: Any, order: Sequence[Any], *, variance: bool) -> None:
         self._obs, self._order, self._variance = obs, order, variance
+        self.affine = not variance
 
     def _apply(self, states: Complex2D) -> Complex2D:
         return apply_observable(self._obs, states, self._order)
@@ -103,6 +120,7 @@ class Probabilities(Readout):
         self._rotation = qml.prod(*reversed(gates)) if gates else None
         self._wires = mp.wires if mp.wires else qml.wires.Wires(order)
         self._order = order
+        self.shape = (1 << len(self._wires),)
 
     def _rotate(self, states: Complex2D, *, back: bool = False) -> Complex2D:
         if self._rotation is None:
@@ -150,11 +168,13 @@ class StateFunction(Readout):
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
         self._n = len(order)
+        self.shape = mp.shape(shots=None, num_device_wires=self._n)
+        self.complex = mp.numeric_type is complex
 
     def value(self, words: Float, states: Complex2D | None) -> Any:
         assert states is not None
         batch = states.shape[:-1]
-        shaped = states.reshape(*batch, *[2] * self._n)
+        shaped = states.reshape((*batch, *[2] * self._n))
         return qml.devices.qubit.measure(self._mp, shaped, is_state_batched=bool(batch))
 
 
@@ -238,9 +258,30 @@ def outcomes(wires: Sequence[Any], order: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def real(coefficient: Any) -> float:
-    """A coefficient of an observable, of any framework; Hermitian ones are real."""
-    return float(np.real(to_numpy(coefficient)))
+    """A coefficient of an observable, of any framework.
+
+    Raises:
+        DeviceError: If it is complex: the observable is not Hermitian.
+    """
+    number = complex(to_numpy(coefficient))
+    if abs(number.imag) > NOT_HERMITIAN * max(1.0, abs(number)):
+        raise DeviceError(_NOT_HERMITIAN.format(f"a coefficient {number:.6g}"))
+    return number.real
+
+
+def real_values(values: Any, what: str) -> Float:
+    """Eigenvalues or expectation values of an observable, without rounding's rest.
+
+    Raises:
+        DeviceError: If they are complex: the observable is not Hermitian.
+    """
+    array = to_numpy(values)
+    if array.dtype.kind != "c":
+        return array
+    if np.any(np.abs(array.imag) > NOT_HERMITIAN * np.maximum(1.0, np.abs(array))):
+        raise DeviceError(_NOT_HERMITIAN.format(f"complex {what}"))
+    return np.ascontiguousarray(array.real)
 
 
 def _inner(left: Complex2D, right: Complex2D) -> Float:
-    return np.einsum("bi,bi->b", left.conj(), right).real
+    return real_values(np.einsum("bi,bi->b", left.conj(), right), "expectation values")

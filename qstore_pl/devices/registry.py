@@ -19,6 +19,9 @@ from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl import templates
+from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
+from qstore_pl.devices.records import Record, RecordCopy
+from qstore_pl.devices.tensors import is_jax
 from qstore_pl.engine.gates import (
     ONE,
     Amplitudes,
@@ -43,12 +46,14 @@ class Parameter:
         offset: First slot.
         shape: Shape of the parameter without a batch axis.
         complex: Whether imaginary parts follow the real ones.
+        wanted: Whether gradients by the entries of a matrix are wanted.
     """
 
     kind: int
     offset: int
     shape: tuple[int, ...]
     complex: bool = False
+    wanted: bool = False
 
     @property
     def angles(self) -> NDArray[np.object_]:
@@ -73,6 +78,7 @@ class Expression:
     angle: Angle
 
 
+Pull: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 Lower: TypeAlias = Callable[[Operator, Sequence[Any], Wires], Iterable[MixedGate]]
 Parts: TypeAlias = Callable[
     [Operator, Sequence[Any], Sequence[Any]],
@@ -98,6 +104,8 @@ class Entry:
             on given wires; the numbers the gates hold mean nothing.
         jacobian: Where ``values`` computes with the parameters: its derivative, shape
             ``(n_parameters, n_values)``.
+        pulls: Where ``values`` arranges the parameters in one array of numbers: for
+            each parameter a map from the gradient with respect to those numbers.
     """
 
     lower: Lower
@@ -111,6 +119,7 @@ class Entry:
     channel: bool = False
     parts: Parts | None = None
     jacobian: Callable[[Operator], NDArray[np.float64]] | None = None
+    pulls: Callable[[Operator], Sequence[Pull]] | None = None
 
 
 REGISTRY: dict[str, Entry] = {}
@@ -183,6 +192,13 @@ def _nothing(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[Mixe
     return ()
 
 
+RECORD_ENTRY = Entry(
+    _nothing,  # SpecNoise has it misread
+    key=lambda op: tuple(op.hyperparameters.values()),
+    controllable=False,
+)
+
+
 @functools.cache
 def _permutation_of(name: str, n_wires: int) -> tuple[Any, Any]:
     """Table and phases of a gate whose matrix is a permutation with phases."""
@@ -202,7 +218,8 @@ def _permutation_of(name: str, n_wires: int) -> tuple[Any, Any]:
 def _permutation(
     op: Operator, params: Sequence[Any], wires: Wires
 ) -> Iterable[MixedGate]:
-    yield Permutation(wires, *_permutation_of(op.name, len(wires)))
+    name = "CNOT" if isinstance(op, RecordCopy) else op.name
+    yield Permutation(wires, *_permutation_of(name, len(wires)))
 
 
 @register("MultiControlledX", key=lambda op: tuple(map(bool, op.control_values)))
@@ -390,23 +407,29 @@ def _phase_swap(
 # --- values ----------------------------------------------------------------------
 
 
-@register("QubitUnitary", differentiable=False, ndims=(2,), complex=True)
+@register("QubitUnitary", ndims=(2,), complex=True)
 def _unitary(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    yield Matrix(wires, params[0].slot)
+    yield Matrix(wires, params[0].slot, differentiable=params[0].wanted)
 
 
 def _diagonal(op: Operator) -> tuple[Any, ...]:
-    entries = qml.math.to_numpy(op.data[0])
+    (entries,) = op.data
     return (entries[..., :, None] * np.eye(entries.shape[-1]),)
 
 
 REGISTRY["DiagonalQubitUnitary"] = Entry(
-    _unitary, ndims=(2,), values=_diagonal, complex=True, differentiable=False
+    _unitary,
+    ndims=(2,),
+    values=_diagonal,
+    pulls=lambda op: [lambda gradient: np.diagonal(gradient, axis1=-2, axis2=-1)],
+    complex=True,
 )
+# Executed without preprocessing: there such operations become a QubitUnitary or a
+# StatePrep, whose numbers the user's framework computes and differentiates.
 MATRIX_ENTRY = Entry(
     _unitary,
     ndims=(2,),
-    values=lambda op: (op.matrix(),),
+    values=lambda op: (matrix_of(op),),
     complex=True,
     differentiable=False,
 )
@@ -432,7 +455,18 @@ STATE_ENTRY = Entry(
 )
 
 
-@register("BasisState", "BasisEmbedding", ndims=(1,), differentiable=False)
+def _bit_values(op: Operator) -> tuple[Any, ...]:
+    (bits,) = op.data
+    return (bits.astype(int) if is_jax(bits) else bits,)
+
+
+@register(
+    "BasisState",
+    "BasisEmbedding",
+    ndims=(1,),
+    values=_bit_values,
+    pulls=lambda op: [np.zeros_like],  # bits are discrete
+)
 def _bits(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     # X to the power of a bit, as a rotation: a bit is a value, not structure.
     for bit, wire in zip(params[0].angles, wires, strict=True):
@@ -455,18 +489,16 @@ def _basis_encoding(
 ) -> Iterable[_Part]:
     bits = params[0].angles
     for bit, wire in zip(bits, wires, strict=True):
-        yield _part(qml.RX, wire, np.pi * bit)
+        yield _part(qml.RX, [wire], np.pi * bit)
     yield _part(qml.GlobalPhase, wires, -np.pi / 2 * sum(bits, Angle()))
 
 
-@template(
-    "AngleEmbedding", ndims=(1,), key=lambda op: op.hyperparameters["rotation"].__name__
-)
+@template("AngleEmbedding", ndims=(1,), key=lambda op: op.hyperparameters["rotation"])
 def _angle_embedding(
     op: Operator, params: Sequence[Any], wires: Sequence[Any]
 ) -> Iterable[_Part]:
     for angle, wire in zip(params[0].angles, wires, strict=False):
-        yield _part(op.hyperparameters["rotation"], wire, angle)
+        yield _part(op.hyperparameters["rotation"], [wire], angle)
 
 
 @template(
@@ -474,7 +506,7 @@ def _angle_embedding(
     ndims=(3,),
     key=lambda op: (
         tuple(op.hyperparameters["ranges"]),
-        op.hyperparameters["imprimitive"].__name__,
+        op.hyperparameters["imprimitive"],
     ),
 )
 def _strongly_entangling(
@@ -483,7 +515,7 @@ def _strongly_entangling(
     n = len(wires)
     for layer, hop in zip(params[0].angles, op.hyperparameters["ranges"], strict=True):
         for wire, angles in zip(wires, layer, strict=True):
-            yield _part(qml.Rot, wire, *angles)
+            yield _part(qml.Rot, [wire], *angles)
         for i in range(n if n > 1 else 0):
             pair = [wires[i], wires[(i + hop) % n]]
             yield _part(op.hyperparameters["imprimitive"], pair)
@@ -492,7 +524,7 @@ def _strongly_entangling(
 @template(
     "BasicEntanglerLayers",
     ndims=(2,),
-    key=lambda op: op.hyperparameters["rotation"].__name__,
+    key=lambda op: op.hyperparameters["rotation"],
 )
 def _basic_entangler(
     op: Operator, params: Sequence[Any], wires: Sequence[Any]
@@ -500,7 +532,7 @@ def _basic_entangler(
     n = len(wires)
     for layer in params[0].angles:
         for angle, wire in zip(layer, wires, strict=True):
-            yield _part(op.hyperparameters["rotation"], wire, angle)
+            yield _part(op.hyperparameters["rotation"], [wire], angle)
         for i in range(n if n > 2 else n - 1):
             yield _part(qml.CNOT, [wires[i], wires[(i + 1) % n]])
 
@@ -517,7 +549,7 @@ def _rotation_entangler(
     for layer in params[0].angles:
         for wire, angles in zip(wires, layer, strict=True):
             for gate, angle in zip((qml.RX, qml.RY, qml.RZ), angles, strict=True):
-                yield _part(gate, wire, angle)
+                yield _part(gate, [wire], angle)
         for control, target in pairs:
             yield _part(qml.CNOT, [wires[control], wires[target]])
 
@@ -529,14 +561,14 @@ def _zz_parts(
     pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
     for _ in range(op.hyperparameters["reps"]):
         for wire in wires:
-            yield _part(qml.Hadamard, wire)
+            yield _part(qml.Hadamard, [wire])
         for i, wire in enumerate(wires):
-            yield _part(qml.PhaseShift, wire, 2.0 * x[i])
+            yield _part(qml.PhaseShift, [wire], 2.0 * x[i])
         for i, j in pairs:
             pair = [wires[i], wires[j]]
             product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
             yield _part(qml.CNOT, pair)
-            yield _part(qml.PhaseShift, wires[j], product)
+            yield _part(qml.PhaseShift, [wires[j]], product)
             yield _part(qml.CNOT, pair)
 
 
@@ -571,15 +603,18 @@ _HOMES = ("pennylane.", "qstore_pl.")
 
 def entry_of(op: Operator) -> Entry | None:
     """The registry's entry for an operation, or None if it must be decomposed."""
+    if isinstance(op, Record):
+        return RECORD_ENTRY
+    if isinstance(op, RecordCopy):
+        return REGISTRY["CNOT"]
     entry = REGISTRY.get(op.name)
-    # Somebody else's operation may have the same name and mean something else.
-    if entry is not None and type(op).__module__.startswith(_HOMES):
+    if entry is not None and not is_foreign(op):
         return entry
     if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
         base = entry_of(op.base)
         if base is None or not base.controllable:
             return None
-        values = base.values
+        values, pulls = base.values, base.pulls
         return Entry(
             _inverse if isinstance(op, qml.ops.op_math.Adjoint) else _controlled,
             key=_symbolic_key,
@@ -588,24 +623,55 @@ def entry_of(op: Operator) -> Entry | None:
             complex=base.complex,
             differentiable=base.differentiable,
             parts=None if base.parts is None else _decomposed_first,
+            pulls=None if pulls is None else lambda op: pulls(op.base),
         )
     if isinstance(op, qml.operation.StatePrepBase):
         return STATE_ENTRY
-    if isinstance(op, qml.ops.Exp) and qml.math.ndim(op.data[0]):
-        raise DeviceError(
-            f"{op.name} must have one coefficient on the qstore devices, but has a "
-            "batch. Use qml.PauliRot, whose angle may be a batch."
-        )
-    if not op.has_decomposition and op.has_matrix and len(op.wires) <= MAX_MATRIX_WIRES:
-        return MATRIX_ENTRY
-    return None
+    return MATRIX_ENTRY if _is_known_by_its_matrix(op) else None
+
+
+def is_foreign(op: Operator) -> bool:
+    """Whether an operation is somebody else's, whatever its name is."""
+    return not type(op).__module__.startswith(_HOMES)
+
+
+def has_own_decomposition(op: Operator) -> bool:
+    """Whether its class says what an operation is made of.
+
+    PennyLane finds rules by name, and somebody else's operation may be named like one
+    of PennyLane's and mean something else.
+    """
+    if not is_foreign(op):
+        return bool(op.has_decomposition)
+    base, own = qml.operation.Operator, type(op)
+    return (
+        own.compute_decomposition is not base.compute_decomposition
+        or own.decomposition is not base.decomposition
+    )
+
+
+def _is_known_by_its_matrix(op: Operator) -> bool:
+    if not op.has_matrix or len(op.wires) > MAX_MATRIX_WIRES:
+        return False
+    if isinstance(op, qml.Projector):
+        return False  # it collapses the state
+    if isinstance(op, qml.SpecialUnitary):
+        return True  # its decomposition reads values
+    if isinstance(op, qml.ops.Exp):
+        if qml.math.ndim(op.data[0]):
+            raise DeviceError(
+                f"{op.name} must have one coefficient on the qstore devices, but has a "
+                "batch. Use qml.PauliRot, whose angle may be a batch."
+            )
+        return not is_pauli_rotation(op)
+    return not has_own_decomposition(op)
 
 
 def _symbolic_key(op: Any) -> Hashable:
     entry = entry_of(op.base)
     assert entry is not None
     controls = tuple(map(bool, getattr(op, "control_values", ())))
-    return op.base.name, controls, len(op.base.wires), entry.key(op.base)
+    return type(op.base), controls, len(op.base.wires), entry.key(op.base)
 
 
 def _decomposed_first(

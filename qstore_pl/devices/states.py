@@ -7,7 +7,7 @@ each tape.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -25,8 +25,13 @@ from pennylane.measurements import (
 
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
-from qstore_pl.devices.mixed_readout import density_tensor, mixed_readout_of
-from qstore_pl.devices.readout import Readout, readout_of
+from qstore_pl.devices.mixed_readout import (
+    Condition,
+    Conditioned,
+    density_tensor,
+    mixed_readout_of,
+)
+from qstore_pl.devices.readout import Readout, readout_of, real
 from qstore_pl.engine.program import Program
 
 SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
@@ -53,6 +58,10 @@ class States(ABC):
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """What a Program calls states as PennyLane does, shape (batch, 2, ..., 2)."""
 
+    def reads_truly(self, wires: Iterable[Any]) -> bool:
+        """Whether no outcome on these wires is misread."""
+        return True
+
     def sample(
         self,
         measurements: Sequence[MeasurementProcess],
@@ -73,7 +82,12 @@ class States(ABC):
             rng: Where the samples come from.
             batched: Whether results have a batch axis.
         """
+        for mp in measurements:
+            if mp.obs is not None and mp.obs.pauli_rep is not None:
+                for coefficient in mp.obs.pauli_rep.values():
+                    real(coefficient)  # which refuses what is not Hermitian
         positions = {label: i for i, label in enumerate(order)}
+        states, shots = self._kept(states, order, shots, rng)
         return self.simulator.measure_with_samples(
             [mp.map_wires(positions) for mp in map(self._sampled, measurements)],
             states if batched else states[0],
@@ -82,6 +96,16 @@ class States(ABC):
             rng=rng,
             **self._misreading(measurements, order),
         )
+
+    def _kept(
+        self,
+        states: NDArray[np.complex128],
+        order: tuple[Any, ...],
+        shots: Shots,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.complex128], Shots]:
+        """The states and shots that postselection leaves."""
+        return states, shots
 
     def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
         """The measurement as PennyLane is given it."""
@@ -109,7 +133,7 @@ class PureStates(States):
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """State vectors with an axis for each wire."""
         n_wires = states.shape[1].bit_length() - 1
-        return states.reshape(len(states), *[2] * n_wires)
+        return states.reshape((len(states), *[2] * n_wires))
 
 
 class MixedStates(States):
@@ -117,12 +141,15 @@ class MixedStates(States):
 
     Args:
         noise: What follows the gates.
+        postselected: The outcome that is kept, for each record with a condition.
     """
 
     simulator = qml.devices.qubit_mixed
 
-    def __init__(self, noise: SpecNoise) -> None:
-        self.noise = noise
+    def __init__(
+        self, noise: SpecNoise, postselected: Mapping[Any, int] | None = None
+    ) -> None:
+        self.noise, self.postselected = noise, dict(postselected or {})
 
     def lower(self, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart."""
@@ -130,11 +157,42 @@ class MixedStates(States):
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """The readout of an analytic measurement."""
-        return mixed_readout_of(mp, order, self.noise)
+        readout = mixed_readout_of(mp, order, self.noise)
+        if not self.postselected:
+            return readout
+        return Conditioned(readout, Condition(self.postselected, order))
 
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """Density matrices with two axes for each wire."""
         return density_tensor(states)
+
+    def _kept(
+        self,
+        states: NDArray[np.complex128],
+        order: tuple[Any, ...],
+        shots: Shots,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.complex128], Shots]:
+        if not self.postselected:
+            return states, shots
+        n = len(order)
+        states = states.copy()
+        for label, outcome in self.postselected.items():
+            for axis in (1 + order.index(label), 1 + n + order.index(label)):
+                np.moveaxis(states, axis, 0)[1 - outcome] = 0.0
+        matrix = states.reshape(len(states), 1 << n, 1 << n)
+        (share,) = np.einsum("bii->b", matrix).real  # batches were expanded
+        left = [int(rng.binomial(s, min(share, 1.0))) for s in shots]
+        if not all(left):
+            raise DeviceError(
+                f"Of {list(shots)} shots {left} had the postselected outcome, whose "
+                f"probability is {share:.3g}. Use more shots."
+            )
+        return states / share, Shots(left if shots.has_partitioned_shots else left[0])
+
+    def reads_truly(self, wires: Iterable[Any]) -> bool:
+        """Whether no outcome on these wires is misread."""
+        return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
     def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
         return word_by_word(mp)
@@ -142,8 +200,7 @@ class MixedStates(States):
     def _misreading(
         self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
     ) -> dict[str, Any]:
-        spec = self.noise.spec
-        if not spec.has_readout_error:
+        if not self.noise.spec.has_readout_error:
             return {}
         if any(isinstance(mp, SHADOWS) for mp in measurements):
             raise DeviceError(
@@ -152,8 +209,9 @@ class MixedStates(States):
             )
 
         def misread(wire: int) -> Any:
-            channel = spec.readout_channel(order[wire])
-            if channel is None:
+            label = order[wire]
+            channel = self.noise.spec.readout_channel(label)
+            if channel is None or label in self.noise.records:
                 return qml.Identity(wire)
             return qml.QubitChannel(channel.data, wires=wire)
 

@@ -32,6 +32,7 @@ from qstore_pl.devices.readout import (
     apply_word,
     marginal,
     outcomes,
+    real_values,
 )
 from qstore_pl.devices.states import SHADOWS, States, word_by_word
 from qstore_pl.engine.program import Program
@@ -90,6 +91,10 @@ class TrajectoryStates(States):
             f"Trajectories give expectation values and probabilities, not {mp}. Use "
             'method="density".'
         )
+
+    def reads_truly(self, wires: Iterable[Any]) -> bool:
+        """Whether no outcome on these wires is misread."""
+        return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
     def tensor(self, states: NDArray[Any]) -> Complex2D:
         """The states of all trajectories as they are; samples need no more."""
@@ -153,7 +158,7 @@ class TrajectoryStates(States):
         )
         bits = index[..., None] >> np.arange(n)[::-1] & 1
         for i, label in enumerate(order):
-            e0, e1 = self.noise.spec.readout_of(label)
+            e0, e1 = self.noise.readout_of(label)
             if e0 or e1:
                 wrong = rng.random(index.shape) < np.where(bits[..., i], e1, e0)
                 bits[..., i] ^= wrong
@@ -168,6 +173,11 @@ class TrajectorySum(PauliSumValue):
     ) -> None:
         super().__init__(sentence, order)
         self._kind = kind
+
+    def of_states(self, states: Complex2D) -> Float:
+        each = self.bra(np.ones(len(states) // self._kind.trajectories), states)
+        values = np.einsum("bi,bi->b", states.conj(), each).real
+        return values.reshape(-1, self._kind.trajectories).mean(axis=1)
 
     def standard_error(self, words: Float, states: Complex2D | None) -> Float:
         """Of the mean, from the words of each trajectory, ``(batch, n, n_words)``."""
@@ -211,12 +221,14 @@ class TrajectoryOutcomes(Readout):
         self._rotation = rotation
         self._weights = np.eye(1)  # (outcomes read, outcomes), then of the function
         for wire in wires:
-            e0, e1 = kind.noise.spec.readout_of(wire)
+            e0, e1 = kind.noise.readout_of(wire)
             read = np.array([[1.0 - e0, e1], [e0, 1.0 - e1]])
             self._weights = np.kron(self._weights, read)
         self._mean = values is not None
+        self.affine = not any(any(kind.noise.readout_of(w)) for w in wires)
+        self.shape = () if self._mean else (len(self._weights),)
         if values is not None:
-            self._weights = np.real(np.asarray(values))[None] @ self._weights
+            self._weights = real_values(values, "eigenvalues")[None] @ self._weights
 
     def _rotate(self, states: Complex2D, *, back: bool = False) -> Complex2D:
         for op in reversed(self._rotation) if back else self._rotation:

@@ -114,9 +114,7 @@ def pull_back_matrix(
                 else:
                     for j in range(batch):
                         gx[j, entry] += 2.0 * (x[j] * p[j] + y[j] * q[j])
-                        gx[j, entry + side * side] += sign * (
-                            y[j] * p[j] - x[j] * q[j]
-                        )
+                        gx[j, entry + side * side] += sign * (y[j] * p[j] - x[j] * q[j])
 
 
 @inner

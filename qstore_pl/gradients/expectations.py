@@ -245,7 +245,7 @@ class QNodeExpectations(Expectations):
 
     def noiseless(self) -> QNodeExpectations:
         """The same circuit on ``qstore.mock_ideal``, without shots."""
-        device = devices.MockIdeal(wires=self.device.wires)
+        device = devices.MockIdeal(wires=self.device.wires, seed=None)
         qnode = self._qnode.update(device=device, diff_method="best")
         qnode = qml.set_shots(qnode, None)
         return QNodeExpectations(

@@ -65,7 +65,7 @@ class BasisEncoding(Operation):
     def compute_decomposition(bits: Any, wires: Sequence[Any]) -> list[Operator]:
         """The gates, in the order in which they act."""
         gates: list[Operator] = [
-            qml.RX(np.pi * bits[..., i], wires=wire) for i, wire in enumerate(wires)
+            qml.RX(np.pi * bits[..., i], wires=[wire]) for i, wire in enumerate(wires)
         ]
         phase = -np.pi / 2 * bits.sum(-1)
         return [*gates, qml.GlobalPhase(phase, wires=wires)]

@@ -108,9 +108,9 @@ class RotationEntanglerLayers(Operation):
         gates: list[Operator] = []
         for layer in range(weights.shape[-3]):
             for i in range(n_wires):
-                gates.append(qml.RX(weights[..., layer, i, 0], wires=wires[i]))
-                gates.append(qml.RY(weights[..., layer, i, 1], wires=wires[i]))
-                gates.append(qml.RZ(weights[..., layer, i, 2], wires=wires[i]))
+                gates.append(qml.RX(weights[..., layer, i, 0], wires=[wires[i]]))
+                gates.append(qml.RY(weights[..., layer, i, 1], wires=[wires[i]]))
+                gates.append(qml.RZ(weights[..., layer, i, 2], wires=[wires[i]]))
             for i, j in entangler_pairs(n_wires, entanglement):
                 gates.append(qml.CNOT(wires=[wires[i], wires[j]]))
         return gates

@@ -84,15 +84,15 @@ class ZZFeatureMap(Operation):
         """The gates, in the order in which they act."""
         gates: list[Operator] = []
         for _ in range(reps):
-            gates += [qml.Hadamard(wires=wire) for wire in wires]
+            gates += [qml.Hadamard(wires=[wire]) for wire in wires]
             gates += [
-                qml.PhaseShift(2 * features[..., i], wires=wire)
+                qml.PhaseShift(2 * features[..., i], wires=[wire])
                 for i, wire in enumerate(wires)
             ]
             for i, j in entangler_pairs(len(wires), entanglement):
                 angle = 2 * (np.pi - features[..., i]) * (np.pi - features[..., j])
                 gates.append(qml.CNOT(wires=[wires[i], wires[j]]))
-                gates.append(qml.PhaseShift(angle, wires=wires[j]))
+                gates.append(qml.PhaseShift(angle, wires=[wires[j]]))
                 gates.append(qml.CNOT(wires=[wires[i], wires[j]]))
         return gates
 

@@ -31,7 +31,7 @@ def rng():
 
 def unitary(rng, k):
     side = 1 << k
-    q, _ = np.linalg.qr(rng.normal(size=(side, side)) + 1j * rng.normal(size=(side,) * 2))
+    q, _ = np.linalg.qr(rng.normal(size=(side, side, 2)) @ [1, 1j])
     return q
 
 
@@ -78,9 +78,7 @@ def test_gradient_by_a_matrix_is_the_difference(
     gates = [*rotations(kind), CNOT, matrix, CNOT, *rotations(WEIGHT)]
     n_weights = 2 + size if kind == WEIGHT else 2
     n_features = 0 if kind == WEIGHT else 2 + size
-    program = program(
-        3, gates, OBSERVABLES, n_weights=n_weights, n_features=n_features
-    )
+    program = program(3, gates, OBSERVABLES, n_weights=n_weights, n_features=n_features)
     weights = rng.uniform(-1, 1, n_weights)
     features = rng.uniform(-1, 1, (batch, n_features))
     if kind == WEIGHT:

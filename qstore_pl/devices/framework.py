@@ -1,0 +1,41 @@
+"""Gradients the engine does not have, by PennyLane's simulator in the user's framework.
+
+Second derivatives, gradients after a projection, and gradients of states and entropies:
+the framework itself differentiates the simulation. Pure states only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.devices.preprocess import decompose
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.acceptance import runs_in_pieces
+
+
+def simulate_followed(tape: QuantumScript, config: ExecutionConfig, name: str) -> Any:
+    """The results of a tape, as tensors that the framework differentiates.
+
+    Args:
+        tape: Without shots.
+        config: With the interface whose tensors the tape holds.
+        name: Of the device.
+    """
+    (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=name)
+    return qml.devices.qubit.simulate(
+        tape.map_to_standard_wires(),
+        interface=config.interface,
+        postselect_mode=config.mcm_config.postselect_mode,
+    )
+
+
+def as_interface(results: Any, interface: Any) -> Any:
+    """Numpy results as tensors of an interface that has no boundary to do it."""
+    if isinstance(results, tuple | list):
+        return type(results)(as_interface(result, interface) for result in results)
+    if interface is qml.math.Interface.NUMPY:
+        return results
+    return qml.math.asarray(results, like=qml.math.Interface(interface).get_like())

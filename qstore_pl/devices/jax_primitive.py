@@ -1,0 +1,417 @@
+r"""A circuit as a function that JAX can transform: jit, vmap, grad, jvp, in any order.
+
+Three primitives, each a host call: ``run`` gives the measurements :math:`f(w, X)`,
+``push`` their derivative along tangents, ``pull`` the transpose of that, which is the
+device's vector-Jacobian product. ``push`` and ``pull`` are each other's transposes, and
+are linear in all but :math:`(w, X)`, by which they have no derivative: that would be a
+second one. Under ``vmap`` the new axis joins the batch axis; weights that differ along
+it become features. It is only loaded where JAX is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+
+from qstore_pl.devices.pullback import SECOND_DERIVATIVE, run_back
+from qstore_pl.devices.readout import Readout
+from qstore_pl.devices.runs import Runs
+from qstore_pl.engine.program import Pass, Program, untied_columns
+
+Float = NDArray[np.float64]
+Array = Any  # an array or a tracer of JAX
+
+
+class Measured:
+    """What a circuit measures, as a function of weights and features on the host.
+
+    Args:
+        program: The circuit.
+        words: The Pauli words it measures.
+        readouts: One per measurement.
+        runs: Where forward runs wait for their backward call.
+        exact: Whether two runs on the same values are the same.
+        report: Is told every forward run, and its states where some were read.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        words: Sequence[Any],
+        readouts: Sequence[Readout],
+        runs: Runs,
+        *,
+        exact: bool,
+        report: Callable[[Any, NDArray[Any] | None], None],
+    ) -> None:
+        self.program, self.words, self.readouts = program, tuple(words), tuple(readouts)
+        self._runs, self._exact, self._report = runs, exact, report
+        self._needs_state = any(readout.needs_state for readout in self.readouts)
+
+    def untied(self) -> Measured:
+        """The circuit whose weights each sample has for itself: its last features."""
+        return Measured(
+            self.program.untied,
+            self.words,
+            self.readouts,
+            self._runs,
+            exact=self._exact,
+            report=self._report,
+        )
+
+    def run(self, weights: Float, features: Float) -> list[NDArray[Any]]:
+        """The measurements, each of shape ``(batch, *shape)``."""
+        run = self._runs.take(self.program, weights, features) if self._exact else None
+        run = run or self._forward(weights, features)
+        states = run.states() if self._needs_state else None
+        results = []
+        for readout in self.readouts:
+            columns = [self.words.index(word) for word in readout.words]
+            words = run.out[:, columns]
+            if readout.per_sample:
+                results.append(np.array(readout.value(words, states)))
+            else:
+                assert states is not None
+                pairs = zip(words, states, strict=True)
+                results.append(np.stack([readout.value(w, s) for w, s in pairs]))
+        self._report(run, states)
+        self._runs.put(self.program, weights, features, run)
+        return results
+
+    def push(
+        self, weights: Float, features: Float, by_weights: Any, by_features: Any
+    ) -> list[Float]:
+        """Derivatives of the measurements along tangents; None stands for zero."""
+        program = self.program.untied
+        own = untied_columns(weights, features)
+        tangents = np.zeros_like(own)
+        n = features.shape[1]
+        if by_features is not None:
+            tangents[:, :n] = by_features
+        if by_weights is not None:
+            tangents[:, n:] = by_weights
+        run = program.new_pass(len(own))
+        run.forward(np.empty(0), own, np.arange(len(own)))
+        results = [np.zeros((len(own), *readout.shape)) for readout in self.readouts]
+        first = True
+        for result in results:
+            numbers = result.reshape(len(own), -1)
+            for k in range(numbers.shape[1]):
+                if not first:
+                    run.again()
+                first = False
+                rows = [np.zeros_like(other) for other in results]
+                rows[_index(results, result)].reshape(len(own), -1)[:, k] = 1.0
+                _, gradient = run_back(
+                    run, self.words, self.readouts, rows, inputs=True
+                )
+                assert gradient is not None
+                numbers[:, k] = np.sum(gradient * tangents, axis=1)
+        return results
+
+    def pull(
+        self,
+        weights: Float,
+        features: Float,
+        cotangents: Sequence[Float],
+        *,
+        inputs: bool,
+    ) -> tuple[Float, Float | None]:
+        """The vector-Jacobian product, as :meth:`Program.vjp` has it."""
+        run = self._runs.take(self.program, weights, features)
+        run = run or self._forward(weights, features)
+        rows = [np.asarray(dy, dtype=np.float64) for dy in cotangents]
+        gw, gx = run_back(run, self.words, self.readouts, rows, inputs=inputs)
+        return gw.copy(), None if gx is None else gx.copy()
+
+    def _forward(self, weights: Float, features: Float) -> Pass:
+        run = self.program.new_pass(len(features))
+        run.forward(weights, features, np.arange(run.batch))
+        return run
+
+
+def _index(items: Sequence[Any], item: Any) -> int:
+    return next(i for i, other in enumerate(items) if other is item)
+
+
+def apply(measured: Measured, weights: Array, features: Array) -> list[Array]:
+    """The measurements of a circuit as JAX follows them.
+
+    Args:
+        measured: The circuit.
+        weights: Shape ``(n_weights,)``, of JAX's default precision.
+        features: Shape ``(batch, n_features)``.
+
+    Returns:
+        One array of shape ``(batch, *shape)`` for each measurement.
+    """
+    return list(run_p.bind(weights, features, measured=measured))
+
+
+# --- the primitives ---------------------------------------------------------------
+
+run_p = Primitive("qstore_run")
+push_p = Primitive("qstore_push")
+pull_p = Primitive("qstore_pull")
+for _primitive in (run_p, push_p, pull_p):
+    _primitive.multiple_results = True
+
+
+def _host(array: Array) -> Float:
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _run_host(w: Array, x: Array, *, measured: Measured) -> list[NDArray[Any]]:
+    return measured.run(_host(w), _host(x))
+
+
+def _push_host(
+    w: Array, x: Array, *tangents: Array, measured: Measured, wanted: tuple[bool, bool]
+) -> list[Float]:
+    along = iter(map(_host, tangents))
+    by_weights, by_features = (next(along) if given else None for given in wanted)
+    return measured.push(_host(w), _host(x), by_weights, by_features)
+
+
+def _pull_host(
+    w: Array,
+    x: Array,
+    *cotangents: Array,
+    measured: Measured,
+    wanted: tuple[bool, bool],
+) -> list[Float]:
+    rows = list(map(_host, cotangents))
+    gradients = measured.pull(_host(w), _host(x), rows, inputs=wanted[1])
+    return [
+        g for g, given in zip(gradients, wanted, strict=True) if given and g is not None
+    ]
+
+
+def _results(measured: Measured, batch: int, *, real: bool) -> list[Any]:
+    """Shapes and types of the measurements, or of their derivatives."""
+    return [
+        jax.core.ShapedArray(
+            (batch, *readout.shape),
+            jnp.result_type(complex if readout.complex and not real else float),
+        )
+        for readout in measured.readouts
+    ]
+
+
+def _run_abstract(w: Any, x: Any, *, measured: Measured) -> list[Any]:
+    del w
+    return _results(measured, x.shape[0], real=False)
+
+
+def _push_abstract(
+    w: Any, x: Any, *tangents: Any, measured: Measured, wanted: tuple[bool, bool]
+) -> list[Any]:
+    del w, tangents, wanted
+    return _results(measured, x.shape[0], real=True)
+
+
+def _pull_abstract(
+    w: Any, x: Any, *cotangents: Any, measured: Measured, wanted: tuple[bool, bool]
+) -> list[Any]:
+    del cotangents, measured
+    pairs = zip((w, x), wanted, strict=True)
+    return [jax.core.ShapedArray(v.shape, v.dtype) for v, given in pairs if given]
+
+
+def _define(
+    primitive: Primitive, host: Callable[..., Any], abstract: Callable[..., Any]
+) -> None:
+    """Run eagerly without a callback, and through one inside compiled programs."""
+
+    def eager(*args: Array, **params: Any) -> list[Array]:
+        shapes = abstract(*args, **params)
+        results = host(*args, **params)
+        return [
+            jnp.asarray(result, dtype=shape.dtype)
+            for result, shape in zip(results, shapes, strict=True)
+        ]
+
+    def staged(*args: Array, **params: Any) -> list[Array]:
+        avals = [jax.core.ShapedArray(a.shape, a.dtype) for a in args]
+        shapes = [
+            jax.ShapeDtypeStruct(shape.shape, shape.dtype)
+            for shape in abstract(*avals, **params)
+        ]
+
+        def call(*values: Array) -> list[NDArray[Any]]:
+            results = host(*values, **params)
+            return [
+                np.asarray(result, dtype=shape.dtype)
+                for result, shape in zip(results, shapes, strict=True)
+            ]
+
+        return list(jax.pure_callback(call, shapes, *args))
+
+    primitive.def_impl(eager)
+    primitive.def_abstract_eval(abstract)
+    mlir.register_lowering(primitive, mlir.lower_fun(staged, multiple_results=True))
+
+
+_define(run_p, _run_host, _run_abstract)
+_define(push_p, _push_host, _push_abstract)
+_define(pull_p, _pull_host, _pull_abstract)
+
+
+# --- derivatives ------------------------------------------------------------------
+
+
+def _run_jvp(
+    primals: Sequence[Array], tangents: Sequence[Array], *, measured: Measured
+) -> tuple[list[Array], list[Array]]:
+    for readout in measured.readouts:
+        if not readout.differentiable:
+            raise DeviceError(
+                "The device gives derivatives of expectation values, variances and "
+                "probabilities only. Return nothing else from the circuit."
+            )
+    results = run_p.bind(*primals, measured=measured)
+    wanted = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
+    given = [t for t, wants in zip(tangents, wanted, strict=True) if wants]
+    pushed = push_p.bind(*primals, *given, measured=measured, wanted=wanted)
+    return results, pushed
+
+
+def _linear_jvp(primitive: Primitive) -> Callable[..., Any]:
+    """The derivative of push or pull, which are linear in all but their first two."""
+
+    def jvp(
+        primals: Sequence[Array], tangents: Sequence[Array], **params: Any
+    ) -> tuple[list[Array], list[Array]]:
+        if not all(isinstance(tangent, ad.Zero) for tangent in tangents[:2]):
+            raise DeviceError(SECOND_DERIVATIVE)
+        along = [ad.instantiate_zeros(tangent) for tangent in tangents[2:]]
+        results = primitive.bind(*primals, **params)
+        return results, primitive.bind(*primals[:2], *along, **params)
+
+    return jvp
+
+
+def _transpose(other: Primitive) -> Callable[..., Any]:
+    def transpose(
+        cotangents: Sequence[Array], w: Array, x: Array, *linear: Any, **params: Any
+    ) -> list[Array | None]:
+        del linear
+        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+        return [None, None, *other.bind(w, x, *given, **params)]
+
+    return transpose
+
+
+ad.primitive_jvps[run_p] = _run_jvp
+ad.primitive_jvps[push_p] = _linear_jvp(push_p)
+ad.primitive_jvps[pull_p] = _linear_jvp(pull_p)
+ad.primitive_transposes[push_p] = _transpose(pull_p)
+ad.primitive_transposes[pull_p] = _transpose(push_p)
+
+
+# --- vmap -------------------------------------------------------------------------
+
+
+def _first(value: Array, axis: int | None, size: int) -> Array:
+    """The mapped axis in front, made where there was none."""
+    if axis is None:
+        return jnp.broadcast_to(value, (size, *value.shape))
+    return jnp.moveaxis(value, axis, 0)
+
+
+def _flat(value: Array) -> Array:
+    """The two leading axes as one."""
+    return value.reshape(math.prod(value.shape[:2]), *value.shape[2:])
+
+
+def _own(w: Array, x: Array) -> Array:
+    """Features ``(n, batch, ...)`` with the weights ``(n, ...)`` of each beside them."""
+    shape = (*x.shape[:2], w.shape[-1])
+    return jnp.concatenate([x, jnp.broadcast_to(w[:, None], shape)], axis=2)
+
+
+def _size(values: Sequence[Array], axes: Sequence[int | None]) -> int:
+    return next(
+        value.shape[axis]
+        for value, axis in zip(values, axes, strict=True)
+        if axis is not None
+    )
+
+
+def _split(results: Sequence[Array], size: int) -> tuple[list[Array], list[int]]:
+    parts = [r.reshape(size, r.shape[0] // size, *r.shape[1:]) for r in results]
+    return parts, [0] * len(parts)
+
+
+def _run_batch(
+    values: Sequence[Array], axes: Sequence[int | None], *, measured: Measured
+) -> tuple[list[Array], list[int]]:
+    size = _size(values, axes)
+    w, x = values
+    x = _first(x, axes[1], size)
+    if axes[0] is not None:
+        x = _own(_first(w, axes[0], size), x)
+        w, measured = jnp.zeros(0, dtype=w.dtype), measured.untied()
+    return _split(run_p.bind(w, _flat(x), measured=measured), size)
+
+
+def _push_batch(
+    values: Sequence[Array],
+    axes: Sequence[int | None],
+    *,
+    measured: Measured,
+    wanted: tuple[bool, bool],
+) -> tuple[list[Array], list[int]]:
+    size = _size(values, axes)
+    w, x = _first(values[0], axes[0], size), _first(values[1], axes[1], size)
+    along = [_first(v, a, size) for v, a in zip(values[2:], axes[2:], strict=True)]
+    found = iter(along)
+    dw = next(found) if wanted[0] else jnp.zeros_like(w)
+    dx = next(found) if wanted[1] else jnp.zeros_like(x)
+    pushed = push_p.bind(
+        jnp.zeros(0, dtype=w.dtype),
+        _flat(_own(w, x)),
+        _flat(_own(dw, dx)),
+        measured=measured.untied(),
+        wanted=(False, True),
+    )
+    return _split(pushed, size)
+
+
+def _pull_batch(
+    values: Sequence[Array],
+    axes: Sequence[int | None],
+    *,
+    measured: Measured,
+    wanted: tuple[bool, bool],
+) -> tuple[list[Array], list[int]]:
+    size = _size(values, axes)
+    w, x = _first(values[0], axes[0], size), _first(values[1], axes[1], size)
+    given = [
+        _flat(_first(v, a, size)) for v, a in zip(values[2:], axes[2:], strict=True)
+    ]
+    (gradient,) = pull_p.bind(
+        jnp.zeros(0, dtype=w.dtype),
+        _flat(_own(w, x)),
+        *given,
+        measured=measured.untied(),
+        wanted=(False, True),
+    )
+    gradient = gradient.reshape(size, x.shape[1], -1)
+    n = x.shape[2]
+    parts = (gradient[..., n:].sum(axis=1), gradient[..., :n])
+    results = [part for part, given in zip(parts, wanted, strict=True) if given]
+    return results, [0] * len(results)
+
+
+_batchers: dict[Any, Any] = batching.primitive_batchers
+_batchers |= {run_p: _run_batch, push_p: _push_batch, pull_p: _pull_batch}

@@ -1,0 +1,76 @@
+r"""Matrices of operations, differentiable in every framework.
+
+PennyLane refuses to differentiate matrix exponentials in autograd. Here
+:math:`e^A` has the derivative :math:`L(A, E) = \int_0^1 e^{(1-s)A} E\, e^{sA}\, ds`,
+whose transpose is :math:`L(A^T, \cdot)`.
+
+References:
+    Higham, Functions of Matrices (SIAM, 2008), section 10.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from autograd.extend import defvjp, primitive
+from numpy.typing import NDArray
+from pennylane.operation import Operator
+from scipy import linalg
+
+from qstore_pl.engine.transfer import pauli_words
+
+
+def matrix_of(op: Operator) -> Any:
+    """The matrix of an operation on its own wires, in the framework of its data."""
+    if isinstance(op, qml.SpecialUnitary):
+        theta = _complex(op.data[0])
+        words = qml.math.convert_like(pauli_words(len(op.wires))[1:], theta)
+        return _exponential(1j * qml.math.tensordot(theta, words, [[-1], [0]]))
+    if isinstance(op, qml.ops.Exp):
+        coefficient = _complex(op.coeff)
+        base = op.base.matrix(wire_order=op.wires)
+        if qml.math.get_interface(coefficient) == "torch":
+            base = qml.math.convert_like(_complex(base), coefficient)
+        return _exponential(coefficient * base)
+    return op.matrix()
+
+
+def is_pauli_rotation(op: qml.ops.Exp) -> bool:
+    """Whether an exponential is a rotation about a Pauli word, for any coefficient."""
+    sentence = op.base.pauli_rep
+    if sentence is None or len(sentence) != 1 or not next(iter(sentence)):
+        return False
+    if isinstance(op, qml.ops.Evolution):
+        return True
+    # A traced coefficient may have a real part: that is no rotation.
+    if qml.math.is_abstract(op.coeff):
+        return False
+    return bool(qml.math.all(qml.math.real(op.coeff) == 0.0))
+
+
+def _complex(value: Any) -> Any:
+    if qml.math.get_interface(value) == "jax":
+        return value + 0j  # of JAX's default precision
+    return qml.math.cast(value, "complex128")
+
+
+def _exponential(matrix: Any) -> Any:
+    if qml.math.get_interface(matrix) in ("autograd", "numpy"):
+        if qml.math.ndim(matrix) == 2:
+            return _expm(matrix)
+        return qml.math.stack([_expm(one) for one in matrix])
+    return qml.math.expm(matrix)
+
+
+@primitive
+def _expm(matrix: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    return np.asarray(linalg.expm(matrix))
+
+
+def _pull_back(_: Any, matrix: NDArray[np.complex128]) -> Any:
+    return lambda g: linalg.expm_frechet(matrix.T, g, compute_expm=False)
+
+
+defvjp(_expm, _pull_back)

@@ -1,0 +1,169 @@
+"""Transforms of tapes before they are lowered: values as tensors, gates as matrices.
+
+They run outside the boundary at which PennyLane hands a tape's values to the device, so
+that the user's framework differentiates what is done here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from pennylane.exceptions import DeviceError
+from pennylane.ops.functions import bind_new_parameters
+from pennylane.tape import QuantumScript
+from scipy.sparse import issparse
+
+from qstore_pl.devices.matrices import matrix_of
+from qstore_pl.devices.registry import MATRIX_ENTRY, STATE_ENTRY, entry_of
+from qstore_pl.devices.tensors import to_numpy
+
+_Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
+_MARKED = type(qml.fourier.mark(qml.Identity(0), ""))
+
+
+def _first(results: Any) -> Any:
+    return results[0]
+
+
+@qml.transform
+def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
+    """Lists of values as tensors, sparse values dense, marked gates without the mark.
+
+    Args:
+        tape: A circuit.
+        keep: Whether values that somebody else might change in place are copied, since
+            a backward run reads them again.
+    """
+    stacked = False
+    operations = []
+    for op in tape.operations:
+        if isinstance(op, _MARKED):
+            op = op.base
+        if any(map(_is_list, op.data)):
+            stacked = True
+        elif not any(issparse(v) or (keep and _is_mutable(v)) for v in op.data):
+            operations.append(op)
+            continue
+        data = [_tensor(value, keep=keep) for value in op.data]
+        if isinstance(op, qml.operation.StatePrepBase) and issparse(op.data[0]):
+            data[0] = data[0].reshape(-1)  # sparse vectors are rows
+        operations.append(bind_new_parameters(op, data))
+    if all(map(_same, operations, tape.operations)):
+        return (tape,), _first
+    prepared = tape.copy(operations=operations)
+    if stacked:  # PennyLane looks for traced values only in tensors
+        values = prepared.get_parameters(trainable_only=False)
+        prepared.trainable_params = list(qml.math.get_trainable_indices(values))
+    return (prepared,), _first
+
+
+def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
+    """The interface of values in lists, where PennyLane sees numpy's."""
+    values = [
+        _tensor(value, keep=False)
+        for op in tape.operations
+        for value in op.data
+        if _is_list(value)
+    ]
+    found = qml.math.Interface(qml.math.get_interface(*values)) if values else None
+    return found or qml.math.Interface.NUMPY
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def _is_list(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype == object
+    return isinstance(value, list | tuple)
+
+
+def _is_mutable(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return bool(qml.math.get_interface(value) == "torch")
+
+
+def _tensor(value: Any, *, keep: bool) -> Any:
+    if _is_list(value):
+        return qml.math.stack([_tensor(part, keep=False) for part in value])
+    if issparse(value):
+        return value.toarray()
+    if keep and _is_mutable(value):
+        return value.copy() if isinstance(value, np.ndarray) else value.clone()
+    return value
+
+
+@qml.transform
+def as_matrices(tape: QuantumScript, *, over_rotated: bool = False) -> _Transformed:
+    """Operations known by a matrix as that matrix, preparations as amplitudes.
+
+    Args:
+        tape: What is left was decomposed, or runs whole.
+        over_rotated: Whether gates have angles that noise changes.
+
+    Raises:
+        DeviceError: If the angles that noise changes are inside a matrix.
+    """
+    operations = [
+        _as_values(op, over_rotated=over_rotated, first=i == 0)
+        for i, op in enumerate(tape.operations)
+    ]
+    if all(map(_same, operations, tape.operations)):
+        return (tape,), _first
+    return (tape.copy(operations=operations),), _first
+
+
+def _as_values(op: Any, *, over_rotated: bool, first: bool) -> Any:
+    if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
+        base = _as_values(op.base, over_rotated=over_rotated, first=False)
+        if base is op.base:
+            return op
+        if isinstance(op, qml.ops.op_math.Adjoint):
+            return qml.adjoint(base, lazy=True)
+        return qml.ctrl(base, op.control_wires, op.control_values)
+    entry = entry_of(op)
+    if entry is MATRIX_ENTRY:
+        if over_rotated and 0 in op.ndim_params:
+            raise DeviceError(
+                f"Operation {op.name} is known by its matrix only, so its angles "
+                "cannot be over-rotated. Write it in other gates."
+            )
+        return qml.QubitUnitary(matrix_of(op), wires=op.wires)
+    if entry is STATE_ENTRY and first and op.num_params:
+        amplitudes = qml.math.reshape(op.state_vector(wire_order=op.wires), (-1,))
+        return qml.StatePrep(amplitudes, wires=op.wires)
+    return op
+
+
+class ExactTape(QuantumScript):
+    """A tape whose hash tells its values apart to the last bit.
+
+    PennyLane's cache knows tapes by how their values print: four digits of a torch
+    tensor, eight of an array, and of a large array not all numbers.
+    """
+
+    @functools.cached_property
+    def hash(self) -> int:
+        """Of the circuit and the bytes of its values."""
+        values = self.get_parameters(trainable_only=False)
+        return hash((super().hash, *map(_digest, values)))
+
+
+def _digest(value: Any) -> Any:
+    # An abstract value is equal to itself only; the tape keeps it alive.
+    return id(value) if qml.math.is_abstract(value) else to_numpy(value).tobytes()
+
+
+@qml.transform
+def tell_apart(tape: QuantumScript) -> _Transformed:
+    """The tape with a hash of its exact values."""
+    exact = ExactTape(
+        tape.operations, tape.measurements, tape.shots, tape.trainable_params
+    )
+    return (exact,), _first

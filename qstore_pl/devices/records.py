@@ -1,0 +1,101 @@
+"""Outcomes of measurements inside a noisy circuit, which may be misread.
+
+Deferring a measurement copies its outcome to a wire, the record; whatever depends on
+the outcome reads that wire. So it is the record that is misread, once, before anything
+reads it, and not again at the end. A postselected outcome is a condition on the record.
+A marker made conditional on each outcome finds the record when all is deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pennylane as qml
+from pennylane.ops import Conditional, MidMeasure
+from pennylane.ops.mid_measure import MeasurementValue
+from pennylane.tape import QuantumScript
+
+_Transformed = tuple[Iterable[QuantumScript], Callable[..., Any]]
+
+
+class Record(qml.operation.Operation):
+    """Marks the wire that holds the outcome of a measurement of another one.
+
+    Args:
+        wires: The record; none before measurements are deferred.
+        measured: Label of the wire that was measured.
+        postselect: The outcome that is kept, or None.
+    """
+
+    num_params = 0
+    grad_method = None
+
+    def __init__(self, wires: Any, measured: Any, postselect: int | None) -> None:
+        self._hyperparameters = {"measured": measured, "postselect": postselect}
+        super().__init__(wires=wires)
+
+
+class RecordCopy(qml.CNOT):
+    """The CNOT by which an outcome is copied or a wire reset; no gate of a machine."""
+
+
+def records_of(operations: Iterable[Any]) -> list[Record]:
+    """The records of a circuit whose measurements were deferred."""
+    return [op for op in operations if isinstance(op, Record)]
+
+
+@qml.transform
+def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
+    """A marker behind every measurement inside the circuit; before deferring them.
+
+    Args:
+        tape: As the user wrote it.
+        noisy: Whether the device has noise; if not, channels in the circuit are.
+    """
+    channel = qml.operation.Channel
+    if not (noisy or any(isinstance(op, channel) for op in tape.operations)):
+        return (tape,), _first
+    operations: list[Any] = []
+    with qml.QueuingManager.stop_recording():
+        for op in tape.operations:
+            if not isinstance(op, MidMeasure):
+                operations.append(op)
+                continue
+            plain = MidMeasure(op.wires, reset=op.reset, meas_uid=op.meas_uid)
+            marker = Record([], op.wires[0], op.postselect)
+            operations += [plain, Conditional(MeasurementValue([plain]), marker)]
+    if len(operations) == len(tape.operations):
+        return (tape,), _first
+    return (tape.copy(operations=operations),), _first
+
+
+@qml.transform
+def find_records(tape: QuantumScript) -> _Transformed:
+    """The markers on their records; after measurements were deferred."""
+    operations: list[Any] = []
+    for op in tape.operations:
+        if not (isinstance(op, qml.ops.Controlled) and isinstance(op.base, Record)):
+            operations.append(op)
+            continue
+        record, found = op.control_wires, op.base.hyperparameters
+        # What deferring wrote right before: the copy on a new wire, and a reset.
+        copied = {found["measured"], record[0]}
+        for i in (-1, -2) if len(copied) == 2 else ():
+            if len(operations) >= -i and set(operations[i].wires) == copied:
+                operations[i] = RecordCopy(operations[i].wires)
+        operations.append(Record(record, found["measured"], found["postselect"]))
+    if len(operations) == len(tape.operations) and not records_of(operations):
+        return (tape,), _first
+    found_tape = tape.copy(operations=operations)
+    postselected = any(
+        record.hyperparameters["postselect"] is not None
+        for record in records_of(operations)
+    )
+    if postselected and tape.shots and found_tape.batch_size is not None:
+        return qml.transforms.broadcast_expand(found_tape)  # each keeps other shots
+    return (found_tape,), _first
+
+
+def _first(results: Any) -> Any:
+    return results[0]

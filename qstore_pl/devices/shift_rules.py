@@ -1,0 +1,77 @@
+"""Where the gradient by PennyLane's transforms is wrong, it is refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.exceptions import DeviceError
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.acceptance import collapses
+from qstore_pl.devices.tensors import autograd_traces
+
+
+def checked(config: ExecutionConfig, circuit: QuantumScript) -> Any:
+    """The gradient transform of a configuration, or one that says where it is wrong.
+
+    It speaks when a gradient is asked for, not when the circuit is run.
+
+    Args:
+        config: Its gradient method is a transform.
+        circuit: As the user wrote it.
+    """
+    method: Any = config.gradient_method
+    reason = shift_fails(circuit) if method is qml.gradients.param_shift else None
+    autograd = config.interface is qml.math.Interface.AUTOGRAD
+    twice = autograd and config.derivative_order > 1 and len(circuit.measurements) > 1
+    if reason is None and not twice:
+        return method
+
+    def refusing(tape: QuantumScript, *args: Any, **options: Any) -> Any:
+        if reason is not None:
+            raise DeviceError(reason)
+        if len(autograd_traces(tape.get_parameters(trainable_only=False))) > 1:
+            raise DeviceError(
+                "Second derivatives of several measurements are wrong in autograd "
+                "by PennyLane's gradient transforms. Return one measurement, or use "
+                "torch or JAX."
+            )
+        return method(tape, *args, **options)
+
+    return qml.transform(refusing, expand_transform=method.expand_transform)
+
+
+def shift_fails(circuit: QuantumScript) -> str | None:
+    """Why parameter shift would give a wrong gradient of a circuit, or None."""
+    trainable = set(circuit.trainable_params)
+    shifted: str | None = None
+    index = 0
+    for op in circuit.operations:
+        if collapses(op) and shifted:
+            return (
+                f"Parameter shift does not hold for {shifted} before a postselected "
+                "measurement or a projector, which divides the state by its norm. "
+                "Run without shots, where the device has the gradient, or use "
+                'diff_method="finite-diff".'
+            )
+        end = index + op.num_params
+        if not trainable.isdisjoint(range(index, end)):
+            shifted = op.name
+            if _has_complex_coefficient(op):
+                return (
+                    f"Parameter shift does not hold for {op.name}, whose coefficient "
+                    "is no angle. Use qml.evolve or qml.PauliRot, or run without "
+                    "shots, where the device has the gradient."
+                )
+        index = end
+    return None
+
+
+def _has_complex_coefficient(op: Any) -> bool:
+    while isinstance(op, qml.ops.op_math.SymbolicOp | qml.ops.Conditional):
+        if type(op) is qml.ops.Exp:
+            return True
+        op = op.base
+    return False
