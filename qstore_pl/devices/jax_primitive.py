@@ -2,7 +2,7 @@ r"""A circuit as a function that JAX can transform: jit, vmap, grad, jvp, in any
 
 Three primitives, each a host call: ``run`` gives the measurements :math:`f(w, X)`,
 ``push`` their derivative along tangents, ``pull`` the transpose of that, which is the
-device's vector-Jacobian product. ``push`` and ``pull`` are each other's transposes, and
+device's vector-Jacobian product, for several cotangents at once. ``push`` and ``pull`` are each other's transposes, and
 are linear in all but :math:`(w, X)`, by which they have no derivative: that would be a
 second one. Under ``vmap`` the new axis joins the batch axis; weights that differ along
 it become features. It is only loaded where JAX is.
@@ -126,12 +126,29 @@ class Measured:
         *,
         inputs: bool,
     ) -> tuple[Float, Float | None]:
-        """The vector-Jacobian product, as :meth:`Program.vjp` has it."""
+        """Vector-Jacobian products of one forward run.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+            cotangents: Shapes ``(n, batch, *shape)``, for ``n`` products.
+            inputs: Whether the gradient with respect to the features is wanted.
+
+        Returns:
+            Shapes ``(n, n_weights)`` and ``(n, batch, n_features)`` or None.
+        """
         run = self._runs.take(self.program, weights, features)
         run = run or self._forward(weights, features)
-        rows = [np.asarray(dy, dtype=np.float64) for dy in cotangents]
-        gw, gx = run_back(run, self.words, self.readouts, rows, inputs=inputs)
-        return gw.copy(), None if gx is None else gx.copy()
+        by_weights, by_features = [], []
+        for k, rows in enumerate(zip(*cotangents, strict=True)):
+            if k:
+                run.again()
+            gw, gx = run_back(run, self.words, self.readouts, rows, inputs=inputs)
+            by_weights.append(gw.copy())
+            by_features.append(None if gx is None else gx.copy())
+        if not inputs:
+            return np.stack(by_weights), None
+        return np.stack(by_weights), np.stack(by_features)
 
     def _forward(self, weights: Float, features: Float) -> Pass:
         run = self.program.new_pass(len(features))
@@ -222,9 +239,10 @@ def _push_abstract(
 def _pull_abstract(
     w: Any, x: Any, *cotangents: Any, measured: Measured, wanted: tuple[bool, bool]
 ) -> list[Any]:
-    del cotangents, measured
+    del measured
+    n = (cotangents[0].shape[0],)
     pairs = zip((w, x), wanted, strict=True)
-    return [jax.core.ShapedArray(v.shape, v.dtype) for v, given in pairs if given]
+    return [jax.core.ShapedArray(n + v.shape, v.dtype) for v, given in pairs if given]
 
 
 def _define(
@@ -247,14 +265,25 @@ def _define(
             for shape in abstract(*avals, **params)
         ]
 
+        # XLA aborts the process where a callback has an array without elements.
+        filled = [shape for shape in shapes if math.prod(shape.shape)]
+        given = [arg for arg in args if arg.size]
+
         def call(*values: Array) -> list[NDArray[Any]]:
-            results = host(*values, **params)
+            found = iter(values)
+            full = [next(found) if a.size else np.zeros(a.shape) for a in avals]
+            results = host(*full, **params)
             return [
                 np.asarray(result, dtype=shape.dtype)
                 for result, shape in zip(results, shapes, strict=True)
+                if math.prod(shape.shape)
             ]
 
-        return list(jax.pure_callback(call, shapes, *args))
+        got = iter(jax.pure_callback(call, filled, *given) if filled else ())
+        return [
+            next(got) if math.prod(shape.shape) else jnp.zeros(shape.shape, shape.dtype)
+            for shape in shapes
+        ]
 
     primitive.def_impl(eager)
     primitive.def_abstract_eval(abstract)
@@ -300,22 +329,28 @@ def _linear_jvp(primitive: Primitive) -> Callable[..., Any]:
     return jvp
 
 
-def _transpose(other: Primitive) -> Callable[..., Any]:
-    def transpose(
-        cotangents: Sequence[Array], w: Array, x: Array, *linear: Any, **params: Any
-    ) -> list[Array | None]:
-        del linear
-        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
-        return [None, None, *other.bind(w, x, *given, **params)]
+def _push_transpose(
+    cotangents: Sequence[Array], w: Array, x: Array, *tangents: Any, **params: Any
+) -> list[Array | None]:
+    del tangents
+    given = [ad.instantiate_zeros(cotangent)[None] for cotangent in cotangents]
+    return [None, None, *(g[0] for g in pull_p.bind(w, x, *given, **params))]
 
-    return transpose
+
+def _pull_transpose(
+    cotangents: Sequence[Array], w: Array, x: Array, *linear: Any, **params: Any
+) -> list[Array | None]:
+    del linear
+    given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+    pushed = jax.vmap(lambda *g: push_p.bind(w, x, *g, **params))(*given)
+    return [None, None, *pushed]
 
 
 ad.primitive_jvps[run_p] = _run_jvp
 ad.primitive_jvps[push_p] = _linear_jvp(push_p)
 ad.primitive_jvps[pull_p] = _linear_jvp(pull_p)
-ad.primitive_transposes[push_p] = _transpose(pull_p)
-ad.primitive_transposes[pull_p] = _transpose(push_p)
+ad.primitive_transposes[push_p] = _push_transpose
+ad.primitive_transposes[pull_p] = _pull_transpose
 
 
 # --- vmap -------------------------------------------------------------------------
@@ -395,22 +430,31 @@ def _pull_batch(
     wanted: tuple[bool, bool],
 ) -> tuple[list[Array], list[int]]:
     size = _size(values, axes)
-    w, x = _first(values[0], axes[0], size), _first(values[1], axes[1], size)
-    given = [
-        _flat(_first(v, a, size)) for v, a in zip(values[2:], axes[2:], strict=True)
+    w, x = values[:2]
+    # Mapped cotangents, (size, n, batch, ...).
+    given = [_first(v, a, size) for v, a in zip(values[2:], axes[2:], strict=True)]
+    n = given[0].shape[1]
+    if axes[0] is None and axes[1] is None:  # one forward run serves all, as in jacrev
+        rows = [_flat(dy) for dy in given]
+        pulled = pull_p.bind(w, x, *rows, measured=measured, wanted=wanted)
+        return [g.reshape(size, n, *g.shape[1:]) for g in pulled], [0] * len(pulled)
+    own = _own(_first(w, axes[0], size), _first(x, axes[1], size))
+    batch, n_features = own.shape[1], x.shape[-1]
+    # (n, size * batch, ...): the mapped axis joins the batch.
+    rows = [
+        jnp.moveaxis(dy, 1, 0).reshape(n, size * batch, *dy.shape[3:]) for dy in given
     ]
     (gradient,) = pull_p.bind(
         jnp.zeros(0, dtype=w.dtype),
-        _flat(_own(w, x)),
-        *given,
+        _flat(own),
+        *rows,
         measured=measured.untied(),
         wanted=(False, True),
     )
-    gradient = gradient.reshape(size, x.shape[1], -1)
-    n = x.shape[2]
-    parts = (gradient[..., n:].sum(axis=1), gradient[..., :n])
+    gradient = gradient.reshape(n, size, batch, -1)
+    parts = (gradient[..., n_features:].sum(axis=2), gradient[..., :n_features])
     results = [part for part, given in zip(parts, wanted, strict=True) if given]
-    return results, [0] * len(results)
+    return results, [1] * len(results)
 
 
 _batchers: dict[Any, Any] = batching.primitive_batchers

@@ -295,5 +295,5 @@ class MockNoisy(QStoreDevice):
             return self._mixed(tape.operations)
         # A state is a density matrix here whatever the noise.
         if any(isinstance(mp, StateMP) for mp in tape.measurements):
-            return self._mixed(tape.operations)
+            return MixedStates(self._noise)
         return PURE

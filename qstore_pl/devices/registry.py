@@ -21,7 +21,7 @@ from pennylane.operation import Operator
 from qstore_pl import templates
 from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
 from qstore_pl.devices.records import Record, RecordCopy
-from qstore_pl.devices.tensors import is_jax
+from qstore_pl.devices.tensors import is_jax, to_numpy
 from qstore_pl.engine.gates import (
     ONE,
     Amplitudes,
@@ -414,6 +414,7 @@ def _unitary(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[Mixe
 
 def _diagonal(op: Operator) -> tuple[Any, ...]:
     (entries,) = op.data
+    entries = entries if is_jax(entries) else to_numpy(entries)
     return (entries[..., :, None] * np.eye(entries.shape[-1]),)
 
 
@@ -653,8 +654,8 @@ def has_own_decomposition(op: Operator) -> bool:
 def _is_known_by_its_matrix(op: Operator) -> bool:
     if not op.has_matrix or len(op.wires) > MAX_MATRIX_WIRES:
         return False
-    if isinstance(op, qml.Projector):
-        return False  # it collapses the state
+    if isinstance(op, qml.Projector | qml.ops.Conditional | qml.ops.MidMeasure):
+        return False  # no evolution
     if isinstance(op, qml.SpecialUnitary):
         return True  # its decomposition reads values
     if isinstance(op, qml.ops.Exp):
