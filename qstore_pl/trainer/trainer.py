@@ -28,9 +28,10 @@ from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.trainer.data import source_of
 from qstore_pl.trainer.interrupts import Interrupts
-from qstore_pl.trainer.loop import Loop, Metrics
+from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.resume import Parts, found_in
 from qstore_pl.trainer.run_directory import RunDirectory
+from qstore_pl.trainer.scores import Metrics
 from qstore_pl.trainer.settings import (
     check_model,
     check_monitor,
@@ -56,7 +57,10 @@ class QuantumTrainer:
         backend_manager: Where ``config.quantum_sdk`` is looked up.
         optimizer: Instead of the configuration's; each :meth:`train` begins afresh with
             a copy of it.
-        metrics: Functions of (predictions, prepared targets) to record, by name.
+        metrics: Functions of (predictions, targets) to record, by name. Targets are
+            as the loss has prepared them: numbers, one-hot rows for several classes, 1
+            and -1 for ``"hinge"``. Where the model has one output, both have the shape
+            that the targets were given in, ``(n_samples,)`` or ``(n_samples, 1)``.
 
     Attributes:
         optimizer: The optimizer of the last :meth:`train`, None before.

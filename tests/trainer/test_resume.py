@@ -179,6 +179,13 @@ EXACT = {
         val_data=(X[:2], Y[:2]),
         metrics={"mae": mean_absolute_error},
     ),
+    "scores of one output": Case(
+        {"loss": Loss(lambda p, t: ((p - t) ** 2).mean(), name="own")},
+        data=(X, Y[:, 0]),
+        val_data=(X[:2], Y[:2, 0]),
+        metrics={"mae": mean_absolute_error},
+        model={"output_dim": 1},
+    ),
     "batches": Case(data=BATCHES, val_data=BATCHES[:2]),
     "batches of labels": Case(
         {"loss": "cross_entropy"},
