@@ -126,7 +126,8 @@ class TrainingConfig:
         validation_interval: Epochs from one validation to the next, >= 1.
         monitor: Column of the history that says what is best; unset is ``"val_loss"``,
             or ``"loss"`` without validation.
-        monitor_mode: ``"min"`` or ``"max"``; unset is ``"min"`` for losses.
+        monitor_mode: Which value of that column is best, ``"min"`` or ``"max"``. It is
+            known of losses and accuracies, and must be set for any other column.
         min_delta: What counts as better, >= 0.
         patience: Measured epochs without a better one until the run stops, >= 1; unset
             is off.

@@ -21,7 +21,7 @@ from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.scores import Metrics, scores_of
-from qstore_pl.trainer.settings import monitor_of
+from qstore_pl.trainer.settings import direction_of, monitor_of
 from qstore_pl.trainer.state import Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
 
@@ -241,8 +241,7 @@ class Loop:
         value = row[monitor]
         if value is None:
             return
-        mode = config.monitor_mode or ("min" if "loss" in monitor else "max")
-        sign = 1.0 if mode == "min" else -1.0
+        sign = 1.0 if direction_of(config, monitor) == "min" else -1.0
         least = config.resolve("min_delta")
         first = math.isnan(state.best)
         if not math.isnan(value) and (first or sign * (state.best - value) > least):

@@ -30,6 +30,11 @@ METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
     "gradient_sample_size": "sample_size",
 }
 
+DIRECTIONS = {  # which value of a column of the history is best, where it is known
+    **dict.fromkeys(("loss", "val_loss"), "min"),
+    **dict.fromkeys(("accuracy", "val_accuracy"), "max"),
+}
+
 _log = logging.getLogger("qstore_pl.trainer")
 
 
@@ -160,10 +165,11 @@ def check_model(config: TrainingConfig, model: QuantumModel) -> None:
 def check_monitor(
     config: TrainingConfig, history: History, loss: Loss, *, validated: bool
 ) -> None:
-    """Refuse to watch a column of the history that the run does not fill.
+    """Refuse to watch a column that the run does not fill, or whose best is unclear.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If the history has no such column, nobody has said whether its
+            smallest or largest value is best, or what was said is wrong.
     """
     unknown = {"epoch", "time"}
     if not config.resolve("track_gradients"):
@@ -181,11 +187,29 @@ def check_monitor(
             "Configuration monitor must be a column of the history that is "
             f"measured, {', '.join(columns)}, but is {monitor!r}."
         )
+    mode, known = config.monitor_mode, DIRECTIONS.get(monitor)
+    if mode is None and known is None:
+        raise ValueError(
+            'Configuration monitor_mode must be "min" or "max" for '
+            f"monitor={monitor!r}, of which it is not known which value is best, but "
+            "is unset."
+        )
+    if known is not None and mode not in (None, known):
+        raise ValueError(
+            f'Configuration monitor_mode must be "{known}" or unset for '
+            f"monitor={monitor!r}, but is {mode!r}. To watch it the other way, record "
+            "it as a metric of your own."
+        )
 
 
 def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
     """The column of the history that says what is best."""
     return str(config.monitor or ("val_loss" if validated else "loss"))
+
+
+def direction_of(config: TrainingConfig, monitor: str) -> str:
+    """Whether the smallest (``"min"``) or the largest value (``"max"``) is best."""
+    return config.monitor_mode or DIRECTIONS[monitor]
 
 
 def shots_of(config: TrainingConfig) -> int | None:
