@@ -29,6 +29,15 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
+RECORDED_LATER = {  # settings that checkpoints of earlier versions do not have
+    "schedule_epochs": "the length of its schedule was not recorded",
+}
+
+
+_KEEP_LENGTH = (
+    "A cosine takes its length from epochs unless schedule_epochs is set: keep "
+    "epochs={0}, or set schedule_epochs={0}."
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +98,10 @@ class Parts:
             raise CheckpointError(
                 f"A resumed run must have the model it began with: {error}"
             ) from error
-        self._warn_of(found)
+        state = TrainState.from_tree(found["run"])
+        self._warn_of(found, state, epochs)
         devices.set_generator_state(self.model.device, found["device_generator"])
-        return TrainState.from_tree(found["run"])
+        return state
 
     def _check(self, found: Any) -> None:
         if not isinstance(found, dict) or not found.keys() >= RUN_KEYS:
@@ -108,7 +118,7 @@ class Parts:
         different = {
             key: (before.get(key), now.get(key))
             for key in sorted({*before, *now} - RESUMABLE)
-            if before.get(key) != now.get(key)
+            if before.get(key) != now.get(key) and key not in self._unrecorded(before)
         }
         here = devices.description(self.model.device)
         if found["device"] != here:
@@ -118,9 +128,11 @@ class Parts:
                 f"{key} was {was!r}, is {now!r}"
                 for key, (was, now) in different.items()
             )
+            length = different.get("schedule_epochs", (None, None))[0]
             raise CheckpointError(
                 f"A resumed run must have the settings it began with, but {listed}. "
                 "To go on with others, load the model's state and train without resume."
+                + (f" {_KEEP_LENGTH.format(length)}" if length is not None else "")
             )
         if found["data"] != [source.digest for source in self.sources]:
             raise CheckpointError(
@@ -129,10 +141,25 @@ class Parts:
                 "without resume."
             )
 
-    def _warn_of(self, found: dict[str, Any]) -> None:
+    def _unrecorded(self, before: dict[str, Any]) -> list[str]:
+        """Settings of this run that a checkpoint of an earlier version lacks."""
+        return [
+            key for key in RECORDED_LATER if key in self.settings and key not in before
+        ]
+
+    def _warn_of(self, found: dict[str, Any], state: TrainState, epochs: int) -> None:
         """Say what keeps a resumed run from being the same bit for bit."""
         there, here = found["environment"], environment()
         reasons = [f"{key} changed" for key in here if there.get(key) != here[key]]
+        reasons += [RECORDED_LATER[key] for key in self._unrecorded(found["config"])]
+        interval, validated = self.settings.get("validation_interval", 1), [None]
+        validated += state.history["val_losses"]
+        if (
+            epochs > state.epoch
+            and state.epoch % interval
+            and validated[-1] is not None
+        ):
+            reasons.append(f"epoch {state.epoch} was validated because it was the last")
         draws = self.shots or self.model.device.shots
         if found["device_generator"] is None and draws:
             reasons.append(

@@ -58,6 +58,7 @@ def _check_dependent(config: TrainingConfig) -> None:
     given = config.set_fields()
     watched = "patience" in given or "checkpoint_directory" in given
     needed: dict[str, tuple[bool, str]] = {
+        "schedule_epochs": (config.schedule == "cosine", 'schedule="cosine"'),
         "schedule_every": (config.schedule == "step", 'schedule="step"'),
         "schedule_factor": (config.schedule == "step", 'schedule="step"'),
         "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
@@ -119,6 +120,33 @@ def _check_metric(config: TrainingConfig, *, natural: bool) -> None:
         raise ValueError(
             f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
             'optimizer is "natural_gradient".'
+        )
+
+
+def check_schedule(config: TrainingConfig, epochs: int) -> None:
+    """Refuse a schedule whose length does not suit the run.
+
+    Args:
+        config: The settings.
+        epochs: Of the run, in all.
+
+    Raises:
+        ValueError: If the schedule ends within its warm-up, or the learning rate would
+            be 0 before the run ends.
+    """
+    length, warm = config.schedule_epochs, config.warmup_epochs or 0
+    if length is None:
+        return
+    if length <= warm:
+        raise ValueError(
+            f"Configuration schedule_epochs must be > warmup_epochs={warm}, which are "
+            f"among them, but is {length}."
+        )
+    if epochs > length and config.resolve("schedule_final") == 0:
+        raise ValueError(
+            f"Configuration schedule_epochs must be >= {epochs}, the run's epochs, "
+            f"but is {length}: the learning rate would be 0 from then on. Give a "
+            "schedule_final > 0 to stay at."
         )
 
 
@@ -232,15 +260,23 @@ def gradients_of(
     )
 
 
+def schedule_length(config: TrainingConfig, epochs: int) -> int | None:
+    """Epochs until the schedule has ended, or None if it goes on like this for ever."""
+    if config.resolve("schedule") != "cosine":
+        return None
+    return config.schedule_epochs or epochs
+
+
 def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
     """The learning rate of each epoch."""
+    length = schedule_length(config, epochs)
     warm = config.warmup_epochs or 0
     name = config.resolve("schedule")
     schedule: Schedule = Constant(rate)
-    if name == "cosine":
+    if length is not None:
         schedule = Cosine(
             rate,
-            n_steps=max(1, epochs - warm),
+            n_steps=max(1, length - warm),
             final=config.resolve("schedule_final"),
         )
     elif name == "step":

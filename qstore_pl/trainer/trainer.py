@@ -36,9 +36,11 @@ from qstore_pl.trainer.settings import (
     check_model,
     check_monitor,
     check_run,
+    check_schedule,
     check_settings,
     class_weights,
     gradients_of,
+    schedule_length,
     schedule_of,
     shots_of,
 )
@@ -157,6 +159,7 @@ class QuantumTrainer:
         check_run(config, validated=val_data is not None)
         epochs = config.resolve("epochs") if epochs is None else epochs
         epochs = integer("epochs", epochs, minimum=1)
+        check_schedule(config, epochs)
         _check_callbacks(callbacks)
         self._bind(model)
         loss = get_loss(config.resolve("loss"))
@@ -170,7 +173,11 @@ class QuantumTrainer:
         history = History(self._metrics)
         check_monitor(config, history, loss, validated=val_data is not None)
         parts = Parts(
-            model, self.optimizer, sources, self._settings(), shots=shots_of(config)
+            model,
+            self.optimizer,
+            sources,
+            self._settings(epochs),
+            shots=shots_of(config),
         )
         if resume is None:
             state = self._fresh_state(model, loss, history)
@@ -215,10 +222,15 @@ class QuantumTrainer:
         """Ask a run in another thread to end after the batch that is running."""
         self._interrupts.request("stop()")
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, epochs: int) -> dict[str, Any]:
         """What the result depends on, besides data and model."""
-        metrics = {"metrics": ", ".join(self._metrics)} if self._metrics else {}
-        return self.config.to_dict() | {"optimizer": repr(self.optimizer)} | metrics
+        settings = self.config.to_dict() | {"optimizer": repr(self.optimizer)}
+        if self._metrics:
+            settings["metrics"] = ", ".join(self._metrics)
+        length = schedule_length(self.config, epochs)
+        if length is not None:
+            settings["schedule_epochs"] = length
+        return settings
 
     def _fresh_state(
         self, model: QuantumModel, loss: Loss, history: History

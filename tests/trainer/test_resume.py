@@ -287,6 +287,94 @@ def test_more_epochs_are_one_long_run(tmp_path):
     assert case.run(tmp_path / "two", resume="latest", epochs=6)[0] == expected
 
 
+COSINE = {"schedule": "cosine"}
+PROLONGED = {
+    "cosine": COSINE | {"schedule_epochs": 6},
+    "cosine of more": COSINE | {"schedule_epochs": 9, "optimizer": "momentum"},
+    "cosine that ends": COSINE | {"schedule_epochs": 3, "schedule_final": 0.01},
+    "cosine after a warm-up": COSINE | {"schedule_epochs": 6, "warmup_epochs": 2},
+    "warm-up": {"warmup_epochs": 4},
+    "steps": {"schedule": "step", "schedule_every": 2},
+    "freezing": {"freeze_schedule": {0: [0], 1: [3], 4: []}},
+}
+
+
+@pytest.mark.parametrize("config", PROLONGED.values(), ids=PROLONGED)
+def test_a_run_whose_schedule_does_not_ask_for_its_epochs_is_prolonged(
+    config, tmp_path
+):
+    case = Case(config)
+    expected, _ = case.run(tmp_path / "whole", epochs=6)
+    for name, begun in (
+        ("ended", {"epochs": 2}),
+        ("broken", {"epochs": 3, "stop_after": 4}),
+    ):
+        case.run(tmp_path / name, **begun)
+        resumed, _ = case.run(tmp_path / name, resume="latest", epochs=6)
+        assert resumed == expected, name
+
+
+@pytest.mark.parametrize("warm", [{}, {"warmup_epochs": 2}], ids=["", "warm-up"])
+@pytest.mark.parametrize("by_call", [False, True])
+def test_a_schedule_that_took_its_length_from_the_epochs_keeps_it(
+    warm, by_call, tmp_path
+):
+    case = Case(COSINE | warm)
+    case.run(tmp_path, stop_after=7)  # of 4 epochs
+    model = case.new_model()
+    before = model.parameters.copy()
+    trainer = case.new_trainer(tmp_path, **({} if by_call else {"epochs": 6}))
+    with pytest.raises(CheckpointError, match="schedule_epochs was 4, is 6") as raised:
+        trainer.train(model, (X, Y), epochs=6 if by_call else None, resume="latest")
+    assert "keep epochs=4, or set schedule_epochs=4" in str(raised.value)
+    np.testing.assert_array_equal(model.parameters, before)
+
+
+def test_the_length_may_be_said_when_it_is_resumed(tmp_path):
+    case, final = Case(COSINE), {"schedule_final": 0.01}
+    expected, _ = case.run(tmp_path / "a")
+    case.run(tmp_path / "b", stop_after=4)
+    assert case.run(tmp_path / "b", resume="latest", schedule_epochs=4)[0] == expected
+    said = final | {"epochs": 6, "schedule_epochs": 4}
+    expected, _ = case.run(tmp_path / "c", **said)
+    case.run(tmp_path / "d", **final)
+    assert case.run(tmp_path / "d", resume="latest", **said)[0] == expected
+
+
+def without(path, where, *names):
+    """A checkpoint as one of an earlier version: without some of its settings."""
+    tree = checkpoint.load(path)
+    for name in names:
+        del tree["config"][name]
+    checkpoint.save(where, tree)
+    return where
+
+
+def test_a_length_that_was_not_recorded_is_taken_to_be_the_same(tmp_path):
+    case = Case(COSINE)
+    expected, _ = case.run(tmp_path / "whole")
+    case.run(tmp_path / "new", stop_after=4)
+    new = tmp_path / "new" / "epoch000001-step000001.qstore"
+    old = without(new, tmp_path / "old.qstore", "schedule_epochs")
+    with pytest.warns(UserWarning, match="length of its schedule was not recorded"):
+        assert case.run(None, resume=old)[0] == expected
+
+
+def test_a_validation_out_of_turn_is_told(tmp_path):
+    """The last epoch is validated always, and so may stop a run that goes on."""
+    case = Case({"validation_interval": 3}, val_data=(X[:2], Y[:2]))
+    case.run(tmp_path, epochs=4)
+    with pytest.warns(
+        UserWarning, match="epoch 4 was validated because it was the last"
+    ):
+        resumed, _ = case.run(tmp_path, resume="latest", epochs=6)
+    expected, _ = case.run(None, epochs=6)
+    assert resumed[0] == expected[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        case.run(tmp_path, resume="latest", epochs=7)
+
+
 def test_the_epochs_of_the_call_are_the_total(tmp_path):
     case = Case()
     expected, _ = case.run(tmp_path / "long", epochs=3)

@@ -67,6 +67,11 @@ AT_CONSTRUCTION = {
         'schedule="step"',
     ),
     "schedule_factor": ({"schedule_factor": 0.5}, 'schedule="step"'),
+    "schedule_epochs": ({"schedule_epochs": 5}, 'schedule="cosine"'),
+    "schedule_epochs of step": (
+        {"schedule_epochs": 5, "schedule": "step"},
+        'schedule="cosine"',
+    ),
     "schedule_final": ({"schedule_final": 0.0}, 'schedule="cosine"'),
     "schedule_final of step": (
         {"schedule_final": 0.1, "schedule": "step"},
@@ -142,6 +147,14 @@ IN_TRAINING = {
     "entanglement": ({"entanglement": "full"}, "must equal the model's linear"),
     "class_weight": ({"class_weight": {0: 2.0}}, "must be one of classes"),
     "validation_interval": ({"validation_interval": 2}, "validation_interval"),
+    "a schedule within its warm-up": (
+        {"schedule": "cosine", "schedule_epochs": 3, "warmup_epochs": 3},
+        "schedule_epochs must be > warmup_epochs=3, which are among them, but is 3",
+    ),
+    "a learning rate of 0": (
+        {"schedule": "cosine", "schedule_epochs": 2},
+        "schedule_epochs must be >= 3, the run's epochs, but is 2",
+    ),
 }
 
 
@@ -252,6 +265,20 @@ SCHEDULES = {
     "cosine to 0.1": (
         {"schedule": "cosine", "schedule_final": 0.1},
         lambda e: 0.1 + 0.15 * (1 + math.cos(math.pi * e / 12)),
+    ),
+    "cosine of 20": (
+        {"schedule": "cosine", "schedule_epochs": 20},
+        lambda e: 0.2 * (1 + math.cos(math.pi * e / 20)),
+    ),
+    "cosine of 6": (
+        {"schedule": "cosine", "schedule_epochs": 6, "schedule_final": 0.1},
+        lambda e: 0.1 + 0.15 * (1 + math.cos(math.pi * min(e, 6) / 6)),
+    ),
+    "warm-up and cosine of 20": (
+        {"warmup_epochs": 2, "schedule": "cosine", "schedule_epochs": 20},
+        lambda e: (
+            0.4 * (e + 1) / 3 if e < 2 else 0.2 * (1 + math.cos(math.pi * (e - 2) / 18))
+        ),
     ),
     "warm-up": ({"warmup_epochs": 3}, lambda e: 0.4 * min(1, (e + 1) / 4)),
     "warm-up and cosine": (
