@@ -41,6 +41,9 @@ class Loss:
         labels: From prepared targets to the class of each sample, shape
             ``(n_samples,)``, where they are classes.
 
+    Attributes:
+        functions: The functions that were given, by the name of the argument.
+
     Raises:
         TypeError: If an argument is not callable.
 
@@ -74,6 +77,7 @@ class Loss:
                 raise TypeError(
                     f"Argument `{argument}` must be callable, but is {value!r}."
                 )
+        self.functions = {k: v for k, v in functions.items() if v is not None}
         self.fn = fn
         self.grad = grad
         self.hessian = hessian

@@ -29,6 +29,7 @@ from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.trainer.data import source_of
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
+from qstore_pl.trainer.recorded import settings_of
 from qstore_pl.trainer.resume import Parts, found_in
 from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.scores import Metrics
@@ -40,7 +41,6 @@ from qstore_pl.trainer.settings import (
     check_settings,
     class_weights,
     gradients_of,
-    schedule_length,
     schedule_of,
     shots_of,
 )
@@ -176,7 +176,7 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            self._settings(epochs),
+            settings_of(config, self.optimizer, self._metrics, model.device, epochs),
             shots=shots_of(config),
         )
         if resume is None:
@@ -221,16 +221,6 @@ class QuantumTrainer:
     def stop(self) -> None:
         """Ask a run in another thread to end after the batch that is running."""
         self._interrupts.request("stop()")
-
-    def _settings(self, epochs: int) -> dict[str, Any]:
-        """What the result depends on, besides data and model."""
-        settings = self.config.to_dict() | {"optimizer": repr(self.optimizer)}
-        if self._metrics:
-            settings["metrics"] = ", ".join(self._metrics)
-        length = schedule_length(self.config, epochs)
-        if length is not None:
-            settings["schedule_epochs"] = length
-        return settings
 
     def _fresh_state(
         self, model: QuantumModel, loss: Loss, history: History
