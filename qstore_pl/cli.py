@@ -65,7 +65,8 @@ def _add_train(commands: Any) -> None:
         description="The file has three tables: [data] with the path of an npz archive "
         "of arrays X and y, and X_val and y_val if there are; [model] with the "
         "arguments of QuantumModel (input_dim is that of X); [training] with the "
-        "fields of TrainingConfig. Paths are relative to the file.",
+        "fields of TrainingConfig. The seed of [training] is that of the model too, "
+        "unless [model] has one. Paths are relative to the file.",
     )
     train.add_argument("config", type=Path, help="the TOML file")
     train.add_argument(
@@ -139,7 +140,8 @@ def train(path: Path, *, resume: bool) -> int:
     config = TrainingConfig(**content["training"])
     if config.checkpoint_directory is not None:
         config.checkpoint_directory = path.parent / config.checkpoint_directory
-    model = QuantumModel(X.shape[1], **content["model"])
+    # One seed is that of the whole run: of the first weights too, unless they have one.
+    model = QuantumModel(X.shape[1], **{"seed": config.seed} | content["model"])
 
     class Printer(Callback):
         """A line for each epoch."""

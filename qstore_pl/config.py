@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "metric": "fubini-study",
     "metric_approximation": "full",
     "schedule": "constant",
+    "schedule_epochs": None,
     "schedule_every": 10,
     "schedule_factor": 0.1,
     "schedule_final": 0.0,
@@ -106,6 +107,9 @@ class TrainingConfig:
             ``"matrix-free"`` for many weights.
         schedule: Of the learning rate by epoch: ``"constant"``, ``"cosine"`` or
             ``"step"``.
+        schedule_epochs: Epochs after which ``"cosine"`` has fallen to its end, those of
+            the warm-up included, >= 1; unset is all epochs of the run. To prolong a
+            run later, set it to the epochs of the prolonged run from the beginning.
         schedule_every: Epochs from one ``"step"`` to the next, >= 1.
         schedule_factor: Of each ``"step"``, in (0, 1).
         schedule_final: Learning rate that ``"cosine"`` falls to, >= 0.
@@ -126,7 +130,8 @@ class TrainingConfig:
         validation_interval: Epochs from one validation to the next, >= 1.
         monitor: Column of the history that says what is best; unset is ``"val_loss"``,
             or ``"loss"`` without validation.
-        monitor_mode: ``"min"`` or ``"max"``; unset is ``"min"`` for losses.
+        monitor_mode: Which value of that column is best, ``"min"`` or ``"max"``. It is
+            known of losses and accuracies, and must be set for any other column.
         min_delta: What counts as better, >= 0.
         patience: Measured epochs without a better one until the run stops, >= 1; unset
             is off.
@@ -179,6 +184,7 @@ class TrainingConfig:
     metric: str | None = None
     metric_approximation: str | None = None
     schedule: str | None = None
+    schedule_epochs: int | None = None
     schedule_every: int | None = None
     schedule_factor: float | None = None
     schedule_final: float | None = None
@@ -295,7 +301,8 @@ _INTEGERS = {  # and their minimum
     **dict.fromkeys(("gradient_directions", "gradient_sample_size"), 1),
     **dict.fromkeys(("accumulation_steps", "validation_interval", "patience"), 1),
     **dict.fromkeys(("checkpoint_interval", "checkpoint_keep", "log_interval"), 1),
-    **dict.fromkeys(("schedule_every", "warmup_epochs", "max_concurrent_circuits"), 1),
+    **dict.fromkeys(("schedule_epochs", "schedule_every", "warmup_epochs"), 1),
+    "max_concurrent_circuits": 1,
     "seed": 0,
 }
 _POSITIVE = {"above": 0.0}

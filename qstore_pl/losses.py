@@ -23,8 +23,10 @@ class Loss:
 
     Args:
         fn: ``fn(predictions, targets) -> scalar`` with predictions of shape
-            ``(n_samples, n_outputs)``. Without ``grad`` it must be written with
-            ``pennylane.numpy``, so that autograd can differentiate it.
+            ``(n_samples, n_outputs)``. If the model has one output and the prepared
+            targets have shape ``(n_samples,)``, the predictions have that shape too,
+            so that ``predictions - targets`` never broadcasts. Without ``grad`` it must
+            be written with ``pennylane.numpy``, so that autograd can differentiate it.
         grad: ``grad(predictions, targets)``, the derivative of ``fn`` with respect to
             the predictions, of their shape.
         hessian: ``hessian(predictions, targets)``, the second derivative of ``fn`` by
@@ -33,9 +35,14 @@ class Loss:
         name: What messages call it; the name of ``fn`` if None.
         prepare: ``prepare(targets, n_outputs, n_samples)`` checks raw targets and
             converts them to the array that ``fn`` and ``grad`` get. Applied twice it
-            must change nothing. None asks only for one entry per sample.
+            must change nothing. None takes targets as they are: of the shape of the
+            predictions, of shape ``(n_samples,)`` for one output, or integer labels of
+            shape ``(n_samples,)``.
         labels: From prepared targets to the class of each sample, shape
             ``(n_samples,)``, where they are classes.
+
+    Attributes:
+        functions: The functions that were given, by the name of the argument.
 
     Raises:
         TypeError: If an argument is not callable.
@@ -70,6 +77,7 @@ class Loss:
                 raise TypeError(
                     f"Argument `{argument}` must be callable, but is {value!r}."
                 )
+        self.functions = {k: v for k, v in functions.items() if v is not None}
         self.fn = fn
         self.grad = grad
         self.hessian = hessian
@@ -113,23 +121,55 @@ class Loss:
                 differentiate it.
             ValueError: If the gradient has not the shape of the predictions.
         """
+        given = _shaped_as(targets, predictions)
         if self.grad is None:
-            value, gradient = self._differentiated(predictions, targets)
+            value, gradient = self._differentiated(given, targets)
         else:
-            value = self._scalar(self.fn(predictions, targets))
-            gradient = self.grad(predictions, targets)
+            value = self._evaluated(given, targets)
+            gradient = evaluated(self._title, self.grad, given, targets)
         gradient = np.asarray(gradient)
-        if gradient.shape != predictions.shape or gradient.dtype.kind not in "fiu":
+        if gradient.shape != given.shape or gradient.dtype.kind not in "fiu":
             raise ValueError(
                 f"The gradient of loss `{self.name}` must be real and have shape "
-                f"{predictions.shape}, as the predictions, but it has dtype "
+                f"{given.shape}, as the predictions, but it has dtype "
                 f"{gradient.dtype} and shape {gradient.shape}."
             )
-        return value, np.ascontiguousarray(gradient, dtype=np.float64)
+        gradient = np.ascontiguousarray(gradient, dtype=np.float64)
+        return value, gradient.reshape(predictions.shape)
 
     def value(self, predictions: Float2D, targets: Targets) -> float:
         """The loss alone, of prepared targets."""
-        return self._scalar(self.fn(predictions, targets))
+        return self._evaluated(_shaped_as(targets, predictions), targets)
+
+    def second_derivative(
+        self, predictions: Float2D, targets: Targets
+    ) -> NDArray[np.float64]:
+        """The second derivative with respect to the outputs of each sample.
+
+        Args:
+            predictions: Shape ``(n_samples, n_outputs)``.
+            targets: Prepared targets of the same samples.
+
+        Returns:
+            Shape ``(n_samples, n_outputs, n_outputs)``.
+
+        Raises:
+            ValueError: If the loss has none, or one of another shape.
+        """
+        if self.hessian is None:
+            raise ValueError(
+                f"Loss `{self.name}` must be given its second derivative, but has "
+                "none: Loss(fn, grad, hessian=...)."
+            )
+        given = _shaped_as(targets, predictions)
+        hessian = np.asarray(evaluated(self._title, self.hessian, given, targets))
+        wanted = (*predictions.shape, predictions.shape[1])
+        if hessian.shape != wanted:
+            raise ValueError(
+                f"The second derivative of loss `{self.name}` must have shape "
+                f"{wanted}, but has shape {hessian.shape}."
+            )
+        return hessian
 
     @property
     def is_classification(self) -> bool:
@@ -195,8 +235,16 @@ class Loss:
             TypeError: If targets are of another kind, or the loss is not a real scalar.
         """
         outputs = _outputs(predictions)
-        prepared = self.prepare(targets, outputs.shape[1], outputs.shape[0])
-        return self._scalar(self.fn(outputs, prepared))
+        return self.value(
+            outputs, self.prepare(targets, outputs.shape[1], outputs.shape[0])
+        )
+
+    @property
+    def _title(self) -> str:
+        return f"Loss `{self.name}`"
+
+    def _evaluated(self, predictions: NDArray[Any], targets: Targets) -> float:
+        return self._scalar(evaluated(self._title, self.fn, predictions, targets))
 
     def _scalar(self, value: Any) -> float:
         array = np.asarray(value)
@@ -209,14 +257,14 @@ class Loss:
         return float(array)
 
     def _differentiated(
-        self, predictions: Float2D, targets: Targets
+        self, predictions: NDArray[Any], targets: Targets
     ) -> tuple[float, Any]:
         # Not above: whoever uses the built-in losses does not wait for autograd.
         from autograd import value_and_grad
         from autograd.extend import Box
 
         def traced(boxed: Any) -> Any:
-            value = self.fn(boxed, targets)
+            value = evaluated(self._title, self.fn, boxed, targets)
             if not isinstance(value, Box):
                 raise TypeError("autograd sees no dependence on the predictions")
             return value
@@ -226,7 +274,7 @@ class Loss:
             value, gradient = differentiate(traced)(predictions)
         except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
             # An error in the loss itself comes out as it is.
-            self._scalar(self.fn(predictions, targets))
+            self._evaluated(predictions, targets)
             raise TypeError(
                 f"Loss `{self.name}` must be differentiable by autograd, but is not "
                 f"({error}). Write it with pennylane.numpy, `from pennylane import "
@@ -236,6 +284,39 @@ class Loss:
 
     def __repr__(self) -> str:
         return f"Loss({self.name!r})"
+
+
+def evaluated(
+    title: str, function: Callable[[Any, Any], Any], predictions: Any, targets: Any
+) -> Any:
+    """The value of a user's function of predictions and targets.
+
+    Args:
+        title: What the message calls the function.
+        function: A loss, its derivative, or a score.
+        predictions: Of the shape that the function is to get.
+        targets: Prepared targets of the same samples.
+
+    Raises:
+        IndexError: If the function looks for an axis that is not there; the message
+            names the shapes.
+    """
+    try:
+        return function(predictions, targets)
+    except IndexError as error:
+        raise IndexError(
+            f"{title} must take predictions of shape {np.shape(predictions)} and "
+            f"targets of shape {np.shape(targets)}, but failed on them: {error}. For "
+            "one output predictions have the shape of the targets; targets of shape "
+            "(n_samples, 1) keep the second axis."
+        ) from error
+
+
+def _shaped_as(targets: Targets, predictions: Float2D) -> NDArray[Any]:
+    """Predictions of one output without their second axis, where targets have none."""
+    if predictions.shape[1] == 1 and np.ndim(targets) == 1:
+        return predictions[:, 0]
+    return predictions
 
 
 def mean_squared_error(predictions: Float2D, targets: Float2D) -> float:
@@ -343,6 +424,15 @@ def _any_targets(targets: Any, n_outputs: int, n_samples: int) -> Targets:
         raise ValueError(
             f"Argument `targets` must have one entry per sample, here {n_samples}, but "
             f"has shape {array.shape}."
+        )
+    column = array.ndim == 1 and (n_outputs == 1 or array.dtype.kind in "iub")
+    if array.shape != (n_samples, n_outputs) and not column:
+        alone = "" if n_outputs == 1 else " of integer labels"
+        raise ValueError(
+            f"Argument `targets` must have shape ({n_samples}, {n_outputs}), as the "
+            f"predictions, or ({n_samples},){alone}, but has shape {array.shape} and "
+            f"dtype {array.dtype}. A loss of targets of another form must say how it "
+            "takes them: Loss(fn, prepare=...)."
         )
     return array
 
@@ -508,7 +598,8 @@ def get_loss(spec: str | Loss | Callable[[Any, Any], Any]) -> Loss:
             samples; predictions are logits), ``"binary"`` (the same for the classes 0
             and 1 of one logit), ``"hinge"`` (mean over samples and outputs; classes),
             a :class:`Loss`, or a function of (predictions, targets) written with
-            ``pennylane.numpy``.
+            ``pennylane.numpy``; predictions of one output have the shape of the
+            targets, ``(n_samples,)`` or ``(n_samples, 1)``.
 
     Raises:
         ValueError: If it is none of these.

@@ -7,6 +7,7 @@ model knows no loss, no optimizer and no data set.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -267,6 +268,20 @@ class QuantumModel:
     def fill_backend(self, backend: Backend) -> None:
         """Run here from now on, without making it the model's own choice."""
         self._run_on(backend)
+
+    def on(self, backend: Any) -> QuantumModel:
+        """The same model on another backend; this one stays where it is.
+
+        Args:
+            backend: A name, a Backend or a PennyLane device.
+
+        Returns:
+            A model that shares the parameters of this one, and what is trainable.
+        """
+        twin = copy.copy(self)
+        twin.quantum_layer = copy.copy(self.quantum_layer)
+        twin.backend = backend
+        return twin
 
     def _run_on(self, backend: Backend | None) -> None:
         self._backend = backend

@@ -7,7 +7,14 @@ import numpy as np
 import pennylane as qml
 import pytest
 
-from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig
+from qstore_pl import (
+    BackendManager,
+    QuantumGradientComputer,
+    QuantumLayer,
+    QuantumModel,
+    QuantumTrainer,
+    TrainingConfig,
+)
 from qstore_pl.backends import Backend
 from qstore_pl.backends.manager import as_backend
 from qstore_pl.devices.presets import preset
@@ -26,6 +33,12 @@ class Factory:
     def __call__(self, n_wires):
         self.asked.append(n_wires)
         return qml.device(self.name, wires=n_wires)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_registered(monkeypatch):
+    """Names are known in the whole process: here none but those of the test."""
+    monkeypatch.setattr("qstore_pl.backends.manager._registered", {})
 
 
 @pytest.fixture
@@ -87,15 +100,48 @@ def test_without_a_name_the_configuration_decides(manager):
     assert manager.get_backend().name == "fast"
 
 
-def test_registered_names_belong_to_their_manager(manager):
-    assert manager.list_backends() == [
-        "fast",
-        "mock_ideal",
-        "mock_noisy",
-        "reference",
-    ]
-    assert BackendManager().list_backends() == ["mock_ideal", "mock_noisy"]
-    assert manager.get_backend("fast").device(3).name == "lightning.qubit"
+def test_registered_names_are_known_wherever_a_name_is_taken(manager):
+    names = ["fast", "mock_ideal", "mock_noisy", "reference"]
+    assert manager.list_backends() == BackendManager().list_backends() == names
+    fast = manager.get_backend("fast")
+    assert BackendManager().get_backend("fast") is fast
+    assert as_backend("fast") is fast
+    assert model(backend="fast").device.name == "lightning.qubit"
+    assert QuantumLayer(2, 1, backend="fast").circuit.device.name == "lightning.qubit"
+    assert fast.factory.asked == [2, 2]
+    layer = QuantumLayer(2, 1, seed=0)
+    of_name, own = (
+        QuantumGradientComputer(backend).compute_gradients(
+            layer.circuit, layer.parameters
+        )
+        for backend in ("fast", None)
+    )
+    assert fast.factory.asked == [2, 2, 2]
+    np.testing.assert_allclose(of_name.gradients, own.gradients, rtol=0, atol=1e-12)
+
+
+def test_the_configuration_of_a_trainer_without_a_manager_knows_them(manager):
+    trained = model()
+    config = TrainingConfig(epochs=1, quantum_sdk="reference", seed=0)
+    QuantumTrainer(config).train(trained, (X, Y))
+    assert trained.device.name == "default.qubit"
+    with pytest.raises(ValueError, match='"fast", "mock_ideal", "mock_noisy", "refe'):
+        QuantumTrainer(TrainingConfig(quantum_sdk="mine"))
+
+
+def test_a_name_means_one_backend_until_it_is_replaced(manager):
+    before, device = model(backend="fast"), qml.device("default.qubit")
+    for other in (manager, BackendManager()):
+        with pytest.raises(ValueError, match=r"'fast' is registered.*replace=True"):
+            other.register_backend("fast", device)
+    assert model(backend="fast").device.name == "lightning.qubit"
+    BackendManager().register_backend("fast", device, replace=True)
+    assert model(backend="fast").device is device
+    assert manager.get_backend("fast").device(2) is device
+    assert before.device.name == "lightning.qubit"
+    for name in ("mock", "mock_ideal", "mock_noisy"):
+        with pytest.raises(ValueError, match=f"'{name}' is built in"):
+            manager.register_backend(name, device, replace=True)
 
 
 def test_a_device_can_be_registered(manager):

@@ -239,6 +239,59 @@ def test_train_does_what_the_file_says(command, tmp_path):
     assert found["val_losses"] == history["val_losses"]
 
 
+DRAWS = {
+    "weights and order": {},
+    "a model's seed": {"model": "seed = 5"},
+    "shots with noise": {
+        "model": 'backend = "mock_noisy"',
+        "shots": 10,
+        "gradient_method": '"spsa"',
+    },
+    "a subset, chosen by the settings": {
+        "quantum_sdk": '"mock_noisy"',
+        "shots": 10,
+        "gradient_method": '"random_subset"',
+        "gradient_sample_size": 2,
+    },
+}
+
+
+@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.parametrize("drawn", DRAWS.values(), ids=DRAWS)
+def test_one_seed_is_that_of_every_draw(drawn, tmp_path):
+    """Parameters of two runs of the command, and of one with another seed."""
+
+    def parameters(name, seed):
+        path = write(tmp_path / name, **{"epochs": 1, "seed": seed, **drawn})
+        path.write_text(
+            path.read_text().replace("n_layers = 1\nseed = 0", "n_layers = 1")
+        )
+        if name == "process":
+            done = run([*MODULE, "train", str(path)], tmp_path)
+            assert done.returncode == 0, done.stderr
+        else:
+            assert cli.main(["train", str(path)]) == 0
+        last = path.parent / "run" / "epoch000001-step000000.qstore"
+        return parameters_of(last)[0].tobytes()
+
+    first = parameters("here", 0)
+    assert parameters("again", 0) == first
+    assert parameters("process", 0) == first
+    assert parameters("other", 1) != first
+
+
+def test_the_seed_of_the_model_is_its_own(tmp_path):
+    def first_weights(name, **options):
+        """One step of a learning rate that changes nothing leads away from them."""
+        path = write(tmp_path / name, epochs=1, learning_rate=1e-300, **options)
+        assert cli.main(["train", str(path)]) == 0
+        return parameters_of(path.parent / "run" / "epoch000001-step000000.qstore")[0]
+
+    wanted = QuantumModel(2, 2, n_layers=1, seed=0).parameters
+    for seed in (0, 7):
+        np.testing.assert_array_equal(first_weights(f"{seed}", seed=seed), wanted)
+
+
 def test_train_without_validation_or_checkpoints(tmp_path, capsys):
     text = write(tmp_path, arrays={"X": X, "y": Y}).read_text()
     path = tmp_path / "config.toml"

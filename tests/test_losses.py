@@ -278,9 +278,108 @@ def test_gradients_of_another_shape_are_refused(grad):
         Loss(lambda p, t: 0.0, grad, name="odd").value_and_grad(predictions, targets)
 
 
-def test_targets_that_broadcast_by_accident_are_refused():
-    with pytest.raises(ValueError, match=r"shape \(4, 1\), as the predictions"):
-        get_loss("mse").value_and_grad(np.zeros((4, 1)), np.zeros(4))
+# --- predictions have the shape of the targets ----------------------------------------
+
+OWN_MSE = {
+    "function": user_mse,
+    "Loss": Loss(user_mse),
+    "Loss with gradient": Loss(user_mse, lambda p, t: 2 * (p - t) / p.size),
+    "mse": "mse",
+}
+
+
+@pytest.mark.parametrize("spec", OWN_MSE.values(), ids=OWN_MSE)
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_one_output_never_broadcasts_against_targets_of_one_axis(spec, shape):
+    predictions, targets, _ = draw((6, 1))
+    tensor = torch.tensor(predictions, requires_grad=True)
+    wanted = torch.nn.functional.mse_loss(tensor, torch.tensor(targets))
+    wanted.backward()
+    loss = get_loss(spec)
+    prepared = loss.prepare_targets(targets.reshape(shape), 1, 6)
+    value, gradient = loss.value_and_grad(predictions, prepared)
+    check((value, gradient), wanted.item(), tensor.grad.numpy())
+    assert loss.value(predictions, prepared) == value
+    assert loss(predictions.tolist(), targets.reshape(shape)) == value
+
+
+def shapes_seen(n_outputs, targets):
+    """The shapes that a user's loss, its gradient and its second derivative get."""
+    seen = []
+
+    def note(result):
+        def function(predictions, targets):
+            seen.append((predictions.shape, targets.shape))
+            return result(predictions)
+
+        return function
+
+    loss = Loss(
+        note(lambda p: 0.0),
+        note(np.zeros_like),
+        hessian=note(lambda p: np.zeros((4, n_outputs, n_outputs))),
+    )
+    prepared = loss.prepare_targets(targets, n_outputs, 4)
+    predictions = np.zeros((4, n_outputs))
+    loss.value_and_grad(predictions, prepared)
+    loss.value(predictions, prepared)
+    loss.second_derivative(predictions, prepared)
+    return set(seen)
+
+
+@pytest.mark.parametrize(
+    ("n_outputs", "targets", "shapes"),
+    [
+        (1, np.zeros(4), ((4,), (4,))),
+        (1, np.zeros(4, dtype=int), ((4,), (4,))),
+        (1, np.zeros((4, 1)), ((4, 1), (4, 1))),
+        (3, np.zeros((4, 3)), ((4, 3), (4, 3))),
+        (4, np.zeros(4, dtype=int), ((4, 4), (4,))),
+        (4, np.zeros(4, dtype=bool), ((4, 4), (4,))),
+    ],
+)
+def test_a_users_loss_gets_the_shapes_it_was_promised(n_outputs, targets, shapes):
+    assert shapes_seen(n_outputs, targets) == {shapes}
+
+
+@pytest.mark.parametrize(
+    ("n_outputs", "targets", "words"),
+    [
+        (4, np.zeros(4), r"\(4, 4\).*\(4,\) of integer labels, but .*\(4,\) .*float64"),
+        (2, np.zeros((4, 1)), r"\(4, 2\).*, but has shape \(4, 1\)"),
+        (1, np.zeros((4, 2)), r"\(4, 1\).* or \(4,\), but has shape \(4, 2\)"),
+        (2, np.zeros((4, 2, 2)), r"\(4, 2\).*, but has shape \(4, 2, 2\)"),
+    ],
+)
+def test_targets_that_would_broadcast_are_refused(n_outputs, targets, words):
+    with pytest.raises(ValueError, match=words) as raised:
+        get_loss(user_mse).prepare_targets(targets, n_outputs, 4)
+    assert "Loss(fn, prepare=...)" in str(raised.value)
+    own = Loss(user_mse, prepare=lambda targets, n_outputs, n_samples: targets)
+    assert own.prepare_targets(targets, n_outputs, 4) is targets
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        Loss(lambda p, t: pnp.mean((p[:, 0] - t) ** 2), name="odd"),
+        Loss(lambda p, t: pnp.mean(pnp.sum(p, axis=1) - t), name="odd"),
+        Loss(lambda p, t: 0.0, lambda p, t: p[:, 0] - t, name="odd"),
+    ],
+    ids=["column", "axis", "gradient"],
+)
+def test_an_axis_that_is_not_there_is_an_error_that_names_the_shapes(loss):
+    words = r"Loss `odd` must .*predictions of shape \(4,\) and targets of shape \(4,\)"
+    with pytest.raises(IndexError, match=words):
+        loss.value_and_grad(np.zeros((4, 1)), np.zeros(4))
+
+
+def test_second_derivatives_of_another_shape_are_refused():
+    loss = Loss(user_mse, hessian=lambda p, t: np.full(p.shape, 2 / p.size), name="odd")
+    with pytest.raises(ValueError, match=r"`odd` must have shape \(4, 1, 1\)"):
+        loss.second_derivative(np.zeros((4, 1)), np.zeros(4))
+    with pytest.raises(ValueError, match="`user_mse` must be given its second"):
+        Loss(user_mse).second_derivative(np.zeros((4, 1)), np.zeros(4))
 
 
 @pytest.mark.parametrize("spec", [*LOSSES, user_mse])

@@ -378,7 +378,7 @@ def test_training_with_shots_has_the_same_mean(device):
     case = ("zz_feature_map", "linear", "affine", (2, 1, 2, 3))
     _, inputs, targets = build(*case)
     manager = BackendManager()
-    manager.register_backend("noisy", qml.device(device, wires=2, seed=3))
+    manager.register_backend("noisy", qml.device(device, wires=2, seed=3), replace=True)
     losses, steps = [], []
     for _ in range(40):
         model, _, _ = build(*case)

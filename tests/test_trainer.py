@@ -369,6 +369,123 @@ def test_a_loss_of_the_users_own_is_the_built_in_one(loss, readout):
         np.testing.assert_allclose(other[column], history[column], rtol=1e-12)
 
 
+ONE = X[:, 0]  # targets of one output, of one axis
+OWN = {
+    "function": mse,
+    "Loss": Loss(mse),
+    "Loss with gradient": Loss(mse, lambda p, t: 2 * (p - t) / p.size),
+}
+
+
+@pytest.mark.parametrize("loss", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("readout", ["expval", "affine"])
+@pytest.mark.parametrize("targets", [ONE, ONE[:, None]], ids=["one axis", "two axes"])
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_users_loss_of_one_output_is_the_built_in_one(
+    loss, readout, targets, batches
+):
+    def trained(loss):
+        model = QuantumModel(3, 1, n_layers=1, readout=readout, seed=0)
+        data, options = (X, targets), {"batch_size": 3}
+        if batches:
+            data, options = [(X[:4], targets[:4]), (X[4:], targets[4:])], {}
+        config = TrainingConfig(
+            epochs=5, learning_rate=0.1, optimizer="sgd", loss=loss, seed=0, **options
+        )
+        history = QuantumTrainer(config).train(model, data, (X, targets))
+        return model.parameters, history
+
+    expected, history = trained("mse")
+    parameters, other = trained(loss)
+    np.testing.assert_allclose(parameters, expected, rtol=0, atol=1e-12)
+    for column in ("losses", "val_losses"):
+        np.testing.assert_allclose(other[column], history[column], rtol=1e-12)
+
+
+def test_gauss_newton_of_a_users_loss_of_one_output():
+    own = Loss(
+        lambda p, t: float(np.mean((p - t) ** 2)),
+        lambda p, t: 2 * (p - t) / p.size,
+        hessian=lambda p, t: np.full((p.size, 1, 1), 2 / p.size),
+    )
+
+    def trained(loss, targets):
+        model = QuantumModel(3, 1, n_layers=1, readout="affine", seed=0)
+        options = {"optimizer": "natural_gradient", "metric": "gauss-newton"}
+        return run(model, (X, targets), loss=loss, **options)[0]
+
+    expected = trained("mse", ONE)
+    for targets in (ONE, ONE[:, None]):
+        np.testing.assert_allclose(trained(own, targets), expected, rtol=0, atol=1e-10)
+
+
+SCORED = {  # loss, targets as given, and as a score gets them
+    "own, one axis": (mse, ONE, ONE),
+    "own, two axes": (mse, ONE[:, None], ONE[:, None]),
+    "mse, one axis": ("mse", ONE, ONE),
+    "mse, two axes": ("mse", ONE[:, None], ONE[:, None]),
+    "binary, one axis": ("binary", LABELS, LABELS),
+    "binary, two axes": ("binary", LABELS[:, None], LABELS[:, None]),
+    "binary, one-hot": ("binary", np.eye(2)[LABELS], LABELS[:, None]),
+    "hinge, one axis": ("hinge", LABELS, 2.0 * LABELS - 1),
+    "hinge, two axes": ("hinge", LABELS[:, None], 2.0 * LABELS[:, None] - 1),
+}
+
+
+@pytest.mark.parametrize(("loss", "targets", "wanted"), SCORED.values(), ids=SCORED)
+@pytest.mark.parametrize("batches", [False, True])
+def test_scores_get_predictions_of_the_shape_of_the_targets(
+    loss, targets, wanted, batches
+):
+    model = QuantumModel(3, 1, n_layers=1, seed=0)
+    outputs = model.forward(X).reshape(wanted.shape)
+    seen = []
+
+    def score(predictions, targets):
+        seen.append((predictions, targets))
+        return np.mean((predictions - targets) ** 2)
+
+    data = [(X[:4], targets[:4]), (X[4:], targets[4:])] if batches else (X, targets)
+    options = {} if batches else {"shuffle": False, "batch_size": 7}
+    config = TrainingConfig(
+        epochs=1, learning_rate=1e-300, loss=loss, seed=0, **options
+    )
+    trainer = QuantumTrainer(config, metrics={"score": score})
+    history = trainer.train(model, data, (X, targets))
+    for predictions, found in seen:  # of training, and of validation
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_allclose(predictions, outputs, rtol=0, atol=1e-14)
+    assert [len(seen), seen[0][0].shape] == [2, wanted.shape]
+    value = np.mean((outputs - wanted) ** 2)
+    np.testing.assert_allclose(history["val_score"], [value], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("score", "error", "words"),
+    [
+        (
+            lambda p, t: np.mean(p[:, 0] - t),
+            IndexError,
+            r"`odd` must .*\(7,\) and",
+        ),
+        (lambda p, t: p - t, TypeError, r"`odd` must return a real .* shape \(7,\)"),
+        (lambda p, t: 1j, TypeError, "`odd` must return a real .*complex128"),
+    ],
+    ids=["axis", "array", "complex"],
+)
+def test_a_score_that_does_not_fit_is_named(score, error, words):
+    trainer = QuantumTrainer(TrainingConfig(epochs=1), metrics={"odd": score})
+    with pytest.raises(error, match=words):
+        trainer.train(QuantumModel(3, 1, n_layers=1, seed=0), (X, ONE))
+
+
+def test_targets_that_would_broadcast_are_refused_before_training():
+    model = make()
+    with pytest.raises(ValueError, match=r"\(2,\) of integer labels"):
+        run(model, (X[:2], ONE[:2]), loss=mse)  # two samples, two outputs
+    np.testing.assert_array_equal(model.parameters, make().parameters)
+
+
 def test_a_loss_autograd_cannot_follow_is_refused_by_both_ways_out():
     def plain(predictions, targets):
         return float(np.mean((np.asarray(predictions) - targets) ** 2))

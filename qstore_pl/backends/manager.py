@@ -68,10 +68,15 @@ BUILT_IN = {
     name: Backend(name, NamedDevice(f"qstore.{name}"))
     for name in ("mock_ideal", "mock_noisy")
 }
+_registered: dict[str, Backend] = {}  # of this process, by name
 
 
 class BackendManager:
-    """Finds backends by name.
+    """Finds backends by name, and registers them.
+
+    A name that one manager registers is known everywhere in the process: to every
+    other manager, to ``QuantumModel(backend=)`` and to a configuration's
+    ``quantum_sdk``.
 
     Args:
         config: Its ``quantum_sdk`` is the name :meth:`get_backend` takes by default.
@@ -83,7 +88,6 @@ class BackendManager:
 
     def __init__(self, config: TrainingConfig | None = None) -> None:
         self.config = TrainingConfig() if config is None else config
-        self._backends = dict(BUILT_IN)
 
     def get_backend(self, name: str | None = None) -> Backend:
         """The backend of a name; without one, the configuration's.
@@ -94,29 +98,42 @@ class BackendManager:
         if name is None:
             name = self.config.resolve("quantum_sdk")
         name = "mock_ideal" if name == "mock" else name
-        return self._backends[choice("backend", name, self._backends)]
+        known = _known()
+        return known[choice("backend", name, known)]
 
     def list_backends(self) -> list[str]:
         """The known names, sorted."""
-        return sorted(self._backends)
+        return sorted(_known())
 
-    def register_backend(self, name: str, backend: DeviceFactory | Device) -> Backend:
-        """Add a backend.
+    def register_backend(
+        self, name: str, backend: DeviceFactory | Device, *, replace: bool = False
+    ) -> Backend:
+        """Add a backend, for the whole process.
 
         Args:
             name: A new name.
             backend: A PennyLane device, or a function from a number of wires to one.
+            replace: Whether the name may be that of a backend registered before. What
+                already runs on that one stays there.
 
         Raises:
             ValueError: If the name is taken.
-            TypeError: If ``backend`` is neither.
+            TypeError: If ``backend`` is neither of the two.
         """
-        if name in self._backends:
+        if name in ("mock", *BUILT_IN):
+            raise ValueError(f"Argument `name` must be new, but {name!r} is built in.")
+        if name in _registered and not replace:
             raise ValueError(
-                f"Argument `name` must be new, but {name!r} is registered."
+                f"Argument `name` must be new, but {name!r} is registered. Pass "
+                "replace=True to let it mean another backend."
             )
-        self._backends[name] = as_backend(backend, name=name)
-        return self._backends[name]
+        _registered[name] = as_backend(backend, name=name)
+        return _registered[name]
+
+
+def _known() -> dict[str, Backend]:
+    """The backends of every name."""
+    return BUILT_IN | _registered
 
 
 def wire_labels(device: Device, n_wires: int) -> tuple[Any, ...]:

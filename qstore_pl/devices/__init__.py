@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pennylane.devices import Device
@@ -34,6 +34,7 @@ __all__ = [
     "check_memory",
     "compile",
     "description",
+    "functions",
     "generator_state",
     "is_native",
     "metric",
@@ -53,6 +54,11 @@ def description(device: Device) -> str:
     if isinstance(device, QStoreDevice):
         return device.description
     return str(device.name)
+
+
+def functions(device: Device) -> list[Callable[..., Any]]:
+    """The user's own functions that the results of one of our devices depend on."""
+    return device.functions if isinstance(device, QStoreDevice) else []
 
 
 def generator_state(device: Device) -> dict[str, Any] | None:

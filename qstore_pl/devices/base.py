@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -299,6 +299,11 @@ class QStoreDevice(Device):
     def description(self) -> str:
         """What the device is, without its seed."""
         return str(self.name)
+
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """The user's own functions that results depend on, in a fixed order."""
+        return []
 
     @property
     def generator_state(self) -> dict[str, Any]:

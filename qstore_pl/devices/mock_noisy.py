@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,14 @@ class MockNoisy(QStoreDevice):
         """What the device is, without its seed."""
         drawn = "" if self._trajectories is None else f", {self._trajectories} drawn"
         return f"{self.name}, noise={self.noise!r}{drawn}"
+
+    @property
+    def functions(self) -> list[Callable[..., Any]]:
+        """The conditions and the channels of a `qml.NoiseModel`."""
+        if self._model is None:
+            return []
+        pairs = [*self._model.model_map.items(), *self._model.meas_map.items()]
+        return [f for condition, noise in pairs for f in (*_inside(condition), noise)]
 
     @property
     def noise(self) -> NoiseSpec | qml.NoiseModel:
@@ -297,3 +305,10 @@ class MockNoisy(QStoreDevice):
         if any(isinstance(mp, StateMP) for mp in tape.measurements):
             return MixedStates(self._noise)
         return PURE
+
+
+def _inside(condition: qml.BooleanFn) -> Iterator[Callable[..., Any]]:
+    """The functions that a condition is made of."""
+    yield condition.fn
+    for operand in vars(condition).get("operands", ()):
+        yield from _inside(operand)

@@ -39,7 +39,7 @@ class GradientComputer(ABC):
 
     Args:
         backend: Where circuits run: a name, a Backend or a PennyLane device. None is
-            the QNode's device, or the model's backend.
+            the QNode's device, or the model's backend. The model itself is not moved.
         shots: Measurements per circuit; None takes the circuit's own, or is exact.
 
     Raises:
@@ -50,6 +50,7 @@ class GradientComputer(ABC):
     def __init__(self, backend: Any = None, *, shots: int | None = None) -> None:
         self.backend = None if backend is None else as_backend(backend)
         self.shots = None if shots is None else integer("shots", shots, minimum=1)
+        self._moved: QuantumModel | None = None
 
     @abstractmethod
     def _run(self, expectations: Expectations) -> Run:
@@ -95,12 +96,33 @@ class GradientComputer(ABC):
                 neither a QNode nor a model.
         """
         start = time.perf_counter()
-        problem = _problem(
-            circuit, parameters, inputs, trainable, self.backend, self.shots
-        )
+        problem = self._problem(circuit, parameters, inputs, trainable)
         run = self._run(problem.expectations)
         value, gradient = problem.value_and_grad(run, _objective(loss, targets))
         return self._result(start, problem, value, gradient)
+
+    def _problem(
+        self, circuit: Any, parameters: Any, inputs: Any, trainable: Any
+    ) -> _Problem:
+        if isinstance(circuit, QuantumModel):
+            circuit = self._here(circuit)
+        return _problem(
+            circuit, parameters, inputs, trainable, self.backend, self.shots
+        )
+
+    def _here(self, model: QuantumModel) -> QuantumModel:
+        """The model on this backend, compiled once; its own backend stays."""
+        if self.backend is None or self.backend == model.backend:
+            return model
+        if model.has_own_backend:
+            raise ValueError(
+                f"Argument `backend` must be left out for a model that has its own, "
+                f"{model.backend}, but is {self.backend}."
+            )
+        moved = self._moved
+        if moved is None or moved.parameters is not model.parameters:
+            moved = self._moved = model.on(self.backend)
+        return moved
 
     def _result(
         self, start: float, problem: _Problem, value: float, gradient: Float1D
@@ -331,9 +353,7 @@ class NaturalGradientComputer(GradientComputer):
             TypeError: As :meth:`compute_gradients`.
         """
         start = time.perf_counter()
-        problem = _problem(
-            circuit, parameters, inputs, trainable, self.backend, self.shots
-        )
+        problem = self._problem(circuit, parameters, inputs, trainable)
         metric_at = metric_of(problem.expectations, **self._metric)
         run = self._run(problem.expectations)
         value, gradient = problem.value_and_grad(run, _objective(loss, targets))
@@ -431,7 +451,7 @@ def _problem(
     values = finite("parameters", array).reshape(-1).copy()
     mask = None if trainable is None else _mask(trainable, array.shape)
     if isinstance(circuit, QuantumModel):
-        return _of_model(circuit, values, array.shape, inputs, mask, backend, shots)
+        return _of_model(circuit, values, array.shape, inputs, mask, shots)
     if not isinstance(circuit, qml.QNode):
         raise TypeError(
             "Argument `circuit` must be a QNode or a QuantumModel, but is of type "
@@ -483,7 +503,6 @@ def _of_model(
     shape: tuple[int, ...],
     inputs: Any,
     mask: NDArray[np.bool_] | None,
-    backend: Any,
     shots: int | None,
 ) -> _Problem:
     sizes = (model.n_weights, model.parameters.size)
@@ -494,13 +513,6 @@ def _of_model(
         )
     if inputs is None:
         raise ValueError("Argument `inputs` must be given for a model, but is None.")
-    if backend is not None:
-        if model.has_own_backend and model.backend != backend:
-            raise ValueError(
-                f"Argument `backend` must be left out for a model that has its own, "
-                f"{model.backend}, but is {backend}."
-            )
-        model.fill_backend(backend)
     if mask is None:
         mask = model.trainable[: values.size].copy()
     parameters = model.parameters.copy()

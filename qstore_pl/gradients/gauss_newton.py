@@ -47,7 +47,7 @@ class GaussNewton:
                 "A model must be compiled for Gauss-Newton, but on "
                 f"{model.device.name} it is not. Take a qstore device."
             )
-        self._model, self._hessian = model, loss.hessian
+        self._model, self._loss = model, loss
         self._program = model.program.untied
         self._nothing = np.empty(0)
 
@@ -87,6 +87,6 @@ class GaussNewton:
             assert gradients is not None
             jacobian[:, k, :n_weights] = gradients[:, -n_weights:]
         with one_blas_thread():
-            curved = self._hessian(outputs, targets) @ jacobian
+            curved = self._loss.second_derivative(outputs, targets) @ jacobian
             size = model.parameters.size
             return jacobian.reshape(-1, size).T @ curved.reshape(-1, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,22 @@ from qstore_pl.losses import Loss
 from qstore_pl.model import QuantumModel
 
 Float2D = NDArray[np.float64]
-Batch = tuple[Float2D, NDArray[Any], NDArray[np.int64]]  # features, targets, rows
+
+
+class Batch(NamedTuple):
+    """Some samples.
+
+    Attributes:
+        features: Prepared features, shape ``(n_samples, n_features)``.
+        targets: Prepared targets of the rows, first axis ``batch``.
+        rows: Which of the features are in the batch, shape ``(batch,)``.
+        one_axis: Whether the targets were given with one axis, as ``(n_samples,)``.
+    """
+
+    features: Float2D
+    targets: NDArray[Any]
+    rows: NDArray[np.int64]
+    one_axis: bool
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,7 @@ class Arrays:
     targets: NDArray[Any]
     batch_size: int
     shuffle: bool
+    one_axis: bool  # of the targets as they were given
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """The order of the samples in the next epoch."""
@@ -39,7 +55,7 @@ class Arrays:
         targets = self.targets[order]
         for start in range(skip * self.batch_size, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield self.features, targets[part], order[part]
+            yield Batch(self.features, targets[part], order[part], self.one_axis)
 
     @property
     def digest(self) -> str:
@@ -77,7 +93,8 @@ class Batches:
             features, prepared = _prepared(
                 inputs, targets, self.name, self.model, self.loss
             )
-            yield features, prepared, np.arange(len(features))
+            rows = np.arange(len(features))
+            yield Batch(features, prepared, rows, np.ndim(targets) == 1)
         if empty:
             raise ValueError(f"Argument `{self.name}` must have a batch, but is empty.")
 
@@ -107,10 +124,11 @@ def source_of(
     """
     if isinstance(data, tuple) and len(data) == 2:
         features, targets = _prepared(*data, name, model, loss)
-        if config is None:
-            return Arrays(features, targets, len(features), shuffle=False)
-        batch_size, shuffle = config.resolve("batch_size"), config.resolve("shuffle")
-        return Arrays(features, targets, batch_size, shuffle)
+        batch_size, shuffle = len(features), False
+        if config is not None:
+            batch_size, shuffle = map(config.resolve, ("batch_size", "shuffle"))
+        one_axis = np.ndim(data[1]) == 1
+        return Arrays(features, targets, batch_size, shuffle, one_axis)
     if not isinstance(data, Iterable) or isinstance(data, np.ndarray | str | dict):
         raise TypeError(
             f"Argument `{name}` must be a tuple (X, y) or an iterable of batches, but "

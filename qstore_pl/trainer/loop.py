@@ -20,15 +20,14 @@ from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.run_directory import RunDirectory
-from qstore_pl.trainer.settings import monitor_of
+from qstore_pl.trainer.scores import Metrics, scores_of
+from qstore_pl.trainer.settings import direction_of, monitor_of
 from qstore_pl.trainer.state import Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
 
 MOST_ROLLBACKS = 3  # in a row
 
 _log = logging.getLogger("qstore_pl.trainer")
-
-Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
 @dataclass
@@ -134,7 +133,7 @@ class Loop:
 
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
         state, step = self.state, self.step
-        features, targets, rows = batch
+        features, targets, rows, _ = batch
         every, gathered = self._every, state.gathered
         try:
             value, outputs = step.gradient(features, targets, rows)
@@ -152,7 +151,7 @@ class Loop:
                 self._count(step.update_alone())
             return
         state.rollbacks = 0
-        state.totals.add(value, outputs, targets)
+        state.totals.add(value, outputs, batch)
         if self.callbacks:
             self._tell("on_step_end", state.epoch, state.step, value)
 
@@ -206,7 +205,7 @@ class Loop:
         }
         if self.config.resolve("track_gradients"):
             row["gradient_norm"] = totals.mean_norm
-        return row | self._scores(totals, "")
+        return row | scores_of(self.metrics, self.step.loss, totals, "")
 
     def _measured(self, validation: Source) -> dict[str, Any]:
         totals = self._totals()
@@ -215,24 +214,12 @@ class Loop:
             if isinstance(validation, Arrays)
             else np.empty(0, dtype=np.int64)
         )
-        for features, targets, rows in validation.batches(order):
-            outputs = self.step.outputs(features, rows)
-            totals.add(self.step.loss.value(outputs, targets), outputs, targets)
-        return {"val_loss": totals.mean_loss} | self._scores(totals, "val_")
-
-    def _scores(self, totals: Totals, prefix: str) -> dict[str, Any]:
-        if not totals.outputs:
-            return {}
-        outputs = np.concatenate(totals.outputs)
-        targets = np.concatenate(totals.targets)
-        scores = {
-            prefix + name: float(metric(outputs, targets))
-            for name, metric in self.metrics.items()
-        }
-        if self.step.loss.is_classification:
-            score = self.step.loss.accuracy(outputs, targets)
-            scores[f"{prefix}accuracy"] = score
-        return scores
+        loss = self.step.loss
+        for batch in validation.batches(order):
+            outputs = self.step.outputs(batch.features, batch.rows)
+            totals.add(loss.value(outputs, batch.targets), outputs, batch)
+        scores = scores_of(self.metrics, loss, totals, "val_")
+        return {"val_loss": totals.mean_loss} | scores
 
     def _validates(self) -> bool:
         done = self.state.epoch + 1
@@ -254,8 +241,7 @@ class Loop:
         value = row[monitor]
         if value is None:
             return
-        mode = config.monitor_mode or ("min" if "loss" in monitor else "max")
-        sign = 1.0 if mode == "min" else -1.0
+        sign = 1.0 if direction_of(config, monitor) == "min" else -1.0
         least = config.resolve("min_delta")
         first = math.isnan(state.best)
         if not math.isnan(value) and (first or sign * (state.best - value) > least):

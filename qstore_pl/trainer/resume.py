@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from os import PathLike
@@ -29,6 +29,21 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
+RECORDED_LATER = {  # settings that checkpoints of earlier versions do not have
+    "schedule_epochs": "the length of its schedule was not recorded",
+    "functions": "what its functions do was not recorded",
+}
+
+
+_FUNCTION = "the function of "  # before what it is for
+_SAME_FUNCTION = (
+    " A function is the same if its name, its code, its defaults and the values it "
+    "closes over are."
+)
+_KEEP_LENGTH = (
+    " A cosine takes its length from epochs unless schedule_epochs is set: keep "
+    "epochs={0}, or set schedule_epochs={0}."
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +104,10 @@ class Parts:
             raise CheckpointError(
                 f"A resumed run must have the model it began with: {error}"
             ) from error
-        self._warn_of(found)
+        state = TrainState.from_tree(found["run"])
+        self._warn_of(found, state, epochs)
         devices.set_generator_state(self.model.device, found["device_generator"])
-        return TrainState.from_tree(found["run"])
+        return state
 
     def _check(self, found: Any) -> None:
         if not isinstance(found, dict) or not found.keys() >= RUN_KEYS:
@@ -104,7 +120,8 @@ class Parts:
                 f"A run to resume must be of version {RUN_VERSION}, but is of version "
                 f"{found['version']}. Use the release of qstore-pl that wrote it."
             )
-        before, now = found["config"], self.settings
+        unknown = self._incomparable(found).keys()
+        before, now = (_flat(c, unknown) for c in (found["config"], self.settings))
         different = {
             key: (before.get(key), now.get(key))
             for key in sorted({*before, *now} - RESUMABLE)
@@ -118,9 +135,16 @@ class Parts:
                 f"{key} was {was!r}, is {now!r}"
                 for key, (was, now) in different.items()
             )
+            advice = ""
+            length = different.get("schedule_epochs", (None, None))[0]
+            if length is not None:
+                advice = _KEEP_LENGTH.format(length)
+            elif any(key.startswith(_FUNCTION) for key in different):
+                advice = _SAME_FUNCTION
             raise CheckpointError(
-                f"A resumed run must have the settings it began with, but {listed}. "
-                "To go on with others, load the model's state and train without resume."
+                f"A resumed run must have the settings it began with, but {listed}. To "
+                f"go on with others, load the model's state and train without resume."
+                f"{advice}"
             )
         if found["data"] != [source.digest for source in self.sources]:
             raise CheckpointError(
@@ -129,10 +153,33 @@ class Parts:
                 "without resume."
             )
 
-    def _warn_of(self, found: dict[str, Any]) -> None:
+    def _incomparable(self, found: dict[str, Any]) -> dict[str, str]:
+        """Settings that cannot be compared with those of the checkpoint, and why."""
+        reasons = {
+            key: reason
+            for key, reason in RECORDED_LATER.items()
+            if key in self.settings and key not in found["config"]
+        }
+        there, here = (e["python"] for e in (found["environment"], environment()))
+        if "functions" in self.settings and _minor(there) != _minor(here):
+            reasons["functions"] = (
+                f"functions cannot be compared between Python {there} and {here}"
+            )
+        return reasons
+
+    def _warn_of(self, found: dict[str, Any], state: TrainState, epochs: int) -> None:
         """Say what keeps a resumed run from being the same bit for bit."""
         there, here = found["environment"], environment()
         reasons = [f"{key} changed" for key in here if there.get(key) != here[key]]
+        reasons += self._incomparable(found).values()
+        interval, validated = self.settings.get("validation_interval", 1), [None]
+        validated += state.history["val_losses"]
+        if (
+            epochs > state.epoch
+            and state.epoch % interval
+            and validated[-1] is not None
+        ):
+            reasons.append(f"epoch {state.epoch} was validated because it was the last")
         draws = self.shots or self.model.device.shots
         if found["device_generator"] is None and draws:
             reasons.append(
@@ -144,6 +191,18 @@ class Parts:
                 f"{', '.join(reasons)}.",
                 stacklevel=4,
             )
+
+
+def _flat(settings: dict[str, Any], without: Collection[str]) -> dict[str, Any]:
+    """Some of the settings, with an entry for each of the functions among them."""
+    known = {k: v for k, v in settings.items() if k not in without}
+    functions = known.pop("functions", {})
+    return known | {f"{_FUNCTION}{name}": word for name, word in functions.items()}
+
+
+def _minor(version: str) -> str:
+    """The "3.12" of "3.12.4": bytecode is the same within it."""
+    return version.rpartition(".")[0]
 
 
 def found_in(resume: str | PathLike[str], directory: str | PathLike[str] | None) -> Any:

@@ -30,6 +30,11 @@ METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
     "gradient_sample_size": "sample_size",
 }
 
+DIRECTIONS = {  # which value of a column of the history is best, where it is known
+    **dict.fromkeys(("loss", "val_loss"), "min"),
+    **dict.fromkeys(("accuracy", "val_accuracy"), "max"),
+}
+
 _log = logging.getLogger("qstore_pl.trainer")
 
 
@@ -53,6 +58,7 @@ def _check_dependent(config: TrainingConfig) -> None:
     given = config.set_fields()
     watched = "patience" in given or "checkpoint_directory" in given
     needed: dict[str, tuple[bool, str]] = {
+        "schedule_epochs": (config.schedule == "cosine", 'schedule="cosine"'),
         "schedule_every": (config.schedule == "step", 'schedule="step"'),
         "schedule_factor": (config.schedule == "step", 'schedule="step"'),
         "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
@@ -117,6 +123,33 @@ def _check_metric(config: TrainingConfig, *, natural: bool) -> None:
         )
 
 
+def check_schedule(config: TrainingConfig, epochs: int) -> None:
+    """Refuse a schedule whose length does not suit the run.
+
+    Args:
+        config: The settings.
+        epochs: Of the run, in all.
+
+    Raises:
+        ValueError: If the schedule ends within its warm-up, or the learning rate would
+            be 0 before the run ends.
+    """
+    length, warm = config.schedule_epochs, config.warmup_epochs or 0
+    if length is None:
+        return
+    if length <= warm:
+        raise ValueError(
+            f"Configuration schedule_epochs must be > warmup_epochs={warm}, which are "
+            f"among them, but is {length}."
+        )
+    if epochs > length and config.resolve("schedule_final") == 0:
+        raise ValueError(
+            f"Configuration schedule_epochs must be >= {epochs}, the run's epochs, "
+            f"but is {length}: the learning rate would be 0 from then on. Give a "
+            "schedule_final > 0 to stay at."
+        )
+
+
 def check_run(config: TrainingConfig, *, validated: bool) -> None:
     """Refuse settings that this run would ignore.
 
@@ -160,10 +193,11 @@ def check_model(config: TrainingConfig, model: QuantumModel) -> None:
 def check_monitor(
     config: TrainingConfig, history: History, loss: Loss, *, validated: bool
 ) -> None:
-    """Refuse to watch a column of the history that the run does not fill.
+    """Refuse to watch a column that the run does not fill, or whose best is unclear.
 
     Raises:
-        ValueError: If it does not.
+        ValueError: If the history has no such column, nobody has said whether its
+            smallest or largest value is best, or what was said is wrong.
     """
     unknown = {"epoch", "time"}
     if not config.resolve("track_gradients"):
@@ -181,11 +215,29 @@ def check_monitor(
             "Configuration monitor must be a column of the history that is "
             f"measured, {', '.join(columns)}, but is {monitor!r}."
         )
+    mode, known = config.monitor_mode, DIRECTIONS.get(monitor)
+    if mode is None and known is None:
+        raise ValueError(
+            'Configuration monitor_mode must be "min" or "max" for '
+            f"monitor={monitor!r}, of which it is not known which value is best, but "
+            "is unset."
+        )
+    if known is not None and mode not in (None, known):
+        raise ValueError(
+            f'Configuration monitor_mode must be "{known}" or unset for '
+            f"monitor={monitor!r}, but is {mode!r}. To watch it the other way, record "
+            "it as a metric of your own."
+        )
 
 
 def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
     """The column of the history that says what is best."""
     return str(config.monitor or ("val_loss" if validated else "loss"))
+
+
+def direction_of(config: TrainingConfig, monitor: str) -> str:
+    """Whether the smallest (``"min"``) or the largest value (``"max"``) is best."""
+    return config.monitor_mode or DIRECTIONS[monitor]
 
 
 def shots_of(config: TrainingConfig) -> int | None:
@@ -208,15 +260,23 @@ def gradients_of(
     )
 
 
+def schedule_length(config: TrainingConfig, epochs: int) -> int | None:
+    """Epochs until the schedule has ended, or None if it goes on like this for ever."""
+    if config.resolve("schedule") != "cosine":
+        return None
+    return config.schedule_epochs or epochs
+
+
 def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
     """The learning rate of each epoch."""
+    length = schedule_length(config, epochs)
     warm = config.warmup_epochs or 0
     name = config.resolve("schedule")
     schedule: Schedule = Constant(rate)
-    if name == "cosine":
+    if length is not None:
         schedule = Cosine(
             rate,
-            n_steps=max(1, epochs - warm),
+            n_steps=max(1, length - warm),
             final=config.resolve("schedule_final"),
         )
     elif name == "step":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.history import History
+from qstore_pl.trainer.data import Batch
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -20,6 +21,7 @@ class Totals:
 
     Args:
         keeps_outputs: Whether outputs and targets are wanted at the end.
+        one_axis: Whether the targets kept were given with one axis.
     """
 
     keeps_outputs: bool
@@ -30,15 +32,17 @@ class Totals:
     n_skipped: int = 0
     outputs: list[Float2D] = field(default_factory=list)
     targets: list[NDArray[Any]] = field(default_factory=list)
+    one_axis: bool = False
 
-    def add(self, value: float, outputs: Float2D, targets: NDArray[Any]) -> None:
+    def add(self, value: float, outputs: Float2D, batch: Batch) -> None:
         """One batch."""
         n = outputs.shape[0]
         self.loss += value * n
         self.n_samples += n
         if self.keeps_outputs:
             self.outputs.append(outputs.copy())
-            self.targets.append(targets)
+            self.targets.append(batch.targets)
+            self.one_axis = batch.one_axis
 
     @property
     def mean_loss(self) -> float:

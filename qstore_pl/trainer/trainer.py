@@ -28,13 +28,16 @@ from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.trainer.data import source_of
 from qstore_pl.trainer.interrupts import Interrupts
-from qstore_pl.trainer.loop import Loop, Metrics
+from qstore_pl.trainer.loop import Loop
+from qstore_pl.trainer.recorded import settings_of
 from qstore_pl.trainer.resume import Parts, found_in
 from qstore_pl.trainer.run_directory import RunDirectory
+from qstore_pl.trainer.scores import Metrics
 from qstore_pl.trainer.settings import (
     check_model,
     check_monitor,
     check_run,
+    check_schedule,
     check_settings,
     class_weights,
     gradients_of,
@@ -56,7 +59,10 @@ class QuantumTrainer:
         backend_manager: Where ``config.quantum_sdk`` is looked up.
         optimizer: Instead of the configuration's; each :meth:`train` begins afresh with
             a copy of it.
-        metrics: Functions of (predictions, prepared targets) to record, by name.
+        metrics: Functions of (predictions, targets) to record, by name. Targets are
+            as the loss has prepared them: numbers, one-hot rows for several classes, 1
+            and -1 for ``"hinge"``. Where the model has one output, both have the shape
+            that the targets were given in, ``(n_samples,)`` or ``(n_samples, 1)``.
 
     Attributes:
         optimizer: The optimizer of the last :meth:`train`, None before.
@@ -153,6 +159,7 @@ class QuantumTrainer:
         check_run(config, validated=val_data is not None)
         epochs = config.resolve("epochs") if epochs is None else epochs
         epochs = integer("epochs", epochs, minimum=1)
+        check_schedule(config, epochs)
         _check_callbacks(callbacks)
         self._bind(model)
         loss = get_loss(config.resolve("loss"))
@@ -166,7 +173,11 @@ class QuantumTrainer:
         history = History(self._metrics)
         check_monitor(config, history, loss, validated=val_data is not None)
         parts = Parts(
-            model, self.optimizer, sources, self._settings(), shots=shots_of(config)
+            model,
+            self.optimizer,
+            sources,
+            settings_of(config, self.optimizer, self._metrics, model.device, epochs),
+            shots=shots_of(config),
         )
         if resume is None:
             state = self._fresh_state(model, loss, history)
@@ -210,11 +221,6 @@ class QuantumTrainer:
     def stop(self) -> None:
         """Ask a run in another thread to end after the batch that is running."""
         self._interrupts.request("stop()")
-
-    def _settings(self) -> dict[str, Any]:
-        """What the result depends on, besides data and model."""
-        metrics = {"metrics": ", ".join(self._metrics)} if self._metrics else {}
-        return self.config.to_dict() | {"optimizer": repr(self.optimizer)} | metrics
 
     def _fresh_state(
         self, model: QuantumModel, loss: Loss, history: History

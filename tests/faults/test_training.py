@@ -79,9 +79,9 @@ def make(**options):
     return QuantumModel(3, 2, n_layers=1, readout="affine", seed=0, **options)
 
 
-def new_trainer(**changed):
+def new_trainer(*, metrics=None, **changed):
     settings = {"epochs": 3, "learning_rate": 0.1, "seed": 0}
-    return QuantumTrainer(TrainingConfig(**settings | changed))
+    return QuantumTrainer(TrainingConfig(**settings | changed), metrics=metrics)
 
 
 def trained(data, *, resume=None, model=None, callbacks=(), **changed):
@@ -355,12 +355,16 @@ def test_the_best_is_written_as_soon_as_there_is_room(disk, tmp_path):
     """It was best in the first epoch, when the disk was full."""
     full = [True]
     disk.full = lambda path: full[0]
+    left = iter([3.0, 2.0, 1.0])
+    watched = {"monitor": "score", "monitor_mode": "max"}
     trainer = new_trainer(
-        checkpoint_directory=tmp_path, monitor_mode="max", monitor="loss"
+        checkpoint_directory=tmp_path,
+        metrics={"score": lambda p, t: next(left)},
+        **watched,
     )
     make_room = Steps(lambda epoch, step: epoch == 1 and full.__setitem__(0, False))
     history = trainer.train(make(), GOOD, callbacks=[make_room])
-    assert max(history["losses"]) == history["losses"][0]
+    assert history["score"] == [3.0, 2.0, 1.0]
     best = checkpoint.load(tmp_path / "best.qstore")
     first = make()
     new_trainer().train(first, GOOD, epochs=1)

@@ -247,6 +247,88 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name):
     assert (model.parameters != before).any()
 
 
+COMPUTERS = {
+    "by any method": QuantumGradientComputer,
+    "finite differences": FiniteDifferenceGradient,
+    "spsa": lambda backend=None: SPSAGradient(backend, seed=0),
+    "natural": NaturalGradientComputer,
+}
+
+
+@pytest.mark.parametrize("computer", COMPUTERS.values(), ids=COMPUTERS)
+@pytest.mark.parametrize("readout", ["expval", "affine"])
+def test_a_gradient_elsewhere_leaves_the_model_where_it_is(computer, readout):
+    def made(**options):
+        made = QuantumModel(4, 2, 1, readout=readout, seed=0, **options)
+        made.quantum_layer.freeze_parameters([1])
+        return made
+
+    model, there = made(), made(backend="mock_noisy")
+    outputs = model.forward(X)
+    elsewhere, at_home = computer("mock_noisy"), computer()
+    for shift in (0.0, 0.3):
+        model.parameters[:] += shift
+        there.parameters[:] += shift
+        found, wanted = (
+            one.compute_gradients(
+                of, of.parameters, inputs=X, targets=Y, loss="mse"
+            ).gradients
+            for one, of in ((elsewhere, model), (at_home, there))
+        )
+        assert found.tobytes() == wanted.tobytes()
+        assert found[1] == 0.0
+    model.parameters[:] -= 0.3
+    assert (model.backend, model.has_own_backend) == (None, False)
+    assert model.device.name == "qstore.mock_ideal"
+    assert model.quantum_layer.circuit.device.name == "qstore.mock_ideal"
+    np.testing.assert_allclose(model.forward(X), outputs, rtol=0, atol=1e-14)
+
+
+def test_a_natural_gradient_elsewhere_leaves_the_model_where_it_is():
+    model = QuantumModel(4, 2, 1, seed=0)
+    computer = NaturalGradientComputer(qml.device("default.qubit"))
+    found = computer.compute_natural_gradient(model, model.parameters, inputs=X)
+    wanted = NaturalGradientComputer().compute_natural_gradient(
+        model, model.parameters, inputs=X
+    )
+    np.testing.assert_allclose(found.gradients, wanted.gradients, rtol=0, atol=1e-9)
+    assert (model.backend, model.device.name) == (None, "qstore.mock_ideal")
+
+
+def test_a_computer_may_look_at_several_models_and_a_model_be_moved():
+    computer = QuantumGradientComputer("mock_noisy")
+
+    def gradient(model):
+        return computer.compute_gradients(model, model.parameters, inputs=X).gradients
+
+    one, other = (QuantumModel(4, 2, 1, seed=seed) for seed in (0, 1))
+    wanted = [
+        gradient(QuantumModel(4, 2, 1, seed=seed, backend="mock_noisy"))
+        for seed in (0, 1)
+    ]
+    for _ in range(2):
+        for model, expected in zip((one, other), wanted, strict=True):
+            assert gradient(model).tobytes() == expected.tobytes()
+    one.backend = "mock_ideal"
+    with pytest.raises(ValueError, match="must be left out for a model that has its"):
+        gradient(one)
+
+
+def test_a_model_on_another_backend_shares_its_parameters():
+    model = QuantumModel(4, 2, 1, seed=0)
+    twin = model.on("mock_noisy")
+    assert (model.device.name, twin.device.name) == (
+        "qstore.mock_ideal",
+        "qstore.mock_noisy",
+    )
+    model.parameters[0] = 0.5
+    twin.quantum_layer.parameters[1] = 0.25
+    twin.quantum_layer.freeze_parameters([2])
+    assert model.quantum_layer.parameters[:2].tolist() == [0.5, 0.25]
+    assert twin.weights[:2].tolist() == [0.5, 0.25]
+    assert not model.trainable[2]
+
+
 @pytest.mark.parametrize("method", ["best", "parameter_shift"])
 def test_training_stops_before_a_gradient_that_is_not_finite(method):
     spoilt = Loss(lambda p, t: 1.0, lambda p, t: np.full_like(p, np.nan), name="spoilt")

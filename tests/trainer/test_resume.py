@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 import pytest
+from pennylane import numpy as pnp
 
 from qstore_pl import Loss, QuantumModel, QuantumTrainer, TrainingConfig, checkpoint
 from qstore_pl.callbacks import Callback
 from qstore_pl.errors import CheckpointError
+from qstore_pl.losses import get_loss
 from qstore_pl.optimizers import OPTIMIZERS, Adam, NaturalGradient
 from qstore_pl.trainer import resume as resume_module
 
@@ -179,6 +181,13 @@ EXACT = {
         val_data=(X[:2], Y[:2]),
         metrics={"mae": mean_absolute_error},
     ),
+    "scores of one output": Case(
+        {"loss": Loss(lambda p, t: ((p - t) ** 2).mean(), name="own")},
+        data=(X, Y[:, 0]),
+        val_data=(X[:2], Y[:2, 0]),
+        metrics={"mae": mean_absolute_error},
+        model={"output_dim": 1},
+    ),
     "batches": Case(data=BATCHES, val_data=BATCHES[:2]),
     "batches of labels": Case(
         {"loss": "cross_entropy"},
@@ -278,6 +287,94 @@ def test_more_epochs_are_one_long_run(tmp_path):
     expected, _ = case.run(tmp_path / "long", epochs=6)
     case.run(tmp_path / "two", epochs=2)
     assert case.run(tmp_path / "two", resume="latest", epochs=6)[0] == expected
+
+
+COSINE = {"schedule": "cosine"}
+PROLONGED = {
+    "cosine": COSINE | {"schedule_epochs": 6},
+    "cosine of more": COSINE | {"schedule_epochs": 9, "optimizer": "momentum"},
+    "cosine that ends": COSINE | {"schedule_epochs": 3, "schedule_final": 0.01},
+    "cosine after a warm-up": COSINE | {"schedule_epochs": 6, "warmup_epochs": 2},
+    "warm-up": {"warmup_epochs": 4},
+    "steps": {"schedule": "step", "schedule_every": 2},
+    "freezing": {"freeze_schedule": {0: [0], 1: [3], 4: []}},
+}
+
+
+@pytest.mark.parametrize("config", PROLONGED.values(), ids=PROLONGED)
+def test_a_run_whose_schedule_does_not_ask_for_its_epochs_is_prolonged(
+    config, tmp_path
+):
+    case = Case(config)
+    expected, _ = case.run(tmp_path / "whole", epochs=6)
+    for name, begun in (
+        ("ended", {"epochs": 2}),
+        ("broken", {"epochs": 3, "stop_after": 4}),
+    ):
+        case.run(tmp_path / name, **begun)
+        resumed, _ = case.run(tmp_path / name, resume="latest", epochs=6)
+        assert resumed == expected, name
+
+
+@pytest.mark.parametrize("warm", [{}, {"warmup_epochs": 2}], ids=["", "warm-up"])
+@pytest.mark.parametrize("by_call", [False, True])
+def test_a_schedule_that_took_its_length_from_the_epochs_keeps_it(
+    warm, by_call, tmp_path
+):
+    case = Case(COSINE | warm)
+    case.run(tmp_path, stop_after=7)  # of 4 epochs
+    model = case.new_model()
+    before = model.parameters.copy()
+    trainer = case.new_trainer(tmp_path, **({} if by_call else {"epochs": 6}))
+    with pytest.raises(CheckpointError, match="schedule_epochs was 4, is 6") as raised:
+        trainer.train(model, (X, Y), epochs=6 if by_call else None, resume="latest")
+    assert "keep epochs=4, or set schedule_epochs=4" in str(raised.value)
+    np.testing.assert_array_equal(model.parameters, before)
+
+
+def test_the_length_may_be_said_when_it_is_resumed(tmp_path):
+    case, final = Case(COSINE), {"schedule_final": 0.01}
+    expected, _ = case.run(tmp_path / "a")
+    case.run(tmp_path / "b", stop_after=4)
+    assert case.run(tmp_path / "b", resume="latest", schedule_epochs=4)[0] == expected
+    said = final | {"epochs": 6, "schedule_epochs": 4}
+    expected, _ = case.run(tmp_path / "c", **said)
+    case.run(tmp_path / "d", **final)
+    assert case.run(tmp_path / "d", resume="latest", **said)[0] == expected
+
+
+def without(path, where, *names):
+    """A checkpoint as one of an earlier version: without some of its settings."""
+    tree = checkpoint.load(path)
+    for name in names:
+        del tree["config"][name]
+    checkpoint.save(where, tree)
+    return where
+
+
+def test_a_length_that_was_not_recorded_is_taken_to_be_the_same(tmp_path):
+    case = Case(COSINE)
+    expected, _ = case.run(tmp_path / "whole")
+    case.run(tmp_path / "new", stop_after=4)
+    new = tmp_path / "new" / "epoch000001-step000001.qstore"
+    old = without(new, tmp_path / "old.qstore", "schedule_epochs")
+    with pytest.warns(UserWarning, match="length of its schedule was not recorded"):
+        assert case.run(None, resume=old)[0] == expected
+
+
+def test_a_validation_out_of_turn_is_told(tmp_path):
+    """The last epoch is validated always, and so may stop a run that goes on."""
+    case = Case({"validation_interval": 3}, val_data=(X[:2], Y[:2]))
+    case.run(tmp_path, epochs=4)
+    with pytest.warns(
+        UserWarning, match="epoch 4 was validated because it was the last"
+    ):
+        resumed, _ = case.run(tmp_path, resume="latest", epochs=6)
+    expected, _ = case.run(None, epochs=6)
+    assert resumed[0] == expected[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        case.run(tmp_path, resume="latest", epochs=7)
 
 
 def test_the_epochs_of_the_call_are_the_total(tmp_path):
@@ -457,6 +554,128 @@ def test_other_metrics(stopped):
     case = Case(metrics={"mae": mean_absolute_error})
     with pytest.raises(CheckpointError, match="mae"):
         case.run(None, resume=stopped)
+
+
+def off_by(shift):
+    """A loss that closes over a number or an array."""
+    return lambda p, t: pnp.mean((p - t - shift) ** 2)
+
+
+def slope(p, t):
+    return 2 * (p - t) / p.size
+
+
+def noise_of(probability):
+    """A noise model of a function and a condition of one's own."""
+    wide = qml.BooleanFn(lambda op: len(op.wires) > 1)
+    channel = {"op": lambda op, **_: qml.BitFlip(probability, wires=op.wires[0])}["op"]
+    return qml.NoiseModel({~wide: channel})
+
+
+OTHER_FUNCTIONS = {  # two runs that differ by a function of the same name
+    "code": (
+        Case({"loss": lambda p, t: pnp.mean((p - t) ** 2)}),
+        Case({"loss": lambda p, t: pnp.mean(abs(p - t))}),
+        r"the loss \(fn\)",
+    ),
+    "number closed over": (
+        Case({"loss": off_by(0.5)}),
+        Case({"loss": off_by(0.25)}),
+        r"the loss \(fn\)",
+    ),
+    "array closed over": (
+        Case({"loss": off_by(Y[:1])}),
+        Case({"loss": off_by(Y[1:2])}),
+        r"the loss \(fn\)",
+    ),
+    "gradient": (
+        Case({"loss": Loss(off_by(0.0), slope)}),
+        Case({"loss": Loss(off_by(0.0), lambda p, t: 2 * (p - t) / p.size)}),
+        r"the loss \(grad\)",
+    ),
+    "preparation": (
+        Case({"loss": Loss(off_by(0.0), prepare=lambda t, *_: np.asarray(t))}),
+        Case({"loss": Loss(off_by(0.0), prepare=lambda t, *_: np.asarray(t) * 1)}),
+        r"the loss \(prepare\)",
+    ),
+    "metric": (
+        Case(metrics={"mae": mean_absolute_error}),
+        Case(metrics={"mae": lambda p, t: abs(p - t).max()}),
+        r"metrics\['mae'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "words"), OTHER_FUNCTIONS.values(), ids=OTHER_FUNCTIONS
+)
+def test_another_function_of_the_same_name(mine, other, words, tmp_path):
+    expected, _ = mine.run(tmp_path / "whole")
+    mine.run(tmp_path / "broken", stop_after=4)
+    with pytest.raises(CheckpointError, match=f"the function of {words} was"):
+        other.run(tmp_path / "broken", resume="latest")
+    assert mine.run(tmp_path / "broken", resume="latest")[0] == expected
+
+
+def test_a_function_that_is_made_again_is_the_same(tmp_path):
+    def case():
+        loss = Loss(off_by(Y[:1].copy()), lambda p, t: 2 * (p - t - Y[:1]) / p.size)
+        return Case({"loss": loss}, metrics={"largest": lambda p, t: abs(p - t).max()})
+
+    expected, _ = case().run(tmp_path / "whole")
+    case().run(tmp_path / "broken", stop_after=4)
+    assert case().run(tmp_path / "broken", resume="latest")[0] == expected
+
+
+def test_a_loss_of_ours_is_known_by_its_name(tmp_path):
+    """Its code may change with the version, of which there is a warning."""
+    case = Case({"loss": get_loss("mse"), "epochs": 1})
+    case.run(tmp_path)
+    assert "functions" not in checkpoint.load(tmp_path / "best.qstore")["config"]
+
+
+def test_another_function_of_a_noise_model(tmp_path):
+    def trained(probability, **options):
+        device = qml.device(
+            "qstore.mock_noisy", wires=3, noise=noise_of(probability), seed=0
+        )
+        model = QuantumModel(3, 2, n_layers=1, seed=0, backend=device)
+        trainer = Case().new_trainer(tmp_path, epochs=1, gradient_method="finite_diff")
+        trainer.train(model, (X, Y), **options)
+
+    trained(0.1)
+    trained(0.1, resume="latest")
+    with pytest.raises(CheckpointError, match=r"the function of the noise \(\d\) was"):
+        trained(0.2, resume="latest")
+
+
+def test_functions_that_were_not_recorded_are_taken_to_be_the_same(tmp_path):
+    case = OTHER_FUNCTIONS["metric"][0]
+    expected, _ = case.run(tmp_path / "whole")
+    case.run(tmp_path / "new", stop_after=4)
+    new = tmp_path / "new" / "epoch000001-step000001.qstore"
+    old = without(new, tmp_path / "old.qstore", "functions")
+    with pytest.warns(UserWarning, match="what its functions do was not recorded"):
+        assert case.run(None, resume=old)[0] == expected
+
+
+def test_another_version_of_python_has_other_bytecode(tmp_path, monkeypatch):
+    mine, other, _ = OTHER_FUNCTIONS["code"]
+    mine.run(tmp_path, stop_after=4)
+    here = resume_module.environment()
+    major, minor, micro = here["python"].split(".")
+    for version, refused in (
+        (f"{major}.{minor}.{int(micro) + 1}", True),
+        (f"{major}.{int(minor) + 1}.{micro}", False),
+    ):
+        there = here | {"python": version}
+        monkeypatch.setattr(resume_module, "environment", lambda new=there: new)
+        if refused:
+            with pytest.raises(CheckpointError, match="the function of"):
+                other.run(None, resume=next(tmp_path.glob("epoch000001*")))
+        else:
+            with pytest.warns(UserWarning, match="cannot be compared between Python"):
+                other.run(None, resume=next(tmp_path.glob("epoch000001*")))
 
 
 def test_another_model(stopped):

@@ -67,6 +67,11 @@ AT_CONSTRUCTION = {
         'schedule="step"',
     ),
     "schedule_factor": ({"schedule_factor": 0.5}, 'schedule="step"'),
+    "schedule_epochs": ({"schedule_epochs": 5}, 'schedule="cosine"'),
+    "schedule_epochs of step": (
+        {"schedule_epochs": 5, "schedule": "step"},
+        'schedule="cosine"',
+    ),
     "schedule_final": ({"schedule_final": 0.0}, 'schedule="cosine"'),
     "schedule_final of step": (
         {"schedule_final": 0.1, "schedule": "step"},
@@ -142,6 +147,14 @@ IN_TRAINING = {
     "entanglement": ({"entanglement": "full"}, "must equal the model's linear"),
     "class_weight": ({"class_weight": {0: 2.0}}, "must be one of classes"),
     "validation_interval": ({"validation_interval": 2}, "validation_interval"),
+    "a schedule within its warm-up": (
+        {"schedule": "cosine", "schedule_epochs": 3, "warmup_epochs": 3},
+        "schedule_epochs must be > warmup_epochs=3, which are among them, but is 3",
+    ),
+    "a learning rate of 0": (
+        {"schedule": "cosine", "schedule_epochs": 2},
+        "schedule_epochs must be >= 3, the run's epochs, but is 2",
+    ),
 }
 
 
@@ -252,6 +265,20 @@ SCHEDULES = {
     "cosine to 0.1": (
         {"schedule": "cosine", "schedule_final": 0.1},
         lambda e: 0.1 + 0.15 * (1 + math.cos(math.pi * e / 12)),
+    ),
+    "cosine of 20": (
+        {"schedule": "cosine", "schedule_epochs": 20},
+        lambda e: 0.2 * (1 + math.cos(math.pi * e / 20)),
+    ),
+    "cosine of 6": (
+        {"schedule": "cosine", "schedule_epochs": 6, "schedule_final": 0.1},
+        lambda e: 0.1 + 0.15 * (1 + math.cos(math.pi * min(e, 6) / 6)),
+    ),
+    "warm-up and cosine of 20": (
+        {"warmup_epochs": 2, "schedule": "cosine", "schedule_epochs": 20},
+        lambda e: (
+            0.4 * (e + 1) / 3 if e < 2 else 0.2 * (1 + math.cos(math.pi * (e - 2) / 18))
+        ),
     ),
     "warm-up": ({"warmup_epochs": 3}, lambda e: 0.4 * min(1, (e + 1) / 4)),
     "warm-up and cosine": (
@@ -372,10 +399,10 @@ def scripted(values):
 
 
 NAN = math.nan
+MAX = {"monitor_mode": "max"}
 STOPS = {  # values, settings, epochs that are done, the best one
     "min": ([5, 4, 3, 3.5, 3.2, 1], {"monitor_mode": "min"}, 5, 2),
-    "max": ([1, 2, 3, 2, 2.5, 9], {"monitor_mode": "max"}, 5, 2),
-    "max is what is meant": ([1, 2, 3, 2, 2.5, 9], {}, 5, 2),
+    "max": ([1, 2, 3, 2, 2.5, 9], MAX, 5, 2),
     "less than min_delta": (
         [5, 4.8, 4.6, 0],
         {"monitor_mode": "min", "min_delta": 0.5},
@@ -388,16 +415,21 @@ STOPS = {  # values, settings, epochs that are done, the best one
         4,
         3,
     ),
-    "min_delta of max": ([1, 1.4, 1.6, 1.9, 2, 9], {"min_delta": 0.5}, 5, 2),
-    "exactly min_delta": ([1, 1.5, 2, 9], {"min_delta": 0.5, "patience": 1}, 2, 0),
-    "equal is no better": ([1, 1, 1, 9], {}, 3, 0),
-    "NaN is no better": ([NAN, 3, NAN, NAN, 9], {}, 4, 1),
-    "NaN between": ([1, NAN, 2, NAN, 3], {}, 5, 4),
+    "min_delta of max": ([1, 1.4, 1.6, 1.9, 2, 9], {**MAX, "min_delta": 0.5}, 5, 2),
+    "exactly min_delta": (
+        [1, 1.5, 2, 9],
+        {**MAX, "min_delta": 0.5, "patience": 1},
+        2,
+        0,
+    ),
+    "equal is no better": ([1, 1, 1, 9], MAX, 3, 0),
+    "NaN is no better": ([NAN, 3, NAN, NAN, 9], MAX, 4, 1),
+    "NaN between": ([1, NAN, 2, NAN, 3], MAX, 5, 4),
     "NaN is no better, min": ([3, NAN, 4, 0], {"monitor_mode": "min"}, 3, 0),
-    "minus infinity": ([-math.inf, 1, 0, 0], {}, 4, 1),
-    "patience of one": ([1, 2, 1, 9], {"patience": 1}, 3, 1),
-    "on the last epoch": ([1, 0, 0], {}, 3, 0),
-    "never": ([1, 2, 3, 2], {"patience": 5}, 4, 2),
+    "minus infinity": ([-math.inf, 1, 0, 0], MAX, 4, 1),
+    "patience of one": ([1, 2, 1, 9], {**MAX, "patience": 1}, 3, 1),
+    "on the last epoch": ([1, 0, 0], MAX, 3, 0),
+    "never": ([1, 2, 3, 2], {**MAX, "patience": 5}, 4, 2),
 }
 
 
@@ -430,6 +462,7 @@ def test_a_metric_that_is_always_nan_stops_a_run_that_keeps_its_last_weights(res
         epochs=5,
         metrics={"score": lambda outputs, targets: math.nan},
         monitor="score",
+        monitor_mode="max",
         patience=2,
         restore_best=restore,
         callbacks=[recorder],
@@ -457,7 +490,7 @@ def test_epochs_that_were_not_measured_do_not_count():
     def score(outputs, targets):
         return next(left) if len(targets) == 5 else 0.0
 
-    left = iter([3.0, 2.0, 1.0, 9.0])
+    left = iter([1.0, 2.0, 3.0, 0.0])
     trainer = fit(
         make(),
         (X, Y),
@@ -466,10 +499,11 @@ def test_epochs_that_were_not_measured_do_not_count():
         validation_interval=3,
         metrics={"score": score},
         monitor="val_score",
+        monitor_mode="min",
         patience=2,
     )
     assert len(trainer.history) == 9
-    assert trainer.history["val_score"][2::3] == [3.0, 2.0, 1.0]
+    assert trainer.history["val_score"][2::3] == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(
@@ -480,6 +514,66 @@ def test_what_is_monitored_must_be_measured(monitor):
     with pytest.raises(ValueError, match=f"monitor.*{monitor}"):
         fit(model, monitor=monitor, patience=2)
     np.testing.assert_array_equal(model.parameters, make().parameters)
+
+
+def root_mean_square(outputs, targets):
+    return np.sqrt(np.mean((outputs - targets) ** 2))
+
+
+def test_the_best_of_an_error_is_the_smallest():
+    """It was taken for the largest, since its name is none of a loss."""
+    same = {"epochs": 12, "batch_size": 12, "learning_rate": 0.1, "patience": 2}
+    watched = {"monitor": "val_rmse", "monitor_mode": "min"}
+    metrics = {"rmse": root_mean_square}
+    trainer = fit(make(), (X, Y), (X, Y), metrics=metrics, **same, **watched)
+    errors = trainer.history["val_rmse"]
+    assert (len(errors), trainer.stopped) == (12, "")
+    assert min(errors) < 0.9 * errors[0]
+    wanted, _ = trained(None, (X, Y), (X, Y), **same)  # by the mean square itself
+    found, _ = trained(None, (X, Y), (X, Y), metrics=metrics, **same, **watched)
+    assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize(
+    "monitor", ["rmse", "val_rmse", "val_my_loss", "gradient_norm", "learning_rate"]
+)
+@pytest.mark.parametrize("where", ["patience", "checkpoint_directory"])
+def test_which_value_is_best_is_asked_and_not_guessed(monitor, where, tmp_path):
+    watched = {"patience": 2} if where == "patience" else {where: tmp_path / "run"}
+    metrics = {"rmse": root_mean_square, "my_loss": root_mean_square}
+    model = make()
+    with pytest.raises(ValueError, match="monitor_mode must be") as raised:
+        fit(model, (X, Y), (X, Y), metrics=metrics, monitor=monitor, **watched)
+    for words in (f"monitor='{monitor}'", '"min" or "max"', "is unset"):
+        assert words in str(raised.value)
+    np.testing.assert_array_equal(model.parameters, make().parameters)
+    assert not list(tmp_path.iterdir())
+
+
+KNOWN = {"loss": "min", "val_loss": "min", "accuracy": "max", "val_accuracy": "max"}
+
+
+@pytest.mark.parametrize("monitor", [None, *KNOWN])
+def test_what_is_known_may_be_said_and_not_be_denied(monitor):
+    def stopped(**said):
+        trainer = fit(
+            make(),
+            (X, LABELS),
+            (X, LABELS),
+            loss="cross_entropy",
+            epochs=6,
+            learning_rate=2.0,
+            monitor=monitor,
+            patience=1,
+            **said,
+        )
+        return len(trainer.history), trainer.stopped
+
+    known = KNOWN[monitor or "val_loss"]
+    assert stopped(monitor_mode=known) == stopped()
+    other = "max" if known == "min" else "min"
+    with pytest.raises(ValueError, match=f'monitor_mode must be "{known}".*{other}'):
+        stopped(monitor_mode=other)
 
 
 def test_gradients_that_are_not_tracked_cannot_be_monitored():

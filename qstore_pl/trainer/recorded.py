@@ -1,0 +1,58 @@
+"""What the result of a run depends on besides model and data, for its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pennylane.devices import Device
+
+from qstore_pl import devices
+from qstore_pl.config import TrainingConfig
+from qstore_pl.losses import LOSSES, get_loss
+from qstore_pl.optimizers import Optimizer
+from qstore_pl.trainer.fingerprint import fingerprint
+from qstore_pl.trainer.scores import Metrics
+from qstore_pl.trainer.settings import schedule_length
+
+
+def settings_of(
+    config: TrainingConfig,
+    optimizer: Optimizer,
+    metrics: Metrics,
+    device: Device,
+    epochs: int,
+) -> dict[str, Any]:
+    """Settings by name, as words, numbers and dicts of these.
+
+    Args:
+        config: What is set.
+        optimizer: Of the run, with its hyperparameters.
+        metrics: Functions that are recorded, by name.
+        device: Where the model runs; it may have functions for noise.
+        epochs: Of the run, in all.
+    """
+    found = config.to_dict() | {"optimizer": repr(optimizer)}
+    if metrics:
+        found["metrics"] = ", ".join(metrics)
+    length = schedule_length(config, epochs)
+    if length is not None:
+        found["schedule_epochs"] = length
+    functions = _functions(config, metrics, device)
+    if functions:
+        found["functions"] = {
+            name: fingerprint(function) for name, function in functions.items()
+        }
+    return found
+
+
+def _functions(
+    config: TrainingConfig, metrics: Metrics, device: Device
+) -> dict[str, Any]:
+    """The user's own functions, by what they are for."""
+    found: dict[str, Any] = {f"metrics[{name!r}]": fn for name, fn in metrics.items()}
+    loss = get_loss(config.resolve("loss"))
+    if loss not in LOSSES.values():
+        found |= {f"the loss ({part})": fn for part, fn in loss.functions.items()}
+    for i, function in enumerate(devices.functions(device)):
+        found[f"the noise ({i})"] = function
+    return found
