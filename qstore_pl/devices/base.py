@@ -280,7 +280,8 @@ class QStoreDevice(Device):
 
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart."""
-        return self._cache.get(circuit, self._kind(tape).lower)
+        kind = self._kind(tape)
+        return self._cache.get(circuit, kind.lower, type(kind))
 
     def _kind(self, tape: QuantumScript) -> States:
         """The kind of states a tape needs here."""

@@ -1,11 +1,12 @@
 r"""A circuit as a function that JAX can transform: jit, vmap, grad, jvp, in any order.
 
-Three primitives, each a host call: ``run`` gives the measurements :math:`f(w, X)`,
-``push`` their derivative along tangents, ``pull`` the transpose of that, which is the
-device's vector-Jacobian product, for several cotangents at once. ``push`` and ``pull`` are each other's transposes, and
-are linear in all but :math:`(w, X)`, by which they have no derivative: that would be a
-second one. Under ``vmap`` the new axis joins the batch axis; weights that differ along
-it become features. It is only loaded where JAX is.
+Three primitives, each a call of the kernels: ``run`` gives the measurements
+:math:`f(w, X)`, ``push`` their derivative along tangents, and ``pull`` the transpose of
+that, the vector-Jacobian product, for several cotangents at once. ``push`` and ``pull``
+are linear in all but :math:`(w, X)`. With respect to those they have no derivative
+here, since that would be a second derivative of the circuit. Under ``vmap`` the new
+axis joins the batch axis, and weights that differ along it become features. This module
+is loaded only where JAX is installed.
 """
 
 from __future__ import annotations
@@ -145,10 +146,9 @@ class Measured:
                 run.again()
             gw, gx = run_back(run, self.words, self.readouts, rows, inputs=inputs)
             by_weights.append(gw.copy())
-            by_features.append(None if gx is None else gx.copy())
-        if not inputs:
-            return np.stack(by_weights), None
-        return np.stack(by_weights), np.stack(by_features)
+            if gx is not None:
+                by_features.append(gx.copy())
+        return np.stack(by_weights), np.stack(by_features) if inputs else None
 
     def _forward(self, weights: Float, features: Float) -> Pass:
         run = self.program.new_pass(len(features))
@@ -362,7 +362,7 @@ def _flat(value: Array) -> Array:
 
 
 def _own(w: Array, x: Array) -> Array:
-    """Features ``(n, batch, ...)`` with the weights ``(n, ...)`` of each beside them."""
+    """Features ``(n, batch, f)`` beside the weights ``(n, w)`` of each."""
     shape = (*x.shape[:2], w.shape[-1])
     return jnp.concatenate([x, jnp.broadcast_to(w[:, None], shape)], axis=2)
 

@@ -175,18 +175,27 @@ class ProgramCache:
         self._hits = self._misses = 0
         self._lock = threading.Lock()
 
-    def get(self, circuit: Circuit, lower: Callable[[Circuit], Program]) -> Program:
-        """The Program of a structure, lowered when it is first met."""
+    def get(
+        self, circuit: Circuit, lower: Callable[[Circuit], Program], kind: Hashable
+    ) -> Program:
+        """The Program of a structure, lowered when it is first met.
+
+        Args:
+            circuit: The structure.
+            lower: Makes its Program.
+            kind: What besides the structure determines the Program.
+        """
+        key = kind, circuit.key
         with self._lock:
-            program = self._programs.get(circuit.key)
+            program = self._programs.get(key)
             if program is not None:
                 self._hits += 1
-                self._programs.move_to_end(circuit.key)
+                self._programs.move_to_end(key)
                 return program
             self._misses += 1
         program = lower(circuit)
         with self._lock:
-            self._programs[circuit.key] = program
+            self._programs[key] = program
             if len(self._programs) > self._size:
                 self._programs.popitem(last=False)
         return program

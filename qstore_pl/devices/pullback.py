@@ -82,7 +82,7 @@ class Found:
         return self.place.kind
 
     def gradient(self, gw: Float, gx: Float | None) -> NDArray[Any]:
-        r"""With respect to :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`."""
+        r"""By a number :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`."""
         source = gw if self.kind == WEIGHT else gx
         assert source is not None
         size = math.prod(self.place.shape)

@@ -190,7 +190,9 @@ def test_preprocessing_keeps_batches_and_templates_whole(rng):
         ({"gradient_method": "adjoint"}, None, True),
         ({"gradient_method": "adjoint"}, 10, False),
         ({"gradient_method": "adjoint", "derivative_order": 2}, None, False),
-        ({"gradient_method": "backprop"}, None, False),
+        ({"gradient_method": "backprop"}, None, True),
+        ({"gradient_method": "backprop", "derivative_order": 2}, None, True),
+        ({"gradient_method": "best"}, 10, False),
         ({"gradient_method": "parameter-shift"}, None, False),
     ],
 )

@@ -9,7 +9,7 @@ import pennylane as qml
 import pytest
 import torch
 from pennylane import numpy as pnp
-from pennylane.exceptions import DeviceError, QuantumFunctionError
+from pennylane.exceptions import DeviceError
 
 DEVICE = "qstore.mock_ideal"
 WIRES = range(3)
@@ -209,9 +209,13 @@ def test_diff_method_none_gives_values(rng, reference, agree):
     agree(ours(scalar, diff_method=None)(w), reference.qnode(scalar)(w))
 
 
-def test_backprop_is_refused():
-    with pytest.raises(QuantumFunctionError, match="does not support backprop"):
-        ours(scalar, diff_method="backprop")(pnp.array([0.1, 0.2, 0.3]))
+def test_backprop_written_out_is_the_gradient_of_the_device(framework, rng, agree):
+    w = rng.uniform(-3, 3, 3)
+    qnode = ours(scalar, diff_method="backprop")
+    with qml.Tracker(qnode.device) as tracker:
+        gradient = framework.jacobian(qnode, w)
+    agree(gradient, framework.jacobian(ours(scalar), w))
+    assert tracker.totals["simulations"] == 1
 
 
 def test_unknown_device_options_are_refused():
