@@ -26,7 +26,7 @@ def matrix_of(op: Operator) -> Any:
     """The matrix of an operation on its own wires, in the framework of its data."""
     if isinstance(op, qml.SpecialUnitary):
         theta = _complex(op.data[0])
-        words = qml.math.convert_like(pauli_words(len(op.wires))[1:], theta)
+        words = qml.math.convert_like(pauli_words(len(op.wires))[1:].copy(), theta)
         return _exponential(1j * qml.math.tensordot(theta, words, [[-1], [0]]))
     if isinstance(op, qml.ops.Exp):
         coefficient = _complex(op.coeff)

@@ -51,7 +51,7 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
         data = [_tensor(value, keep=keep) for value in op.data]
         if isinstance(op, qml.operation.StatePrepBase) and issparse(op.data[0]):
             data[0] = data[0].reshape(-1)  # sparse vectors are rows
-        operations.append(bind_new_parameters(op, data))
+        operations.append(_bound(op, data))
     if all(map(_same, operations, tape.operations)):
         return (tape,), _first
     prepared = tape.copy(operations=operations)
@@ -59,6 +59,21 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
         values = prepared.get_parameters(trainable_only=False)
         prepared.trainable_params = list(qml.math.get_trainable_indices(values))
     return (prepared,), _first
+
+
+def _bound(op: Any, data: list[Any]) -> Any:
+    """The operation with other values."""
+    if isinstance(op, qml.ops.Conditional):
+        return qml.ops.Conditional(op.meas_val, _bound(op.base, data))
+    if isinstance(op, qml.QubitChannel):
+        return qml.QubitChannel(data, wires=op.wires)
+    inner = op
+    while isinstance(inner, qml.ops.op_math.SymbolicOp):
+        if isinstance(inner, qml.ControlledQubitUnitary):
+            # bind_new_parameters would lose its control values.
+            return qml.pytrees.unflatten(data, qml.pytrees.flatten(op)[1])
+        inner = inner.base
+    return bind_new_parameters(op, data)
 
 
 def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
@@ -122,11 +137,13 @@ def as_matrices(tape: QuantumScript, *, over_rotated: bool = False) -> _Transfor
 def _as_values(op: Any, *, over_rotated: bool, first: bool) -> Any:
     if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
         base = _as_values(op.base, over_rotated=over_rotated, first=False)
-        if base is op.base:
+        # PennyLane's conversion to numpy loses the control values of this class.
+        loses = isinstance(op, qml.ControlledQubitUnitary)
+        if base is op.base and not loses:
             return op
         if isinstance(op, qml.ops.op_math.Adjoint):
             return qml.adjoint(base, lazy=True)
-        return qml.ctrl(base, op.control_wires, op.control_values)
+        return qml.ops.Controlled(base, op.control_wires, op.control_values)
     entry = entry_of(op)
     if entry is MATRIX_ENTRY:
         if over_rotated and 0 in op.ndim_params:

@@ -247,11 +247,11 @@ def test_deferred_measurements_are_averaged():
         qml.cond(circuit.outcome, qml.RY)(0.4, "c")
 
     listed, density = both(
-        NoiseSpec(p2=15 / 32),
+        NoiseSpec(p1=3 / 8),
         lambda: qml.expval(circuit.outcome),
         lambda: qml.probs(op=circuit.outcome),
         lambda: qml.expval(qml.Z("c")),
-        counts=(2, 32, 32),
+        counts=(8, 2, 8),  # after RY, the damping, after RY again
         circuit=circuit,
         wires=None,  # PennyLane adds one where the measurement is deferred to
     )
