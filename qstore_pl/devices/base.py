@@ -26,7 +26,7 @@ from pennylane.devices.preprocess import (
     validate_measurements,
 )
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import ProbabilityMP, Shots
+from pennylane.measurements import ProbabilityMP
 from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
@@ -66,6 +66,7 @@ from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.runs import Runs
 from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.shift_rules import checked
+from qstore_pl.devices.snapshots import take_snapshots
 from qstore_pl.devices.states import PureStates, States
 from qstore_pl.devices.tensors import (
     autograd_traces,
@@ -115,11 +116,15 @@ class QStoreDevice(Device):
         method = execution_config.gradient_method
         if method not in OWN_METHODS or (circuit is not None and circuit.shots):
             return False
-        if circuit is None:
-            return execution_config.derivative_order == 1 or method in FOLLOWED_METHODS
-        if not self._needs_framework(circuit, execution_config):
-            return True
-        return method in FOLLOWED_METHODS and self._kind(circuit) is PURE
+        if execution_config.derivative_order > 1:
+            pure = circuit is None or self._kind(circuit) is PURE
+            return pure and method in FOLLOWED_METHODS
+        # Of noisy circuits the engine has the only gradient, and says what it lacks.
+        return (
+            circuit is None
+            or not self._needs_framework(circuit, execution_config)
+            or method in FOLLOWED_METHODS
+        )
 
     def supports_vjp(
         self,
@@ -157,7 +162,9 @@ class QStoreDevice(Device):
             # JAX transforms the device's own primitive, a framework the simulation;
             # else PennyLane asks for the vector-Jacobian product.
             followed = in_jax or (
-                circuit is not None and self._needs_framework(circuit, config)
+                circuit is not None
+                and self._needs_framework(circuit, config)
+                and self._kind(circuit) is PURE
             )
             changes |= {
                 "gradient_method": "backprop" if followed else "adjoint",
@@ -326,11 +333,17 @@ class QStoreDevice(Device):
     ) -> Any:
         values = tape.get_parameters(trainable_only=False)
         if config.gradient_method == "backprop" and not tape.shots:
-            followed = any(map(is_traced, values))
-            if followed and (
-                self._framework(tape, config) or not any(map(is_jax, values))
+            in_jax = any(map(is_jax, values))
+            if any(map(is_traced, values)) and (
+                not in_jax or self._needs_framework(tape, config)
             ):
-                return simulate_followed(tape, config, self.name)
+                if self._kind(tape) is PURE:
+                    return simulate_followed(tape, config, self.name)
+                if not in_jax:
+                    raise DeviceError(
+                        f"{self.name} gives first derivatives of expectation values, "
+                        "variances and probabilities of noisy circuits only."
+                    )
             if config.interface in JAX and not any(map(collapses, tape.operations)):
                 return self._execute_in_jax(tape)
             results = self._execute_untraced(tape, config, keep=False)
@@ -351,18 +364,6 @@ class QStoreDevice(Device):
         return config.derivative_order > 1 or not has_native_gradient(
             tape, conditions=conditions
         )
-
-    def _framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
-        """Whether the framework differentiates a tape, which must be noiseless."""
-        if not self._needs_framework(tape, config):
-            return False
-        if self._kind(tape) is not PURE:
-            raise DeviceError(
-                f"{self.name} gives first derivatives of expectation values, variances "
-                "and probabilities of noisy circuits only. Use "
-                'diff_method="parameter-shift" for second derivatives of one of them.'
-            )
-        return True
 
     def _execute_in_jax(self, tape: QuantumScript) -> Any:
         from qstore_pl.devices.jax_circuit import execute_in_jax, plan
@@ -475,34 +476,8 @@ class QStoreDevice(Device):
         return self._kind(tape)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
-        order = wire_order(tape)
-        positions = {label: i for i, label in enumerate(order)}
-        for i, op in enumerate(tape.operations):
-            if not isinstance(op, qml.Snapshot):
-                continue
-            before = tape.copy(operations=tape.operations[:i])
-            kind = self._snapshot_kind(tape)
-            circuit = take_apart(before, order=order)
-            program = kind.lower(circuit)
-            states = kind.tensor(program.states(circuit.weights, circuit.features))
-            batched = circuit.batch is not None
-            found = op.map_wires(positions).hyperparameters
-            shots = Shots(
-                tape.shots if found["shots"] == "workflow" else found["shots"]
-            )
-            taken: list[Any] = []
-            for part in shots if shots else [None]:
-                recorder = _Recorder()
-                kind.simulator.apply_operation(
-                    qml.Snapshot(measurement=found["measurement"], shots=part),
-                    states if batched else states[0],
-                    is_state_batched=batched,
-                    debugger=recorder,
-                    rng=self._rng,
-                )
-                taken += recorder.snapshots.values()
-            several = shots.has_partitioned_shots
-            _keep(self._debugger, op.tag, tuple(taken) if several else taken[0])
+        kind = self._snapshot_kind(tape)
+        take_snapshots(tape, wire_order(tape), kind, self._debugger, self._rng)
 
     # --- gradients ----------------------------------------------------------------
 
@@ -588,28 +563,6 @@ def _value(
 def _would_be_lost(value: Any) -> bool:
     """Whether a derivative that autograd or JAX is taking would not be noticed."""
     return isbox(value) or (is_jax(value) and is_traced(value))
-
-
-class _Recorder:
-    """What PennyLane's simulator takes for a debugger."""
-
-    active = True
-
-    def __init__(self) -> None:
-        self.snapshots: dict[Any, Any] = {}
-
-
-def _keep(debugger: Any, tag: Any, snapshot: Any) -> None:
-    """Add a snapshot to the debugger's as PennyLane's simulator does."""
-    kept = debugger.snapshots
-    if tag is None:
-        kept[len(kept)] = snapshot
-    elif tag not in kept:
-        kept[tag] = snapshot
-    elif isinstance(kept[tag], list):
-        kept[tag].append(snapshot)
-    else:
-        kept[tag] = [kept[tag], snapshot]
 
 
 def _torch_records() -> bool:

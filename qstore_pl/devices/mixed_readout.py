@@ -193,9 +193,9 @@ class MixedFunction(Readout):
     def __init__(self, mp: Any, order: Sequence[Any]) -> None:
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
-        n = len(order)
-        whole = isinstance(mp, qml.measurements.StateMP) and not mp.wires
-        self.shape = (1 << n, 1 << n) if whole else mp.shape(None, n)
+        n = len(mp.wires) or len(order)
+        state = isinstance(mp, qml.measurements.StateMP)
+        self.shape = (1 << n, 1 << n) if state else mp.shape(None, len(order))
         self.complex = mp.numeric_type is complex
 
     def value(self, words: Float, states: Float | None) -> Any:

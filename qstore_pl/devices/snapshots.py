@@ -1,0 +1,77 @@
+"""Snapshots of the states inside a circuit, for PennyLane's debugger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from pennylane.measurements import Shots
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.lowering import take_apart
+from qstore_pl.devices.states import States
+
+
+def take_snapshots(
+    tape: QuantumScript,
+    order: tuple[Any, ...],
+    kind: States,
+    debugger: Any,
+    rng: np.random.Generator,
+) -> None:
+    """Run the circuit up to each of its snapshots, and hand that to the debugger.
+
+    Args:
+        tape: Its shots are those of snapshots that name none.
+        order: Wire labels in the order of the register.
+        kind: The states that snapshots show.
+        debugger: PennyLane's.
+        rng: Where samples come from.
+    """
+    positions = {label: i for i, label in enumerate(order)}
+    for i, op in enumerate(tape.operations):
+        if not isinstance(op, qml.Snapshot):
+            continue
+        circuit = take_apart(tape.copy(operations=tape.operations[:i]), order=order)
+        program = kind.lower(circuit)
+        states = kind.tensor(program.states(circuit.weights, circuit.features))
+        batched = circuit.batch is not None
+        found = op.map_wires(positions).hyperparameters
+        workflow = found["shots"] == "workflow"
+        shots = Shots(tape.shots if workflow else found["shots"])
+        taken: list[Any] = []
+        for part in shots if shots else [None]:  # PennyLane would keep the first part
+            recorder = _Recorder()
+            kind.simulator.apply_operation(
+                qml.Snapshot(measurement=found["measurement"], shots=part),
+                states if batched else states[0],
+                is_state_batched=batched,
+                debugger=recorder,
+                rng=rng,
+            )
+            taken += recorder.snapshots.values()
+        several = shots.has_partitioned_shots
+        _keep(debugger, op.tag, tuple(taken) if several else taken[0])
+
+
+class _Recorder:
+    """What PennyLane's simulator takes for a debugger."""
+
+    active = True
+
+    def __init__(self) -> None:
+        self.snapshots: dict[Any, Any] = {}
+
+
+def _keep(debugger: Any, tag: Any, snapshot: Any) -> None:
+    """Add a snapshot to the debugger's as PennyLane's simulator does."""
+    kept = debugger.snapshots
+    if tag is None:
+        kept[len(kept)] = snapshot
+    elif tag not in kept:
+        kept[tag] = snapshot
+    elif isinstance(kept[tag], list):
+        kept[tag].append(snapshot)
+    else:
+        kept[tag] = [kept[tag], snapshot]
