@@ -18,6 +18,7 @@ from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
 
@@ -39,6 +40,7 @@ __all__ = [
     "is_native",
     "metric",
     "set_generator_state",
+    "shift_fails",
     "tape_metric",
     "untied_columns",
 ]

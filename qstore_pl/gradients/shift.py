@@ -10,7 +10,9 @@ from typing import Any, final
 
 import numpy as np
 import pennylane as qml
+from pennylane.exceptions import DeviceError
 
+from qstore_pl.devices import shift_fails
 from qstore_pl.gradients.expectations import (
     Expectations,
     Float1D,
@@ -48,13 +50,19 @@ class ShiftedRun(Run):
         self._sample_size, self._rng = sample_size, rng
 
     def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``."""
+        """Gradient by the weights, shape ``(n_weights,)``.
+
+        Raises:
+            DeviceError: If the rule does not hold for a gate of a wanted weight.
+        """
         wanted, scale = self._wanted()
         if not wanted.any():
             return np.zeros(self.expectations.n_weights)
         traced = Traced(self._gates, self._weights, wanted)
         if not traced.tape.trainable_params:  # what is wanted enters no gate
             return np.zeros(self.expectations.n_weights)
+        if reason := shift_fails(traced.tape):
+            raise DeviceError(reason)
         samples = one_per_sample(traced.tape, len(self._features))
         shifted: list[Any] = []
         spans = []

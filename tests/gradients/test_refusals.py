@@ -7,6 +7,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
+from pennylane.exceptions import DeviceError
 
 from qstore_pl import (
     BackendManager,
@@ -361,3 +362,26 @@ def test_a_backend_that_is_the_models_own_may_be_given(same):
     backend = own.get(same, device)
     result = of_model(of=model(backend=backend), backend=backend)
     assert np.abs(result.gradients).max() > 0
+
+
+def rotated_by_a_sum(w):
+    qml.RX(w[0], 0)
+    qml.exp(qml.X(0) + qml.Z(1), -1j * w[1])
+    return qml.expval(qml.Z(0))
+
+
+def selected(w):
+    qml.RX(w[0], 0)
+    qml.CNOT([0, 1])
+    qml.Projector([1], 1)
+    qml.RY(w[1], 0)
+    return qml.expval(qml.Z(0))
+
+
+@pytest.mark.parametrize(
+    ("circuit", "name"), [(rotated_by_a_sum, "Exp"), (selected, "RX before")]
+)
+def test_a_shift_that_does_not_hold_is_refused(circuit, name):
+    computer = QuantumGradientComputer(method="parameter_shift")
+    with pytest.raises(DeviceError, match=f"shift does not hold for {name}"):
+        computer.compute_gradients(qnode(circuit), W)
