@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,9 +56,8 @@ from qstore_pl.devices.lowering import (
     wire_order,
 )
 from qstore_pl.devices.preparation import (
-    as_matrices,
+    finish,
     interface_of_lists,
-    tell_apart,
     tidy,
 )
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
@@ -96,6 +96,7 @@ class QStoreDevice(Device):
         self._rng_lock = threading.Lock()
         self._cache = ProgramCache()
         self._runs = Runs()
+        self._last_asked: tuple[Any, bool] = (None, False)
         # Its presence tells PennyLane that this device takes snapshots itself.
         self._debugger: Any = None
 
@@ -232,14 +233,10 @@ class QStoreDevice(Device):
             pipeline.add_transform(
                 qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
             )
-        pipeline.add_transform(as_matrices)
-        self._add_last(pipeline, config)
-        return pipeline
-
-    def _add_last(self, pipeline: CompilePipeline, config: ExecutionConfig) -> None:
         if config.gradient_method in ("adjoint", "backprop"):
             pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
-        pipeline.add_transform(tell_apart)
+        pipeline.add_transform(finish)
+        return pipeline
 
     # --- running ------------------------------------------------------------------
 
@@ -360,10 +357,14 @@ class QStoreDevice(Device):
 
     def _needs_framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
         """Whether a derivative of an exact tape is none of the engine's."""
-        conditions = self._kind(tape) is not PURE
-        return config.derivative_order > 1 or not has_native_gradient(
-            tape, conditions=conditions
-        )
+        if config.derivative_order > 1:
+            return True
+        asked, native = self._last_asked  # PennyLane asks of a circuit several times
+        if asked is None or asked() is not tape:
+            conditions = self._kind(tape) is not PURE
+            native = has_native_gradient(tape, conditions=conditions)
+            self._last_asked = weakref.ref(tape), native
+        return not native
 
     def _execute_in_jax(self, tape: QuantumScript) -> Any:
         from qstore_pl.devices.jax_circuit import execute_in_jax, plan
@@ -398,7 +399,9 @@ class QStoreDevice(Device):
             return self._sample(tape, order)
         kind = self._kind(tape)
         readouts = [kind.readout(mp, order) for mp in tape.measurements]
-        circuit, program, run = self._run(tape, readouts, forward=True, gradient=keep)
+        circuit, program, run = self._run(
+            tape, readouts, order, forward=True, gradient=keep
+        )
         needs_state = any(readout.needs_state for readout in readouts)
         states = run.states() if needs_state else None
         results = [_value(readout, circuit, run, states) for readout in readouts]
@@ -411,12 +414,13 @@ class QStoreDevice(Device):
         self,
         tape: QuantumScript,
         readouts: Sequence[Readout],
+        order: tuple[Any, ...],
         *,
         forward: bool = False,
         gradient: bool = True,
     ) -> tuple[Circuit, Program, Pass]:
         words = dict.fromkeys(word for readout in readouts for word in readout.words)
-        circuit = take_apart(tape, tuple(words))
+        circuit = take_apart(tape, tuple(words), order=order)
         kind = self._kind(tape)
         program = self.lower(tape, circuit)
         # A kept run stands for a new one, unless states are drawn at random.
@@ -492,7 +496,7 @@ class QStoreDevice(Device):
                     "values, variances and probabilities."
                 )
         cotangents = (dy,) if len(readouts) == 1 else tuple(dy)
-        circuit, _, run = self._run(tape, readouts)
+        circuit, _, run = self._run(tape, readouts, order)
         arrays = [np.asarray(to_numpy(c), dtype=np.float64) for c in cotangents]
         extra = [
             array.ndim - (circuit.batch is not None) - isinstance(mp, ProbabilityMP)
@@ -529,7 +533,7 @@ class QStoreDevice(Device):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_rng_lock", "_runs", "_debugger"):
+        for name in ("_rng_lock", "_runs", "_last_asked", "_debugger"):
             del state[name]
         # A copy draws a stream of its own, which follows from this device's seed.
         with self._rng_lock:
@@ -539,6 +543,7 @@ class QStoreDevice(Device):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._rng_lock, self._runs, self._debugger = threading.Lock(), Runs(), None
+        self._last_asked = (None, False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QStoreDevice:
         twin = type(self).__new__(type(self))

@@ -349,6 +349,9 @@ def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
     Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
     labels come as the operations name them, then those only measured.
     """
+    labels = tape.wires.labels
+    if labels == tuple(range(len(labels))):
+        return labels
     acted = list(dict.fromkeys(w for op in tape.operations for w in op.wires.labels))
     on = set(acted)
     named = dict.fromkeys(w for mp in tape.measurements for w in mp.wires.labels)

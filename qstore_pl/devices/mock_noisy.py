@@ -13,6 +13,7 @@ from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import (
     decompose,
     device_resolve_dynamic_wires,
+    no_sampling,
     validate_device_wires,
     validate_measurements,
 )
@@ -33,7 +34,7 @@ from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
 from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
 from qstore_pl.devices.noise import NoiseSpec
-from qstore_pl.devices.preparation import as_matrices, tidy
+from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
@@ -193,9 +194,10 @@ class MockNoisy(QStoreDevice):
             )
             pipeline.add_transform(decompose, **gates)
         pipeline.add_transform(expand_shadows)
+        if config.gradient_method in ("adjoint", "backprop"):
+            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
         over_rotated = bool(self._noise.spec.over_rotation)
-        pipeline.add_transform(as_matrices, over_rotated=over_rotated)
-        self._add_last(pipeline, config)
+        pipeline.add_transform(finish, over_rotated=over_rotated)
         return pipeline
 
     def compile(

@@ -7,21 +7,30 @@ that the user's framework differentiates what is done here.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pennylane as qml
+from autograd.numpy.numpy_boxes import ArrayBox
+from autograd.tracer import isbox
 from pennylane.exceptions import DeviceError
 from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
 from qstore_pl.devices.matrices import matrix_of
-from qstore_pl.devices.registry import MATRIX_ENTRY, STATE_ENTRY, entry_of
+from qstore_pl.devices.registry import (
+    MATRIX_ENTRY,
+    STATE_ENTRY,
+    entry_of,
+    is_plain,
+)
 from qstore_pl.devices.tensors import to_numpy
 
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
+_FIXED = frozenset({float, int, np.float64, ArrayBox})  # as most values are
 _MARKED = type(qml.fourier.mark(qml.Identity(0), ""))
 
 
@@ -43,16 +52,16 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
     for op in tape.operations:
         if isinstance(op, _MARKED):
             op = op.base
-        if any(map(_is_list, op.data)):
-            stacked = True
-        elif not any(issparse(v) or (keep and _is_mutable(v)) for v in op.data):
+        found = [_state(value) for value in op.data if type(value) not in _FIXED]
+        stacked |= "list" in found
+        if not any(state and (keep or state != "mutable") for state in found):
             operations.append(op)
             continue
         data = [_tensor(value, keep=keep) for value in op.data]
         if isinstance(op, qml.operation.StatePrepBase) and issparse(op.data[0]):
             data[0] = data[0].reshape(-1)  # sparse vectors are rows
         operations.append(_bound(op, data))
-    if all(map(_same, operations, tape.operations)):
+    if all(map(operator.is_, operations, tape.operations)):
         return (tape,), _first
     prepared = tape.copy(operations=operations)
     if stacked:  # PennyLane looks for traced values only in tensors
@@ -82,41 +91,41 @@ def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
         _tensor(value, keep=False)
         for op in tape.operations
         for value in op.data
-        if _is_list(value)
+        if _state(value) == "list"
     ]
     found = qml.math.Interface(qml.math.get_interface(*values)) if values else None
     return found or qml.math.Interface.NUMPY
 
 
-def _same(one: Any, other: Any) -> bool:
-    return one is other
-
-
-def _is_list(value: Any) -> bool:
+def _state(value: Any) -> str:
+    """What is to be done with a value: "list", "sparse", "mutable" or nothing."""
     if isinstance(value, np.ndarray):
-        return value.dtype == object
-    return isinstance(value, list | tuple)
-
-
-def _is_mutable(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return bool(qml.math.get_interface(value) == "torch")
+        if value.dtype == object:
+            return "list"
+        return "mutable" if value.ndim else ""
+    if isinstance(value, float | int | np.generic) or isbox(value):
+        return ""
+    if isinstance(value, list | tuple):
+        return "list"
+    if qml.math.get_interface(value) == "torch":
+        return "mutable"
+    return "sparse" if issparse(value) else ""
 
 
 def _tensor(value: Any, *, keep: bool) -> Any:
-    if _is_list(value):
-        return qml.math.stack([_tensor(part, keep=False) for part in value])
-    if issparse(value):
-        return value.toarray()
-    if keep and _is_mutable(value):
-        return value.copy() if isinstance(value, np.ndarray) else value.clone()
+    match _state(value):
+        case "list":
+            return qml.math.stack([_tensor(part, keep=False) for part in value])
+        case "sparse":
+            return value.toarray()
+        case "mutable" if keep:
+            return value.copy() if isinstance(value, np.ndarray) else value.clone()
     return value
 
 
 @qml.transform
-def as_matrices(tape: QuantumScript, *, over_rotated: bool = False) -> _Transformed:
-    """Operations known by a matrix as that matrix, preparations as amplitudes.
+def finish(tape: QuantumScript, *, over_rotated: bool = False) -> _Transformed:
+    """Operations known by a matrix as that matrix; a hash of the exact values.
 
     Args:
         tape: What is left was decomposed, or runs whole.
@@ -125,17 +134,21 @@ def as_matrices(tape: QuantumScript, *, over_rotated: bool = False) -> _Transfor
     Raises:
         DeviceError: If the angles that noise changes are inside a matrix.
     """
-    operations = [
-        _as_values(op, over_rotated=over_rotated, first=i == 0)
-        for i, op in enumerate(tape.operations)
-    ]
-    if all(map(_same, operations, tape.operations)):
-        return (tape,), _first
-    return (tape.copy(operations=operations),), _first
+    if not all(map(is_plain, tape.operations)):
+        operations = [
+            _as_values(op, over_rotated=over_rotated, first=i == 0)
+            for i, op in enumerate(tape.operations)
+        ]
+        if not all(map(operator.is_, operations, tape.operations)):
+            tape = tape.copy(operations=operations)
+    exact = ExactTape.__new__(ExactTape)
+    exact.__dict__.update(tape.__dict__)  # with what the tape knows of itself already
+    exact.__dict__.pop("hash", None)
+    return (exact,), _first
 
 
 def _as_values(op: Any, *, over_rotated: bool, first: bool) -> Any:
-    if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
+    if isinstance(op, (qml.ops.op_math.Adjoint, qml.ops.op_math.Controlled)):
         base = _as_values(op.base, over_rotated=over_rotated, first=False)
         # PennyLane's conversion to numpy loses the control values of this class.
         loses = isinstance(op, qml.ControlledQubitUnitary)
@@ -175,12 +188,3 @@ class ExactTape(QuantumScript):
 def _digest(value: Any) -> Any:
     # An abstract value is equal to itself only; the tape keeps it alive.
     return id(value) if qml.math.is_abstract(value) else to_numpy(value).tobytes()
-
-
-@qml.transform
-def tell_apart(tape: QuantumScript) -> _Transformed:
-    """The tape with a hash of its exact values."""
-    exact = ExactTape(
-        tape.operations, tape.measurements, tape.shots, tape.trainable_params
-    )
-    return (exact,), _first

@@ -22,7 +22,7 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.readout import PauliSumValue, Readout, real
 from qstore_pl.devices.registry import Parameter, Pull, entry_of
-from qstore_pl.devices.tensors import is_complex, to_numpy
+from qstore_pl.devices.tensors import dtype_of, to_numpy
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.program import Pass
 
@@ -65,16 +65,16 @@ class Computed:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A parameter whose numbers are those of the operation, or arranged from it.
+class Arranged:
+    """A parameter from which the numbers of an operation are arranged.
 
     Args:
         place: Where they are found.
-        pull: From their gradient to that of the parameter; None where they are equal.
+        pull: From their gradient to that of the parameter.
     """
 
     place: Parameter
-    pull: Pull | None = None
+    pull: Pull
 
     @property
     def kind(self) -> int:
@@ -82,16 +82,24 @@ class Found:
         return self.place.kind
 
     def gradient(self, gw: Float, gx: Float | None) -> NDArray[Any]:
-        r"""By a number :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`."""
-        source = gw if self.kind == WEIGHT else gx
-        assert source is not None
-        size = math.prod(self.place.shape)
-        end = self.place.offset + size * (1 + self.place.complex)
-        part: NDArray[Any] = source[..., self.place.offset : end]
-        if self.place.complex:
-            part = part[..., :size] + 1j * part[..., size:]
-        part = part.reshape(part.shape[:-1] + self.place.shape)
-        return part if self.pull is None else self.pull(part)
+        """The chain rule."""
+        return self.pull(_at(self.place, gw, gx))
+
+
+Place = Parameter | Arranged | Computed
+
+
+def _at(place: Parameter, gw: Float, gx: Float | None) -> NDArray[Any]:
+    r"""The gradient at a place, for :math:`a + ib` :math:`\partial_a L + i\partial_b L`."""
+    source = gw if place.kind == WEIGHT else gx
+    assert source is not None
+    size = math.prod(place.shape)
+    if not place.complex:
+        part = source[..., place.offset : place.offset + size]
+        return part.reshape(part.shape[:-1] + place.shape)
+    numbers = source[..., place.offset : place.offset + 2 * size]
+    part = numbers[..., :size] + 1j * numbers[..., size:]
+    return part.reshape(part.shape[:-1] + place.shape)
 
 
 def run_back(
@@ -170,23 +178,25 @@ def pull_back(
     for index, place, value in zip(
         tape.trainable_params, wanted, tape.get_parameters(), strict=True
     ):
-        found = coefficients[index] if place is None else place.gradient(gw, gx)
+        if place is None:
+            found = coefficients[index]
+        elif isinstance(place, Parameter):
+            found = _at(place, gw, gx)
+        else:
+            found = place.gradient(gw, gx)
         gradients.append(_like(value, found, conjugate=conjugate))
     return Gradients(gradients)
 
 
 def _like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]:
     """A copy of a gradient in the precision of its parameter, real for a real one."""
-    single = isinstance(value, np.ndarray | np.generic) and value.dtype.itemsize == (
-        8 if value.dtype.kind == "c" else 4
-    )
-    if is_complex(value):
-        gradient = np.conj(gradient) if conjugate else gradient
-        return gradient.astype(np.complex64 if single else np.complex128)
-    return np.real(gradient).astype(np.float32 if single else np.float64)
+    dtype = dtype_of(value)
+    if dtype.kind == "c":
+        return np.conj(gradient).astype(dtype) if conjugate else gradient.astype(dtype)
+    return np.real(gradient).astype(np.float32 if dtype == np.float32 else np.float64)
 
 
-def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Found | Computed | str]:
+def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Place | str]:
     """Where each parameter is found; the operation's name where it has no gradient."""
     for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
         entry = entry_of(op)
@@ -197,9 +207,9 @@ def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Found | Computed 
             yield from [op.name] * op.num_params
         elif entry.pulls is not None:
             (place,) = parameters
-            yield from (Found(place, pull) for pull in entry.pulls(op))
+            yield from (Arranged(place, pull) for pull in entry.pulls(op))
         else:
-            yield from map(Found, parameters)
+            yield from parameters
 
 
 def _check_unitary(circuit: Circuit) -> None:

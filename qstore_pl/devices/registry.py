@@ -600,16 +600,19 @@ def _zz_feature_map(
 
 
 _HOMES = ("pennylane.", "qstore_pl.")
+# By class, for speed; what is asked for most is found without its name.
+_KNOWN: dict[type, Entry] = {Record: RECORD_ENTRY, RecordCopy: REGISTRY["CNOT"]}
 
 
 def entry_of(op: Operator) -> Entry | None:
     """The registry's entry for an operation, or None if it must be decomposed."""
-    if isinstance(op, Record):
-        return RECORD_ENTRY
-    if isinstance(op, RecordCopy):
-        return REGISTRY["CNOT"]
+    known = _KNOWN.get(type(op))
+    if known is not None:
+        return known
     entry = REGISTRY.get(op.name)
     if entry is not None and not is_foreign(op):
+        if type(op).__name__ == op.name:  # not a name that depends on the instance
+            _KNOWN[type(op)] = entry
         return entry
     if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
         base = entry_of(op.base)
@@ -629,6 +632,11 @@ def entry_of(op: Operator) -> Entry | None:
     if isinstance(op, qml.operation.StatePrepBase):
         return STATE_ENTRY
     return MATRIX_ENTRY if _is_known_by_its_matrix(op) else None
+
+
+def is_plain(op: Operator) -> bool:
+    """Whether its class alone says that an operation is in the registry."""
+    return type(op) in _KNOWN
 
 
 def is_foreign(op: Operator) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from scipy.sparse import issparse
 
-_NUMBERS = np.ndarray | np.generic | float | int | complex
+_READABLE = (np.ndarray, np.generic, float, int, complex, list, tuple)
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
@@ -24,10 +24,8 @@ def to_numpy(value: Any) -> NDArray[Any]:
     """
     while isbox(value):  # autograd traces
         value = value._value
-    if issparse(value):
-        value = value.toarray()
-    elif not isinstance(value, _NUMBERS | list | tuple):
-        value = qml.math.to_numpy(value)
+    if not isinstance(value, _READABLE):
+        value = value.toarray() if issparse(value) else qml.math.to_numpy(value)
     try:
         array = np.asarray(value)
     except ValueError:  # numpy on a list of traced values
@@ -86,9 +84,16 @@ def autograd_traces(values: Iterable[Any]) -> set[int]:
     return levels
 
 
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """The type of the numbers of a tensor of any framework, as numpy has it."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype
+    return np.dtype(qml.math.get_dtype_name(value))
+
+
 def is_complex(value: Any) -> bool:
     """Whether the numbers of a tensor of any framework are complex."""
-    return "complex" in str(qml.math.get_dtype_name(value))
+    return dtype_of(value).kind == "c"
 
 
 @dataclass(frozen=True)
