@@ -90,7 +90,10 @@ Place = Parameter | Arranged | Computed
 
 
 def _at(place: Parameter, gw: Float, gx: Float | None) -> NDArray[Any]:
-    r"""The gradient at a place, for :math:`a + ib` :math:`\partial_a L + i\partial_b L`."""
+    r"""The gradient with respect to the numbers at a place.
+
+    With respect to :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`.
+    """
     source = gw if place.kind == WEIGHT else gx
     assert source is not None
     size = math.prod(place.shape)
