@@ -148,16 +148,22 @@ def test_static_shapes(xs):
         same(slope(xs[0], n)[0], -n * np.sin(n * xs[0, 0]))
 
 
-def test_a_qnode_that_broadcasts_under_vmap(rng):
+def test_a_qnode_that_broadcasts_under_vmap_over_data(rng):
     x = jnp.asarray(rng.uniform(-1, 1, (2, 3)))  # two QNodes of three samples each
-
-    def each(w, x):
-        return ideal(model)(w, x)
-
-    values = jax.vmap(each, (None, 0))(0.7, x)
-    same(values, np.cos(0.7) * np.cos(x))
-    slopes = jax.jit(jax.vmap(jax.jacobian(each), (0, 0)))(jnp.array([0.7, 0.4]), x)
+    qnode = ideal(model)
+    same(jax.vmap(qnode, (None, 0))(0.7, x), np.cos(0.7) * np.cos(x))
+    slopes = jax.jit(jax.vmap(jax.jacobian(qnode)))(jnp.array([0.7, 0.4]), x)
     same(slopes, -np.sin([[0.7], [0.4]]) * np.cos(x))
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_qnode_that_broadcasts_under_vmap_over_as_many_weights(jit, rng):
+    w, x = jnp.asarray(rng.uniform(-1, 1, (2, 3)))
+    outer = jax.vmap(ideal(model), (0, None))
+    same(jit(outer)(w, x), np.outer(np.cos(w), np.cos(x)))
+    dw, dx = jit(jax.grad(lambda w, x: jnp.sum(outer(w, x)), (0, 1)))(w, x)
+    same(dw, -np.sin(w) * np.sum(np.cos(x)))
+    same(dx, -np.sin(x) * np.sum(np.cos(w)))
 
 
 @pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
