@@ -132,7 +132,7 @@ CIRCUITS = {
     )
 }
 
-SLOW = {"feedback", "postselected"}  # for JAX to compile, on default.qubit
+SLOW = {"feedback", "postselected"}  # for PennyLane to prepare, JAX to compile
 
 
 # --------------------------------------------------------------------------- forms
@@ -361,9 +361,9 @@ def test_every_circuit_in_a_dozen_forms(circuit, form, mode):
     check(IDEAL(), circuit, form, mode)
 
 
-@pytest.mark.parametrize(("form", "mode"), DOZEN[1::2])
+@pytest.mark.parametrize(("form", "mode"), DOZEN[2::3])
 @pytest.mark.parametrize("circuit", sorted(SLOW))
-def test_measurements_inside_a_circuit_in_half_a_dozen_forms(circuit, form, mode):
+def test_measurements_inside_a_circuit_in_a_few_forms(circuit, form, mode):
     check(IDEAL(), circuit, form, mode)
 
 
