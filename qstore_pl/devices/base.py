@@ -61,7 +61,7 @@ from qstore_pl.devices.preparation import (
     tidy,
 )
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
-from qstore_pl.devices.readout import Readout
+from qstore_pl.devices.readout import Readout, check_hermitian, untraced
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.runs import Runs
 from qstore_pl.devices.seeds import as_seed
@@ -383,9 +383,19 @@ class QStoreDevice(Device):
             self._report(readouts, circuit, run, states)
 
         results = execute_in_jax(
-            program, circuit, plans, self._runs, exact=kind.exact, report=report
+            program,
+            circuit,
+            plans,
+            self._runs,
+            exact=kind.exact,
+            report=report,
+            refusal=self._refusal(tape, kind),
         )
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _refusal(self, tape: QuantumScript, kind: States) -> str | None:
+        """Why a circuit whose values JAX follows has no derivative, or None."""
+        return None
 
     def _execute_untraced(
         self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
@@ -398,7 +408,7 @@ class QStoreDevice(Device):
         if tape.shots:
             return self._sample(tape, order)
         kind = self._kind(tape)
-        readouts = [kind.readout(mp, order) for mp in tape.measurements]
+        readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
         circuit, program, run = self._run(
             tape, readouts, order, forward=True, gradient=keep
         )
@@ -444,6 +454,9 @@ class QStoreDevice(Device):
         return circuit, states
 
     def _sample(self, tape: QuantumScript, order: tuple[Any, ...]) -> Any:
+        for mp in tape.measurements:
+            if mp.obs is not None:
+                check_hermitian(mp.obs)
         circuit, states = self._states(tape, order)
         with self._rng_lock:
             results = self._kind(tape).sample(

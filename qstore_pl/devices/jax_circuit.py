@@ -7,6 +7,7 @@ It is only loaded where JAX is.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess, VarianceMP
 
 from qstore_pl.devices.jax_primitive import Measured, apply
 from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.pullback import check_unitary
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.runs import Runs
 from qstore_pl.devices.states import States
@@ -128,6 +130,7 @@ def execute_in_jax(
     *,
     exact: bool,
     report: Callable[[Any, NDArray[Any] | None], None],
+    refusal: str | None,
 ) -> list[Any]:
     """The measurements of a circuit, as JAX follows them.
 
@@ -138,10 +141,18 @@ def execute_in_jax(
         runs: Where forward runs wait for their backward call.
         exact: Whether two runs on the same values are the same.
         report: Is told every forward run, and its states where some were read.
+        refusal: Why the circuit has no derivative, or None.
     """
     readouts = [readout for each in plans for readout in each.readouts]
     measured = Measured(
-        program, circuit.words, readouts, runs, exact=exact, report=report
+        program,
+        circuit.words,
+        readouts,
+        runs,
+        exact=exact,
+        report=report,
+        check=functools.partial(check_unitary, circuit.operations, circuit.parameters),
+        refusal=refusal,
     )
     values = apply(measured, circuit.weights, circuit.features)
     results, start = [], 0

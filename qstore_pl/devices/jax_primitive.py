@@ -42,6 +42,8 @@ class Measured:
         runs: Where forward runs wait for their backward call.
         exact: Whether two runs on the same values are the same.
         report: Is told every forward run, and its states where some were read.
+        check: Refuses weights and features of which there is no derivative.
+        refusal: Why the circuit has no derivative at all, or None.
     """
 
     def __init__(
@@ -53,13 +55,17 @@ class Measured:
         *,
         exact: bool,
         report: Callable[[Any, NDArray[Any] | None], None],
+        check: Callable[[Float, Float], None],
+        refusal: str | None = None,
     ) -> None:
         self.program, self.words, self.readouts = program, tuple(words), tuple(readouts)
         self._runs, self._exact, self._report = runs, exact, report
+        self._check, self.refusal = check, refusal
         self._needs_state = any(readout.needs_state for readout in self.readouts)
 
     def untied(self) -> Measured:
         """The circuit whose weights each sample has for itself: its last features."""
+        n = self.program.n_features
         return Measured(
             self.program.untied,
             self.words,
@@ -67,6 +73,8 @@ class Measured:
             self._runs,
             exact=self._exact,
             report=self._report,
+            check=lambda _, own: self._check(own[:, n:], own[:, :n]),
+            refusal=self.refusal,
         )
 
     def run(self, weights: Float, features: Float) -> list[NDArray[Any]]:
@@ -92,6 +100,7 @@ class Measured:
         self, weights: Float, features: Float, by_weights: Any, by_features: Any
     ) -> list[Float]:
         """Derivatives of the measurements along tangents; None stands for zero."""
+        self._check(weights, features)
         program = self.program.untied
         own = untied_columns(weights, features)
         tangents = np.zeros_like(own)
@@ -138,6 +147,7 @@ class Measured:
         Returns:
             Shapes ``(n, n_weights)`` and ``(n, batch, n_features)`` or None.
         """
+        self._check(weights, features)
         run = self._runs.take(self.program, weights, features)
         run = run or self._forward(weights, features)
         by_weights, by_features = [], []
@@ -215,13 +225,12 @@ def _pull_host(
 
 def _results(measured: Measured, batch: int, *, real: bool) -> list[Any]:
     """Shapes and types of the measurements, or of their derivatives."""
-    return [
-        jax.core.ShapedArray(
-            (batch, *readout.shape),
-            jnp.result_type(complex if readout.complex and not real else float),
-        )
-        for readout in measured.readouts
-    ]
+    found = []
+    for readout in measured.readouts:
+        shape, is_complex = readout.layout()
+        kind = complex if is_complex and not real else float
+        found.append(jax.core.ShapedArray((batch, *shape), jnp.result_type(kind)))
+    return found
 
 
 def _run_abstract(w: Any, x: Any, *, measured: Measured) -> list[Any]:
@@ -294,6 +303,8 @@ _define(pull_p, _pull_host, _pull_abstract)
 def _run_jvp(
     primals: Sequence[Array], tangents: Sequence[Array], *, measured: Measured
 ) -> tuple[list[Array], list[Array]]:
+    if measured.refusal is not None:
+        raise DeviceError(measured.refusal)
     for readout in measured.readouts:
         if not readout.differentiable:
             raise DeviceError(
@@ -375,8 +386,10 @@ def _size(values: Sequence[Array], axes: Sequence[int | None]) -> int:
     )
 
 
-def _split(results: Sequence[Array], size: int) -> tuple[list[Array], list[int]]:
-    parts = [r.reshape(size, r.shape[0] // size, *r.shape[1:]) for r in results]
+def _split(
+    results: Sequence[Array], size: int, batch: int
+) -> tuple[list[Array], list[int]]:
+    parts = [r.reshape(size, batch, *r.shape[1:]) for r in results]
     return parts, [0] * len(parts)
 
 
@@ -389,7 +402,7 @@ def _run_batch(
     if axes[0] is not None:
         x = _own(_first(w, axes[0], size), x)
         w, measured = jnp.zeros(0, dtype=w.dtype), measured.untied()
-    return _split(run_p.bind(w, _flat(x), measured=measured), size)
+    return _split(run_p.bind(w, _flat(x), measured=measured), size, x.shape[1])
 
 
 def _push_batch(
@@ -412,7 +425,7 @@ def _push_batch(
         measured=measured.untied(),
         wanted=(False, True),
     )
-    return _split(pushed, size)
+    return _split(pushed, size, x.shape[1])
 
 
 def _pull_batch(
@@ -444,7 +457,7 @@ def _pull_batch(
         measured=measured.untied(),
         wanted=(False, True),
     )
-    gradient = gradient.reshape(n, size, batch, -1)
+    gradient = gradient.reshape(n, size, batch, own.shape[2])
     parts = (gradient[..., n_features:].sum(axis=2), gradient[..., :n_features])
     results = [part for part, given in zip(parts, wanted, strict=True) if given]
     return results, [1] * len(results)

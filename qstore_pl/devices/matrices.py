@@ -43,16 +43,18 @@ def is_pauli_rotation(op: qml.ops.Exp) -> bool:
     if sentence is None or len(sentence) != 1 or not next(iter(sentence)):
         return False
     if isinstance(op, qml.ops.Evolution):
-        return True
-    # A traced coefficient may have a real part: that is no rotation.
-    if qml.math.is_abstract(op.coeff):
+        return bool(qml.math.get_interface(op.coeff) != "torch")
+    # A traced coefficient may have a real part: that is no rotation. PennyLane has no
+    # decomposition of torch's.
+    interface = qml.math.get_interface(op.coeff)
+    if interface == "torch" or qml.math.is_abstract(op.coeff):
         return False
     return bool(qml.math.all(qml.math.real(op.coeff) == 0.0))
 
 
 def _complex(value: Any) -> Any:
-    if qml.math.get_interface(value) == "jax":
-        return value + 0j  # of JAX's default precision
+    if qml.math.get_interface(value) in ("autograd", "jax"):
+        return value + 0j  # JAX has a precision of its own
     return qml.math.cast(value, "complex128")
 
 

@@ -19,11 +19,18 @@ from pennylane.measurements import (
     ExpectationMP,
     MeasurementProcess,
     ProbabilityMP,
+    StateMP,
     VarianceMP,
 )
 
 from qstore_pl.devices.gate_noise import SpecNoise
-from qstore_pl.devices.readout import PauliSumValue, Readout, real, real_values
+from qstore_pl.devices.readout import (
+    PauliSumValue,
+    Readout,
+    check_hermitian,
+    real,
+    real_values,
+)
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.pauli_fusion import word_index
 from qstore_pl.engine.transfer import density_matrix, pauli_vector, transfer_matrix
@@ -193,13 +200,18 @@ class MixedFunction(Readout):
     def __init__(self, mp: Any, order: Sequence[Any]) -> None:
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
-        n = len(mp.wires) or len(order)
-        state = isinstance(mp, qml.measurements.StateMP)
-        self.shape = (1 << n, 1 << n) if state else mp.shape(None, len(order))
-        self.complex = mp.numeric_type is complex
+        self._n = len(order)
+
+    def layout(self) -> tuple[tuple[int, ...], bool]:
+        shape = self._mp.shape(None, self._n)
+        if type(self._mp) is StateMP:
+            shape *= 2  # a density matrix
+        return shape, self._mp.numeric_type is complex
 
     def value(self, words: Float, states: Float | None) -> Any:
         assert states is not None
+        if not self._n and type(self._mp) is StateMP:
+            return np.ones((*states.shape[:-1], 1, 1), complex)
         batched = states.ndim > 1
         state = density_tensor(states if batched else states[None])
         return qml.devices.qubit_mixed.measure(
@@ -247,8 +259,10 @@ class Conditioned(Readout):
             readout.differentiable,
             readout.per_sample,
         )
-        self.affine, self.complex = readout.affine, readout.complex
-        self.shape = readout.shape
+        self.affine, self.shape = readout.affine, readout.shape
+
+    def layout(self) -> tuple[tuple[int, ...], bool]:
+        return self._readout.layout()
 
     def _kept(self, states: Float) -> tuple[Float, Float]:
         kept = self._condition.project(states)
@@ -318,6 +332,7 @@ def eigenbasis(obs: Any) -> tuple[Sequence[Any], Sequence[Any], Float]:
     Words that commute on every wire are read letter by letter, as hardware does it; any
     other operator in a basis of its own.
     """
+    check_hermitian(obs)
     sentence = obs.pauli_rep
     if sentence is not None and len(obs.wires) and _qubitwise(sentence):
         wires = list(obs.wires)

@@ -41,6 +41,7 @@ from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.records import find_records, mark_records, records_of
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.states import MixedStates, States
+from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
@@ -260,6 +261,14 @@ class MockNoisy(QStoreDevice):
         if self.tracker.active and isinstance(run, TrajectoryPass):
             errors = standard_errors(readouts, circuit, run, states)
             self.tracker.update(standard_errors=errors)
+
+    def _refusal(self, tape: QuantumScript, kind: States) -> str | None:
+        if isinstance(kind, TrajectoryStates):
+            for op in tape.operations:
+                channel = isinstance(op, qml.operation.Channel)
+                if channel and any(map(is_traced, op.data)):
+                    return NO_STRENGTHS.format(op.name)
+        return None
 
     def _vjp(self, tape: QuantumScript, dy: Any, *, conjugate: bool) -> Gradients:
         if isinstance(self._kind(tape), TrajectoryStates):

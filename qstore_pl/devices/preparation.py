@@ -6,6 +6,7 @@ that the user's framework differentiates what is done here.
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 from collections.abc import Callable
@@ -43,46 +44,63 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
     """Lists of values as tensors, sparse values dense, marked gates without the mark.
 
     Args:
-        tape: A circuit.
+        tape: A circuit. Labels that are numpy's integers become Python's, which is what
+            PennyLane looks for when it defers measurements.
         keep: Whether values that somebody else might change in place are copied, since
             a backward run reads them again.
     """
-    stacked = False
-    operations = []
-    for op in tape.operations:
-        if isinstance(op, _MARKED):
-            op = op.base
-        found = [_state(value) for value in op.data if type(value) not in _FIXED]
-        stacked |= "list" in found
-        if not any(state and (keep or state != "mutable") for state in found):
-            operations.append(op)
-            continue
-        data = [_tensor(value, keep=keep) for value in op.data]
-        if isinstance(op, qml.operation.StatePrepBase) and issparse(op.data[0]):
-            data[0] = data[0].reshape(-1)  # sparse vectors are rows
-        operations.append(_bound(op, data))
-    if all(map(operator.is_, operations, tape.operations)):
+    labels = [w for w in tape.wires.labels if isinstance(w, np.integer)]
+    if labels:
+        (tape,), _ = qml.map_wires(tape, {label: int(label) for label in labels})
+    operations = [_tidied(op, keep=keep) for op in tape.operations]
+    measurements = tape.measurements
+    if keep:
+        measurements = [_kept(mp) for mp in measurements]
+    if all(map(operator.is_, operations, tape.operations)) and all(
+        map(operator.is_, measurements, tape.measurements)
+    ):
         return (tape,), _first
-    prepared = tape.copy(operations=operations)
-    if stacked:  # PennyLane looks for traced values only in tensors
+    prepared = tape.copy(operations=operations, measurements=measurements)
+    if any(_state(v) == "list" for op in tape.operations for v in op.data):
+        # PennyLane looks for traced values only in tensors.
         values = prepared.get_parameters(trainable_only=False)
         prepared.trainable_params = list(qml.math.get_trainable_indices(values))
     return (prepared,), _first
 
 
-def _bound(op: Any, data: list[Any]) -> Any:
-    """The operation with other values."""
-    if isinstance(op, qml.ops.Conditional):
-        return qml.ops.Conditional(op.meas_val, _bound(op.base, data))
-    if isinstance(op, qml.QubitChannel):
-        return qml.QubitChannel(data, wires=op.wires)
-    inner = op
-    while isinstance(inner, qml.ops.op_math.SymbolicOp):
-        if isinstance(inner, qml.ControlledQubitUnitary):
-            # bind_new_parameters would lose its control values.
-            return qml.pytrees.unflatten(data, qml.pytrees.flatten(op)[1])
-        inner = inner.base
+def _tidied(op: Any, *, keep: bool) -> Any:
+    if isinstance(op, _MARKED):
+        op = op.base
+    found = [_state(value) for value in op.data if type(value) not in _FIXED]
+    if not any(state and (keep or state != "mutable") for state in found):
+        return op
+    data = [_tensor(value, keep=keep) for value in op.data]
+    if isinstance(op, qml.operation.StatePrepBase) and issparse(op.data[0]):
+        data[0] = data[0].reshape(-1)  # sparse vectors are rows
+    if all(state in ("", "mutable") for state in found):
+        return _copied(op, data)
     return bind_new_parameters(op, data)
+
+
+def _kept(mp: Any) -> Any:
+    """A measurement whose observable's matrices are copies."""
+    data = () if mp.obs is None else mp.obs.data
+    if not any(_state(v) == "mutable" for v in data if type(v) not in _FIXED):
+        return mp
+    copied = copy.copy(mp)
+    copied.obs = _copied(mp.obs, [_tensor(value, keep=True) for value in data])
+    return copied
+
+
+def _copied(op: Any, data: list[Any]) -> Any:
+    """The same operation with copies of its values.
+
+    Not by bind_new_parameters, which loses control values of matrices, and has no way
+    for some classes.
+    """
+    twin = copy.copy(op)
+    twin.data = tuple(data)
+    return twin
 
 
 def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
@@ -102,7 +120,7 @@ def _state(value: Any) -> str:
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return "list"
-        return "mutable" if value.ndim else ""
+        return "mutable"
     if isinstance(value, float | int | np.generic) or isbox(value):
         return ""
     if isinstance(value, list | tuple):

@@ -172,7 +172,9 @@ def pull_back(
                 f"There is no device gradient with respect to parameters of {place}. "
                 'Use diff_method="parameter-shift", or mark them as not trainable.'
             )
-    _check_unitary(circuit)
+    check_unitary(
+        circuit.operations, circuit.parameters, circuit.weights, circuit.features
+    )
     inputs = any(place is not None and place.kind == FEATURE for place in wanted)
     rows = [dy if circuit.batch is not None else dy[None] for dy in cotangents]
     coefficients = _coefficient_gradients(tape, circuit, run, rows, readout_of)
@@ -215,23 +217,35 @@ def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Place | str]:
             yield from parameters
 
 
-def _check_unitary(circuit: Circuit) -> None:
+def check_unitary(
+    operations: Sequence[Any],
+    parameters: Sequence[Sequence[Parameter]],
+    weights: Float,
+    features: Float,
+) -> None:
     """The backward run un-computes a matrix by its adjoint, which must be its inverse.
+
+    Args:
+        operations: The circuit's.
+        parameters: Where the numbers of each are found.
+        weights: Shape ``(..., n_weights)``.
+        features: Shape ``(..., n_features)``.
 
     Raises:
         DeviceError: If a matrix is not unitary.
     """
-    for op, parameters in zip(circuit.operations, circuit.parameters, strict=True):
-        for place in parameters:
+    for op, places in zip(operations, parameters, strict=True):
+        for place in places:
             if not (place.complex and len(place.shape) == 2):
                 continue
             size = math.prod(place.shape)
-            source = circuit.weights if place.kind == WEIGHT else circuit.features
+            source = weights if place.kind == WEIGHT else features
             numbers = source[..., place.offset : place.offset + 2 * size]
             matrix = numbers[..., :size] + 1j * numbers[..., size:]
             matrix = matrix.reshape(*matrix.shape[:-1], *place.shape)
             product = np.conj(np.swapaxes(matrix, -1, -2)) @ matrix
-            if np.abs(product - np.eye(place.shape[0])).max() > NOT_UNITARY:
+            rest = np.abs(product - np.eye(place.shape[0]))
+            if rest.size and rest.max() > NOT_UNITARY:
                 raise DeviceError(
                     f"The matrix of {op.name} must be unitary for a device gradient, "
                     "but is not. Use default.qubit for circuits that are no evolution."
@@ -266,7 +280,7 @@ def _coefficient_gradients(
                 )
 
             def along(step: Any, mp: Any = mp, data: Any = data, k: int = k) -> Float:
-                changed = [value + step * (i == k) for i, value in enumerate(data)]
+                changed = [v + step if i == k else v for i, v in enumerate(data)]
                 return mean(bind_new_parameters(mp.obs, changed))
 
             gradients[index + k] = _affine(along, dy, data[k])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
+from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
@@ -22,6 +23,7 @@ from pennylane.measurements import (
     ProbabilityMP,
     VarianceMP,
 )
+from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl.devices.tensors import to_numpy
 
@@ -44,7 +46,6 @@ class Readout(ABC):
     affine = True  # in the numbers of the observable, where it is an expectation value
     per_sample = True  # else it is given one state for a circuit without a batch
     shape: tuple[int, ...] = ()  # of a sample's result
-    complex = False
 
     @abstractmethod
     def value(self, words: Float, states: NDArray[Any] | None) -> Any:
@@ -54,6 +55,10 @@ class Readout(ABC):
             words: Expectation values of :attr:`words`, shape ``(batch, n_words)``.
             states: Shape ``(batch, 2**n)``, if :attr:`needs_state`.
         """
+
+    def layout(self) -> tuple[tuple[int, ...], bool]:
+        """Shape of a sample's result, and whether its numbers are complex."""
+        return self.shape, False
 
     def of_states(self, states: NDArray[Any]) -> Any:
         """The measurement per sample, from nothing but states."""
@@ -168,8 +173,9 @@ class StateFunction(Readout):
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
         self._n = len(order)
-        self.shape = mp.shape(shots=None, num_device_wires=self._n)
-        self.complex = mp.numeric_type is complex
+
+    def layout(self) -> tuple[tuple[int, ...], bool]:
+        return self._mp.shape(None, self._n), self._mp.numeric_type is complex
 
     def value(self, words: Float, states: Complex2D | None) -> Any:
         assert states is not None
@@ -267,6 +273,30 @@ def real(coefficient: Any) -> float:
     if abs(number.imag) > NOT_HERMITIAN * max(1.0, abs(number)):
         raise DeviceError(_NOT_HERMITIAN.format(f"a coefficient {number:.6g}"))
     return number.real
+
+
+def check_hermitian(obs: Any) -> None:
+    """Refuse an observable that is not Hermitian, from its coefficients or matrix.
+
+    Raises:
+        DeviceError: If it is not.
+    """
+    if obs.pauli_rep is not None:
+        for coefficient in obs.pauli_rep.values():
+            real(coefficient)
+    elif obs.has_matrix:
+        matrix = to_numpy(obs.matrix())
+        rest = np.abs(matrix - np.conj(np.swapaxes(matrix, -1, -2))).max()
+        if rest > NOT_HERMITIAN * max(1.0, np.abs(matrix).max()):
+            raise DeviceError(_NOT_HERMITIAN.format("another adjoint"))
+
+
+def untraced(mp: MeasurementProcess) -> MeasurementProcess:
+    """A measurement of numbers, of one whose observable autograd traces."""
+    if mp.obs is None or not any(map(isbox, mp.obs.data)):
+        return mp
+    numbers = [to_numpy(value) for value in mp.obs.data]
+    return type(mp)(obs=bind_new_parameters(mp.obs, numbers))
 
 
 def real_values(values: Any, what: str) -> Float:

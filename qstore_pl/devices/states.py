@@ -31,7 +31,7 @@ from qstore_pl.devices.mixed_readout import (
     density_tensor,
     mixed_readout_of,
 )
-from qstore_pl.devices.readout import Readout, readout_of, real
+from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.engine.program import Program
 
 SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
@@ -82,10 +82,6 @@ class States(ABC):
             rng: Where the samples come from.
             batched: Whether results have a batch axis.
         """
-        for mp in measurements:
-            if mp.obs is not None and mp.obs.pauli_rep is not None:
-                for coefficient in mp.obs.pauli_rep.values():
-                    real(coefficient)  # which refuses what is not Hermitian
         positions = {label: i for i, label in enumerate(order)}
         states, shots = self._kept(states, order, shots, rng)
         return self.simulator.measure_with_samples(
