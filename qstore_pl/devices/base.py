@@ -120,12 +120,11 @@ class QStoreDevice(Device):
         if execution_config.derivative_order > 1:
             pure = circuit is None or self._kind(circuit) is PURE
             return pure and method in FOLLOWED_METHODS
+        if circuit is None or method in FOLLOWED_METHODS:
+            return True
         # Of noisy circuits the engine has the only gradient, and says what it lacks.
-        return (
-            circuit is None
-            or not self._needs_framework(circuit, execution_config)
-            or method in FOLLOWED_METHODS
-        )
+        pure = self._kind(circuit) is PURE
+        return not (pure and self._needs_framework(circuit, execution_config))
 
     def supports_vjp(
         self,
