@@ -118,12 +118,12 @@ class QStoreDevice(Device):
         if method not in OWN_METHODS or (circuit is not None and circuit.shots):
             return False
         if execution_config.derivative_order > 1:
-            pure = circuit is None or self._kind(circuit) is PURE
+            pure = circuit is None or self._is_pure(circuit)
             return pure and method in FOLLOWED_METHODS
         if circuit is None or method in FOLLOWED_METHODS:
             return True
         # Of noisy circuits the engine has the only gradient, and says what it lacks.
-        pure = self._kind(circuit) is PURE
+        pure = self._is_pure(circuit)
         return not (pure and self._needs_framework(circuit, execution_config))
 
     def supports_vjp(
@@ -164,7 +164,7 @@ class QStoreDevice(Device):
             followed = in_jax or (
                 circuit is not None
                 and self._needs_framework(circuit, config)
-                and self._kind(circuit) is PURE
+                and self._is_pure(circuit)
             )
             changes |= {
                 "gradient_method": "backprop" if followed else "adjoint",
@@ -286,9 +286,17 @@ class QStoreDevice(Device):
         kind = self._kind(tape)
         return self._cache.get(circuit, kind.lower, type(kind))
 
+    def _is_pure(self, tape: QuantumScript) -> bool:
+        """Whether neither the device nor the circuit has noise."""
+        return True
+
     def _kind(self, tape: QuantumScript) -> States:
         """The kind of states a tape needs here."""
         return PURE
+
+    def _followed(self, tape: QuantumScript, results: Any) -> Any:
+        """Results of PennyLane's simulator of pure states as this device has them."""
+        return results
 
     def _report(
         self,
@@ -333,8 +341,9 @@ class QStoreDevice(Device):
             if any(map(is_traced, values)) and (
                 not in_jax or self._needs_framework(tape, config)
             ):
-                if self._kind(tape) is PURE:
-                    return simulate_followed(tape, config, self.name)
+                if self._is_pure(tape):
+                    results = simulate_followed(tape, config, self.name)
+                    return self._followed(tape, results)
                 if not in_jax:
                     raise DeviceError(
                         f"{self.name} gives first derivatives of expectation values, "
@@ -360,7 +369,7 @@ class QStoreDevice(Device):
             return True
         asked, native = self._last_asked  # PennyLane asks of a circuit several times
         if asked is None or asked() is not tape:
-            conditions = self._kind(tape) is not PURE
+            conditions = not self._is_pure(tape)
             native = has_native_gradient(tape, conditions=conditions)
             self._last_asked = weakref.ref(tape), native
         return not native

@@ -284,7 +284,7 @@ class MockNoisy(QStoreDevice):
     def _execute_with_collapse(
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
-        if self._kind(tape) is not PURE:
+        if not self._is_pure(tape):
             raise DeviceError(
                 f"Measurements inside a circuit must be deferred on {self.name}, and "
                 "projectors be postselected measurements. Execute the circuit through "
@@ -305,17 +305,34 @@ class MockNoisy(QStoreDevice):
             )
         super()._take_snapshots(tape)
 
-    def _kind(self, tape: QuantumScript) -> States:
-        """Pure where nothing is noisy: without noise this is the ideal device."""
+    def _is_pure(self, tape: QuantumScript) -> bool:
+        """Whether nothing is noisy: then this is the ideal device."""
         spec = self._noise.spec
         mixed = (qml.operation.Channel, qml.QubitDensityMatrix)
-        noisy = spec.has_gate_noise or spec.has_readout_error
-        if noisy or any(isinstance(op, mixed) for op in tape.operations):
+        return not (
+            spec.has_gate_noise
+            or spec.has_readout_error
+            or any(isinstance(op, mixed) for op in tape.operations)
+        )
+
+    def _kind(self, tape: QuantumScript) -> States:
+        """Pure where nothing is noisy, but a state is always a density matrix here."""
+        if not self._is_pure(tape):
             return self._mixed(tape.operations)
-        # A state is a density matrix here whatever the noise.
-        if any(isinstance(mp, StateMP) for mp in tape.measurements):
+        if any(type(mp) is StateMP for mp in tape.measurements):
             return MixedStates(self._noise)
         return PURE
+
+    def _followed(self, tape: QuantumScript, results: Any) -> Any:
+        several = len(tape.measurements) > 1
+        pairs = zip(tape.measurements, results if several else (results,), strict=True)
+        found = tuple(_outer(r) if type(mp) is StateMP else r for mp, r in pairs)
+        return found if several else found[0]
+
+
+def _outer(state: Any) -> Any:
+    """The density matrix of a state vector, in its framework."""
+    return state[..., :, None] * qml.math.conj(state)[..., None, :]
 
 
 def _inside(condition: qml.BooleanFn) -> Iterator[Callable[..., Any]]:
