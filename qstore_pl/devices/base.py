@@ -45,6 +45,7 @@ from qstore_pl.devices.acceptance import (
 from qstore_pl.devices.framework import (
     as_interface,
     simulate_followed,
+    simulated_vjp,
 )
 from qstore_pl.devices.lowering import (
     Binding,
@@ -107,7 +108,7 @@ class QStoreDevice(Device):
         execution_config: ExecutionConfig | None = None,
         circuit: QuantumScript | None = None,
     ) -> bool:
-        """Whether this device gives the gradient itself, in the engine or by backprop.
+        """Whether this device says itself how a gradient is taken.
 
         ``"backprop"`` is taken for ``"best"``: what the engine differentiates need not
         be differentiated by the framework.
@@ -117,14 +118,7 @@ class QStoreDevice(Device):
         method = execution_config.gradient_method
         if method not in OWN_METHODS or (circuit is not None and circuit.shots):
             return False
-        if execution_config.derivative_order > 1:
-            pure = circuit is None or self._is_pure(circuit)
-            return pure and method in FOLLOWED_METHODS
-        if circuit is None or method in FOLLOWED_METHODS:
-            return True
-        # Of noisy circuits the engine has the only gradient, and says what it lacks.
-        pure = self._is_pure(circuit)
-        return not (pure and self._needs_framework(circuit, execution_config))
+        return execution_config.derivative_order == 1 or method in FOLLOWED_METHODS
 
     def supports_vjp(
         self,
@@ -159,21 +153,24 @@ class QStoreDevice(Device):
         own = config.gradient_method in OWN_METHODS
         in_jax = exact and config.interface in JAX
         if own or (in_jax and config.gradient_method is None):
-            # JAX transforms the device's own primitive, a framework the simulation;
-            # else PennyLane asks for the vector-Jacobian product.
-            followed = in_jax or (
-                circuit is not None
-                and self._needs_framework(circuit, config)
-                and self._is_pure(circuit)
-            )
-            changes |= {
-                "gradient_method": "backprop" if followed else "adjoint",
-                "use_device_gradient": True,
-                "use_device_jacobian_product": not followed,
-                "grad_on_execution": False,
-                # A second derivative by autograd could not be told from a first one.
-                "convert_to_numpy": False,
-            }
+            twice = config.derivative_order > 1
+            if twice and circuit is not None and not self._is_pure(circuit):
+                shift = dataclasses.replace(
+                    config, gradient_method=qml.gradients.param_shift
+                )
+                changes["gradient_method"] = checked(shift, circuit)
+            else:
+                # JAX transforms the device's own primitive, a framework the simulation;
+                # else PennyLane asks for the vector-Jacobian product.
+                followed = in_jax or twice
+                changes |= {
+                    "gradient_method": "backprop" if followed else "adjoint",
+                    "use_device_gradient": True,
+                    "use_device_jacobian_product": not followed,
+                    "grad_on_execution": False,
+                    # A second derivative by autograd could not be told from a first.
+                    "convert_to_numpy": False,
+                }
         elif circuit is not None and callable(config.gradient_method):
             changes["gradient_method"] = checked(config, circuit)
         return dataclasses.replace(config, **changes)
@@ -507,6 +504,14 @@ class QStoreDevice(Device):
     # --- gradients ----------------------------------------------------------------
 
     def _vjp(self, tape: QuantumScript, dy: Any, *, conjugate: bool) -> Gradients:
+        if self._is_pure(tape) and not has_native_gradient(tape, conditions=False):
+            return simulated_vjp(
+                tape,
+                dy,
+                lambda results: self._followed(tape, results),
+                name=self.name,
+                conjugate=conjugate,
+            )
         order = wire_order(tape)
         kind = self._kind(tape)
         readouts = [kind.readout(mp, order) for mp in tape.measurements]

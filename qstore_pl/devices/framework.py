@@ -1,20 +1,25 @@
-"""Gradients the engine does not have, by PennyLane's simulator in the user's framework.
+"""Derivatives the engine does not have, by PennyLane's simulator in a framework.
 
-Second derivatives, gradients after a projection, and gradients of states and entropies:
-the framework itself differentiates the simulation. Pure states only.
+Gradients after a projection, and of states and entropies, are autograd's through the
+simulation of the same numbers. Second derivatives, and whatever JAX follows, are the
+user's own framework's. Pure states only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pennylane as qml
+from pennylane import numpy as pnp
 from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import decompose
-from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.acceptance import runs_in_pieces
+from qstore_pl.devices.pullback import Gradients, like
+from qstore_pl.devices.tensors import to_numpy
 
 
 def simulate_followed(tape: QuantumScript, config: ExecutionConfig, name: str) -> Any:
@@ -25,8 +30,6 @@ def simulate_followed(tape: QuantumScript, config: ExecutionConfig, name: str) -
         config: With the interface whose tensors the tape holds.
         name: Of the device.
     """
-    if config.interface is qml.math.Interface.TORCH:
-        tape = tape.copy(operations=[_in_torch(op) for op in tape.operations])
     (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=name)
     return qml.devices.qubit.simulate(
         tape.map_to_standard_wires(),
@@ -35,12 +38,44 @@ def simulate_followed(tape: QuantumScript, config: ExecutionConfig, name: str) -
     )
 
 
-def _in_torch(op: Any) -> Any:
-    """An operation whose values are torch's: PennyLane's matrices take no mixture."""
-    if all(qml.math.get_interface(value) == "torch" for value in op.data):
-        return op
-    values = [qml.math.asarray(value, like="torch") for value in op.data]
-    return bind_new_parameters(op, values)
+def simulated_vjp(
+    tape: QuantumScript,
+    cotangents: Any,
+    followed: Callable[[Any], Any],
+    *,
+    name: str,
+    conjugate: bool,
+) -> Gradients:
+    r"""The vector-Jacobian product of a tape, by autograd through the simulator.
+
+    Args:
+        tape: Without shots; its values are numbers.
+        cotangents: One per measurement; :math:`g` stands for
+            :math:`\mathrm{Re}\sum g\,dz`.
+        followed: From the simulator's results to the device's.
+        name: Of the device.
+        conjugate: As for :func:`~qstore_pl.devices.pullback.pull_back`.
+    """
+    values = [pnp.array(to_numpy(value)) for value in tape.get_parameters()]
+    several = len(tape.measurements) > 1
+    rows = [to_numpy(dy) for dy in (cotangents if several else (cotangents,))]
+    config = ExecutionConfig(interface=qml.math.Interface.AUTOGRAD)
+
+    def objective(*arguments: Any) -> Any:
+        bound = tape.bind_new_parameters(arguments, tape.trainable_params)
+        results = followed(simulate_followed(bound, config, name))
+        parts = results if several else (results,)
+        terms = [
+            qml.math.real(qml.math.sum(dy * part))
+            for dy, part in zip(rows, parts, strict=True)
+        ]
+        return sum(terms[1:], terms[0])
+
+    gradients = qml.grad(objective, argnums=list(range(len(values))))(*values)
+    return Gradients(
+        like(value, np.conj(np.asarray(gradient)), conjugate=conjugate)
+        for value, gradient in zip(tape.get_parameters(), gradients, strict=True)
+    )
 
 
 def as_interface(results: Any, interface: Any) -> Any:

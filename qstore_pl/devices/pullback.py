@@ -189,11 +189,11 @@ def pull_back(
             found = _at(place, gw, gx)
         else:
             found = place.gradient(gw, gx)
-        gradients.append(_like(value, found, conjugate=conjugate))
+        gradients.append(like(value, found, conjugate=conjugate))
     return Gradients(gradients)
 
 
-def _like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]:
+def like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]:
     """A copy of a gradient in the precision of its parameter, real for a real one."""
     dtype = dtype_of(value)
     if dtype.kind == "c":
