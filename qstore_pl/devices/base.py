@@ -57,6 +57,7 @@ from qstore_pl.devices.lowering import (
     wire_order,
 )
 from qstore_pl.devices.preparation import (
+    as_numbers,
     finish,
     interface_of_lists,
     tidy,
@@ -482,7 +483,7 @@ class QStoreDevice(Device):
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
-        (tape,), _ = qml.transforms.convert_to_numpy_parameters(tape)
+        tape = as_numbers(tape)
         (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=self.name)
         with self._rng_lock:
             return qml.devices.qubit.simulate(

@@ -22,6 +22,7 @@ from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
 from qstore_pl.devices.matrices import matrix_of
+from qstore_pl.devices.readout import untraced
 from qstore_pl.devices.registry import (
     MATRIX_ENTRY,
     STATE_ENTRY,
@@ -101,6 +102,21 @@ def _copied(op: Any, data: list[Any]) -> Any:
     twin = copy.copy(op)
     twin.data = tuple(data)
     return twin
+
+
+def as_numbers(tape: QuantumScript) -> QuantumScript:
+    """The tape on numpy's numbers, whatever framework its values are of.
+
+    As PennyLane's conversion does it, which loses the control values of matrices.
+    """
+    operations = [
+        op
+        if all(isinstance(value, float | int | np.ndarray) for value in op.data)
+        else _copied(op, [to_numpy(value) for value in op.data])
+        for op in tape.operations
+    ]
+    measurements = [untraced(mp) for mp in tape.measurements]
+    return tape.copy(operations=operations, measurements=measurements)
 
 
 def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
-from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
@@ -292,8 +291,9 @@ def check_hermitian(obs: Any) -> None:
 
 
 def untraced(mp: MeasurementProcess) -> MeasurementProcess:
-    """A measurement of numbers, of one whose observable autograd traces."""
-    if mp.obs is None or not any(map(isbox, mp.obs.data)):
+    """A measurement of numbers, of one whose observable a framework may trace."""
+    data = () if mp.obs is None else mp.obs.data
+    if all(isinstance(v, float | int | complex | np.ndarray) for v in data):
         return mp
     numbers = [to_numpy(value) for value in mp.obs.data]
     return type(mp)(obs=bind_new_parameters(mp.obs, numbers))
