@@ -485,6 +485,8 @@ class QStoreDevice(Device):
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
         tape = as_numbers(tape)
         (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=self.name)
+        if not tape.shots:
+            return self._read_collapsed(tape.map_to_standard_wires())
         with self._rng_lock:
             return qml.devices.qubit.simulate(
                 tape.map_to_standard_wires(),
@@ -493,6 +495,23 @@ class QStoreDevice(Device):
                 mcm_method=config.mcm_config.mcm_method,
                 postselect_mode=config.mcm_config.postselect_mode,
             )
+
+    def _read_collapsed(self, tape: QuantumScript) -> Any:
+        """The measurements of the state that PennyLane's simulator comes to."""
+        state, batched = qml.devices.qubit.get_final_state(
+            tape, debugger=self._debugger
+        )
+        order = tuple(range(tape.num_wires))
+        states = np.asarray(state).reshape(-1, 1 << len(order))
+        results = []
+        for mp in tape.measurements:
+            readout = PURE.readout(mp, order)
+            if batched or readout.per_sample:
+                result = readout.of_states(states)
+                results.append(result if batched else result[0])
+            else:
+                results.append(readout.value(np.empty(0), states[0]))
+        return results[0] if len(results) == 1 else tuple(results)
 
     def _snapshot_kind(self, tape: QuantumScript) -> States:
         """The kind of states that snapshots show."""

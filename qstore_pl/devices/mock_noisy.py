@@ -290,7 +290,8 @@ class MockNoisy(QStoreDevice):
                 "projectors be postselected measurements. Execute the circuit through "
                 "a QNode, and use qml.measure(wire, postselect=...)."
             )
-        return super()._execute_with_collapse(tape, config)
+        results = super()._execute_with_collapse(tape, config)
+        return results if tape.shots else self._followed(tape, results)
 
     def _snapshot_kind(self, tape: QuantumScript) -> States:
         return self._mixed(tape.operations)
