@@ -31,6 +31,7 @@ from qstore_pl.devices.registry import (
     entry_of,
     has_own_decomposition,
     is_foreign,
+    is_plain,
 )
 
 
@@ -116,6 +117,8 @@ def has_native_gradient(tape: QuantumScript, *, conditions: bool) -> bool:
     """
     if not all(map(is_differentiable, tape.measurements)):
         return False
+    if all(map(is_plain, tape.operations)):  # what is in the registry has a gradient
+        return True
     trainable = None
     index = 0
     for op in tape.operations:

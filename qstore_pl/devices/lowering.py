@@ -253,7 +253,8 @@ def lower_bound(
 
     Raises:
         ValueError: If a measurement is not an expectation value of Pauli words.
-        DeviceError: As :func:`lower`.
+        DeviceError: As :func:`lower`, or if an operation's numbers are computed from
+            its parameters.
     """
     order = wire_order(tape)
     bound = iter(binding)
@@ -261,6 +262,12 @@ def lower_bound(
     parameters = []
     for op in tape.operations:
         found = []
+        entry = entry_of(op)
+        if entry is not None and (entry.jacobian is not None or entry.complex):
+            raise DeviceError(
+                f"Parameters of {op.name} cannot be bound to weights or features, since "
+                "other numbers are computed from them. Run the circuit through its QNode."
+            )
         for value in op.data:
             source, offset = next(bound)
             kind = WEIGHT if source == "weights" else FEATURE

@@ -21,6 +21,8 @@ from qstore_pl.gradients.expectations import (
 )
 from qstore_pl.gradients.run import Run
 
+MOST_PASSES = 8  # batch sizes whose work arrays are kept
+
 
 @final
 class CompiledRun(Run):
@@ -44,6 +46,8 @@ class CompiledRun(Run):
         batch = rows.shape[0]
         last = self._passes.get(batch)
         if last is None:
+            while len(self._passes) >= MOST_PASSES:
+                del self._passes[next(iter(self._passes))]  # the one made first
             last = self._passes[batch] = self._program.new_pass(batch)
         self._last = last
         self.expectations.circuits += batch
