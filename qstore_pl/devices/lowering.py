@@ -265,8 +265,8 @@ def lower_bound(
         entry = entry_of(op)
         if entry is not None and (entry.jacobian is not None or entry.complex):
             raise DeviceError(
-                f"Parameters of {op.name} cannot be bound to weights or features, since "
-                "other numbers are computed from them. Run the circuit through its QNode."
+                f"Parameters of {op.name} cannot be bound to weights or features: "
+                "other numbers are computed from them. Use the circuit's QNode."
             )
         for value in op.data:
             source, offset = next(bound)
