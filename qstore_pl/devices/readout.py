@@ -23,6 +23,7 @@ from pennylane.measurements import (
     VarianceMP,
 )
 from pennylane.ops.functions import bind_new_parameters
+from scipy.sparse import issparse
 
 from qstore_pl.devices.tensors import to_numpy
 
@@ -293,10 +294,11 @@ def check_hermitian(obs: Any) -> None:
 def untraced(mp: MeasurementProcess) -> MeasurementProcess:
     """A measurement of numbers, of one whose observable a framework may trace."""
     data = () if mp.obs is None else mp.obs.data
-    if all(isinstance(v, float | int | complex | np.ndarray) for v in data):
+    numbers = (float, int, complex, np.ndarray)
+    if all(isinstance(value, numbers) or issparse(value) for value in data):
         return mp
-    numbers = [to_numpy(value) for value in mp.obs.data]
-    return type(mp)(obs=bind_new_parameters(mp.obs, numbers))
+    untraced_data = [to_numpy(value) for value in data]
+    return type(mp)(obs=bind_new_parameters(mp.obs, untraced_data))
 
 
 def real_values(values: Any, what: str) -> Float:
