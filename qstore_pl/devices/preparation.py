@@ -53,7 +53,12 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
     labels = [w for w in tape.wires.labels if isinstance(w, np.integer)]
     if labels:
         (tape,), _ = qml.map_wires(tape, {label: int(label) for label in labels})
-    operations = [_tidied(op, keep=keep) for op in tape.operations]
+    operations = [
+        op
+        if type(op) is not _MARKED and _FIXED.issuperset(map(type, op.data))
+        else _tidied(op, keep=keep)
+        for op in tape.operations
+    ]
     measurements = tape.measurements
     if keep:
         measurements = [_kept(mp) for mp in measurements]
