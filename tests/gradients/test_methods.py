@@ -6,14 +6,18 @@ the loss.
 """
 
 import dataclasses
+import gc
 import itertools
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 
-from qstore_pl import Loss, QuantumGradientComputer
+from qstore_pl import Loss, QuantumGradientComputer, QuantumModel
+from qstore_pl.gradients.adjoint import MOST_PASSES, CompiledRun
 from qstore_pl.model import ENCODINGS, READOUTS
 from qstore_pl.templates import ENTANGLEMENTS
 from tests.test_roads import READS_VALUES, SPEC, build, noisy_oracle, oracle
@@ -248,3 +252,29 @@ def test_with_everything_frozen_the_gradient_is_zero(device, method):
     )
     assert not result.gradients.any()
     assert result.n_circuit_executions == len(inputs)
+
+
+def test_work_arrays_are_kept_for_the_last_batch_sizes_only(monkeypatch):
+    model = QuantumModel(2, 1, n_layers=1, seed=0)
+    program, made = model.compile(model.device), []
+    new_pass = program.new_pass
+
+    def recorded(batch):
+        work = new_pass(batch)
+        made.append(weakref.ref(work))
+        return work
+
+    monkeypatch.setattr(program, "new_pass", recorded)
+    run = CompiledRun(SimpleNamespace(circuits=0), program)
+    features = model.prepare(np.random.default_rng(0).uniform(-1, 1, (20, 2)))
+
+    def values(batch):
+        return run.forward(model.weights.reshape(-1), features, np.arange(batch)).copy()
+
+    first = values(1)
+    for batch in range(2, 21):
+        values(batch)
+    gc.collect()
+    assert sum(work() is not None for work in made) == MOST_PASSES
+    np.testing.assert_array_equal(values(1), first)
+    assert len(made) == 21
