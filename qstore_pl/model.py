@@ -20,6 +20,7 @@ from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend, wire_labels
 from qstore_pl.encoding import QuantumDataEncoder
 from qstore_pl.layers import QuantumLayer
@@ -289,7 +290,7 @@ class QuantumModel:
         self.__dict__.pop("device", None)
         self.__dict__.pop("program", None)
 
-    @functools.cached_property
+    @cached_property
     def device(self) -> Device:
         """The PennyLane device of the backend."""
         return self.quantum_layer.backend.device(self.n_qubits)
@@ -321,7 +322,7 @@ class QuantumModel:
             block.operation(values, wires=wires)
         return [qml.expval(qml.Z(wire)) for wire in wires[: self.output_dim]]
 
-    @functools.cached_property
+    @cached_property
     def program(self) -> devices.Program | None:
         """The circuit compiled for the backend's device, or None if it has none.
 
