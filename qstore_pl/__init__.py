@@ -32,6 +32,7 @@ _HOME = {
     "QuantumModel": "model",
     "QuantumNaturalGradientOptimizer": "gradients",
     "QuantumTrainer": "trainer",
+    "RMSprop": "optimizers",
     "SGD": "optimizers",
     "SPSAGradient": "gradients",
     "TrainingConfig": "config",
