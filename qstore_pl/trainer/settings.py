@@ -182,8 +182,8 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
         )
     if config.set_fields() & STORE_FIELDS:
         _log.warning(
-            "%s are set, but this version of qstore_pl has no vector store: training "
-            "does not use them, and nothing is sent anywhere.",
+            "Configuration %s is not used: this version of qstore_pl has no vector "
+            "store, and nothing is sent anywhere.",
             ", ".join(sorted(config.set_fields() & STORE_FIELDS)),
         )
 

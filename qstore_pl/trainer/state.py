@@ -162,7 +162,10 @@ class TrainState:
             values[name] = rng
         values["totals"] = Totals.from_tree(tree["totals"])
         values["gathered"] = Gathered(**tree["gathered"])
-        history = tree["history"]  # a JSON document in the first version
-        read = History.from_json if isinstance(history, str) else History.from_tree
-        values["history"] = read(history)
+        values["history"] = history_of(tree["history"])
         return cls(**values)
+
+
+def history_of(kept: str | dict[str, Any]) -> History:
+    """The history of a checkpoint: arrays, or JSON in those of the first version."""
+    return History.from_json(kept) if isinstance(kept, str) else History.from_tree(kept)
