@@ -14,8 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qstore_pl._secrets import Secret
-from qstore_pl.config import DEFAULTS, TrainingConfig
+from qstore_pl.config import CHOICES, DEFAULTS, TrainingConfig
+from qstore_pl.gradients import APPROXIMATIONS, METRICS, OPTIONS
 from qstore_pl.losses import LOSSES, get_loss
+from qstore_pl.optimizers import OPTIMIZERS
+from qstore_pl.templates import ENTANGLEMENTS
 
 GOOD = {
     "learning_rate": 0.1,
@@ -116,6 +119,20 @@ def test_the_defaults():
         "progress": False,
         "strict_callbacks": False,
     }
+
+
+def test_the_words_of_a_field_are_those_that_exist():
+    """The configuration imports nothing that knows them."""
+    known = {
+        "loss": LOSSES,
+        "optimizer": OPTIMIZERS,
+        "metric": {*METRICS, "gauss-newton"},
+        "metric_approximation": APPROXIMATIONS,
+        "gradient_method": OPTIONS,
+        "entanglement": ENTANGLEMENTS,
+    }
+    for name, words in known.items():
+        assert set(CHOICES[name]) == set(words), name
 
 
 def test_every_field_can_be_set_in_the_constructor_and_by_assignment():

@@ -15,6 +15,7 @@ from qstore_pl.optimizers import (
     Adam,
     AdamW,
     Optimizer,
+    RMSprop,
     clip_gradients,
     get_optimizer,
 )
@@ -36,6 +37,11 @@ CASES = {
         lambda p: torch.optim.AdamW(
             p, lr=0.05, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1
         ),
+    ),
+    "rmsprop": (lambda: RMSprop(0.05), lambda p: torch.optim.RMSprop(p, lr=0.05)),
+    "rmsprop, all options": (
+        lambda: RMSprop(0.05, decay=0.9, epsilon=1e-3),
+        lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.9, eps=1e-3),
     ),
     "sgd": (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
     "sgd, all options": (
@@ -369,6 +375,8 @@ def test_learning_rate_is_checked_whenever_it_is_set(optimizer, value, error):
         (lambda: AdamW(beta2=-0.1), "beta2"),
         (lambda: AdamW(epsilon=0.0), "epsilon"),
         (lambda: AdamW(weight_decay=-1.0), "weight_decay"),
+        (lambda: RMSprop(decay=1.0), "decay"),
+        (lambda: RMSprop(epsilon=0.0), "epsilon"),
         (lambda: SGD(momentum=1.0), "momentum"),
         (lambda: SGD(momentum=-0.1), "momentum"),
         (lambda: SGD(weight_decay=-1.0), "weight_decay"),
@@ -411,6 +419,7 @@ def test_repr_can_be_read():
         ("adam", {"weight_decay": 0.2}, Adam(0.1, weight_decay=0.2)),
         ("adamw", {}, AdamW(0.1, weight_decay=0.01)),
         ("adamw", {"weight_decay": 0.2}, AdamW(0.1, weight_decay=0.2)),
+        ("rmsprop", {}, RMSprop(0.1)),
         ("sgd", {}, SGD(0.1)),
         (
             "sgd",
