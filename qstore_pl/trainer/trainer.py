@@ -28,7 +28,7 @@ from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
-from qstore_pl.trainer.data import are_arrays, source_of, split
+from qstore_pl.trainer.data import Source, are_arrays, source_of, split
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
@@ -198,25 +198,7 @@ class QuantumTrainer:
         check_schedule(config, epochs)
         callbacks = _checked_callbacks(callbacks)
         self._bind(model)
-        loss = get_loss(config.resolve("loss"))
-        check_metrics(self._metrics, loss)
-        if config.validation_split is not None:
-            if val_data is not None:
-                raise ValueError(
-                    "Configuration validation_split must be unset where `val_data` is "
-                    "given, since it would be ignored."
-                )
-            share, seed = config.validation_split, config.seed or 0
-            data, val_data = split(data, share, seed, model, loss)
-        if config.class_weight is not None:
-            weights = class_weights(config.class_weight, data, model, loss)
-            loss = loss.with_class_weight(weights)
-        if any(are_arrays(given) and len(given) == 3 for given in (data, val_data)):
-            loss = loss.with_sample_weight()
-        sources = [source_of(data, "data", model, loss, config, epochs)]
-        if val_data is not None:
-            held_out = source_of(val_data, "val_data", model, loss, None, epochs)
-            sources.append(held_out)
+        loss, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
         history.monitor = monitor_of(config, validated=validated)
@@ -229,23 +211,24 @@ class QuantumTrainer:
             shots=shots_of(config),
         )
         found = found_in(resume, config.checkpoint_directory)
-        if found is None:
-            state = self._fresh_state(model, loss, history)
-        else:
-            state = parts.take_over(found[1], epochs)
-            state.history.monitor, state.history.mode = history.monitor, history.mode
         run_directory = self._run_directory(found and found[0], overwrite=overwrite)
-        self.history, self.stopped = state.history, ""
-        run = gradients_of(model, config, state.method_rng)
-        step = Step(model, loss, self.optimizer, run, config)
-        schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
         with ExitStack() as stack:
             if run_directory is not None:
                 stack.enter_context(run_directory)
+            if found is None:
+                state = self._fresh_state(model, loss, history)
+            else:
+                state = parts.take_over(found[1], epochs)
+                state.history.monitor = history.monitor
+                state.history.mode = history.mode
+            self.history, self.stopped = state.history, ""
+            run = gradients_of(model, config, state.method_rng)
+            step = Step(model, loss, self.optimizer, run, config)
+            schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
             stack.enter_context(self._interrupts)
             loop = Loop(
                 step, state, sources, epochs, config, schedule, self._metrics,
-                tuple(callbacks), self._interrupts,
+                callbacks, self._interrupts,
             )  # fmt: skip
             if run_directory is not None:
                 loop.saver = Saver(
@@ -267,6 +250,32 @@ class QuantumTrainer:
         if self.stopped and not state.stopped:
             self._tell_of_the_stop(state)
         return state.history
+
+    def _loss_and_sources(
+        self, model: QuantumModel, data: Any, val_data: Any, epochs: int
+    ) -> tuple[Loss, list[Source]]:
+        """The loss, with its weights, and the data that it takes."""
+        config = self.config
+        loss = get_loss(config.resolve("loss"))
+        check_metrics(self._metrics, loss)
+        share = config.validation_split
+        if share is not None:
+            if val_data is not None:
+                raise ValueError(
+                    "Configuration validation_split must be unset where `val_data` is "
+                    "given, since it would be ignored."
+                )
+            data, val_data = split(data, share, config.seed or 0, model, loss)
+        if config.class_weight is not None:
+            weights = class_weights(config.class_weight, data, model, loss)
+            loss = loss.with_class_weight(weights)
+        if any(are_arrays(given) and len(given) == 3 for given in (data, val_data)):
+            loss = loss.with_sample_weight()
+        sources = [source_of(data, "data", model, loss, config, epochs)]
+        if val_data is not None:
+            held_out = source_of(val_data, "val_data", model, loss, None, epochs)
+            sources.append(held_out)
+        return loss, sources
 
     def _tell_of_the_stop(self, state: TrainState) -> None:
         """Say that the run ended early; obey the signal, if that is wanted."""

@@ -105,8 +105,10 @@ def test_a_run_from_elsewhere_does_not_replace_the_one_that_is_here(tmp_path):
     for name, seed in (("here", 0), ("elsewhere", 1)):
         trainer(tmp_path / name, epochs=2).train(make(seed), (X, Y))
     latest = tmp_path / "elsewhere" / "epoch000002-step000000.qstore"
+    model = make(2)
     with pytest.raises(CheckpointError, match="no checkpoints for a new run"):
-        trainer(tmp_path / "here").train(make(1), (X, Y), resume=latest)
+        trainer(tmp_path / "here").train(model, (X, Y), resume=latest)
+    np.testing.assert_array_equal(model.parameters, make(2).parameters)
     trainer(tmp_path / "there").train(make(1), (X, Y), resume=latest)
 
 
