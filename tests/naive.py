@@ -29,7 +29,7 @@ PAULI = {
 
 @cache
 def pauli_words(n: int) -> NDArray[np.complex128]:
-    """All words on n wires, ``II``, ``IX``, ..., ``ZZ``, shape ``(4**n, 2**n, 2**n)``."""
+    """All words, ``II``, ``IX``, ..., ``ZZ``, shape ``(4**n, 2**n, 2**n)``."""
     words = product(PAULI, repeat=n)
     return np.array([pauli_word_matrix("".join(word)) for word in words])
 
