@@ -8,7 +8,7 @@ significant bit.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import cache, reduce
 from itertools import product
 
 import numpy as np
@@ -25,6 +25,13 @@ PAULI = {
     "Y": np.array([[0, -1j], [1j, 0]], dtype=complex),
     "Z": np.array([[1, 0], [0, -1]], dtype=complex),
 }
+
+
+@cache
+def pauli_words(n: int) -> NDArray[np.complex128]:
+    """All words, ``II``, ``IX``, ..., ``ZZ``, shape ``(4**n, 2**n, 2**n)``."""
+    words = product(PAULI, repeat=n)
+    return np.array([pauli_word_matrix("".join(word)) for word in words])
 
 
 def pauli_word_matrix(word: str) -> Complex2D:
@@ -46,16 +53,10 @@ def controlled(
 
 def on_all_wires(matrix: Complex2D, wires: Sequence[int], n: int) -> Complex2D:
     """``matrix`` on ``wires`` times the identity elsewhere, shape ``(2**n, 2**n)``."""
-    out = np.zeros((2**n, 2**n), dtype=complex)
-    for column in range(2**n):
-        letters = [column >> (n - 1 - w) & 1 for w in range(n)]
-        source = int("".join(str(letters[w]) for w in wires) or "0", 2)
-        for target in range(2 ** len(wires)):
-            for position, w in enumerate(wires):
-                letters[w] = target >> (len(wires) - 1 - position) & 1
-            row = int("".join(map(str, letters)) or "0", 2)
-            out[row, column] += matrix[target, source]
-    return out
+    order = [*wires, *(wire for wire in range(n) if wire not in wires)]
+    whole = np.kron(matrix, np.eye(2 ** (n - len(wires)))).astype(complex)
+    axes = [*order, *(n + wire for wire in order)]
+    return whole.reshape([2] * (2 * n)).transpose(np.argsort(axes)).reshape(2**n, 2**n)
 
 
 def dense_state(
@@ -98,7 +99,7 @@ def apply_transfer(
     axes = [*order, *(n + wire for wire in order)]
     split = (2**k, 2 ** (n - k), 2**k, 2 ** (n - k))
     local = rho.reshape([2] * (2 * n)).transpose(axes).reshape(split)
-    words = np.array([pauli_word_matrix("".join(p)) for p in product(PAULI, repeat=k)])
+    words = pauli_words(k)
     components = np.einsum("jba,arbs->jrs", words, local)  # Tr P_j rho over the wires
     moved = np.tensordot(transfer, components, 1)
     local = np.einsum("iab,irs->arbs", words, moved) / 2**k
@@ -108,10 +109,8 @@ def apply_transfer(
 
 def pauli_components(rho: Complex2D) -> Float1D:
     """``Tr(P rho)`` of all words, ``II``, ``IX``, ..., ``ZZ``, shape ``(4**n,)``."""
-    words = product(PAULI, repeat=len(rho).bit_length() - 1)
-    return np.array(
-        [mixed_expectation(rho, pauli_word_matrix("".join(word))) for word in words]
-    )
+    words = pauli_words(len(rho).bit_length() - 1)
+    return np.array([mixed_expectation(rho, word) for word in words])
 
 
 def mixed_expectation(rho: Complex2D, matrix: Complex2D) -> float:

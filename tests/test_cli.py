@@ -256,27 +256,48 @@ DRAWS = {
 }
 
 
+def seeded(directory, seed, drawn):
+    """A configuration whose only seed is that of the settings."""
+    path = write(directory, **{"epochs": 1, "seed": seed, **DRAWS[drawn]})
+    path.write_text(path.read_text().replace("n_layers = 1\nseed = 0", "n_layers = 1"))
+    return path
+
+
+def trained_parameters(path):
+    last = path.parent / "run" / "epoch000001-step000000.qstore"
+    return parameters_of(last)[0].tobytes()
+
+
+COMMANDS = """
+import sys
+from qstore_pl import cli
+sys.exit(max(cli.main(["train", path]) for path in sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """The parameters that another process finds, for each of `DRAWS` with seed 0."""
+    place = tmp_path_factory.mktemp("elsewhere")
+    paths = [seeded(place / f"{i}", 0, drawn) for i, drawn in enumerate(DRAWS)]
+    done = run([sys.executable, "-c", COMMANDS, *map(str, paths)], place)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(DRAWS, map(trained_parameters, paths), strict=True))
+
+
 @pytest.mark.timeout(TIMEOUT)
-@pytest.mark.parametrize("drawn", DRAWS.values(), ids=DRAWS)
-def test_one_seed_is_that_of_every_draw(drawn, tmp_path):
-    """Parameters of two runs of the command, and of one with another seed."""
+@pytest.mark.parametrize("drawn", DRAWS)
+def test_one_seed_is_that_of_every_draw(drawn, elsewhere, tmp_path):
+    """Parameters of three runs of the command, and of one with another seed."""
 
     def parameters(name, seed):
-        path = write(tmp_path / name, **{"epochs": 1, "seed": seed, **drawn})
-        path.write_text(
-            path.read_text().replace("n_layers = 1\nseed = 0", "n_layers = 1")
-        )
-        if name == "process":
-            done = run([*MODULE, "train", str(path)], tmp_path)
-            assert done.returncode == 0, done.stderr
-        else:
-            assert cli.main(["train", str(path)]) == 0
-        last = path.parent / "run" / "epoch000001-step000000.qstore"
-        return parameters_of(last)[0].tobytes()
+        path = seeded(tmp_path / name, seed, drawn)
+        assert cli.main(["train", str(path)]) == 0
+        return trained_parameters(path)
 
     first = parameters("here", 0)
     assert parameters("again", 0) == first
-    assert parameters("process", 0) == first
+    assert elsewhere[drawn] == first
     assert parameters("other", 1) != first
 
 

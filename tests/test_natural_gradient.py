@@ -11,26 +11,28 @@ import pytest
 
 from tests.benchmarks import iris_natural, natural_gradient
 
+SEEDS = natural_gradient.SEEDS[::2]  # of those of the script
+
 
 @pytest.fixture(scope="module")
 def steps():
-    """Of each optimizer, the steps to the target from all 40 seeds."""
+    """Of each optimizer, the steps to the target from every second seed."""
 
     def of(name, seed):
         return natural_gradient.steps_to_target(natural_gradient.costs(name, seed))
 
     return {
-        name: np.array([of(name, seed) for seed in natural_gradient.SEEDS])
+        name: np.array([of(name, seed) for seed in SEEDS])
         for name in ("natural gradient", "Adam")
     }
 
 
 def test_half_of_adams_steps_on_random_circuits(steps):
     natural, adam = steps["natural gradient"], steps["Adam"]
-    assert len(natural) == len(adam) == 40
+    assert len(natural) == len(adam) == 20
     assert np.median(natural) <= 14
     assert np.median(natural) <= 0.5 * np.median(adam)
-    assert np.sum(natural > adam) <= 5
+    assert np.sum(natural > adam) <= 2
 
 
 def test_the_documentation_quotes_these_steps(steps):
@@ -38,6 +40,8 @@ def test_the_documentation_quotes_these_steps(steps):
     quoted = json.loads(path.read_text())["steps"]
     for name, found in steps.items():
         wanted = np.array([np.inf if one is None else one for one in quoted[name]])
+        assert len(wanted) == len(natural_gradient.SEEDS)
+        wanted = wanted[SEEDS]
         assert np.array_equal(np.isinf(found), np.isinf(wanted))
         # On another processor a cost may cross the target a step earlier or later.
         arrived = np.isfinite(wanted)

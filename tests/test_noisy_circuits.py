@@ -328,25 +328,25 @@ def check(recipe: NoisyRecipe, interface: str) -> None:
 pytestmark = pytest.mark.timeout(900)
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(recipe=channel_recipes())
 def test_channels_in_autograd(recipe):
     check(recipe, "autograd")
 
 
-@settings(derandomize=True, max_examples=20, deadline=None)
+@settings(derandomize=True, max_examples=12, deadline=None)
 @given(recipe=channel_recipes())
 def test_channels_in_torch(recipe):
     check(recipe, "torch")
 
 
-@settings(derandomize=True, max_examples=12, deadline=None)
+@settings(derandomize=True, max_examples=8, deadline=None)
 @given(recipe=channel_recipes())
 def test_channels_in_jax(recipe):
     check(recipe, "jax")
 
 
-@settings(derandomize=True, max_examples=300, deadline=None)
+@settings(derandomize=True, max_examples=120, deadline=None)
 @given(recipe=spec_recipes())
 def test_noise_of_the_device_is_its_noise_model_on_default_mixed(recipe):
     check(recipe, "autograd")

@@ -332,19 +332,19 @@ def check(recipe: Recipe, interface: str) -> None:
 pytestmark = pytest.mark.timeout(900)
 
 
-@settings(derandomize=True, max_examples=600, deadline=None)
+@settings(derandomize=True, max_examples=300, deadline=None)
 @given(recipe=recipes())
 def test_autograd(recipe):
     check(recipe, "autograd")
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(derandomize=True, max_examples=80, deadline=None)
 @given(recipe=recipes())
 def test_torch(recipe):
     check(recipe, "torch")
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=50, deadline=None)
 @given(recipe=recipes())
 def test_jax(recipe):
     check(recipe, "jax")

@@ -24,7 +24,7 @@ from pennylane.exceptions import DeviceError, QuantumFunctionError
 
 jax.config.update("jax_enable_x64", True)
 
-N_CASES, BLOCK = 300, 25
+N_CASES, BLOCK = 150, 25
 DEVICES = {
     "ideal": functools.partial(qml.device, "qstore.mock_ideal"),
     "noiseless": functools.partial(qml.device, "qstore.mock_noisy", noise=None),
@@ -317,7 +317,7 @@ def expected(index):
 
 
 def interface_of(index):
-    """JAX compiles every circuit it meets, so it gets fewer."""
+    """JAX compiles every circuit it meets, so it gets one of each special piece."""
     return "jax" if index % 25 == 0 else ("autograd", "torch")[index % 2]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import numpy as np
 import pennylane as qml
@@ -9,6 +11,8 @@ import pytest
 import scipy.sparse
 import torch
 from pennylane import numpy as pnp
+
+from tests.conformance.conftest import Framework
 
 DEVICE = "qstore.mock_ideal"
 WIRES = range(3)
@@ -152,23 +156,28 @@ def test_matrices_are_differentiated(gate, framework, reference, agree):
     agree(framework.jacobian(ours(circuit), t), (expected[0],))
 
 
-@pytest.mark.parametrize(
-    "measurement",
-    [
-        qml.state,
-        lambda: qml.density_matrix([0]),
-        lambda: qml.purity([0]),
-        lambda: qml.vn_entropy([0]),
-        lambda: qml.mutual_info([0], [1]),
-    ],
-    ids=["state", "density_matrix", "purity", "vn_entropy", "mutual_info"],
-)
+OTHERS = {
+    "state": qml.state,
+    "density_matrix": lambda: qml.density_matrix([0]),
+    "purity": lambda: qml.purity([0]),
+    "vn_entropy": lambda: qml.vn_entropy([0]),
+    "mutual_info": lambda: qml.mutual_info([0], [1]),
+}
+ROADS = [
+    *itertools.product(OTHERS, ["autograd", "torch", "jax-jit"]),
+    ("state", "jax"),  # which compiles each operation by itself
+]
+
+
+@pytest.mark.parametrize(("measurement", "framework"), ROADS)
 def test_gradients_of_other_measurements_come_from_the_framework(
     measurement, framework, rng, agree
 ):
+    framework = Framework(framework)
+
     def circuit(x, w):
         prepare(x, w)
-        return measurement()
+        return OTHERS[measurement]()
 
     x, w = rng.normal(size=3), rng.normal(size=(1, 3, 3))
     theirs = qml.QNode(circuit, qml.device("default.qubit", wires=3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import torch
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError, QuantumFunctionError
+
+from tests.conformance.conftest import Framework
 
 DEVICE = "qstore.mock_ideal"
 WIRES = range(2)
@@ -44,12 +48,16 @@ def ours(function, **options):
 
 
 # ---------------------------------------------------------------------- max_diff=2
-@pytest.mark.parametrize(("circuit", "n_weights"), CIRCUITS.items())
-def test_hessian_agrees_with_backprop(
-    circuit, n_weights, framework, reference, rng, agree
-):
-    w = rng.uniform(-2, 2, n_weights)
-    hessian = framework.hessian(ours(circuit, max_diff=2), w)
+ROADS = [
+    *itertools.product(CIRCUITS, ["autograd", "torch", "jax-jit"]),
+    (variance, "jax"),  # which compiles each operation by itself
+]
+
+
+@pytest.mark.parametrize(("circuit", "framework"), ROADS)
+def test_hessian_agrees_with_backprop(circuit, framework, reference, rng, agree):
+    w = rng.uniform(-2, 2, CIRCUITS[circuit])
+    hessian = Framework(framework).hessian(ours(circuit, max_diff=2), w)
     agree(hessian, reference.hessian(circuit, w))
 
 

@@ -89,9 +89,9 @@ def test_a_read_only_installation_compiles_elsewhere(tmp_path):
 
 
 @pytest.mark.timeout(240)
-def test_four_processes_starting_together_compile_each_kernel_once(tmp_path):
+def test_processes_starting_together_compile_each_kernel_once(tmp_path):
     cache = tmp_path / "cache"
-    runs = [start(tmp_path, QSTORE_CACHE_DIR=str(cache)) for _ in range(4)]
+    runs = [start(tmp_path, QSTORE_CACHE_DIR=str(cache)) for _ in range(2)]
     outputs, compiled = zip(*map(finish, runs), strict=True)
     counts = collections.Counter(name for run in compiled for name, _ in run)
     assert counts

@@ -427,7 +427,7 @@ MADE = {
     )
 }
 IN_TORCH = ("exponential_of_a_matrix", "adjoint_of_an_exponential")
-IN_JAX = ("special_unitary_on_two", "control_of_an_evolution")
+IN_JAX = ("special_unitary", "control_of_an_evolution")
 ROADS = [
     *[(name, "autograd") for name in MADE if not name.startswith("control")],
     *[(name, "torch") for name in (*IN_TORCH, "special_unitary_on_two")],

@@ -19,10 +19,11 @@ from pennylane.devices import ExecutionConfig
 from pennylane.exceptions import DeviceError
 
 from qstore_pl.devices import NoiseSpec
+from tests.conformance.conftest import Framework, flattened
 from tests.conformance.test_broadcasting import ENCODINGS
 from tests.conformance.test_hessian import gates as twice_differentiable
 from tests.conformance.test_measurements import MEASUREMENTS, photographed, prepare
-from tests.conformance.test_vjp import CASES, draw
+from tests.conformance.test_vjp import CASES, exact_jacobian
 
 # default.mixed casts complex numbers to real ones when autograd goes back through it.
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
@@ -58,9 +59,10 @@ def model(x, p, w):
     return qml.expval(qml.Z(0) @ qml.X(1)), qml.probs([2, 0]), qml.var(qml.Y(1))
 
 
-@pytest.fixture
-def arguments(rng):
+@pytest.fixture(scope="module")
+def arguments():
     """Features (3, 3), strengths (2,) and weights (4,)."""
+    rng = np.random.default_rng(2024)
     return rng.uniform(-3, 3, (3, 3)), rng.uniform(0.1, 0.3, 2), rng.uniform(-3, 3, 4)
 
 
@@ -75,20 +77,27 @@ def loop(qnode, x, *others):
     return [qml.math.stack(column) for column in zip(*rows, strict=True)]
 
 
-# ------------------------------------------------------------------- interfaces
-def test_values_and_gradients_in_every_framework(framework, arguments, flat, agree):
-    qnode = qml.QNode(model, device())
-    mixed = reference(model)
-    values = framework.value(qnode, *arguments)
-    agree(
-        [np.asarray(qml.math.unwrap([v])[0]) for v in values], loop(mixed, *arguments)
-    )
-    actual = framework.jacobian(flat(qnode), *arguments)
+@pytest.fixture(scope="module")
+def mixed_results(arguments):
+    """Values and derivatives of the model on default.mixed, sample by sample."""
+
+    def function(*arguments):
+        return loop(reference(model), *arguments)
+
     tensors = [pnp.array(a, requires_grad=True) for a in arguments]
-    expected = qml.jacobian(flat(lambda *a: loop(mixed, *a)), argnums=[0, 1, 2])(
-        *tensors
-    )
-    agree(actual, expected)
+    slopes = qml.jacobian(lambda *a: flattened(function(*a)), argnums=[0, 1, 2])
+    return function(*arguments), slopes(*tensors)
+
+
+# ------------------------------------------------------------------- interfaces
+def test_values_and_gradients_in_every_framework(
+    framework, arguments, mixed_results, flat, agree
+):
+    qnode = qml.QNode(model, device())
+    expected_values, expected = mixed_results
+    values = framework.value(qnode, *arguments)
+    agree([np.asarray(qml.math.unwrap([v])[0]) for v in values], expected_values)
+    agree(framework.jacobian(flat(qnode), *arguments), expected)
 
 
 @pytest.mark.parametrize("diff_method", ["best", "device", "adjoint", "finite-diff"])
@@ -145,18 +154,15 @@ def test_a_second_derivative_is_refused_or_right(framework, agree):
 
 
 # ------------------------------------------- mixed states where nothing is noisy
+# Eager JAX makes the same calls as under jit.
+@pytest.mark.parametrize("framework", ["autograd", "torch", "jax-jit"])
 @pytest.mark.parametrize("name", CASES)
 def test_jacobians_without_noise_are_those_of_default_qubit(
-    name, reference, rng, flat, agree, framework
+    name, framework, flat, agree
 ):
-    if framework.name == "jax":  # the same calls as under jit
-        framework = type(framework)("autograd")
-    circuit, shapes = CASES[name]
-    values = draw(rng, shapes)
+    circuit, values, expected = exact_jacobian(name)
     qnode = qml.QNode(circuit, device(NOTHING))
-    agree(
-        framework.jacobian(flat(qnode), *values), reference.jacobian(circuit, *values)
-    )
+    agree(Framework(framework).jacobian(flat(qnode), *values), expected)
 
 
 VECTORS = {"state"}  # a density matrix on mixed states

@@ -152,8 +152,9 @@ def arguments():
 
 
 # -------------------------------------------------------------------- NoiseSpec
-@pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("scale", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize(
+    ("body", "scale"), [*zip(BODIES, 2 * [1.0, 0.5, 3.0], strict=True)]
+)
 def test_noise_follows_each_gate_of_the_templates(body, scale, arguments):
     scaled = FULL.scaled(scale)
     circuit = measured(body, *EXACT)

@@ -115,7 +115,7 @@ def long_run(*, resume="", **options):
         (X, Y),
         model=make(backend=device),
         resume=resume or None,
-        epochs=40,
+        epochs=24,
         batch_size=3,
         shots=5,
         gradient_method="spsa",
@@ -126,7 +126,7 @@ def long_run(*, resume="", **options):
 def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, request):
     rng = random.Random(2)
     epochs = [0]
-    for attempt in range(4):
+    for attempt in range(3):
         command = [sys.executable, "-W", "error", "-c", TRAIN]
         with subprocess.Popen(
             [*command, str(tmp_path), "auto"],
@@ -146,7 +146,7 @@ def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, request):
         epochs.append(tree["run"]["epoch"])
         assert epochs[-1] >= int(told[-2].split()[0])  # no finished epoch is lost
         (tmp_path / f".tmp-checkpoint-{attempt}").write_text("torn")
-    assert epochs[-1] > epochs[-2] > epochs[-3] > epochs[-4] > 0
+    assert epochs[3] > epochs[2] > epochs[1] > 0
     assert long_run(checkpoint_directory=tmp_path, resume="latest") == long_run()
     assert not list(tmp_path.glob(".tmp-checkpoint-*"))
     assert not (tmp_path / "run.lock").exists()

@@ -68,64 +68,90 @@ def wait(n):
     print(n, flush=True)
     sys.stdin.readline()
 
-model, trainer = make(), new_trainer(sys.argv[1])
-returned = trainer.train(model, (X, Y), callbacks=[EveryStep(wait)])
-assert returned is trainer.history
-print(json.dumps(ending(model, trainer)))
+for directory in sys.argv[1:]:
+    model, trainer = make(), new_trainer(directory)
+    returned = trainer.train(model, (X, Y), callbacks=[EveryStep(wait)])
+    assert returned is trainer.history
+    print(json.dumps(ending(model, trainer)), flush=True)
 """
 
 
-@pytest.fixture
-def child(tmp_path, request):
-    """A process that trains, and waits for a line after each batch."""
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", TRAIN, str(tmp_path)],
-        cwd=request.config.rootpath,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
-        process.kill()
+class Child:
+    """A process that trains in each directory, and waits for a line after a batch."""
+
+    def __init__(self, *directories, root):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", TRAIN, *map(str, directories)],
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.kill()
+        self.process.__exit__(*error)
+
+    def go_on(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def wait_for(self, n_batches):
+        """Until so many batches are done, and the last one waits."""
+        for n in range(1, n_batches + 1):
+            assert self.process.stdout.readline() == f"{n}\n"
+            if n < n_batches:
+                self.go_on()
 
 
-def go_on(child, n_batches, first=1):
-    for n in range(first, first + n_batches):
-        assert child.stdout.readline() == f"{n}\n"
-        if n < first + n_batches - 1:
-            child.stdin.write("\n")
-            child.stdin.flush()
+# signal, batches before it, the epoch and the step of the checkpoint
+FIRST = [
+    (signal.SIGINT, 2, 0, 2),
+    (signal.SIGTERM, 2, 0, 2),
+    (signal.SIGINT, 6, 2, 0),
+    (signal.SIGTERM, 6, 2, 0),
+]
+
+
+def test_a_signal_ends_the_run_after_the_batch(tmp_path, request):
+    """And the next run of the process is again one that a signal ends."""
+    directories = [tmp_path / f"{i}" for i in range(len(FIRST))]
+    whole = uninterrupted()
+    with Child(*directories, root=request.config.rootpath) as child:
+        for directory, (number, n_batches, epoch, step) in zip(
+            directories, FIRST, strict=True
+        ):
+            child.wait_for(n_batches)
+            child.process.send_signal(number)
+            child.go_on()
+            # No batch was begun after the signal.
+            parameters, rows, stopped = json.loads(child.process.stdout.readline())
+            assert stopped == number.name
+            assert len(rows) == epoch
+            assert rows == whole[1][:epoch]
+            assert parameters != whole[0]
+            assert (directory / f"epoch{epoch:06d}-step{step:06d}.qstore").exists()
+            assert not (directory / "run.lock").exists()
+            assert resumed(directory) == whole
+        out, err = child.process.communicate(timeout=30)
+    assert (child.process.returncode, out) == (0, ""), err
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize(("n_batches", "epoch", "step"), [(2, 0, 2), (6, 2, 0)])
-def test_a_signal_ends_the_run_after_the_batch(
-    child, tmp_path, number, n_batches, epoch, step
-):
-    go_on(child, n_batches)
-    child.send_signal(number)
-    out, err = child.communicate("\n" * 20, timeout=30)
-    assert child.returncode == 0, err
-    parameters, rows, stopped = json.loads(out)  # no batch was begun after the signal
-    assert stopped == number.name
-    assert len(rows) == epoch
-    assert rows == uninterrupted()[1][:epoch]
-    assert parameters != uninterrupted()[0]
-    assert (tmp_path / f"epoch{epoch:06d}-step{step:06d}.qstore").exists()
-    assert not (tmp_path / "run.lock").exists()
-    assert resumed(tmp_path) == uninterrupted()
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_the_second_signal_ends_it_at_once(child, tmp_path, number):
-    go_on(child, 4)
-    child.send_signal(number)
-    with pytest.raises(subprocess.TimeoutExpired):
-        child.wait(0.3)  # the first one waits for the batch
-    child.send_signal(number)
-    out, err = child.communicate(timeout=20)  # without a line: the batch does not end
-    assert child.returncode == -number
+def test_the_second_signal_ends_it_at_once(tmp_path, request, number):
+    with Child(tmp_path, root=request.config.rootpath) as child:
+        child.wait_for(4)
+        process = child.process
+        process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)  # the first one waits for the batch
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)  # no line: the batch does not end
+    assert process.returncode == -number
     assert out == ""
     assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
     assert not list(tmp_path.glob("epoch000001-step00000[1-9].qstore"))
