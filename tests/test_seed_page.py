@@ -96,20 +96,12 @@ print(f"Final loss: {history['losses'][-1]:.4f}")
 """
 
 
-def as_arrays(loader):
-    """One pair of arrays, which a configuration with a batch_size asks for."""
-    return tuple(
-        np.concatenate([batch[key] for batch in loader])
-        for key in ("inputs", "targets")
-    )
-
-
 async def basic():
     """All names after the basic example."""
     return await run(
         BASIC,
         training_data=RNG.uniform(-1, 1, (20, 16)),
-        data_loader=as_arrays(batches(4, 2)),
+        data_loader=batches(4, 2),
     )
 
 
