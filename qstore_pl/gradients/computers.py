@@ -94,6 +94,7 @@ class GradientComputer(ABC):
                 method does not suit the device, or the loss is not finite.
             TypeError: If parameters cannot be differentiated, or the circuit is
                 neither a QNode nor a model.
+            QuantumCircuitError: If a device that is not ours fails.
         """
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
@@ -476,7 +477,12 @@ def _problem(
             labels = wire_labels(device, len(own))
             circuit = qml.map_wires(circuit, dict(zip(own, labels, strict=True)))
     expectations = QNodeExpectations(
-        circuit, values.size, call, shots=shots, trainable=mask
+        circuit,
+        values.size,
+        call,
+        shots=shots,
+        trainable=mask,
+        backend=None if backend is None else backend.name,
     )
     return _Problem(expectations, values, features, array.shape, expectations.trainable)
 
