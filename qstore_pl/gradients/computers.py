@@ -13,7 +13,7 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 
-from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl._checks import choice, finite, integer, plain, real
 from qstore_pl.backends import as_backend, wire_labels
 from qstore_pl.gradients.expectations import (
     Call,
@@ -443,7 +443,7 @@ def _problem(
     backend: Any,
     shots: int | None,
 ) -> _Problem:
-    array = np.asarray(parameters)
+    array = plain("parameters", parameters)
     if array.dtype.kind != "f":
         raise TypeError(
             "Argument `parameters` must hold floats to be differentiated, but has "
@@ -530,7 +530,7 @@ def _of_model(
 
 
 def _mask(trainable: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    mask = np.asarray(trainable)
+    mask = plain("trainable", trainable)
     if mask.dtype.kind != "b":
         raise TypeError(
             f"Argument `trainable` must be a mask of bools, but has dtype {mask.dtype}."
