@@ -93,7 +93,7 @@ class GradientComputer(ABC):
             ValueError: If a shape does not fit, an argument would be ignored, the
                 method does not suit the device, or the loss is not finite.
             TypeError: If parameters cannot be differentiated, or the circuit is
-                neither a QNode nor a model.
+                neither a QNode nor a model, or a QNode of other arguments.
             QuantumCircuitError: If a device that is not ours fails.
         """
         start = time.perf_counter()
@@ -489,7 +489,8 @@ def _problem(
 
 def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Call:
     """How a QNode of parameters, and of inputs if there are any, is called."""
-    names = list(inspect.signature(circuit.func).parameters)
+    signature = inspect.signature(circuit.func)
+    names = list(signature.parameters)
     first = next((name for name in names if name != "inputs"), "")
 
     def call(weights: Any, features: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -500,7 +501,26 @@ def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Ca
             return (), {first: parameters, "inputs": features}
         return (parameters, features), {}
 
+    args, kwargs = call(np.zeros(shape), None)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(_UNFIT[has_inputs].format(signature)) from error
+    if has_inputs and args and names[1:2] and names[1] in _NAMES_OF_WEIGHTS:
+        raise TypeError(_UNFIT[has_inputs].format(signature))
     return call
+
+
+_NAMES_OF_WEIGHTS = ("parameters", "params", "weights")  # a second one is no data
+_UNFIT = {
+    False: "Argument `circuit` must take its parameters alone, circuit(parameters), if "
+    "no `inputs` are given, but is circuit{}. Call the argument of the data `inputs`, "
+    "as in circuit(inputs, weights), and pass them by inputs=...; other arguments need "
+    "defaults.",
+    True: "Argument `circuit` must take parameters and `inputs`, but is circuit{}. "
+    "Call the argument of the data `inputs`, as in circuit(inputs, weights); other "
+    "arguments need defaults.",
+}
 
 
 def _of_model(
