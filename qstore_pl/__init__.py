@@ -33,6 +33,7 @@ _HOME = {
     "QuantumModel": "model",
     "QuantumNaturalGradientOptimizer": "gradients",
     "QuantumTrainer": "trainer",
+    "RMSprop": "optimizers",
     "SGD": "optimizers",
     "SPSAGradient": "gradients",
     "TrainingConfig": "config",
@@ -67,6 +68,7 @@ __all__ = [
     "QuantumModel",
     "QuantumNaturalGradientOptimizer",
     "QuantumTrainer",
+    "RMSprop",
     "SPSAGradient",
     "TrainingConfig",
     "__version__",
@@ -115,6 +117,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl.optimizers import Adam as Adam
     from qstore_pl.optimizers import AdamW as AdamW
     from qstore_pl.optimizers import NaturalGradient as NaturalGradient
+    from qstore_pl.optimizers import RMSprop as RMSprop
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
 else:  # hidden from type checkers: to them every misspelt name would be Any
 

@@ -29,6 +29,7 @@ from qstore_pl import QuantumLayer as QuantumLayer
 from qstore_pl import (
     QuantumNaturalGradientOptimizer as QuantumNaturalGradientOptimizer,
 )
+from qstore_pl import RMSprop as RMSprop
 from qstore_pl import TrainingConfig as TrainingConfig
 from qstore_pl import __version__ as __version__
 from qstore_pl import audit_gradients as audit_gradients

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import struct
-import tempfile
 import tokenize
 import zipfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._files import replace_file
 from qstore_pl.errors import CheckpointError
 
 FORMAT = "qstore_pl checkpoint"
@@ -98,7 +98,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
             f"Argument `path` must lie in an existing directory, but `{target.parent}` "
             "is not one. Create it first."
         )
-    _replace(target, _to_bytes(tree))
+    replace_file(target, _to_bytes(tree), prefix=".tmp-checkpoint-")
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -137,25 +137,6 @@ def _refuse(
 
 
 # --- the file --------------------------------------------------------------------
-
-
-def _replace(target: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-checkpoint-", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if something above failed
-    if os.name == "posix":  # elsewhere a directory cannot be opened, nor needs it
-        directory = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _checked(source: Path, data: bytes) -> bytes:

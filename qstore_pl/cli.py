@@ -262,8 +262,9 @@ def _is_run(tree: Any) -> bool:
 
 
 def _summary(path: Path) -> str:
-    from qstore_pl import History, checkpoint
+    from qstore_pl import checkpoint
     from qstore_pl.errors import CheckpointError
+    from qstore_pl.trainer.state import history_of
 
     try:
         tree = checkpoint.load(path)
@@ -272,6 +273,6 @@ def _summary(path: Path) -> str:
     if not _is_run(tree):
         return "not of a training run"
     run = tree["run"]
-    losses = History.from_json(run["history"])["losses"]
+    losses = history_of(run["history"])["losses"]
     loss = f"last loss {losses[-1]:.6g}" if losses else "no epoch finished"
     return f"epoch {run['epoch']}, batch {run['step']}, {loss}"

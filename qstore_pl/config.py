@@ -6,7 +6,8 @@ import dataclasses
 import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike, fspath
+from os import PathLike
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -49,6 +50,7 @@ DEFAULTS: dict[str, Any] = {
     "track_gradients": True,
     "on_nan": "raise",
     # validation and early stopping
+    "validation_split": None,
     "validation_interval": 1,
     "monitor": None,
     "monitor_mode": None,
@@ -67,8 +69,9 @@ DEFAULTS: dict[str, Any] = {
     "shots_per_circuit": None,
     # files and messages
     "checkpoint_directory": None,
-    "checkpoint_interval": 1,
+    "checkpoint_interval": None,
     "checkpoint_keep": 3,
+    "on_interrupt": "return",
     "log_interval": None,
     "progress": False,
     "strict_callbacks": False,
@@ -105,8 +108,9 @@ class TrainingConfig:
             ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
         metric_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
             ``"matrix-free"`` for many weights.
-        schedule: Of the learning rate by epoch: ``"constant"``, ``"cosine"`` or
-            ``"step"``.
+        schedule: The learning rate of each epoch: ``"constant"``, ``"cosine"`` or
+            ``"step"``, a ``Schedule`` of :mod:`qstore_pl.optimizers`, or a function
+            from the number of the epoch, counted from 0, to the learning rate.
         schedule_epochs: Epochs after which ``"cosine"`` has fallen to its end, those of
             the warm-up included, >= 1; unset is all epochs of the run. To prolong a
             run later, set it to the epochs of the prolonged run from the beginning.
@@ -127,6 +131,9 @@ class TrainingConfig:
         track_gradients: Whether the history has the norm of the gradient.
         on_nan: What a loss or gradient that is not finite leads to: ``"raise"``;
             ``"skip"`` the batch; ``"rollback"`` to the end of the last epoch.
+        validation_split: Share of the samples, in (0, 1), that is held out to validate
+            where :meth:`QuantumTrainer.train` gets no ``val_data``. They are drawn by
+            ``seed`` (by 0 where it is unset), with the same share of every class.
         validation_interval: Epochs from one validation to the next, >= 1.
         monitor: Column of the history that says what is best; unset is ``"val_loss"``,
             or ``"loss"`` without validation.
@@ -145,11 +152,17 @@ class TrainingConfig:
         max_concurrent_circuits: Of a hardware backend, >= 1.
         shots: Measurements per expectation value, >= 1; unset is exact.
         shots_per_circuit: Another name of the same; one of the two.
-        checkpoint_directory: Where checkpoints go; unset writes no files.
-        checkpoint_interval: Epochs from one checkpoint to the next, >= 1.
+        checkpoint_directory: Where checkpoints go; unset writes no files. A leading
+            ``~`` is the home directory.
+        checkpoint_interval: Epochs from one checkpoint to the next, >= 1. Unset, they
+            are written as often as takes at most 5 % of the time of the run.
         checkpoint_keep: Latest checkpoints to keep, >= 1, besides the best.
+        on_interrupt: What follows when SIGINT (Ctrl-C) or SIGTERM has ended a run,
+            after its checkpoint is written: ``"return"`` the history, or ``"raise"``
+            what the signal would have led to, ``KeyboardInterrupt`` for Ctrl-C.
         log_interval: Epochs from one line of the log to the next, >= 1; unset is none.
-        progress: Whether a progress bar is shown.
+            Where logging is not set up, the lines go to stderr.
+        progress: Whether a progress bar is shown, with the loss.
         strict_callbacks: Whether an error in a callback ends the run.
         pinecone_api_key: Of the vector store: the key, or ``"env:NAME"``.
         pinecone_environment: Of the vector store.
@@ -183,7 +196,7 @@ class TrainingConfig:
     damping: float | None = None
     metric: str | None = None
     metric_approximation: str | None = None
-    schedule: str | None = None
+    schedule: str | Callable[[int], float] | None = None
     schedule_epochs: int | None = None
     schedule_every: int | None = None
     schedule_factor: float | None = None
@@ -199,6 +212,7 @@ class TrainingConfig:
     use_gradient_clipping: bool | None = None
     track_gradients: bool | None = None
     on_nan: str | None = None
+    validation_split: float | None = None
     validation_interval: int | None = None
     monitor: str | None = None
     monitor_mode: str | None = None
@@ -217,6 +231,7 @@ class TrainingConfig:
     checkpoint_directory: str | PathLike[str] | None = None
     checkpoint_interval: int | None = None
     checkpoint_keep: int | None = None
+    on_interrupt: str | None = None
     log_interval: int | None = None
     progress: bool | None = None
     strict_callbacks: bool | None = None
@@ -255,8 +270,8 @@ class TrainingConfig:
             value = getattr(self, name)
             if isinstance(value, Secret):
                 value = value.reference
-            elif name == "loss" and value is not None and not isinstance(value, str):
-                value = f"function {getattr(value, '__name__', 'custom')}"
+            elif name in _FUNCTIONS and callable(value):
+                value = f"function {getattr(value, '__name__', repr(value))}"
             elif isinstance(value, dict):
                 value = {str(key): item for key, item in value.items()}
             if value is not None:
@@ -267,12 +282,14 @@ class TrainingConfig:
         """What is set, as TOML that :meth:`from_toml` reads.
 
         Raises:
-            ValueError: If the loss is a function, which a file cannot hold.
+            ValueError: If the loss or the schedule is a function, which a file cannot
+                hold.
         """
-        if self.loss is not None and not isinstance(self.loss, str):
+        functions = [name for name in _FUNCTIONS if callable(getattr(self, name))]
+        if functions:
             raise ValueError(
-                "Argument `loss` must be a name to be written to a file, but is a "
-                "function."
+                f"Argument `{functions[0]}` must be a name to be written to a file, "
+                "but is a function."
             )
         return "".join(
             f"{name} = {_toml(value)}\n" for name, value in self.to_dict().items()
@@ -317,17 +334,34 @@ _REALS: dict[str, dict[str, float]] = {
     "schedule_final": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "damping": _NOT_NEGATIVE,
+    "validation_split": {"above": 0.0, "below": 1.0},
     "min_delta": _NOT_NEGATIVE,
 }
 _SWITCHES = {
     *("shuffle", "progress", "restore_best", "strict_callbacks"),
     *("track_gradients", "use_gradient_clipping"),
 }
-_WORDS = {
+CHOICES = {
+    "loss": ("mse", "cross_entropy", "binary", "hinge"),
+    "optimizer": (
+        *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
+        "natural_gradient",
+    ),
+    "metric": ("fubini-study", "noiseless", "bures", "gauss-newton"),
+    "metric_approximation": ("full", "block-diag", "diag", "matrix-free"),
+    "schedule": ("constant", "cosine", "step"),
+    "gradient_method": (
+        *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),
+        "random_subset",
+    ),
     "on_nan": ("raise", "skip", "rollback"),
     "monitor_mode": ("min", "max"),
-    "schedule": ("constant", "cosine", "step"),
+    "entanglement": ("linear", "circular", "full"),
+    "on_interrupt": ("return", "raise"),
 }
+"""The words of each field that takes one of a few."""
+
+_FUNCTIONS = ("loss", "schedule")  # fields that may be one
 
 
 def _unknown(name: str) -> NoReturn:
@@ -348,13 +382,13 @@ def _checked(name: str, value: Any) -> Any:
             )
         return bool(value)
     match name:
-        case "loss":
-            if not isinstance(value, str) and not callable(value):
-                raise TypeError(
-                    f"Argument `loss` must be a name, a Loss or a function, but is "
-                    f"{value!r}."
-                )
+        case "loss" | "schedule" if callable(value):
             return value
+        case "loss" | "schedule" if not isinstance(value, str):
+            raise TypeError(
+                f"Argument `{name}` must be a name, a {name.capitalize()} or a "
+                f"function, but is {value!r}."
+            )
         case "class_weight" if value != "balanced":
             return _by_integer(name, value, lambda w: real(name, w, above=0.0))
         case "freeze_schedule":
@@ -364,9 +398,9 @@ def _checked(name: str, value: Any) -> Any:
         case "quantum_api_key" | "pinecone_api_key":
             return value if isinstance(value, Secret) else Secret(value)
         case "checkpoint_directory":
-            return str(fspath(value))
-        case _ if name in _WORDS:
-            return choice(name, value, _WORDS[name])
+            return str(Path(value).expanduser())
+        case _ if name in CHOICES and isinstance(value, str):
+            return choice(name, value, CHOICES[name])
         case _:
             if not isinstance(value, str):
                 raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")

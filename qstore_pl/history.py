@@ -7,11 +7,14 @@ import json
 import math
 import numbers
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, final, overload
 
-from qstore_pl._checks import integer
+import numpy as np
+
+from qstore_pl._checks import choice, integer
 
 Number = int | float | None
 Row = dict[str, Number]
@@ -30,7 +33,9 @@ COLUMNS = {
 }
 _COUNTS = {"epoch", "circuits", "shots"}
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_LARGEST = 2**63 - 1  # of counts, which are kept as int64
 _VERSION = 1
+_SETTINGS = ("metrics", "monitor", "mode")
 
 
 @final
@@ -45,6 +50,8 @@ class History:
 
     Args:
         metrics: Names of further columns.
+        monitor: The key of a row that says which epoch is the best.
+        mode: Which of its values is best, ``"min"`` or ``"max"``.
 
     Example:
         >>> history = History()
@@ -56,10 +63,17 @@ class History:
         [None, 0.3]
         >>> history
         History(2 epochs, last loss 0.25, best loss 0.25 in epoch 1)
+        >>> history.best_epoch
+        1
     """
 
-    def __init__(self, metrics: Iterable[str] = ()) -> None:
-        self._rows: list[Row] = []
+    def __init__(
+        self,
+        metrics: Iterable[str] = (),
+        *,
+        monitor: str = "loss",
+        mode: str = "min",
+    ) -> None:
         self._metrics = tuple(metrics)
         extra = [prefix + name for name in self._metrics for prefix in ("", "val_")]
         for name in extra:
@@ -70,11 +84,27 @@ class History:
                     "column already."
                 )
         self._columns = COLUMNS | {name: name for name in extra}
+        self._numbers = {key: _Numbers(key) for key in self._columns.values()}
+        self.monitor = choice("monitor", monitor, self._numbers)
+        self.mode = choice("mode", mode, ("min", "max"))
 
     @property
     def columns(self) -> list[str]:
         """The keys of a row."""
         return list(self._columns.values())
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch, counted from 0, whose monitored value is the best, or None.
+
+        Of several with the same value it is the first.
+        """
+        values = self[self.monitor]
+        known = [i for i, v in enumerate(values) if v is not None and not math.isnan(v)]
+        if not known:
+            return None
+        best = (min if self.mode == "min" else max)(known, key=values.__getitem__)
+        return int(self["epochs"][best])
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add the row of one epoch; keys that are left out are None.
@@ -91,14 +121,19 @@ class History:
             )
         if row.get("epoch") is None or row.get("loss") is None:
             raise ValueError("Argument `row` must have an epoch and a loss.")
-        self._rows.append({key: _number(key, row.get(key)) for key in known})
+        checked = {key: _number(key, row.get(key)) for key in known}
+        for key, kept in self._numbers.items():
+            kept.append(checked[key])
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._numbers["epoch"])
 
     def __iter__(self) -> Iterator[Row]:
-        """Copies of the rows, first epoch first."""
-        return map(dict, self._rows)
+        """The rows, first epoch first."""
+        return map(self._row, range(len(self)))
+
+    def _row(self, index: int) -> Row:
+        return {key: kept[index] for key, kept in self._numbers.items()}
 
     @overload
     def __getitem__(self, key: int) -> Row: ...
@@ -112,23 +147,30 @@ class History:
             KeyError: If there is no such column; the message lists those there are.
         """
         if not isinstance(key, str):
-            return dict(self._rows[key])
+            return self._row(key)
         name = self._columns.get(key, key)
-        if name not in self.columns:
+        if name not in self._numbers:
             both = [n if n == k else f"{n} or {k}" for n, k in self._columns.items()]
             raise KeyError(f"no column {key!r}; there are {', '.join(both)}")
-        return [row[name] for row in self._rows]
+        return self._numbers[name].to_list()
 
     def to_json(self) -> str:
         """The rows as strict JSON, which has no NaN: that is the string ``"nan"``.
 
         Infinities are ``"inf"`` and ``"-inf"``. Numbers come back bit for bit.
         """
-        rows = [spelled(row) for row in self._rows]
-        content: dict[str, Any] = {"version": _VERSION, "rows": rows}
-        if self._metrics:
-            content["metrics"] = list(self._metrics)
+        rows = [spelled(row) for row in self]
+        content = {"version": _VERSION, "rows": rows} | self._settings()
         return json.dumps(content, allow_nan=False)
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments that are not the defaults."""
+        found: dict[str, Any] = {}
+        if self._metrics:
+            found["metrics"] = list(self._metrics)
+        if (self.monitor, self.mode) != ("loss", "min"):
+            found |= {"monitor": self.monitor, "mode": self.mode}
+        return found
 
     @classmethod
     def from_json(cls, text: str) -> History:
@@ -145,11 +187,32 @@ class History:
                 f"Argument `text` must be a history of version {_VERSION}, but begins "
                 f"with {text[:40]!r}."
             )
-        history = cls(content.get("metrics", ()))
-        for row in content["rows"]:
+        rows = content["rows"]
+        history = cls(**{k: v for k, v in content.items() if k in _SETTINGS})
+        for row in rows:
             history.append(
                 {key: _SPELLED.get(value, value) for key, value in row.items()}
             )
+        return history
+
+    def to_tree(self, n_rows: int) -> dict[str, Any]:
+        """The first rows as arrays, for a checkpoint: as fast as they can be copied.
+
+        Args:
+            n_rows: How many.
+        """
+        columns = {}
+        for key, kept in self._numbers.items():
+            if any(kept.measured[:n_rows]):
+                columns[key] = kept.to_tree(n_rows)
+        return {"n_rows": n_rows, "columns": columns} | self._settings()
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any]) -> History:
+        """The history that :meth:`to_tree` gave."""
+        history = cls(**{k: v for k, v in tree.items() if k in _SETTINGS})
+        for key, kept in history._numbers.items():
+            kept.extend(tree["columns"].get(key), tree["n_rows"])
         return history
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -161,7 +224,7 @@ class History:
         with Path(path).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(self._columns.values()))
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows(self)
 
     def to_dataframe(self) -> Any:
         """The rows as a :class:`pandas.DataFrame`.
@@ -176,7 +239,7 @@ class History:
                 "History.to_dataframe needs pandas: pip install pandas. Without it "
                 "there are to_csv and to_json."
             ) from error
-        return pd.DataFrame(self._rows, columns=list(self._columns.values()))
+        return pd.DataFrame(list(self), columns=list(self._columns.values()))
 
     def plot(self, axes: Any = None, *, columns: str | Iterable[str] = "loss") -> Any:
         """Draw columns by epoch, each with its ``val_`` twin if that was measured.
@@ -245,15 +308,52 @@ class History:
         return self.to_json() == other.to_json()
 
     def __repr__(self) -> str:
-        if not self._rows:
+        if not len(self):
             return "History(0 epochs)"
         text = f"{len(self)} epochs, last loss {self['losses'][-1]:.6g}"
-        pairs = zip(self["losses"], self["epochs"], strict=True)
-        numbered = [pair for pair in pairs if not math.isnan(pair[0])]
-        if numbered:
-            loss, epoch = min(numbered)
-            text += f", best loss {loss:.6g} in epoch {epoch}"
+        epoch = self.best_epoch
+        if epoch is not None:
+            best = self[self.monitor][self["epochs"].index(epoch)]
+            text += f", best {self.monitor} {best:.6g} in epoch {epoch}"
         return f"History({text})"
+
+
+class _Numbers:
+    """What one key of the rows has: a number for each row, or that there was none."""
+
+    def __init__(self, key: str) -> None:
+        self.values: array[Any] = array("q" if key in _COUNTS else "d")
+        self.measured = bytearray()
+
+    def append(self, value: Number) -> None:
+        self.values.append(0 if value is None else value)
+        self.measured.append(value is not None)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: int) -> Number:
+        return self.values[index] if self.measured[index] else None
+
+    def to_list(self) -> list[Number]:
+        values: list[Number] = self.values.tolist()
+        if all(self.measured):
+            return values
+        return [v if m else None for v, m in zip(values, self.measured, strict=True)]
+
+    def to_tree(self, n_rows: int) -> list[Any]:
+        return [
+            np.array(self.values[:n_rows], dtype=self.values.typecode),
+            np.frombuffer(bytes(self.measured[:n_rows]), dtype=np.bool_),
+        ]
+
+    def extend(self, tree: list[Any] | None, n_rows: int) -> None:
+        if tree is None:
+            values, measured = np.zeros(n_rows), np.zeros(n_rows, dtype=np.bool_)
+        else:
+            values, measured = tree
+        self.values.frombytes(values.astype(self.values.typecode).tobytes())
+        self.measured += measured.tobytes()
 
 
 def spelled(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,7 +371,12 @@ def _number(key: str, value: Any) -> Number:
         return None
     name = f"row[{key!r}]"
     if key in _COUNTS:
-        return integer(name, value, minimum=0)
+        count = integer(name, value, minimum=0)
+        if count > _LARGEST:
+            raise ValueError(
+                f"Argument `{name}` must be <= {_LARGEST} (64 bits), but is {count}."
+            )
+        return count
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"Argument `{name}` must be a real number, but is {value!r}.")
     return float(value)

@@ -84,6 +84,7 @@ class Loss:
         self.prepare = _any_targets if prepare is None else prepare
         self.name = getattr(fn, "__name__", "custom") if name is None else name
         self.labels = labels
+        self._weighed = False
 
     def prepare_targets(self, targets: Any, n_outputs: int, n_samples: int) -> Targets:
         """Check targets and convert them: once, before training.
@@ -186,9 +187,24 @@ class Loss:
         Raises:
             ValueError: If the loss is none of classes.
         """
+        decided, labels = self.classes(predictions, targets)
+        return float(np.mean(decided == labels))
+
+    def classes(
+        self, predictions: Float2D, targets: Targets
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The predicted and the right class of each sample, shapes ``(n_samples,)``.
+
+        Args:
+            predictions: Shape ``(n_samples, n_outputs)``.
+            targets: Prepared targets of the same samples.
+
+        Raises:
+            ValueError: If the loss is none of classes.
+        """
         if self.labels is None:
             raise ValueError(f"Loss `{self.name}` must be one of classes, but is not.")
-        return float(np.mean(_decided(predictions) == self.labels(targets)))
+        return _decided(predictions), self.labels(targets)
 
     def with_class_weight(self, weights: Mapping[int, float]) -> Loss:
         """The same loss, every sample multiplied by the weight of its class.
@@ -222,6 +238,62 @@ class Loss:
             prepare=prepare,
             labels=labels,
         )
+
+    def with_sample_weight(self) -> Loss:
+        """The same loss of targets that have the weight of each sample behind them.
+
+        Its prepared targets are those that :func:`weighed` makes. The mean stays one
+        over samples, so that the weights of different batches add up.
+
+        Raises:
+            ValueError: If the loss is not one of ours: of a function of all samples
+                nothing is known of a single one.
+        """
+        if self.name not in _SCALED or self.grad is None:
+            raise ValueError(
+                f"Loss `{self.name}` must be one of {', '.join(_SCALED)} to take the "
+                "weights of samples. Put them into the targets of a loss of your own: "
+                "Loss(fn, prepare=...)."
+            )
+        fn, grad, hessian, labels = self.fn, self.grad, self.hessian, self.labels
+        scaled = _SCALED[self.name]
+
+        def weighed_fn(predictions: Float2D, targets: Targets) -> Any:
+            bare, weight = bare_and_weight(targets)
+            return fn(*scaled(predictions, bare, weight))
+
+        def weighed_grad(predictions: Float2D, targets: Targets) -> Any:
+            bare, weight = bare_and_weight(targets)
+            return weight * grad(predictions, bare)
+
+        def weighed_hessian(predictions: Float2D, targets: Targets) -> Any:
+            assert hessian is not None
+            bare, weight = bare_and_weight(targets)
+            return weight[:, :, None] * hessian(predictions, bare)
+
+        def weighed_labels(targets: Targets) -> NDArray[Any]:
+            assert labels is not None
+            return labels(bare_and_weight(targets)[0])
+
+        loss = Loss(
+            weighed_fn,
+            weighed_grad,
+            hessian=None if hessian is None else weighed_hessian,
+            name=self.name,
+            prepare=self.prepare,
+            labels=None if labels is None else weighed_labels,
+        )
+        loss._weighed = True
+        return loss
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether its prepared targets are those that :func:`weighed` makes."""
+        return self._weighed
+
+    def bare(self, targets: Targets) -> Targets:
+        """Prepared targets without the weights of the samples."""
+        return bare_and_weight(targets)[0] if self._weighed else targets
 
     def __call__(self, predictions: ArrayLike, targets: Any) -> float:
         """The loss alone.
@@ -310,6 +382,43 @@ def evaluated(
             "one output predictions have the shape of the targets; targets of shape "
             "(n_samples, 1) keep the second axis."
         ) from error
+    except Exception as error:
+        # The user's own error leaves as it is, and says whose it is.
+        error.add_note(
+            f"{title} raised this, for predictions of shape {np.shape(predictions)} "
+            f"and targets of shape {np.shape(targets)}."
+        )
+        raise
+
+
+def weighed(targets: Targets, weights: Any) -> Float2D:
+    """Prepared targets with the weight of each sample in one more column.
+
+    Args:
+        targets: Shape ``(n_samples, k)``.
+        weights: Shape ``(n_samples,)``, >= 0; None is 1 for every sample.
+
+    Raises:
+        ValueError: If the shape differs, or a weight is negative or not finite.
+        TypeError: If they are not real numbers.
+    """
+    n_samples = len(targets)
+    factors = np.ones(n_samples) if weights is None else finite("weights", weights)
+    if factors.shape != (n_samples,):
+        raise ValueError(
+            f"Argument `weights` must have shape ({n_samples},), one weight for each "
+            f"sample, but has shape {factors.shape}."
+        )
+    if (factors < 0.0).any():
+        raise ValueError(
+            f"Argument `weights` must be >= 0, but has {factors.min()} in it."
+        )
+    return np.column_stack([targets, factors])
+
+
+def bare_and_weight(targets: Float2D) -> tuple[Float2D, Float2D]:
+    """Undo :func:`weighed`: targets ``(n_samples, k)``, weights ``(n_samples, 1)``."""
+    return targets[:, :-1], targets[:, -1:]
 
 
 def _shaped_as(targets: Targets, predictions: Float2D) -> NDArray[Any]:
@@ -481,10 +590,18 @@ def _class_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
     outside = np.flatnonzero((labels < 0) | (labels >= n_outputs))
     if outside.size:
         first = int(outside[0])
+        found = np.unique(labels)
+        advice = "Take as many outputs as there are classes."
+        if found.size <= n_outputs:
+            advice = (
+                "Labels start at 0: y = np.unique(y, return_inverse=True)[1] numbers "
+                "the classes in their order."
+            )
+            if set(found.tolist()) == {-1, 1}:
+                advice += ' The loss "hinge" takes -1 and 1 as they are.'
         raise ValueError(
             f"Argument `targets` must hold labels from 0 to {n_outputs - 1}, one per "
-            f"output, but entry {first} is {array[first]}. Take as many outputs as "
-            "there are classes."
+            f"output, but entry {first} is {array[first]}. {advice}"
         )
     return np.eye(n_outputs)[labels]
 
@@ -555,6 +672,21 @@ def _outputs(predictions: ArrayLike) -> Float2D:
         )
     return array
 
+
+def _scaled_targets(p: Float2D, t: Float2D, w: Float2D) -> tuple[Float2D, Float2D]:
+    return p, w * t  # the loss of a sample is proportional to its targets
+
+
+def _scaled_difference(p: Float2D, t: Float2D, w: Float2D) -> tuple[Float2D, Float2D]:
+    return np.sqrt(w) * p, np.sqrt(w) * t
+
+
+_SCALED = {  # predictions and targets whose loss has a weight for each sample
+    "mse": _scaled_difference,
+    "cross_entropy": _scaled_targets,
+    "binary": _scaled_targets,
+    "hinge": _scaled_targets,
+}
 
 LOSSES = {
     "mse": Loss(

@@ -11,6 +11,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import Device
 
-from qstore_pl import devices
+from qstore_pl import checkpoint, devices
 from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend, wire_labels
 from qstore_pl.encoding import QuantumDataEncoder
+from qstore_pl.errors import CheckpointError
 from qstore_pl.layers import QuantumLayer
 from qstore_pl.templates import BasisEncoding, ZZFeatureMap
 
@@ -235,6 +238,55 @@ class QuantumModel:
             )
         self._parameters[:], self._trainable[:] = parameters, trainable
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the model to a file, from which :meth:`from_checkpoint` makes it again.
+
+        The backend is not in it. The file is written as a whole or not at all.
+
+        Args:
+            path: The file; one that is there is replaced.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        checkpoint.save(path, self.get_state())
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | PathLike[str], *, backend: Any = None
+    ) -> QuantumModel:
+        """The model that a file holds, with its parameters and what is trainable.
+
+        Args:
+            path: A file that :meth:`save` wrote, or a checkpoint of a training run:
+                ``best.qstore`` in its directory is its best epoch.
+            backend: Where the model runs: a name, a Backend or a PennyLane device.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            CheckpointError: If it is damaged, or holds no model.
+
+        Example:
+            >>> model = QuantumModel(2, 1, seed=0)
+            >>> model.save("model.qstore")
+            >>> twin = QuantumModel.from_checkpoint("model.qstore")
+            >>> np.array_equal(twin.parameters, model.parameters)
+            True
+        """
+        found = checkpoint.load(path)
+        try:
+            state = found["model"] if "run" in found else found
+            model = cls(**state["model"])
+            model.load_state(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"The file `{path}` must hold a model, but does not: {error}. Use "
+                "QuantumModel.save, or a checkpoint that training wrote."
+            ) from error
+        if backend is not None:
+            model.backend = backend
+        return model
+
     def _description(self) -> dict[str, Any]:
         return {
             "input_dim": self.input_dim,
@@ -289,7 +341,7 @@ class QuantumModel:
         self.__dict__.pop("device", None)
         self.__dict__.pop("program", None)
 
-    @functools.cached_property
+    @cached_property
     def device(self) -> Device:
         """The PennyLane device of the backend."""
         return self.quantum_layer.backend.device(self.n_qubits)
@@ -321,7 +373,7 @@ class QuantumModel:
             block.operation(values, wires=wires)
         return [qml.expval(qml.Z(wire)) for wire in wires[: self.output_dim]]
 
-    @functools.cached_property
+    @cached_property
     def program(self) -> devices.Program | None:
         """The circuit compiled for the backend's device, or None if it has none.
 

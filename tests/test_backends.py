@@ -218,7 +218,9 @@ def test_the_default_fills_it_otherwise(manager):
 def test_a_backend_of_the_models_own_wins(manager, own):
     backend = qml.device("lightning.qubit", wires=2) if own == "device" else own
     trained = model(backend=backend)
-    trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
+    with pytest.raises(ValueError, match=r'"reference" must be unset.*backend of its'):
+        trainer(manager, quantum_sdk="reference").train(trained, (X, Y))
+    trainer(manager).train(trained, (X, Y))
     assert trained.device.name == (
         "lightning.qubit" if own == "device" else "qstore.mock_ideal"
     )
@@ -244,7 +246,8 @@ def test_assigning_another_name_later_rebinds_the_next_run(manager, own):
     np.testing.assert_allclose(trained.parameters, stayed.parameters, rtol=0, atol=1e-7)
     # Bound once: a backend the model is given afterwards is its own again.
     trained.backend = "mock_ideal"
-    again.train(trained, (X, Y))
+    with pytest.raises(ValueError, match=r'"reference" must be unset.*`mock_ideal`'):
+        again.train(trained, (X, Y))
     assert trained.device.name == "qstore.mock_ideal"
 
 

@@ -94,8 +94,9 @@ def raising(event):
 
 def test_the_order_of_calls(tmp_path):
     recorder = Recorder()
-    fit(make(), recorder, checkpoint_directory=tmp_path, epochs=2)
-    one_epoch = ["step"] * 3 + ["checkpoint", "epoch", "checkpoint"]  # best, regular
+    files = {"checkpoint_directory": tmp_path, "checkpoint_interval": 1}
+    fit(make(), recorder, epochs=2, **files)
+    one_epoch = ["step"] * 3 + ["epoch", "checkpoint", "checkpoint"]  # best, regular
     assert recorder.names == ["begin", *one_epoch, *one_epoch, "end"]
 
 

@@ -48,6 +48,7 @@ GOOD = {
     "use_gradient_clipping": True,
     "track_gradients": False,
     "on_nan": "rollback",
+    "validation_split": 0.25,
     "validation_interval": 2,
     "monitor": "val_accuracy",
     "monitor_mode": "max",
@@ -66,6 +67,7 @@ GOOD = {
     "checkpoint_directory": 'runs/"first" \\ no. 1',
     "checkpoint_interval": 5,
     "checkpoint_keep": 2,
+    "on_interrupt": "raise",
     "log_interval": 10,
     "progress": True,
     "strict_callbacks": True,
@@ -109,8 +111,8 @@ def test_the_defaults():
         "min_delta": 0.0,
         "restore_best": True,
         "quantum_sdk": "mock_ideal",
-        "checkpoint_interval": 1,
         "checkpoint_keep": 3,
+        "on_interrupt": "return",
         "progress": False,
         "strict_callbacks": False,
     }
@@ -149,7 +151,7 @@ def test_mock_is_the_word_for_mock_ideal():
     assert config.quantum_sdk == "mock_ideal"
     config.quantum_sdk = "cirq"
     assert config.quantum_sdk == "cirq"
-    assert TrainingConfig(optimizer="mock").optimizer == "mock"
+    assert TrainingConfig(quantum_target="mock").quantum_target == "mock"
 
 
 def test_the_loss_may_be_a_name_a_loss_or_a_function():

@@ -230,17 +230,17 @@ DATA = {
     "X alone": (
         lambda: train(X),
         TypeError,
-        ("`data`", "tuple (X, y) or an iterable of batches", "ndarray"),
+        ("`data`", "tuple (X, y) or (X, y, weights), or an iterable", "ndarray"),
     ),
     "a number": (
         lambda: train(3),
         TypeError,
-        ("`data`", "tuple (X, y) or an iterable of batches", "int"),
+        ("`data`", "tuple (X, y) or (X, y, weights), or an iterable", "int"),
     ),
     "a list of X and y": (
         lambda: train([X, Y]),
         TypeError,
-        ("batch of `data`", "(inputs, targets)", "ndarray"),
+        ("`data`", "a tuple where it holds arrays", "is a list"),
     ),
     "keys of a batch": (
         lambda: train([{"inputs": X, "labels": Y}]),
@@ -490,12 +490,12 @@ IGNORED = {
     "batch size for batches": (
         lambda: train([(X, Y)], batch_size=2),
         ValueError,
-        ("batch_size must be unset", "come in batches"),
+        ("batch_size=2 must be the size of the batches", "Leave it unset"),
     ),
     "shuffling of batches": (
-        lambda: train([(X, Y)], shuffle=True, batch_size=2),
+        lambda: train([(X, Y)], shuffle=True),
         ValueError,
-        ("batch_size, shuffle must be unset", "come in batches"),
+        ("shuffle must be False or unset", "come in batches"),
     ),
 }
 CIRCUITS = {

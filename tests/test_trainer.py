@@ -603,7 +603,10 @@ def test_with_every_weight_frozen_nothing_moves():
     model = make()
     model.trainable[:] = False
     before = model.parameters.copy()
-    _, history = run(model, weight_decay=0.5)
+    with pytest.raises(ValueError, match="a parameter to train, but all are frozen"):
+        run(model)
+    every = list(range(model.n_weights))
+    _, history = run(model, weight_decay=0.5, freeze_schedule={0: every})
     assert model.parameters.tobytes() == before.tobytes()
     assert history["gradient_norms"] == [0.0] * 3
 

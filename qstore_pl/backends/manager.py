@@ -9,7 +9,6 @@ from typing import Any
 import pennylane as qml
 from pennylane.devices import Device
 
-from qstore_pl._checks import choice
 from qstore_pl.config import TrainingConfig
 
 DeviceFactory = Callable[[int], Device]
@@ -29,6 +28,21 @@ class NamedDevice:
         """A new device with this many wires."""
         # None: numpy's global generator is the user's, who made no device here.
         return qml.device(self.device, wires=n_wires, seed=None)
+
+
+@dataclass(frozen=True)
+class PluginDevice:
+    """A factory for devices of other packages, which may know no seed.
+
+    Args:
+        device: Name for ``qml.device``.
+    """
+
+    device: str
+
+    def __call__(self, n_wires: int) -> Device:
+        """A new device with this many wires."""
+        return qml.device(self.device, wires=n_wires)
 
 
 @dataclass(frozen=True)
@@ -92,14 +106,26 @@ class BackendManager:
     def get_backend(self, name: str | None = None) -> Backend:
         """The backend of a name; without one, the configuration's.
 
+        Args:
+            name: One of :meth:`list_backends`, or the name of any PennyLane device
+                that is installed, as ``"default.qubit"``.
+
         Raises:
             ValueError: If no backend has that name; the message lists the known ones.
         """
         if name is None:
             name = self.config.resolve("quantum_sdk")
-        name = "mock_ideal" if name == "mock" else name
+        name = "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
         known = _known()
-        return known[choice("backend", name, known)]
+        if name in known:
+            return known[name]
+        if name in qml.plugin_devices:
+            return Backend(name, PluginDevice(name))
+        listed = ", ".join(f'"{word}"' for word in sorted(known))
+        raise ValueError(
+            f"Argument `backend` must be one of {listed}, or the name of a PennyLane "
+            f"device that is installed, but is {name!r}."
+        )
 
     def list_backends(self) -> list[str]:
         """The known names, sorted."""

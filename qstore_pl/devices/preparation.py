@@ -7,7 +7,6 @@ that the user's framework differentiates what is done here.
 from __future__ import annotations
 
 import copy
-import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
+from qstore_pl._lazy import cached_property
 from qstore_pl.devices.matrices import matrix_of
 from qstore_pl.devices.readout import untraced
 from qstore_pl.devices.registry import (
@@ -249,7 +249,7 @@ class ExactTape(QuantumScript):
     tensor, eight of an array, and of a large array not all numbers.
     """
 
-    @functools.cached_property
+    @cached_property
     def hash(self) -> int:
         """Of the circuit and the bytes of its values."""
         values = self.get_parameters(trainable_only=False)

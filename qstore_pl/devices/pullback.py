@@ -6,7 +6,6 @@ trainable coefficients is here, that of angles is the Program's.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess
 from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
+from qstore_pl._lazy import cached_property
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.readout import PauliSumValue, Readout, real
 from qstore_pl.devices.registry import Parameter, Pull, entry_of
@@ -306,7 +306,7 @@ class _Means:
         self._run, self._readout_of = run, readout_of
         self._columns = {word: i for i, word in enumerate(circuit.words)}
 
-    @functools.cached_property
+    @cached_property
     def _states(self) -> NDArray[Any]:
         return self._run.states(phase=False)
 

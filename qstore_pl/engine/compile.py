@@ -1,9 +1,11 @@
 """Compile kernels on first use and cache them where the cache cannot go stale.
 
-numba's own cache misses an edit in a helper of another file and fails where the
-package directory is read-only. Here the cache lives in a directory named by a hash of
-all engine sources, and processes that start together take turns, so that only one of
-them compiles. This module knows nothing of circuits.
+numba's own cache misses an edit in a helper of another file, believes whatever bytes it
+finds, and fails where the package directory is read-only. Here the cache lives in a
+directory named by a hash of all engine sources, each file has a checksum, and processes
+that start together take turns, so that only one of them compiles. Every process has the
+same machine code, whether it compiled it or found it. This module knows nothing of
+circuits.
 """
 
 from __future__ import annotations
@@ -13,15 +15,20 @@ import functools
 import hashlib
 import logging
 import os
+import pickle
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numba
-from numba.core import caching, types
+from numba.core import codegen, compiler, registry, serialize, types
+
+from qstore_pl._files import replace_file
 
 log = logging.getLogger("qstore_pl")
 
@@ -44,11 +51,27 @@ I8 = types.int64
 
 Array = Any  # of a kernel's argument: numba types it by the signature
 
+_DIGEST_SIZE = 32
+_TEMPORARY, _LONG_AGO = ".tmp-kernel-", 3600.0  # seconds
+_SETTINGS = (  # of numba, that change the code it makes
+    *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "USING_SVML", "ENABLE_AVX"),
+    *("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "LLVM_REFPRUNE_PASS"),
+)
+
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process forked while a thread compiles would wait for that thread for ever.
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_lock.release,
+    )
 
 
 class Kernel:
     """A function that numba compiles for one signature when it is first called.
+
+    With ``NUMBA_DISABLE_JIT=1`` it is the Python function: slow, and for debugging.
 
     Args:
         function: Body of the kernel. It may call functions marked by :func:`inner`.
@@ -61,6 +84,7 @@ class Kernel:
         functools.update_wrapper(self, function)
         self.function = function
         self.signature = signature
+        self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> Any:
         """Run the kernel, compiled at the first call."""
@@ -70,24 +94,25 @@ class Kernel:
     def compiled(self) -> Callable[..., Any]:
         """The compiled function: keep it where a call per microsecond matters."""
         with _lock:
-            compiled = self.__dict__.get("_compiled")
-            if compiled is None:
-                compiled = self.__dict__["_compiled"] = self._compile()
-        return compiled
+            if self._compiled is None:
+                self._compiled = self._compile()
+            return self._compiled
 
     def _compile(self) -> Callable[..., Any]:
-        dispatcher: Any = numba.njit(**FLAGS)(self.function)
+        if numba.config.DISABLE_JIT:
+            return self.function
+        dispatcher: Any = numba.njit(pipeline_class=_Compiler, **FLAGS)(self.function)
         name, directory = self.function.__name__, cache_directory()
         if directory is None:
             log.info("compiling %s (no writable cache directory)", name)
             dispatcher.compile(self.signature)
         else:
-            dispatcher._cache = _Cache(self.function)
-            with _one_process_at_a_time(directory):
-                # Compiling looks into the cache first: whoever waited here only loads.
+            kept = _KernelFile(directory, self)
+            dispatcher._cache = kept
+            wait = contextlib.nullcontext() if kept.exists() else _turn(directory)
+            with wait:
+                # Compiling looks for the file first: whoever waited here only loads.
                 dispatcher.compile(self.signature)
-            if dispatcher.stats.cache_misses:
-                log.info("compiled %s once, kept in %s", name, directory)
         # From here on other argument types are an error, not another compilation.
         dispatcher.disable_compile()
         return dispatcher
@@ -104,6 +129,39 @@ def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that only kernels call; in Python it stays a plain function."""
     return numba.extending.register_jitable(**FLAGS)(function)
+
+
+# --- the machine code -------------------------------------------------------------
+
+
+class _Library(codegen.JITCodeLibrary):
+    """The machine code of a kernel, which calls no code of another one.
+
+    numba gives a kernel copies of the functions it calls, as weak symbols. When such
+    code is loaded, a weak symbol is bound to a function of that name that the process
+    has already, compiled apart and rounded otherwise: the process that compiles would
+    not have the bits of those that load. Here the copies are the kernel's own.
+    """
+
+    def _finalize_final_module(self) -> None:
+        for function in self._final_module.functions:
+            if function.linkage == llvm.Linkage.linkonce_odr:
+                function.linkage = llvm.Linkage.internal
+        super()._finalize_final_module()
+
+
+class _Compiler(compiler.CompilerBase):
+    """numba's compiler, into such a library."""
+
+    def define_pipelines(self) -> list[Any]:
+        state = self.state
+        library = _Library(state.targetctx.codegen(), state.func_id.func_qualname)
+        library.enable_object_caching()  # so that it can be kept
+        state.library = library
+        return [compiler.DefaultPassBuilder.define_nopython_pipeline(state)]
+
+
+# --- the cache --------------------------------------------------------------------
 
 
 @functools.cache
@@ -144,47 +202,92 @@ def cache_directory() -> Path | None:
     return None
 
 
-class _Place:
-    """Where one kernel is kept: what numba asks of a cache locator."""
+class _KernelFile:
+    """Where a compiled kernel is kept: what numba's dispatcher asks of a cache.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    The file has the SHA-256 of a key and the contents, and then the contents: what
+    numba pickles of a compiled function. The key is all that machine code depends on
+    besides the engine's sources, so that the file of another kernel, processor or
+    version of numba is as foreign as one that was damaged.
 
-    def get_cache_path(self) -> str:
-        return str(self.directory)
+    Args:
+        directory: Of the cache, for these sources.
+        kernel: To be kept.
+    """
 
-    def get_source_stamp(self) -> str:
-        return source_hash()
+    def __init__(self, directory: Path, kernel: Kernel) -> None:
+        function, target = kernel.function, registry.cpu_target.target_context
+        key = (
+            (function.__module__, function.__qualname__, function.__code__.co_code),
+            (function.__code__.co_firstlineno, kernel.signature),
+            (numba.__version__, llvm.llvm_version_info, sys.version_info),
+            target.codegen().magic_tuple(),  # of the processor
+            [getattr(numba.config, name) for name in _SETTINGS],
+        )
+        self._key = repr(key).encode()
+        self._name = function.__name__
+        digest = hashlib.sha256(self._key).hexdigest()
+        self.path = directory / f"{self._name}-{digest[:16]}.kernel"
 
-    def ensure_cache_path(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    def exists(self) -> bool:
+        """Whether there is such a file, sound or not."""
+        return self.path.exists()
 
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        """The compiled function, or None if it must be compiled."""
+        del signature
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("A compiled kernel cannot be read (%s): compiled again.", error)
+            return None
+        digest, contents = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
+        if digest != self._digest(contents):
+            log.warning("%s is damaged or foreign: compiled again.", self.path)
+            return None
+        target.refresh()  # else the functions of numba's runtime are unknown
+        return compiler.CompileResult._rebuild(target, *pickle.loads(contents))
 
-class _Implementation(caching.CompileResultCacheImpl):
-    def __init__(self, function: Callable[..., Any]) -> None:
-        # Not the base's: it would look for a place beside the source file.
-        directory = cache_directory()
-        assert directory is not None
-        self._lineno = function.__code__.co_firstlineno
-        self._locator = _Place(directory)
-        version = "py{}{}".format(*sys.version_info[:2])
-        self._filename_base = f"{function.__qualname__}-{self._lineno}.{version}"
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep a compiled function; where that fails, say so and go on."""
+        del signature
+        contents = serialize.dumps(result._reduce())
+        try:
+            self._tidy()
+            data = self._digest(contents) + contents
+            replace_file(self.path, data, prefix=_TEMPORARY)
+        except OSError as error:
+            log.warning("compiled %s, which cannot be kept: %s", self._name, error)
+        else:
+            log.info("compiled %s once, kept in %s", self._name, self.path.parent)
 
+    def _digest(self, contents: bytes) -> bytes:
+        return hashlib.sha256(self._key + contents).digest()
 
-class _Cache(caching.FunctionCache):
-    _impl_class = _Implementation
+    def _tidy(self) -> None:
+        """Make the directory, and remove what killed processes left there."""
+        directory = self.path.parent
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in directory.glob(f"{_TEMPORARY}*"):
+            if time.time() - path.stat().st_mtime > _LONG_AGO:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _one_process_at_a_time(directory: Path) -> Iterator[None]:
-    """Hold a lock file in ``directory``; where locks do not exist, do without."""
+def _turn(directory: Path) -> Iterator[None]:
+    """Compile while no other process does; where locks do not exist, do without."""
     try:
         import fcntl
     except ImportError:  # Windows: two processes may compile the same kernel
         yield
         return
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be tidied away
-    with (directory / "lock").open("w") as file:
-        with contextlib.suppress(OSError):  # a file system without locks
+    with contextlib.ExitStack() as stack:
+        # It may have been tidied away, and neither a full disk nor a file system
+        # without locks is a reason not to compile.
+        with contextlib.suppress(OSError):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = stack.enter_context((directory / "lock").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

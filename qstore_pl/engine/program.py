@@ -7,7 +7,6 @@ This module knows arrays and the kernels, not PennyLane.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
+from qstore_pl._lazy import cached_property
 from qstore_pl.engine import statevector, threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.fusion import PERMUTE, Tables, build
@@ -81,7 +81,7 @@ class Program:
         """Number of observables."""
         return self.tables.n_outputs
 
-    @functools.cached_property
+    @cached_property
     def untied(self) -> Program:
         """The circuit whose weights each sample has for itself: its last features."""
         n_features = self.n_features

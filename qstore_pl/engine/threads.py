@@ -49,8 +49,6 @@ def _get_pool() -> ThreadPoolExecutor:
     global _pool
     with _lock:
         if _pool is None:
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=_drop)
             _pool = ThreadPoolExecutor(count(), thread_name_prefix="qstore")
         return _pool
 
@@ -59,3 +57,7 @@ def _drop() -> None:
     """Forget a pool whose threads did not survive a fork."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop)

@@ -128,6 +128,43 @@ def adam(
     return -1
 
 
+@kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8)
+def rmsprop(
+    parameters: Float1D,
+    gradients: Float1D,
+    second: Float1D,
+    trainable: Bool1D,
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+) -> int:
+    """One step of RMSprop; the formula is in the optimizer.
+
+    Args:
+        parameters: Shape ``(n_parameters,)``, changed in place.
+        gradients: Shape ``(n_parameters,)``.
+        second: Running mean of the squares of the gradients, changed in place.
+        trainable: Mask of bools, shape ``(n_parameters,)``.
+        learning_rate: Step length.
+        decay: Of ``second``.
+        epsilon: Added to the root of ``second``.
+
+    Returns:
+        -1, or the first trainable index whose gradient is not finite: then nothing
+        was written.
+    """
+    bad = _first_not_finite(gradients, trainable)
+    if bad >= 0:
+        return bad
+    for i in range(parameters.shape[0]):
+        if trainable[i]:
+            gradient = gradients[i]
+            second[i] = decay * second[i] + (1.0 - decay) * gradient * gradient
+            step = learning_rate * gradient / (math.sqrt(second[i]) + epsilon)
+            parameters[i] -= step
+    return -1
+
+
 @kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8, types.boolean)
 def sgd(
     parameters: Float1D,

@@ -19,7 +19,9 @@ from qstore_pl.optimizers.adamw import AdamW
 from qstore_pl.optimizers.gradient import GradientResult
 from qstore_pl.optimizers.natural import NaturalGradient
 from qstore_pl.optimizers.optimizer import Optimizer, State, clip_gradients
+from qstore_pl.optimizers.rmsprop import RMSprop
 from qstore_pl.optimizers.schedules import (
+    ByFunction,
     Constant,
     Cosine,
     Schedule,
@@ -33,11 +35,13 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ByFunction",
     "Constant",
     "Cosine",
     "GradientResult",
     "NaturalGradient",
     "Optimizer",
+    "RMSprop",
     "Schedule",
     "State",
     "StepDecay",
@@ -53,6 +57,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": SGD,
     "momentum": functools.partial(SGD, momentum=0.9),
     "nesterov": functools.partial(SGD, momentum=0.9, nesterov=True),
+    "rmsprop": RMSprop,
     "natural_gradient": NaturalGradient,
 }
 

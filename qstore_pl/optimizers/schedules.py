@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import final
 
@@ -152,6 +153,35 @@ class Cosine(Schedule):
         done = min(step, self.n_steps) / self.n_steps
         weight = 0.5 * (1.0 + math.cos(math.pi * done))
         return weight * self.rate + (1.0 - weight) * self.final
+
+
+@final
+@dataclass(frozen=True)
+class ByFunction(Schedule):
+    """The rates that a function gives.
+
+    Args:
+        function: From the number of the step, counted from 0, to its rate, > 0.
+
+    Raises:
+        TypeError: If it is not callable.
+
+    Example:
+        >>> ByFunction(lambda step: 0.1 / (1 + step))(4)
+        0.02
+    """
+
+    function: Callable[[int], float]
+
+    def __post_init__(self) -> None:
+        """Check that there is a function."""
+        if not callable(self.function):
+            raise TypeError(
+                f"Argument `function` must be callable, but is {self.function!r}."
+            )
+
+    def _rate(self, step: int) -> float:
+        return real(f"schedule({step})", self.function(step), above=0.0)
 
 
 @final

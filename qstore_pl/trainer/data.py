@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.config import TrainingConfig
-from qstore_pl.losses import Loss
+from qstore_pl.losses import Loss, weighed
 from qstore_pl.model import QuantumModel
 
 Float2D = NDArray[np.float64]
@@ -75,6 +75,7 @@ class Batches:
     name: str
     model: QuantumModel
     loss: Loss
+    batch_size: int | None = None  # that they must have, but for the last one
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """None: the iterable has its own."""
@@ -84,6 +85,7 @@ class Batches:
     def batches(self, order: NDArray[np.int64], skip: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first ones."""
         del order
+        short: int | None = None
         empty = True
         for i, batch in enumerate(self.data):
             empty = False
@@ -91,9 +93,18 @@ class Batches:
                 continue
             inputs, targets = _pair(batch, self.name)
             features, prepared = _prepared(
-                inputs, targets, self.name, self.model, self.loss
+                inputs, targets, None, self.name, self.model, self.loss
             )
             rows = np.arange(len(features))
+            if self.batch_size is not None:
+                if short is not None or len(rows) > self.batch_size:
+                    raise ValueError(
+                        f"Configuration batch_size={self.batch_size} must be the size "
+                        f"of the batches of `{self.name}`, but one has "
+                        f"{len(rows) if short is None else short} samples. Leave it "
+                        "unset: such data have their own size."
+                    )
+                short = len(rows) if len(rows) < self.batch_size else None
             yield Batch(features, prepared, rows, np.ndim(targets) == 1)
         if empty:
             raise ValueError(f"Argument `{self.name}` must have a batch, but is empty.")
@@ -122,8 +133,11 @@ def source_of(
             a setting would be ignored.
         TypeError: If data are of another form.
     """
-    if isinstance(data, tuple) and len(data) == 2:
-        features, targets = _prepared(*data, name, model, loss)
+    if are_arrays(data):
+        inputs, labels, *weights = data
+        features, targets = _prepared(
+            inputs, labels, weights[0] if weights else None, name, model, loss
+        )
         batch_size, shuffle = len(features), False
         if config is not None:
             batch_size, shuffle = map(config.resolve, ("batch_size", "shuffle"))
@@ -131,22 +145,73 @@ def source_of(
         return Arrays(features, targets, batch_size, shuffle, one_axis)
     if not isinstance(data, Iterable) or isinstance(data, np.ndarray | str | dict):
         raise TypeError(
-            f"Argument `{name}` must be a tuple (X, y) or an iterable of batches, but "
-            f"is of type {type(data).__name__}."
+            f"Argument `{name}` must be a tuple (X, y) or (X, y, weights), or an "
+            f"iterable of batches, but is of type {type(data).__name__}."
+        )
+    if isinstance(data, list) and data and isinstance(data[0], np.ndarray):
+        raise TypeError(
+            f"Argument `{name}` must be a tuple where it holds arrays, (X, y) or "
+            "(X, y, weights), but is a list, which is taken as one of batches."
         )
     if isinstance(data, Iterator) and epochs > 1:
         raise ValueError(
             f"Argument `{name}` must be an iterable that can start again, for {epochs} "
             "epochs, but is an iterator that is used up after one. Pass a list."
         )
-    if config is not None:
-        ignored = config.set_fields() & {"batch_size", "shuffle"}
-        if ignored:
-            raise ValueError(
-                f"Configuration {', '.join(sorted(ignored))} must be unset for data "
-                "that come in batches, which have their own size and order."
-            )
-    return Batches(data, name, model, loss)
+    if config is not None and config.shuffle:
+        raise ValueError(
+            "Configuration shuffle must be False or unset for data that come in "
+            "batches, which have their own order."
+        )
+    size = None if config is None else config.batch_size
+    return Batches(data, name, model, loss, size)
+
+
+def are_arrays(data: Any) -> bool:
+    """Whether data are ``(X, y)`` or ``(X, y, weights)``, and not batches."""
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        return False
+    return len(data) == 2 or not isinstance(data[0], tuple | dict)
+
+
+def split(
+    data: Any, share: float, seed: int, model: QuantumModel, loss: Loss
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Arrays for training, and a random share of the samples to validate.
+
+    Args:
+        data: ``(X, y)`` or ``(X, y, weights)``.
+        share: Of the samples to validate, in (0, 1).
+        seed: Of the draw.
+        model: For the number of its outputs.
+        loss: Where it is one of classes, both parts have the same share of each.
+
+    Raises:
+        ValueError: If data are of another form, or too few.
+    """
+    from sklearn.model_selection import train_test_split
+
+    if not are_arrays(data):
+        raise ValueError(
+            "Configuration validation_split must come with a tuple (X, y) of arrays, "
+            "which can be split. Pass val_data for batches."
+        )
+    arrays = [np.asanyarray(part) for part in data]
+    n_samples = _common_length("data", *arrays[:2])
+    classes = None
+    if loss.labels is not None:
+        prepared = loss.prepare_targets(arrays[1], model.output_dim, n_samples)
+        classes = loss.labels(prepared)
+    try:
+        parts = train_test_split(
+            *arrays, test_size=share, random_state=seed, stratify=classes
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"Configuration validation_split={share} must leave samples of every class "
+            f"on both sides, but does not: {error} Pass val_data instead."
+        ) from error
+    return tuple(parts[0::2]), tuple(parts[1::2])
 
 
 def _pair(batch: Any, name: str) -> tuple[Any, Any]:
@@ -157,6 +222,11 @@ def _pair(batch: Any, name: str) -> tuple[Any, Any]:
                 f"{sorted(batch)}."
             )
         return batch["inputs"], batch["targets"]
+    if isinstance(batch, tuple | list) and len(batch) == 3:
+        raise ValueError(
+            f"A batch of `{name}` must be (inputs, targets), but has a third part. "
+            "Weights of samples come with arrays: (X, y, weights)."
+        )
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise TypeError(
             f"A batch of `{name}` must be (inputs, targets) or a dict with these keys, "
@@ -166,8 +236,20 @@ def _pair(batch: Any, name: str) -> tuple[Any, Any]:
 
 
 def _prepared(
-    inputs: Any, targets: Any, name: str, model: QuantumModel, loss: Loss
+    inputs: Any,
+    targets: Any,
+    weights: Any,
+    name: str,
+    model: QuantumModel,
+    loss: Loss,
 ) -> tuple[Float2D, NDArray[Any]]:
+    n_samples = _common_length(name, inputs, targets)
+    features = model.prepare(inputs)
+    prepared = loss.prepare_targets(targets, model.output_dim, n_samples)
+    return features, weighed(prepared, weights) if loss.is_weighed else prepared
+
+
+def _common_length(name: str, inputs: Any, targets: Any) -> int:
     lengths = [np.shape(part)[:1] for part in (inputs, targets)]
     if () in lengths or lengths[0] != lengths[1]:
         counts = [f"{length[0]}" if length else "no axis of" for length in lengths]
@@ -175,5 +257,4 @@ def _prepared(
             f"Argument `{name}` must have as many targets as samples, but has "
             f"{counts[0]} samples and {counts[1]} targets."
         )
-    features = model.prepare(inputs)
-    return features, loss.prepare_targets(targets, model.output_dim, len(features))
+    return lengths[0][0]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
-from qstore_pl.errors import CheckpointError
 from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
-from qstore_pl.trainer.run_directory import RunDirectory
+from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import Metrics, scores_of
-from qstore_pl.trainer.settings import direction_of, monitor_of
-from qstore_pl.trainer.state import Totals, TrainState
+from qstore_pl.trainer.state import EARLY, Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
 
 MOST_ROLLBACKS = 3  # in a row
@@ -44,8 +41,7 @@ class Loop:
         metrics: Of predictions and targets, by name.
         callbacks: Told how it goes.
         interrupts: Ask it to stop.
-        directory: Of the checkpoints, or None.
-        tree: From the state to the whole run as values, for a checkpoint.
+        saver: Writes checkpoints, or None.
         bar: A progress bar, or None.
     """
 
@@ -58,37 +54,29 @@ class Loop:
     metrics: Metrics
     callbacks: Sequence[Callback]
     interrupts: Interrupts
-    directory: RunDirectory | None
-    tree: Callable[[TrainState], dict[str, Any]]
+    saver: Saver | None = None
     bar: Any = None
     _silenced: set[int] = field(default_factory=set)
     _every: int = 1  # batches to an update
-    _saved: tuple[int, int] | None = None
-    _best: dict[str, Any] = field(default_factory=dict)  # to be written
 
     def run(self) -> None:
         """Train until the last epoch, or until something asks it to stop."""
         state = self.state
         self._every = self.config.resolve("accumulation_steps")
-        self._tell("on_train_begin", self.step.model, state.history)
+        self.tell("on_train_begin", self.step.model, state.history)
         if not state.good:
             self._keep_good()
         while state.epoch < self.epochs and not state.stopped:
             if not self._epoch():
                 break
-            if self.bar is not None:
-                self.bar.update()
-        self._checkpoint(last=True)
+        if self.saver is not None:
+            self.saver.at_the_end(state)
         early = self.config.patience is not None
         done = state.step == 0 and bool(state.stopped or state.epoch == self.epochs)
         best = state.best_parameters
         if early and done and best.size and self.config.resolve("restore_best"):
             self.step.model.parameters[:] = best
-        self._tell("on_train_end", state.history)
-
-    def tell_of(self, error: BaseException) -> None:
-        """Tell callbacks that an error leaves the trainer."""
-        self._tell("on_exception", error)
+        self.tell("on_train_end", state.history)
 
     # --- an epoch -----------------------------------------------------------------
 
@@ -120,15 +108,14 @@ class Loop:
         row["time"] = state.seconds
         state.history.append(row)
         state.epoch, state.step = state.epoch + 1, 0
-        state.order = np.empty(0, dtype=np.int64)
+        state.order, state.totals = np.empty(0, dtype=np.int64), self._totals()
         self._keep_good()
-        self._watch(state.history[-1])
-        if self._best and self._write(lambda d: d.save_best(self._best)):
-            self._best = {}
-        self._log_row(state.history[-1])
-        self._tell("on_epoch_end", state.history[-1])
-        if state.epoch % self.config.resolve("checkpoint_interval") == 0:
-            self._checkpoint()
+        row = state.history[-1]
+        self._watch(row)
+        self._show(row)
+        self.tell("on_epoch_end", row)
+        if self.saver is not None:
+            self.saver.after_epoch(state)
         return not self.interrupts.requested
 
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
@@ -153,7 +140,7 @@ class Loop:
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)
         if self.callbacks:
-            self._tell("on_step_end", state.epoch, state.step, value)
+            self.tell("on_step_end", state.epoch, state.step, value)
 
     def _count(self, norm: float) -> None:
         self.state.totals.norm += norm
@@ -226,66 +213,43 @@ class Loop:
         due = done % self.config.resolve("validation_interval") == 0
         return len(self.sources) > 1 and (due or done == self.epochs)
 
-    def _log_row(self, row: Mapping[str, Any]) -> None:
+    def _show(self, row: Mapping[str, Any]) -> None:
+        """A line of the log, if it is time, and the progress bar."""
         every = self.config.log_interval
         if every is not None and self.state.epoch % every == 0:
-            shown = (f"{k} {v:.6g}" for k, v in row.items() if v is not None)
-            _log.info("%s", ", ".join(shown))
+            line = ", ".join(f"{k} {v:.6g}" for k, v in row.items() if v is not None)
+            if _log.hasHandlers() and _log.isEnabledFor(logging.INFO):
+                _log.info("%s", line)
+            else:  # nobody has set up logging, but lines are wanted
+                print(line, file=sys.stderr, flush=True)
+        if self.bar is not None:
+            losses = {k: row[k] for k in ("loss", "val_loss") if row[k] is not None}
+            self.bar.set_postfix(losses, refresh=False)
+            self.bar.update()
 
-    # --- early stopping and checkpoints -------------------------------------------
+    # --- early stopping -----------------------------------------------------------
 
     def _watch(self, row: Mapping[str, Any]) -> None:
         """Keep the best epoch; stop when there was none for too long."""
         state, config = self.state, self.config
-        monitor = monitor_of(config, validated=len(self.sources) > 1)
-        value = row[monitor]
+        value = row[state.history.monitor]
         if value is None:
             return
-        sign = 1.0 if direction_of(config, monitor) == "min" else -1.0
+        sign = 1.0 if state.history.mode == "min" else -1.0
         least = config.resolve("min_delta")
         first = math.isnan(state.best)
         if not math.isnan(value) and (first or sign * (state.best - value) > least):
             state.best, state.best_epoch, state.waited = value, state.epoch - 1, 0
             state.best_parameters = self.step.model.parameters.copy()
-            if self.directory is not None:
-                self._best = copy.deepcopy(self.tree(self.state))
+            if self.saver is not None:
+                self.saver.keep_best(state)
             return
         state.waited += 1
         if config.patience is not None and state.waited >= config.patience:
-            state.stopped = "early stopping"
+            state.stopped = EARLY
 
-    def _checkpoint(self, *, last: bool = False) -> None:
-        state = self.state
-        if self.directory is None or self._saved == (state.epoch, state.step):
-            return
-        tree = self.tree(self.state)
-        done = self._write(lambda d: d.save(state.epoch, state.step, tree), last=last)
-        if done:
-            self._saved = (state.epoch, state.step)
-
-    def _write(
-        self, save: Callable[[RunDirectory], Path], *, last: bool = False
-    ) -> bool:
-        """Save; a full disk costs a warning, unless it is the last chance."""
-        assert self.directory is not None
-        try:
-            path = save(self.directory)
-        except OSError as error:
-            if last:
-                raise CheckpointError(
-                    f"The last checkpoint could not be written to "
-                    f"`{self.directory.path}`: {error}. The model has its parameters, "
-                    "and trainer.history the history."
-                ) from error
-            _log.warning(
-                "A checkpoint could not be written (%s); the next one will be tried.",
-                error,
-            )
-            return False
-        self._tell("on_checkpoint", path)
-        return True
-
-    def _tell(self, what: str, *arguments: Any) -> None:
+    def tell(self, what: str, *arguments: Any) -> None:
+        """Call a method of every callback."""
         for callback in self.callbacks:
             try:
                 getattr(callback, what)(*arguments)

@@ -9,7 +9,7 @@ from pennylane.devices import Device
 from qstore_pl import devices
 from qstore_pl.config import TrainingConfig
 from qstore_pl.losses import LOSSES, get_loss
-from qstore_pl.optimizers import Optimizer
+from qstore_pl.optimizers import Optimizer, Schedule
 from qstore_pl.trainer.fingerprint import fingerprint
 from qstore_pl.trainer.scores import Metrics
 from qstore_pl.trainer.settings import schedule_length
@@ -34,6 +34,8 @@ def settings_of(
     found = config.to_dict() | {"optimizer": repr(optimizer)}
     if metrics:
         found["metrics"] = ", ".join(metrics)
+    if isinstance(config.schedule, Schedule):
+        found["schedule"] = repr(config.schedule)
     length = schedule_length(config, epochs)
     if length is not None:
         found["schedule_epochs"] = length
@@ -50,6 +52,9 @@ def _functions(
 ) -> dict[str, Any]:
     """The user's own functions, by what they are for."""
     found: dict[str, Any] = {f"metrics[{name!r}]": fn for name, fn in metrics.items()}
+    schedule = config.schedule
+    if callable(schedule) and not isinstance(schedule, Schedule):
+        found["the schedule"] = schedule
     loss = get_loss(config.resolve("loss"))
     if loss not in LOSSES.values():
         found |= {f"the loss ({part})": fn for part, fn in loss.functions.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import warnings
 from collections.abc import Collection, Sequence
@@ -12,20 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from qstore_pl import checkpoint, devices
+from qstore_pl._lazy import cached_property
+from qstore_pl.config import DEFAULTS
 from qstore_pl.errors import CheckpointError
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import Optimizer
 from qstore_pl.trainer.data import Source
-from qstore_pl.trainer.run_directory import latest_in
-from qstore_pl.trainer.state import TrainState
+from qstore_pl.trainer.run_directory import files_in, latest_in
+from qstore_pl.trainer.state import EARLY, TrainState
 
-RUN_VERSION = 1
+RUN_VERSION = 2
+READABLE = (1, 2)  # versions; in the first the history was a JSON document
 RUN_KEYS = {
     *("version", "model", "optimizer", "run", "device", "device_generator"),
     *("data", "config", "environment"),
 }
 RESUMABLE = {  # settings that may change between a run and its continuation
-    *("epochs", "progress", "log_interval", "strict_callbacks"),
+    *("epochs", "patience", "restore_best"),
+    *("progress", "log_interval", "strict_callbacks", "on_interrupt"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
@@ -46,7 +51,7 @@ _KEEP_LENGTH = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Parts:
     """What a run is made of, besides its state.
 
@@ -65,19 +70,29 @@ class Parts:
     shots: int | None
 
     def tree(self, state: TrainState) -> dict[str, Any]:
-        """The whole run, for a checkpoint."""
-        device = self.model.device
-        return {
-            "version": RUN_VERSION,
+        """The whole run but its history, for a checkpoint."""
+        return self._fixed | {
             "model": self.model.get_state(),
             "optimizer": self.optimizer.state,
             "run": state.to_tree(),
-            "device": devices.description(device),
-            "device_generator": devices.generator_state(device),
-            "data": [source.digest for source in self.sources],
+            "device_generator": devices.generator_state(self.model.device),
+        }
+
+    @cached_property
+    def _fixed(self) -> dict[str, Any]:
+        """What does not change during the run."""
+        return {
+            "version": RUN_VERSION,
+            "device": devices.description(self.model.device),
+            "data": self.data,
             "config": self.settings,
             "environment": environment(),
         }
+
+    @cached_property
+    def data(self) -> list[str]:
+        """Digests of the data, and of those to validate."""
+        return [source.digest for source in self.sources]
 
     def take_over(self, found: Any, epochs: int) -> TrainState:
         """Continue from a checkpoint, if it is one of such a run.
@@ -105,6 +120,9 @@ class Parts:
                 f"A resumed run must have the model it began with: {error}"
             ) from error
         state = TrainState.from_tree(found["run"])
+        patience = self.settings.get("patience")
+        if state.stopped == EARLY and (patience is None or state.waited < patience):
+            state.stopped = ""  # it may wait longer now
         self._warn_of(found, state, epochs)
         devices.set_generator_state(self.model.device, found["device_generator"])
         return state
@@ -115,13 +133,16 @@ class Parts:
                 "A checkpoint to resume from must be one that training wrote, but this "
                 "is another. Use load_checkpoint."
             )
-        if found["version"] != RUN_VERSION:
+        if found["version"] not in READABLE:
             raise CheckpointError(
-                f"A run to resume must be of version {RUN_VERSION}, but is of version "
-                f"{found['version']}. Use the release of qstore-pl that wrote it."
+                f"A run to resume must be of version {RUN_VERSION} or less, but is of "
+                f"version {found['version']}. Use the release of qstore-pl that wrote "
+                "it."
             )
         unknown = self._incomparable(found).keys()
-        before, now = (_flat(c, unknown) for c in (found["config"], self.settings))
+        before, now = (
+            _flat(DEFAULTS | c, unknown) for c in (found["config"], self.settings)
+        )
         different = {
             key: (before.get(key), now.get(key))
             for key in sorted({*before, *now} - RESUMABLE)
@@ -146,7 +167,7 @@ class Parts:
                 f"go on with others, load the model's state and train without resume."
                 f"{advice}"
             )
-        if found["data"] != [source.digest for source in self.sources]:
+        if found["data"] != self.data:
             raise CheckpointError(
                 "A resumed run must have the data it began with, also to validate, but "
                 "they are others. To go on with them, load the model's state and train "
@@ -205,27 +226,38 @@ def _minor(version: str) -> str:
     return version.rpartition(".")[0]
 
 
-def found_in(resume: str | PathLike[str], directory: str | PathLike[str] | None) -> Any:
+def found_in(
+    resume: str | PathLike[str] | None, directory: str | PathLike[str] | None
+) -> tuple[Path, Any] | None:
     """What the checkpoint to resume from holds.
 
     Args:
-        resume: Its path, or ``"latest"`` of the directory.
+        resume: Its path, or ``"latest"`` of the directory, or ``"auto"``, which is the
+            latest if there is one.
         directory: Where checkpoints go, or None.
+
+    Returns:
+        The path of the checkpoint and what it holds, or None to begin a new run.
 
     Raises:
         ValueError: If the latest is wanted of no directory.
         CheckpointError: If there is none that can be read.
     """
-    if resume != "latest":
-        return checkpoint.load(resume)
+    if resume is None:
+        return None
+    if resume not in ("latest", "auto"):
+        return Path(resume), checkpoint.load(resume)
     if directory is None:
         raise ValueError(
-            'Argument `resume` may be "latest" only with a checkpoint_directory in '
+            f'Argument `resume` may be "{resume}" only with a checkpoint_directory in '
             "the configuration, but there is none. Give a path."
         )
-    return latest_in(directory)[1]
+    if resume == "auto" and not (Path(directory).is_dir() and files_in(directory)):
+        return None
+    return latest_in(directory)
 
 
+@functools.cache
 def _processor() -> str:
     """The model of the CPU, where it can be read."""
     information = Path("/proc/cpuinfo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -30,20 +31,33 @@ class RunDirectory:
     Args:
         path: Made if it is missing.
         keep: Latest checkpoints to keep, >= 1.
+        continues: Whether the run to be written goes on from one that is there. If it
+            does not, the directory must have no checkpoints.
+        overwrite: Whether it may have: then those that are there are removed once the
+            first new one is written.
 
     Raises:
-        CheckpointError: If it cannot be written, or another process writes there.
+        CheckpointError: If it cannot be written, another process writes there, or
+            there are checkpoints of another run.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, keep: int) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        keep: int,
+        continues: bool = False,
+        overwrite: bool = False,
+    ) -> None:
         self.path, self._keep = Path(path), keep
+        self._continues, self._overwrite = continues, overwrite
+        self._replaced: list[Path] = []
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / LOCK).open("a+", encoding="utf-8")
-            held = _hold(self._lock)
+            self._lock, held = _locked(self.path / LOCK)
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"Checkpoints cannot be written to `{self.path}`: {error}. Nothing was "
@@ -62,6 +76,18 @@ class RunDirectory:
         self._lock.flush()
         for stale in self.path.glob(".tmp-checkpoint-*"):
             stale.unlink(missing_ok=True)
+        if not self._continues:
+            self._replaced = files_in(self.path)
+            if self._replaced and not self._overwrite:
+                self._release()
+                raise CheckpointError(
+                    f"The directory `{self.path}` must have no checkpoints for a new "
+                    f"run, but has {len(self._replaced)}, as "
+                    f"`{self._replaced[-1].name}`. Pass "
+                    'resume="auto" to go on from there, overwrite=True to replace them '
+                    "(`qstore train` has --resume and --overwrite), or choose another "
+                    "checkpoint_directory."
+                )
         return self
 
     def __exit__(
@@ -70,14 +96,23 @@ class RunDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._release()
+
+    def _release(self) -> None:
         assert self._lock is not None
-        (self.path / LOCK).unlink(missing_ok=True)
+        # Where the directory has become read-only the file stays, and may be locked.
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink(missing_ok=True)
         self._lock.close()
 
     def save(self, epoch: int, step: int, tree: dict[str, Any]) -> Path:
         """Write a checkpoint, then remove those too old."""
         path = self.path / f"epoch{epoch:06d}-step{step:06d}.qstore"
         checkpoint.save(path, tree)
+        if self._replaced:
+            for old in {*self._replaced} - {path, self.path / BEST}:
+                old.unlink(missing_ok=True)
+            self._replaced = []
         for old in checkpoints_in(self.path)[: -self._keep]:
             old.unlink(missing_ok=True)
         return path
@@ -98,16 +133,23 @@ def checkpoints_in(directory: str | os.PathLike[str]) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def files_in(directory: str | os.PathLike[str]) -> list[Path]:
+    """The best checkpoint, if there is one, and the others, oldest first."""
+    best = Path(directory) / BEST
+    return [*([best] if best.exists() else []), *checkpoints_in(directory)]
+
+
 def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
     """The latest checkpoint that can be read, and what it holds.
 
-    A damaged one is passed over with a warning in the log.
+    A damaged one is passed over with a warning in the log. The best one is the last
+    resort.
 
     Raises:
         CheckpointError: If there is none.
     """
     folder = Path(directory)
-    found = checkpoints_in(folder) if folder.is_dir() else []
+    found = files_in(folder) if folder.is_dir() else []
     for path in reversed(found):
         try:
             return path, checkpoint.load(path)
@@ -117,6 +159,23 @@ def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
         f"There must be a checkpoint in `{directory}` to resume from, but "
         f"{'none can be read' if found else 'there is none'}."
     )
+
+
+def _locked(path: Path) -> tuple[IO[str], bool]:
+    """The open lock file, and whether this process holds it.
+
+    Who held it before may have removed the file after it was opened here: then the one
+    that is there now is what others look at.
+    """
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        held = _hold(file)
+        try:
+            if not held or os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file, held
+        except FileNotFoundError:
+            pass
+        file.close()
 
 
 def _hold(file: IO[str]) -> bool:

@@ -1,20 +1,113 @@
 """Scores of predictions: those the user wants recorded, and the share of right classes.
 
-A score looks at the outputs of all samples of an epoch and changes nothing.
+A score looks at the outputs of all samples of an epoch and changes nothing. Those with
+a name are scikit-learn's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._checks import choice
 from qstore_pl.losses import Loss, evaluated
 from qstore_pl.trainer.state import Totals
 
 Metrics = Mapping[str, Callable[[Any, Any], float]]
+
+
+@dataclass(frozen=True)
+class NamedScore:
+    """A score of scikit-learn.
+
+    Args:
+        function: Its name in ``sklearn.metrics``.
+        mode: Which value is best, ``"min"`` or ``"max"``.
+        of_classes: Whether it compares classes, and not numbers.
+        options: Of the function.
+    """
+
+    function: str
+    mode: str
+    of_classes: bool
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(self, predictions: NDArray[Any], targets: NDArray[Any]) -> float:
+        """The score of classes, or of numbers, of all samples."""
+        from sklearn import metrics  # half a second: only where a score is wanted
+
+        score = getattr(metrics, self.function)
+        return float(score(targets, predictions, **dict(self.options)))
+
+
+_MACRO = (("average", "macro"), ("zero_division", 0.0))
+SCORES = {
+    "balanced_accuracy": NamedScore("balanced_accuracy_score", "max", of_classes=True),
+    "f1": NamedScore("f1_score", "max", of_classes=True, options=_MACRO),
+    "precision": NamedScore("precision_score", "max", of_classes=True, options=_MACRO),
+    "recall": NamedScore("recall_score", "max", of_classes=True, options=_MACRO),
+    "matthews": NamedScore("matthews_corrcoef", "max", of_classes=True),
+    "mae": NamedScore("mean_absolute_error", "min", of_classes=False),
+    "rmse": NamedScore("root_mean_squared_error", "min", of_classes=False),
+    "max_error": NamedScore("max_error", "min", of_classes=False),
+    "r2": NamedScore("r2_score", "max", of_classes=False),
+}
+"""Scores by name. Those of several classes are means over the classes."""
+
+
+def metrics_of(wanted: Any) -> dict[str, Callable[[Any, Any], float]]:
+    """Scores by the names of their columns.
+
+    Args:
+        wanted: None, names out of ``SCORES``, or a dict from names of one's own to
+            functions of (predictions, targets) or such names.
+
+    Raises:
+        TypeError: If it is none of these.
+        ValueError: If a name is unknown.
+    """
+    if wanted is None:
+        return {}
+    if isinstance(wanted, Mapping):
+        named = dict(wanted)
+    elif isinstance(wanted, Iterable) and not isinstance(wanted, str):
+        names = [choice("metrics", name, {*SCORES, "accuracy"}) for name in wanted]
+        # The accuracy of classes is always recorded.
+        named = {name: name for name in names if name != "accuracy"}
+    else:
+        raise TypeError(
+            "Argument `metrics` must be a list of names or a dict from names to "
+            f"functions, but is {wanted!r}. Known names are {', '.join(SCORES)}."
+        )
+    for name, score in named.items():
+        if isinstance(score, str):
+            named[name] = SCORES[choice(f"metrics[{name!r}]", score, SCORES)]
+        elif not callable(score):
+            raise TypeError(
+                f"Argument `metrics` must hold functions or names, but {name!r} is "
+                f"{score!r}."
+            )
+    return named
+
+
+def check_metrics(metrics: Metrics, loss: Loss) -> None:
+    """Refuse scores of classes where the loss knows none.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if loss.is_classification:
+        return
+    for name, score in metrics.items():
+        if isinstance(score, NamedScore) and score.of_classes:
+            raise ValueError(
+                f"Metric `{name}` compares classes, but the targets of loss "
+                f"`{loss.name}` are none. Take a loss of classes, as cross_entropy."
+            )
 
 
 def scores_of(
@@ -35,11 +128,14 @@ def scores_of(
     if not totals.outputs:
         return {}
     outputs, targets = map(np.concatenate, (totals.outputs, totals.targets))
-    given = _as_given(loss, outputs, targets, one_axis=totals.one_axis)
-    scores = {
-        prefix + name: _number(name, evaluated(f"Metric `{name}`", metric, *given))
-        for name, metric in metrics.items()
-    }
+    given = _as_given(loss, outputs, loss.bare(targets), one_axis=totals.one_axis)
+    scores = {}
+    for name, metric in metrics.items():
+        arguments = given
+        if isinstance(metric, NamedScore) and metric.of_classes:
+            arguments = loss.classes(outputs, targets)
+        value = evaluated(f"Metric `{name}`", metric, *arguments)
+        scores[prefix + name] = _number(name, value)
     if loss.is_classification:
         scores[f"{prefix}accuracy"] = loss.accuracy(outputs, targets)
     return scores
@@ -51,7 +147,7 @@ def _as_given(
     """Predictions and targets of one output in the shape that targets were given in."""
     n_samples, n_outputs = outputs.shape
     if n_outputs == 1 and targets.size != n_samples and loss.labels is not None:
-        targets = loss.labels(targets)  # "binary" has a column for each class
+        targets = targets.argmax(axis=1)  # "binary" has a column for each class
     if n_outputs > 1 or targets.size != n_samples:
         return outputs, targets
     shape = (n_samples,) if one_axis else (n_samples, 1)

@@ -20,7 +20,16 @@ from qstore_pl.gradients import (
 from qstore_pl.history import History
 from qstore_pl.losses import Loss
 from qstore_pl.model import QuantumModel
-from qstore_pl.optimizers import Constant, Cosine, Schedule, StepDecay, WarmUp
+from qstore_pl.optimizers import (
+    ByFunction,
+    Constant,
+    Cosine,
+    Schedule,
+    StepDecay,
+    WarmUp,
+)
+from qstore_pl.trainer.data import are_arrays
+from qstore_pl.trainer.scores import Metrics, NamedScore
 
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
@@ -56,6 +65,11 @@ def check_settings(config: TrainingConfig, *, natural: bool) -> None:
 def _check_dependent(config: TrainingConfig) -> None:
     """What has no meaning without something else."""
     given = config.set_fields()
+    if callable(config.schedule) and "learning_rate" in given:
+        raise ValueError(
+            "Configuration learning_rate must be unset where the schedule is a "
+            "function, which gives the rate of every epoch."
+        )
     watched = "patience" in given or "checkpoint_directory" in given
     needed: dict[str, tuple[bool, str]] = {
         "schedule_epochs": (config.schedule == "cosine", 'schedule="cosine"'),
@@ -158,8 +172,8 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
     """
     if config.validation_interval is not None and not validated:
         raise ValueError(
-            "Configuration validation_interval must be unset without `val_data`, "
-            "since it would be ignored."
+            "Configuration validation_interval must be unset without `val_data` or "
+            "validation_split, since it would be ignored."
         )
     if ignored := config.set_fields() & HARDWARE_FIELDS:
         raise ValueError(
@@ -167,7 +181,11 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
             "simulators here would ignore it."
         )
     if config.set_fields() & STORE_FIELDS:
-        _log.warning("No store is opened by this version: nothing leaves the machine.")
+        _log.warning(
+            "Configuration %s is not used: this version of qstore_pl has no vector "
+            "store, and nothing is sent anywhere.",
+            ", ".join(sorted(config.set_fields() & STORE_FIELDS)),
+        )
 
 
 def check_model(config: TrainingConfig, model: QuantumModel) -> None:
@@ -190,8 +208,26 @@ def check_model(config: TrainingConfig, model: QuantumModel) -> None:
             )
 
 
+def check_trainable(config: TrainingConfig, model: QuantumModel) -> None:
+    """Refuse a model with nothing to train.
+
+    Raises:
+        ValueError: If all its parameters are frozen, and stay so.
+    """
+    if config.freeze_schedule is None and not model.trainable.any():
+        raise ValueError(
+            "Argument `model` must have a parameter to train, but all are frozen. See "
+            "model.trainable and model.quantum_layer.unfreeze_parameters()."
+        )
+
+
 def check_monitor(
-    config: TrainingConfig, history: History, loss: Loss, *, validated: bool
+    config: TrainingConfig,
+    history: History,
+    loss: Loss,
+    metrics: Metrics,
+    *,
+    validated: bool,
 ) -> None:
     """Refuse to watch a column that the run does not fill, or whose best is unclear.
 
@@ -215,7 +251,7 @@ def check_monitor(
             "Configuration monitor must be a column of the history that is "
             f"measured, {', '.join(columns)}, but is {monitor!r}."
         )
-    mode, known = config.monitor_mode, DIRECTIONS.get(monitor)
+    mode, known = config.monitor_mode, _known_direction(monitor, metrics)
     if mode is None and known is None:
         raise ValueError(
             'Configuration monitor_mode must be "min" or "max" for '
@@ -235,9 +271,18 @@ def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
     return str(config.monitor or ("val_loss" if validated else "loss"))
 
 
-def direction_of(config: TrainingConfig, monitor: str) -> str:
+def direction_of(config: TrainingConfig, monitor: str, metrics: Metrics) -> str:
     """Whether the smallest (``"min"``) or the largest value (``"max"``) is best."""
-    return config.monitor_mode or DIRECTIONS[monitor]
+    mode = config.monitor_mode or _known_direction(monitor, metrics)
+    assert mode is not None  # `check_monitor` has asked for it
+    return mode
+
+
+def _known_direction(monitor: str, metrics: Metrics) -> str | None:
+    score = metrics.get(monitor.removeprefix("val_"))
+    if isinstance(score, NamedScore):
+        return score.mode
+    return DIRECTIONS.get(monitor)
 
 
 def shots_of(config: TrainingConfig) -> int | None:
@@ -273,7 +318,9 @@ def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
     warm = config.warmup_epochs or 0
     name = config.resolve("schedule")
     schedule: Schedule = Constant(rate)
-    if length is not None:
+    if callable(name):
+        schedule = name if isinstance(name, Schedule) else ByFunction(name)
+    elif length is not None:
         schedule = Cosine(
             rate,
             n_steps=max(1, length - warm),
@@ -302,7 +349,7 @@ def class_weights(
                 f"{n_classes - 1}, but has {unknown}."
             )
         return dict(wanted)
-    if not (isinstance(data, tuple) and len(data) == 2):
+    if not are_arrays(data):
         raise ValueError(
             'Configuration class_weight="balanced" must come with a tuple (X, y), '
             "whose labels can be counted. Give a dict for batches."

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from qstore_pl.history import History
 from qstore_pl.trainer.data import Batch
 
+EARLY = "early stopping"  # why a run ended
+
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
@@ -56,7 +58,8 @@ class Totals:
 
     def to_tree(self) -> dict[str, Any]:
         """Numbers and arrays."""
-        return {**vars(self)}
+        lists = {"outputs": [*self.outputs], "targets": [*self.targets]}
+        return {**vars(self)} | lists
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Totals:
@@ -82,6 +85,10 @@ class Gathered:
         """Write the mean over samples, and begin anew."""
         np.divide(self.gradients, self.n_samples, out=gradients)
         self.clear()
+
+    def to_tree(self) -> dict[str, Any]:
+        """Numbers and arrays."""
+        return {**vars(self), "gradients": self.gradients.copy()}
 
     def clear(self) -> None:
         """Begin anew."""
@@ -132,13 +139,17 @@ class TrainState:
     history: History = field(default_factory=History)
 
     def to_tree(self) -> dict[str, Any]:
-        """Numbers, words and arrays."""
+        """Numbers, words and arrays, which stay as they are when the run goes on.
+
+        The history is not among them: it only grows, and whoever writes the tree adds
+        as many of its rows as there were epochs.
+        """
         tree = {**vars(self)}
+        del tree["history"]
         tree["rng"] = self.rng.bit_generator.state
         tree["method_rng"] = self.method_rng.bit_generator.state
         tree["totals"] = self.totals.to_tree()
-        tree["gathered"] = {**vars(self.gathered)}
-        tree["history"] = self.history.to_json()
+        tree["gathered"] = self.gathered.to_tree()
         return tree
 
     @classmethod
@@ -151,5 +162,10 @@ class TrainState:
             values[name] = rng
         values["totals"] = Totals.from_tree(tree["totals"])
         values["gathered"] = Gathered(**tree["gathered"])
-        values["history"] = History.from_json(tree["history"])
+        values["history"] = history_of(tree["history"])
         return cls(**values)
+
+
+def history_of(kept: str | dict[str, Any]) -> History:
+    """The history of a checkpoint: arrays, or JSON in those of the first version."""
+    return History.from_json(kept) if isinstance(kept, str) else History.from_tree(kept)

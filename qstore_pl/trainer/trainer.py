@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,21 +28,25 @@ from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
-from qstore_pl.trainer.data import source_of
+from qstore_pl.trainer.data import are_arrays, source_of, split
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
 from qstore_pl.trainer.resume import Parts, found_in
 from qstore_pl.trainer.run_directory import RunDirectory
-from qstore_pl.trainer.scores import Metrics
+from qstore_pl.trainer.saving import Saver
+from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
     check_model,
     check_monitor,
     check_run,
     check_schedule,
     check_settings,
+    check_trainable,
     class_weights,
+    direction_of,
     gradients_of,
+    monitor_of,
     schedule_of,
     shots_of,
 )
@@ -59,10 +65,15 @@ class QuantumTrainer:
         backend_manager: Where ``config.quantum_sdk`` is looked up.
         optimizer: Instead of the configuration's; each :meth:`train` begins afresh with
             a copy of it.
-        metrics: Functions of (predictions, targets) to record, by name. Targets are
+        metrics: Scores to record: a list of names (``"balanced_accuracy"``, ``"f1"``,
+            ``"precision"``, ``"recall"``, ``"matthews"`` of classes, ``"mae"``,
+            ``"rmse"``, ``"max_error"``, ``"r2"`` of numbers; they are scikit-learn's,
+            means over the classes), or a dict from names of your own to such names or
+            to functions of (predictions, targets). Functions get targets
             as the loss has prepared them: numbers, one-hot rows for several classes, 1
             and -1 for ``"hinge"``. Where the model has one output, both have the shape
             that the targets were given in, ``(n_samples,)`` or ``(n_samples, 1)``.
+            Weights of samples do not enter scores.
 
     Attributes:
         optimizer: The optimizer of the last :meth:`train`, None before.
@@ -89,15 +100,28 @@ class QuantumTrainer:
         backend_manager: BackendManager | None = None,
         *,
         optimizer: Optimizer | None = None,
-        metrics: Metrics | None = None,
+        metrics: Iterable[str] | Mapping[str, Any] | None = None,
     ) -> None:
+        if config is not None and not isinstance(config, TrainingConfig):
+            raise TypeError(
+                "Argument `config` must be a TrainingConfig, but is of type "
+                f"{type(config).__name__}. A dict d becomes one by TrainingConfig(**d)."
+            )
+        if backend_manager is not None and not isinstance(
+            backend_manager, BackendManager
+        ):
+            raise TypeError(
+                "Argument `backend_manager` must be a BackendManager, but is "
+                f"{backend_manager!r}. Names of backends belong in the configuration: "
+                "TrainingConfig(quantum_sdk=...)."
+            )
         if optimizer is not None and not isinstance(optimizer, Optimizer):
             raise TypeError(
                 "Argument `optimizer` must be an Optimizer, but is of type "
                 f"{type(optimizer).__name__}. Names belong in the configuration."
             )
         self._given = optimizer
-        self._metrics = {} if metrics is None else dict(metrics)
+        self._metrics = metrics_of(metrics)
         self.history = History(self._metrics)
         self.stopped = ""
         self._interrupts = Interrupts()
@@ -119,26 +143,34 @@ class QuantumTrainer:
         epochs: int | None = None,
         *,
         resume: str | PathLike[str] | None = None,
-        callbacks: Sequence[Callback] = (),
+        overwrite: bool = False,
+        callbacks: Callback | Sequence[Callback] = (),
     ) -> History:
         """Fit the model's trainable parameters, in place, to data.
 
         SIGINT and SIGTERM end it after the batch that is running, with a checkpoint if
-        there is a directory for it; a second one ends it at once.
+        there is a directory for it; a second one ends it at once. By default this
+        method then returns, and :attr:`stopped` names the signal;
+        ``config.on_interrupt="raise"`` lets the signal end the program.
 
         Args:
             model: The model. One without a backend takes ``config.quantum_sdk``.
-            data: A tuple ``(X, y)`` of arrays, cut into shuffled batches; or any
-                iterable of batches, each ``(inputs, targets)`` or a dict with these
-                keys, taken in its own order.
+            data: A tuple ``(X, y)`` of arrays, cut into shuffled batches, or
+                ``(X, y, weights)`` with a weight >= 0 for each sample, by which its
+                loss is multiplied; or any iterable of batches, each
+                ``(inputs, targets)`` or a dict with these keys, taken in its own order.
             val_data: In the same forms; measured after every ``validation_interval``
-                epochs, and the last.
+                epochs, and the last. None takes ``config.validation_split`` of the
+                data, if that is set.
             epochs: Passes over the data in all, those of a resumed run included; None
                 takes the configuration's.
             resume: A checkpoint to go on from, or ``"latest"`` of the configuration's
-                ``checkpoint_directory``. The run ends as it would have without the
-                break, bit for bit. None begins at the model's parameters.
-            callbacks: Told how it goes.
+                ``checkpoint_directory``, or ``"auto"``: the latest if there is one,
+                else a new run. The run ends as it would have without the break, bit for
+                bit. None begins at the model's parameters.
+            overwrite: Whether a new run may replace the checkpoints that are in its
+                directory. Without it that is an error.
+            callbacks: Told how it goes: one, or several.
 
         Returns:
             One row per epoch. A loss is the mean over samples of the batch losses
@@ -146,32 +178,49 @@ class QuantumTrainer:
 
         Raises:
             ValueError: If data are empty, of different lengths or do not fit the model,
-                an iterator cannot be repeated, a setting would be ignored, or the loss
-                becomes NaN or infinite: then the parameters are those before that step.
+                an iterator cannot be repeated, a setting would be ignored, nothing is
+                trainable, or the loss becomes NaN or infinite: then the parameters are
+                those before that step.
             TypeError: If data are of another form.
             CheckpointError: If checkpoints cannot be written or read, or belong to
                 another run.
         """
         config = self.config
+        _check_model(model, data)
         self._interrupts = Interrupts()
         self.optimizer = self._new_optimizer()
         check_settings(config, natural=isinstance(self.optimizer, NaturalGradient))
-        check_run(config, validated=val_data is not None)
+        check_trainable(config, model)
+        validated = val_data is not None or config.validation_split is not None
+        check_run(config, validated=validated)
         epochs = config.resolve("epochs") if epochs is None else epochs
         epochs = integer("epochs", epochs, minimum=1)
         check_schedule(config, epochs)
-        _check_callbacks(callbacks)
+        callbacks = _checked_callbacks(callbacks)
         self._bind(model)
         loss = get_loss(config.resolve("loss"))
+        check_metrics(self._metrics, loss)
+        if config.validation_split is not None:
+            if val_data is not None:
+                raise ValueError(
+                    "Configuration validation_split must be unset where `val_data` is "
+                    "given, since it would be ignored."
+                )
+            share, seed = config.validation_split, config.seed or 0
+            data, val_data = split(data, share, seed, model, loss)
         if config.class_weight is not None:
             weights = class_weights(config.class_weight, data, model, loss)
             loss = loss.with_class_weight(weights)
+        if any(are_arrays(given) and len(given) == 3 for given in (data, val_data)):
+            loss = loss.with_sample_weight()
         sources = [source_of(data, "data", model, loss, config, epochs)]
         if val_data is not None:
             held_out = source_of(val_data, "val_data", model, loss, None, epochs)
             sources.append(held_out)
         history = History(self._metrics)
-        check_monitor(config, history, loss, validated=val_data is not None)
+        check_monitor(config, history, loss, self._metrics, validated=validated)
+        history.monitor = monitor_of(config, validated=validated)
+        history.mode = direction_of(config, history.monitor, self._metrics)
         parts = Parts(
             model,
             self.optimizer,
@@ -179,44 +228,89 @@ class QuantumTrainer:
             settings_of(config, self.optimizer, self._metrics, model.device, epochs),
             shots=shots_of(config),
         )
-        if resume is None:
+        found = found_in(resume, config.checkpoint_directory)
+        if found is None:
             state = self._fresh_state(model, loss, history)
         else:
-            found = found_in(resume, config.checkpoint_directory)
-            state = parts.take_over(found, epochs)
+            state = parts.take_over(found[1], epochs)
+            state.history.monitor, state.history.mode = history.monitor, history.mode
+        run_directory = self._run_directory(found and found[0], overwrite=overwrite)
         self.history, self.stopped = state.history, ""
         run = gradients_of(model, config, state.method_rng)
         step = Step(model, loss, self.optimizer, run, config)
         schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
         with ExitStack() as stack:
-            directory = None
-            if config.checkpoint_directory is not None:
-                keep = config.resolve("checkpoint_keep")
-                directory = RunDirectory(config.checkpoint_directory, keep=keep)
-                stack.enter_context(directory)
+            if run_directory is not None:
+                stack.enter_context(run_directory)
             stack.enter_context(self._interrupts)
             loop = Loop(
                 step, state, sources, epochs, config, schedule, self._metrics,
-                tuple(callbacks), self._interrupts, directory, parts.tree,
+                tuple(callbacks), self._interrupts,
             )  # fmt: skip
+            if run_directory is not None:
+                loop.saver = Saver(
+                    run_directory,
+                    parts,
+                    interval=config.checkpoint_interval,
+                    written=lambda path: loop.tell("on_checkpoint", path),
+                )
             if config.resolve("progress"):
                 loop.bar = stack.enter_context(_bar(epochs, state.epoch))
             try:
                 loop.run()
             except BaseException as error:
-                loop.tell_of(error)
+                loop.tell("on_exception", error)
                 raise
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:
                 self.stopped = self._interrupts.requested
         if self.stopped and not state.stopped:
-            _log.warning(
-                "Training was stopped by %s after epoch %d, batch %d.",
-                self.stopped,
-                state.epoch,
-                state.step,
-            )
+            self._tell_of_the_stop(state)
         return state.history
+
+    def _tell_of_the_stop(self, state: TrainState) -> None:
+        """Say that the run ended early; obey the signal, if that is wanted."""
+        by_signal = self.stopped in signal.Signals.__members__
+        raises = by_signal and self.config.resolve("on_interrupt") == "raise"
+        _log.warning(
+            "Training was stopped by %s after epoch %d, batch %d%s.",
+            self.stopped,
+            state.epoch,
+            state.step,
+            ""
+            if raises or not by_signal
+            else '; train() returns, and the program goes on (on_interrupt="raise" '
+            "would end it)",
+        )
+        if raises:
+            signal.raise_signal(signal.Signals[self.stopped])
+
+    def _run_directory(
+        self, resumed: Path | None, *, overwrite: bool
+    ) -> RunDirectory | None:
+        """Where the checkpoints of a run go that may go on from one of them."""
+        config = self.config
+        path = config.checkpoint_directory
+        continues = bool(
+            path and resumed and resumed.resolve().parent == Path(path).resolve()
+        )
+        if overwrite and (path is None or continues):
+            raise ValueError(
+                "Argument `overwrite` must be False "
+                + (
+                    "for a run that goes on in its directory, and replaces nothing."
+                    if continues
+                    else "without a checkpoint_directory, since it would be ignored."
+                )
+            )
+        if path is None:
+            return None
+        return RunDirectory(
+            path,
+            keep=config.resolve("checkpoint_keep"),
+            continues=continues,
+            overwrite=overwrite,
+        )
 
     def stop(self) -> None:
         """Ask a run in another thread to end after the batch that is running."""
@@ -243,9 +337,15 @@ class QuantumTrainer:
         """Give the model its backend: its own wins, unless another was just chosen."""
         check_model(self.config, model)
         chosen = self.config.quantum_sdk
+        backend = self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
         if not model.has_own_backend or chosen != self._bound_sdk:
-            model.fill_backend(
-                self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
+            model.fill_backend(backend)
+        elif chosen is not None and model.backend != backend:
+            assert model.backend is not None
+            raise ValueError(
+                f'Configuration quantum_sdk="{chosen}" must be unset for a model that '
+                f"has a backend of its own, `{model.backend.name}`, since it would be "
+                "ignored. Make the model without backend=, or leave quantum_sdk unset."
             )
         self._bound_sdk = chosen
 
@@ -269,6 +369,15 @@ class QuantumTrainer:
             damping=config.damping,
         )
 
+    def __repr__(self) -> str:
+        shown: dict[str, Any] = {"config": self.config}
+        if self._given is not None:
+            shown["optimizer"] = self._given
+        if self._metrics:
+            shown["metrics"] = list(self._metrics)
+        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"QuantumTrainer({listed})"
+
     def save_checkpoint(self, checkpoint: Any, path: str | PathLike[str]) -> None:
         """Write numbers, words and arrays to a file, atomically and with a checksum.
 
@@ -288,13 +397,30 @@ class QuantumTrainer:
         return files.load(path)
 
 
-def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+def _check_model(model: Any, data: Any) -> None:
+    """Refuse what is no model, or one with nothing to train."""
+    if not isinstance(model, QuantumModel):
+        advice = (
+            "The order is train(model, data)."
+            if isinstance(data, QuantumModel)
+            else "QuantumModel(input_dim, output_dim) makes one."
+        )
+        raise TypeError(
+            "Argument `model` must be a QuantumModel, but is of type "
+            f"{type(model).__name__}. {advice}"
+        )
+
+
+def _checked_callbacks(callbacks: Any) -> Sequence[Callback]:
+    if isinstance(callbacks, Callback):
+        return [callbacks]
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(
                 "Argument `callbacks` must hold Callbacks, but has one of type "
                 f"{type(callback).__name__}. Inherit from Callback."
             )
+    return list(callbacks)
 
 
 def _bar(total: int, done: int) -> Any:

@@ -181,7 +181,7 @@ def test_without_a_place_kernels_work_and_say_so_once(
         fresh(out, np.ones(2), 3.0)
     assert out.tolist() == [3.0, 3.0]
     assert caplog.messages == ["compiling scale (no writable cache directory)"]
-    assert not [path for place in places for path in place.rglob("*.nb?")]
+    assert not [path for place in places for path in place.rglob("*.kernel")]
 
 
 def test_without_a_temporary_directory_kernels_work_too(places, monkeypatch):
@@ -205,7 +205,104 @@ def test_a_kernel_is_compiled_once_and_then_loaded(places, caplog):
     assert caplog.messages == [
         f"compiled scale once, kept in {places[0] / compilation.source_hash()}"
     ]
-    assert list(places[0].rglob("scale-*.nbc"))
+    assert list(places[0].rglob("scale-*.kernel"))
+
+
+def kept(original):
+    """The file of a kernel, which this process has compiled."""
+    again(original)(*ARGUMENTS[original])
+    (path,) = compilation.cache_directory().glob(f"{original.__name__}-*.kernel")
+    return path
+
+
+ARGUMENTS = {
+    scale: (np.empty(2), np.ones(2), 3.0),
+    count_nan: (np.ones(2), 0),
+}
+
+
+def flipped(data, rng):
+    """One bit turned."""
+    changed = bytearray(data)
+    changed[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    return bytes(changed)
+
+
+def cut(data, rng):
+    return data[: rng.integers(len(data))]
+
+
+def foreign(data, rng):
+    """A sound file of another kernel."""
+    return kept(count_nan).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [flipped, cut, foreign])
+def test_a_damaged_file_is_said_once_and_made_again(places, damage, caplog):
+    path = kept(scale)
+    sound = path.read_bytes()
+    path.write_bytes(damage(sound, np.random.default_rng(0)))
+    caplog.clear()
+    out = np.empty(2)
+    for _ in range(2):
+        again(scale)(out, np.ones(2), 3.0)
+        assert out.tolist() == [3.0, 3.0]
+    (warning,) = caplog.messages
+    assert "damaged or foreign" in warning
+    assert str(path) in warning
+    # It is the same machine code; only the names in it count what was compiled.
+    assert len(path.read_bytes()) > 1000
+
+
+def test_two_hundred_damaged_files_are_all_refused(places):
+    path, rng = kept(scale), np.random.default_rng(1)
+    sound = path.read_bytes()
+    file = compilation._KernelFile(path.parent, scale)
+    target = compilation.registry.cpu_target.target_context
+    for damage in [flipped, cut] * 100:
+        path.write_bytes(damage(sound, rng))
+        assert file.load_overload(scale.signature, target) is None
+    path.write_bytes(sound)
+    assert file.load_overload(scale.signature, target) is not None
+
+
+def test_on_a_full_disk_kernels_work_and_say_so(places, monkeypatch, caplog):
+    def full(path, data, *, prefix):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(compilation, "replace_file", full)
+    out = np.empty(2)
+    again(scale)(out, np.ones(2), 3.0)
+    assert out.tolist() == [3.0, 3.0]
+    (warning,) = caplog.messages
+    assert "cannot be kept" in warning
+    assert "No space left" in warning
+
+
+def test_what_cannot_be_read_is_compiled(places, caplog):
+    path = kept(scale)
+    path.unlink()
+    path.mkdir()  # an OSError to the superuser too
+    out = np.empty(2)
+    again(scale)(out, np.ones(2), 3.0)
+    assert out.tolist() == [3.0, 3.0]
+    assert [message.split(" ")[0] for message in caplog.messages] == ["A", "compiled"]
+
+
+def test_what_a_killed_process_left_goes_when_it_is_old(places):
+    path = kept(scale)
+    old, new = (path.with_name(f".tmp-kernel-{name}") for name in ("old", "new"))
+    for left in (old, new):
+        left.touch()
+    os.utime(old, (0, 0))
+    kept(count_nan)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_without_compiling_a_kernel_is_its_body(monkeypatch):
+    monkeypatch.setattr(compilation.numba.config, "DISABLE_JIT", 1)
+    assert again(scale).compiled is scale.function
 
 
 def copy_of(module, directory):
@@ -287,6 +384,7 @@ def test_an_edited_function_of_another_file_is_seen(tmp_path):
     for package in (engine.parent, engine):
         (package / "__init__.py").touch()
     shutil.copy(ENGINE / "compile.py", engine)
+    shutil.copy(ENGINE.parent / "_files.py", engine.parent)
     (engine / "caller.py").write_text(CALLER)
     seen = []
     for number in (1, 1, 2):
@@ -313,3 +411,114 @@ def test_importing_the_engine_compiles_nothing(tmp_path):
     )
     assert not log
     assert not (tmp_path / "cache").exists()
+
+
+TRAIN = """
+import hashlib, os, signal, sys
+import numpy as np
+from qstore_pl import Callback, QuantumModel, QuantumTrainer, TrainingConfig
+
+class Die(Callback):
+    def on_step_end(self, epoch, step, loss):
+        if (epoch, step) == (2, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+rng = np.random.default_rng(0)
+X = rng.uniform(-1.5, 1.5, (24, 4))
+y = (X[:, 0] * X[:, 1] > 0).astype(int)
+model = QuantumModel(4, 2, readout="affine", seed=0)
+settings = {"loss": "cross_entropy", "batch_size": 8, "seed": 1}
+if sys.argv[1:]:
+    settings |= {"checkpoint_directory": sys.argv[1], "checkpoint_interval": 1}
+config = TrainingConfig(epochs=6, **settings)
+die = [Die()] if sys.argv[2:] == ["die"] else []
+resume = "latest" if sys.argv[2:] == ["resume"] else None
+history = QuantumTrainer(config).train(model, (X, y), resume=resume, callbacks=die)
+print(hashlib.sha256(model.parameters.tobytes()).hexdigest(), history["losses"])
+"""
+
+
+@pytest.mark.timeout(250)
+def test_a_first_run_that_dies_ends_as_one_on_a_warm_machine(tmp_path):
+    cache = {**os.environ, "QSTORE_CACHE_DIR": str(tmp_path / "cache")}
+    run_directory = str(tmp_path / "run")
+    first = subprocess.run(
+        [sys.executable, "-c", TRAIN, run_directory, "die"], env=cache, timeout=150
+    )
+    assert first.returncode == -9  # with the kernels it had just compiled
+    resumed = subprocess.run(
+        [sys.executable, "-c", TRAIN, run_directory, "resume"],
+        **{"env": cache, "timeout": 100, "capture_output": True, "text": True},
+    )
+    warm = subprocess.run(
+        [sys.executable, "-c", TRAIN],
+        **{"env": cache, "timeout": 100, "capture_output": True, "text": True},
+    )
+    assert resumed.returncode == warm.returncode == 0, resumed.stderr + warm.stderr
+    assert resumed.stdout == warm.stdout
+    assert "epoch" not in resumed.stdout
+
+
+FORK = """
+import os, threading
+import numpy as np
+from qstore_pl._lazy import cached_property
+from qstore_pl.engine import updates
+from qstore_pl.engine.compile import _lock
+
+held = threading.Barrier(3)
+
+class Slow:
+    @cached_property
+    def value(self):
+        if threading.current_thread() is not threading.main_thread():
+            held.wait()
+            threading.Event().wait(0.5)
+        return 1
+
+def compile_for_a_while():
+    with _lock:
+        held.wait()
+        threading.Event().wait(0.5)
+
+tasks = (compile_for_a_while, lambda: Slow().value)
+running = [threading.Thread(target=task) for task in tasks]
+for thread in running:
+    thread.start()
+held.wait()
+child = os.fork()
+if child == 0:  # with every lock that was held
+    updates.clip(np.ones(2), np.ones(2, bool), 1.0, 1.0)
+    os._exit(Slow().value - 1)
+for thread in running:
+    thread.join()
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_fork_while_threads_compile_and_train_does_not_hang(tmp_path):
+    printed, _ = run(tmp_path, ["-c", FORK])
+    assert printed == "0"
+
+
+NO_JIT = """
+import numpy as np
+from qstore_pl import QuantumModel
+for backend, n in (("mock_ideal", 3), ("mock_noisy", 2)):
+    model = QuantumModel(n, 2, backend=backend, seed=0)
+    features = np.linspace(0.1, 1.0, 2 * n).reshape(2, n)
+    outputs = model.forward(features)
+    slopes, _ = model.program.vjp(model.weights, features, np.ones((2, 2)))
+    print(*outputs.ravel(), *slopes)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_without_compiling_the_numbers_are_the_same(tmp_path):
+    seen = [
+        np.array(run(tmp_path, ["-c", NO_JIT], NUMBA_DISABLE_JIT=off)[0].split(), float)
+        for off in ("0", "1")
+    ]
+    np.testing.assert_allclose(*seen, rtol=0, atol=1e-13)

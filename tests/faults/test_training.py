@@ -81,6 +81,8 @@ def make(**options):
 
 def new_trainer(*, metrics=None, **changed):
     settings = {"epochs": 3, "learning_rate": 0.1, "seed": 0}
+    if "checkpoint_directory" in changed:
+        settings["checkpoint_interval"] = 1
     return QuantumTrainer(TrainingConfig(**settings | changed), metrics=metrics)
 
 
@@ -127,7 +129,7 @@ def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, request):
     for attempt in range(4):
         command = [sys.executable, "-W", "error", "-c", TRAIN]
         with subprocess.Popen(
-            [*command, str(tmp_path), "latest" if attempt else ""],
+            [*command, str(tmp_path), "auto"],
             cwd=request.config.rootpath,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -332,7 +334,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_warning(disk, tmp_path, caplog)
     said = warnings_in(caplog)
     assert len(said) == 1
     assert "No space left on device" in said[0]
-    assert "the next one will be tried" in said[0]
+    assert "the next time is another try" in said[0]
 
 
 def test_a_full_disk_at_the_end_is_an_error_that_loses_nothing(disk, tmp_path, caplog):

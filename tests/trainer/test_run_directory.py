@@ -45,23 +45,31 @@ def make(seed=0):
 def new_trainer(directory, **changed):
     settings = {"epochs": 5, "batch_size": 3, "learning_rate": 0.1, "seed": 0}
     settings |= {"checkpoint_directory": directory, "strict_callbacks": True}
+    if directory is not None:
+        settings["checkpoint_interval"] = 1
     return QuantumTrainer(TrainingConfig(**settings | changed))
 
 
-def train(directory, *, model=None, callback=None, resume=None, **changed):
+def train(
+    directory, *, model=None, callback=(), resume=None, overwrite=False, **changed
+):
     model = make() if model is None else model
-    callbacks = () if callback is None else (callback,)
     new_trainer(directory, **changed).train(
-        model, (X, Y), callbacks=callbacks, resume=resume
+        model, (X, Y), callbacks=callback, resume=resume, overwrite=overwrite
     )
     return model.parameters
 
 
-def interrupted(directory, *, after, model=None, **changed):
+def interrupted(directory, *, after, model=None, overwrite=False, **changed):
     """A run that stops after a number of batches."""
     trainer = new_trainer(directory, **changed)
     recorder = Recorder(lambda: len(recorder.told) > after and trainer.stop())
-    trainer.train(make() if model is None else model, (X, Y), callbacks=[recorder])
+    trainer.train(
+        make() if model is None else model,
+        (X, Y),
+        overwrite=overwrite,
+        callbacks=[recorder],
+    )
     assert trainer.stopped == "stop()"
 
 
@@ -142,7 +150,7 @@ def test_only_the_owner_can_read(tmp_path):
 def test_latest_is_of_the_run_that_wrote_last(tmp_path, after):
     """Not of a longer one that was in the directory before."""
     train(tmp_path, model=make(seed=1))
-    interrupted(tmp_path, after=after, model=make(seed=2))
+    interrupted(tmp_path, after=after, model=make(seed=2), overwrite=True)
     expected = train(None, model=make(seed=2))
     resumed = train(tmp_path, model=make(seed=2), resume="latest")
     np.testing.assert_array_equal(resumed, expected)
@@ -184,7 +192,7 @@ def test_a_second_process_is_refused(tmp_path, request):
         finally:
             child.kill()
     assert (tmp_path / "run.lock").exists()
-    train(tmp_path)  # the process is dead
+    train(tmp_path)  # the process is dead, and wrote nothing
     assert names(tmp_path) == ["best.qstore", *checkpoint_names(3, 4, 5), "other"]
 
 

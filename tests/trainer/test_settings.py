@@ -830,7 +830,7 @@ def test_another_backend_between_two_runs():
 
 
 def test_a_models_own_backend_wins_until_another_is_chosen():
-    config = TrainingConfig(epochs=1, seed=0, quantum_sdk="mock_noisy")
+    config = TrainingConfig(epochs=1, seed=0)
     trainer = QuantumTrainer(config)
     model = make(backend=qml.device("default.qubit"))
     trainer.train(model, (X, Y))
@@ -841,6 +841,17 @@ def test_a_models_own_backend_wins_until_another_is_chosen():
     config.quantum_sdk = "cuquantum"
     with pytest.raises(ValueError, match="'cuquantum'"):
         trainer.train(model, (X, Y))
+
+
+def test_a_backend_that_would_be_ignored_is_refused():
+    model = make(backend="mock_ideal")
+    before = model.parameters.copy()
+    with pytest.raises(
+        ValueError, match=r'quantum_sdk="mock_noisy" must be unset.*own'
+    ):
+        trained(quantum_sdk="mock_noisy", model=model)
+    np.testing.assert_array_equal(model.parameters, before)
+    trained(quantum_sdk="mock_ideal", model=model)  # they agree
 
 
 def test_shots_have_two_names_of_which_one_is_given():
