@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler
 
 import qstore_pl
 from qstore_pl import (
-    History,
     QuantumModel,
     QuantumTrainer,
     TrainingConfig,
@@ -26,6 +25,7 @@ from qstore_pl import (
     quickstart,
     run_file,
 )
+from qstore_pl.trainer.state import history_of
 
 SCRIPT = [str(Path(sysconfig.get_path("scripts")) / "qstore")]
 MODULE = [sys.executable, "-m", "qstore_pl"]
@@ -196,6 +196,7 @@ TRAINING = {
     "schedule": '"cosine"',
     "checkpoint_directory": '"run"',
     "checkpoint_keep": 9,
+    "checkpoint_interval": 1,
 }
 
 
@@ -230,6 +231,7 @@ def by_hand(directory, epochs=4):
         schedule="cosine",
         checkpoint_directory=directory,
         checkpoint_keep=9,
+        checkpoint_interval=1,
     )
     model = QuantumModel(2, 2, n_layers=1, seed=0)
     history = QuantumTrainer(config).train(model, (X, Y), (X_VAL, Y_VAL))
@@ -240,7 +242,7 @@ def parameters_of(path):
     tree = QuantumTrainer().load_checkpoint(path)
     model = QuantumModel(2, 2, n_layers=1, seed=0)
     model.load_state(tree["model"])
-    return model.parameters, History.from_json(tree["run"]["history"])
+    return model.parameters, history_of(tree["run"]["history"])
 
 
 @pytest.mark.timeout(TIMEOUT)
