@@ -42,3 +42,13 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+
+def setup(app):
+    """Before napoleon, which takes what is before a colon for a property's type."""
+    app.connect("autodoc-process-docstring", _begin_with_no_type, priority=400)
+
+
+def _begin_with_no_type(app, what, name, obj, options, lines):
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")

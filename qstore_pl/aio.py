@@ -79,33 +79,39 @@ def _awaitable(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 class QuantumModel(plain.QuantumModel):
-    __doc__ = plain.QuantumModel.__doc__
+    """The plain class with its arguments, whose ``forward`` is awaited."""
+
     forward = _awaitable(plain.QuantumModel.forward)  # type: ignore[assignment]
 
 
 class QuantumDataEncoder(plain.QuantumDataEncoder):
-    __doc__ = plain.QuantumDataEncoder.__doc__
+    """The plain class with its arguments, whose ``encode`` and ``encode_batch`` are awaited."""
+
     encode = _awaitable(plain.QuantumDataEncoder.encode)  # type: ignore[assignment]
     encode_batch = _awaitable(plain.QuantumDataEncoder.encode_batch)  # type: ignore[assignment]
 
 
 class QuantumGradientComputer(plain.QuantumGradientComputer):  # type: ignore[misc]
-    __doc__ = plain.QuantumGradientComputer.__doc__
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
     compute_gradients = _awaitable(plain.QuantumGradientComputer.compute_gradients)  # type: ignore[assignment]
 
 
 class FiniteDifferenceGradient(plain.FiniteDifferenceGradient):  # type: ignore[misc]
-    __doc__ = plain.FiniteDifferenceGradient.__doc__
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
     compute_gradients = _awaitable(plain.FiniteDifferenceGradient.compute_gradients)  # type: ignore[assignment]
 
 
 class SPSAGradient(plain.SPSAGradient):  # type: ignore[misc]
-    __doc__ = plain.SPSAGradient.__doc__
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
     compute_gradients = _awaitable(plain.SPSAGradient.compute_gradients)  # type: ignore[assignment]
 
 
 class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[misc]
-    __doc__ = plain.NaturalGradientComputer.__doc__
+    """The plain class with its arguments, whose ``compute_gradients`` and ``compute_natural_gradient`` are awaited."""
+
     compute_gradients = _awaitable(plain.NaturalGradientComputer.compute_gradients)  # type: ignore[assignment]
     compute_natural_gradient = _awaitable(
         plain.NaturalGradientComputer.compute_natural_gradient
@@ -113,5 +119,6 @@ class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[mi
 
 
 class QuantumTrainer(plain.QuantumTrainer):
-    __doc__ = plain.QuantumTrainer.__doc__
+    """The plain class with its arguments, whose ``train`` is awaited."""
+
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]

@@ -51,6 +51,16 @@ class GradientComputer(ABC):
         self.backend = None if backend is None else as_backend(backend)
         self.shots = None if shots is None else integer("shots", shots, minimum=1)
         self._moved: QuantumModel | None = None
+        self._shown: dict[str, Any] = {}  # arguments of its own
+
+    def __repr__(self) -> str:
+        given = {
+            "backend": None if self.backend is None else self.backend.name,
+            **self._shown,
+            "shots": self.shots,
+        }
+        shown = (f"{k}={v!r}" for k, v in given.items() if v is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
     def _run(self, expectations: Expectations) -> Run:
@@ -184,6 +194,7 @@ class QuantumGradientComputer(GradientComputer):
         super().__init__(backend, shots=shots)
         self._method = method
         self._options = _checked(epsilon, n_directions, sample_size)
+        self._shown = {"method": method, **self._options}
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -221,7 +232,7 @@ class FiniteDifferenceGradient(GradientComputer):
         shots: int | None = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = _checked(epsilon)
+        self._shown = self._options = _checked(epsilon)
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, "finite_diff", **self._options)
@@ -266,7 +277,7 @@ class SPSAGradient(GradientComputer):
         seed: Any = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = _checked(epsilon, n_directions)
+        self._shown = self._options = _checked(epsilon, n_directions)
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -327,6 +338,7 @@ class NaturalGradientComputer(GradientComputer):
             "approximation": approximation,
         }
         self._method = choice("method", method, EXACT_METHODS)
+        self._shown = {"damping": damping, **self._metric, "method": method}
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, self._method)
