@@ -51,4 +51,4 @@ def setup(app):
 
 def _begin_with_no_type(app, what, name, obj, options, lines):
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment, which has no colon
