@@ -4,7 +4,9 @@ The build needs no internet: nothing is looked up in other projects' documentati
 the pages formulas are drawn by MathJax, which the reader's browser fetches.
 """
 
+import os
 from importlib import metadata
+from pathlib import Path
 
 project = "qstore_pl"
 author = "The qstore_pl authors"
@@ -30,6 +32,9 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_in_temp = True
 nb_execution_timeout = 300
+# Pages find tables.py, which is beside this file.
+_paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
 nb_render_markdown_format = "myst"  # tables and definitions that code writes
 
 autodoc_member_order = "bysource"
@@ -37,3 +42,13 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+
+
+def setup(app):
+    """Before napoleon, which takes what is before a colon for a property's type."""
+    app.connect("autodoc-process-docstring", _begin_with_no_type, priority=400)
+
+
+def _begin_with_no_type(app, what, name, obj, options, lines):
+    if what in ("attribute", "data", "property"):
+        lines[:0] = ["..", ""]  # an empty comment, which has no colon

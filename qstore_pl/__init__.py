@@ -1,13 +1,14 @@
 """Practical training of quantum models in PennyLane.
 
 The public names, loaded on first use: importing this package imports no numba, no
-scikit-learn and no PennyLane.
+scikit-learn and no PennyLane. The public modules, such as ``qstore_pl.checkpoint``, are
+loaded on first use too.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -39,16 +40,94 @@ _HOME = {
     "audit_gradients": "gradients",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]
+_MODULES = (
+    *("aio", "backends", "callbacks", "checkpoint", "config", "devices", "encoding"),
+    *("errors", "gradients", "history", "layers", "losses", "model", "optimizers"),
+    *("templates", "trainer"),
+)
 
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BackendManager",
+    "Callback",
+    "CheckpointError",
+    "FiniteDifferenceGradient",
+    "GradientResult",
+    "History",
+    "Loss",
+    "NaturalGradient",
+    "NaturalGradientComputer",
+    "NoiseSpec",
+    "QStoreError",
+    "QuantumCircuitError",
+    "QuantumDataEncoder",
+    "QuantumGradientComputer",
+    "QuantumLayer",
+    "QuantumModel",
+    "QuantumNaturalGradientOptimizer",
+    "QuantumTrainer",
+    "RMSprop",
+    "SPSAGradient",
+    "TrainingConfig",
+    "__version__",
+    "audit_gradients",
+]
 
-def __getattr__(name: str) -> Any:
-    if name == "templates":
-        return importlib.import_module("qstore_pl.templates")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from qstore_pl import aio as aio
+    from qstore_pl import backends as backends
+    from qstore_pl import callbacks as callbacks
+    from qstore_pl import checkpoint as checkpoint
+    from qstore_pl import config as config
+    from qstore_pl import devices as devices
+    from qstore_pl import encoding as encoding
+    from qstore_pl import errors as errors
+    from qstore_pl import gradients as gradients
+    from qstore_pl import history as history
+    from qstore_pl import layers as layers
+    from qstore_pl import losses as losses
+    from qstore_pl import model as model
+    from qstore_pl import optimizers as optimizers
+    from qstore_pl import templates as templates
+    from qstore_pl import trainer as trainer
+    from qstore_pl.backends import BackendManager as BackendManager
+    from qstore_pl.callbacks import Callback as Callback
+    from qstore_pl.config import TrainingConfig as TrainingConfig
+    from qstore_pl.devices import NoiseSpec as NoiseSpec
+    from qstore_pl.encoding import QuantumDataEncoder as QuantumDataEncoder
+    from qstore_pl.errors import CheckpointError as CheckpointError
+    from qstore_pl.errors import QStoreError as QStoreError
+    from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError
+    from qstore_pl.gradients import FiniteDifferenceGradient as FiniteDifferenceGradient
+    from qstore_pl.gradients import GradientResult as GradientResult
+    from qstore_pl.gradients import NaturalGradientComputer as NaturalGradientComputer
+    from qstore_pl.gradients import QuantumGradientComputer as QuantumGradientComputer
+    from qstore_pl.gradients import (
+        QuantumNaturalGradientOptimizer as QuantumNaturalGradientOptimizer,
+    )
+    from qstore_pl.gradients import SPSAGradient as SPSAGradient
+    from qstore_pl.gradients import audit_gradients as audit_gradients
+    from qstore_pl.history import History as History
+    from qstore_pl.layers import QuantumLayer as QuantumLayer
+    from qstore_pl.losses import Loss as Loss
+    from qstore_pl.model import QuantumModel as QuantumModel
+    from qstore_pl.optimizers import SGD as SGD
+    from qstore_pl.optimizers import Adam as Adam
+    from qstore_pl.optimizers import AdamW as AdamW
+    from qstore_pl.optimizers import NaturalGradient as NaturalGradient
+    from qstore_pl.optimizers import RMSprop as RMSprop
+    from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
+else:  # hidden from type checkers: to them every misspelt name would be Any
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "templates"]
+    return [*__all__, *_MODULES]

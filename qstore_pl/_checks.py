@@ -74,14 +74,33 @@ def real(
     return number
 
 
+def plain(name: str, value: Any) -> NDArray[Any]:
+    """Return ``value`` as an array that is not masked.
+
+    Numpy's conversion would take what is below a mask for numbers.
+
+    Raises:
+        ValueError: If an entry is masked, also inside a list of arrays.
+    """
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(map(np.ma.is_masked, parts)):
+        raise ValueError(
+            f"Argument `{name}` must have no masked entries, but has some. Put numbers "
+            "there with .filled(number), or leave these samples out, as .compressed() "
+            "and numpy.ma.compress_rows do."
+        )
+    return np.asarray(value)
+
+
 def finite(name: str, value: Any) -> NDArray[np.float64]:
     """Return ``value`` as a C-ordered float64 array without NaN or infinity.
 
     Raises:
         TypeError: If it is complex or not numeric.
-        ValueError: If an entry is NaN or infinite; the message names the first one.
+        ValueError: If an entry is NaN or infinite; the message names the first one. Or
+            if one is masked.
     """
-    array = np.asarray(value)
+    array = plain(name, value)
     if array.dtype.kind not in "fiub":
         raise TypeError(
             f"Argument `{name}` must hold real numbers, but has dtype {array.dtype}."

@@ -8,9 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
-import qstore_pl
+import qstore_pl as plain
+from qstore_pl import SGD as SGD
+from qstore_pl import Adam as Adam
+from qstore_pl import AdamW as AdamW
+from qstore_pl import BackendManager as BackendManager
+from qstore_pl import Callback as Callback
+from qstore_pl import CheckpointError as CheckpointError
+from qstore_pl import GradientResult as GradientResult
+from qstore_pl import History as History
+from qstore_pl import Loss as Loss
+from qstore_pl import NaturalGradient as NaturalGradient
+from qstore_pl import NoiseSpec as NoiseSpec
+from qstore_pl import QStoreError as QStoreError
+from qstore_pl import QuantumCircuitError as QuantumCircuitError
+from qstore_pl import QuantumLayer as QuantumLayer
+from qstore_pl import (
+    QuantumNaturalGradientOptimizer as QuantumNaturalGradientOptimizer,
+)
+from qstore_pl import RMSprop as RMSprop
+from qstore_pl import TrainingConfig as TrainingConfig
+from qstore_pl import __version__ as __version__
+from qstore_pl import audit_gradients as audit_gradients
+from qstore_pl import templates as templates
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 AWAITABLE = {
     "QuantumModel": ("forward",),
@@ -23,39 +49,76 @@ AWAITABLE = {
 }
 """The classes whose methods are to be awaited."""
 
-__all__ = ["AWAITABLE", *qstore_pl.__all__]
-
-
-def __getattr__(name: str) -> Any:
-    if name in AWAITABLE:
-        return _twin(name)
-    return getattr(qstore_pl, name)
+__all__ = ["AWAITABLE"]
+__all__ += plain.__all__
 
 
 def __dir__() -> list[str]:
     return __all__
 
 
-@functools.cache
-def _twin(name: str) -> type:
-    """A class like the plain one, with methods to await."""
-    plain = getattr(qstore_pl, name)
-    methods = {method: _awaitable(getattr(plain, method)) for method in AWAITABLE[name]}
-    members = {"__module__": __name__, "__doc__": plain.__doc__, "__qualname__": name}
-    return type(name, (plain,), members | methods)
-
-
-def _awaitable(method: Any) -> Any:
+def _awaitable(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     @functools.wraps(method)
-    async def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = functools.partial(method, self, *args, **kwargs)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        call = functools.partial(method, *args, **kwargs)
         task = asyncio.ensure_future(asyncio.to_thread(call))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            while isinstance(self, qstore_pl.QuantumTrainer) and not task.done():
-                self.stop()  # after the batch that is running; it may not have begun
+            trainer = args[0]
+            while isinstance(trainer, plain.QuantumTrainer) and not task.done():
+                trainer.stop()  # after the batch that is running; it may not have begun
                 await asyncio.wait([task], timeout=0.05)
             raise
 
     return run
+
+
+# Type checkers are right that a twin cannot stand in for its plain class, whose methods
+# return at once, and that a final class has no others below it: twins are the exception.
+
+
+class QuantumModel(plain.QuantumModel):
+    """The plain class with its arguments, whose ``forward`` is awaited."""
+
+    forward = _awaitable(plain.QuantumModel.forward)  # type: ignore[assignment]
+
+
+class QuantumDataEncoder(plain.QuantumDataEncoder):
+    """The plain class with its arguments, whose ``encode`` and ``encode_batch`` are awaited."""
+
+    encode = _awaitable(plain.QuantumDataEncoder.encode)  # type: ignore[assignment]
+    encode_batch = _awaitable(plain.QuantumDataEncoder.encode_batch)  # type: ignore[assignment]
+
+
+class QuantumGradientComputer(plain.QuantumGradientComputer):  # type: ignore[misc]
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
+    compute_gradients = _awaitable(plain.QuantumGradientComputer.compute_gradients)  # type: ignore[assignment]
+
+
+class FiniteDifferenceGradient(plain.FiniteDifferenceGradient):  # type: ignore[misc]
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
+    compute_gradients = _awaitable(plain.FiniteDifferenceGradient.compute_gradients)  # type: ignore[assignment]
+
+
+class SPSAGradient(plain.SPSAGradient):  # type: ignore[misc]
+    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+
+    compute_gradients = _awaitable(plain.SPSAGradient.compute_gradients)  # type: ignore[assignment]
+
+
+class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[misc]
+    """The plain class with its arguments, whose ``compute_gradients`` and ``compute_natural_gradient`` are awaited."""
+
+    compute_gradients = _awaitable(plain.NaturalGradientComputer.compute_gradients)  # type: ignore[assignment]
+    compute_natural_gradient = _awaitable(
+        plain.NaturalGradientComputer.compute_natural_gradient
+    )  # type: ignore[assignment]
+
+
+class QuantumTrainer(plain.QuantumTrainer):
+    """The plain class with its arguments, whose ``train`` is awaited."""
+
+    train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]

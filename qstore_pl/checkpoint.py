@@ -20,6 +20,7 @@ import struct
 import tokenize
 import zipfile
 from pathlib import Path
+from shutil import SpecialFileError
 from typing import Any, NoReturn
 
 import numpy as np
@@ -69,7 +70,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
         ValueError: If it is nested too deep, or contains itself.
         FileNotFoundError: If the directory of ``path`` does not exist.
         IsADirectoryError: If ``path`` is a directory.
-        OSError: If the file cannot be written.
+        OSError: If the file cannot be written, or ``path`` is a device, a pipe or a
+            socket, which a file would replace.
 
     Example:
         >>> import numpy as np
@@ -85,6 +87,11 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     if target.is_dir():
         raise IsADirectoryError(
             f"Argument `path` must name a file, but `{path}` is a directory."
+        )
+    if target.exists() and not target.is_file():
+        raise SpecialFileError(
+            f"Argument `path` must name a file, but `{path}` is a device, a pipe or a "
+            "socket, which the checkpoint would replace. Choose another name."
         )
     if not target.parent.is_dir():
         raise FileNotFoundError(

@@ -79,7 +79,7 @@ class QuantumDataEncoder:
                 f'Argument `scale` must be left out for method "{method}", which would '
                 f"ignore it, but is {scale}."
             )
-        array = np.asarray(data)
+        array = _checks.plain("data", data)
         if method == "basis" and array.ndim == 0:
             array = array.reshape(1)
         if array.ndim not in (1, 2) or array.size == 0:

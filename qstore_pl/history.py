@@ -44,8 +44,9 @@ class History:
 
     A row has the keys ``epoch, loss, val_loss, accuracy, val_accuracy, gradient_norm,
     learning_rate, circuits, shots, time`` (seconds); what was not measured is None. A
-    column has the plural name and one entry per row: ``history["losses"]``. Metrics of
-    one's own have columns of their names, and ``val_`` before them.
+    column has one entry per row, and is found by that key or by its plural:
+    ``history["loss"]`` is ``history["losses"]``. Metrics of one's own have columns of
+    their names, and ``val_`` before them.
 
     Args:
         metrics: Names of further columns.
@@ -139,7 +140,7 @@ class History:
     @overload
     def __getitem__(self, key: str) -> list[Any]: ...
     def __getitem__(self, key: int | str) -> Row | list[Any]:
-        """A copy of the row at an index, or the column of that name.
+        """A copy of the row at an index, or the column of that name or key.
 
         Raises:
             IndexError: If there is no such row.
@@ -149,7 +150,8 @@ class History:
             return self._row(key)
         name = self._columns.get(key, key)
         if name not in self._numbers:
-            raise KeyError(f"no column {key!r}; there are {', '.join(self._columns)}")
+            both = [n if n == k else f"{n} or {k}" for n, k in self._columns.items()]
+            raise KeyError(f"no column {key!r}; there are {', '.join(both)}")
         return self._numbers[name].to_list()
 
     def to_json(self) -> str:
@@ -239,34 +241,61 @@ class History:
             ) from error
         return pd.DataFrame(list(self), columns=list(self._columns.values()))
 
-    def plot(self, axes: Any = None) -> Any:
-        """Draw loss by epoch, training and validation.
+    def plot(self, axes: Any = None, *, columns: str | Iterable[str] = "loss") -> Any:
+        """Draw columns by epoch, each with its ``val_`` twin if that was measured.
+
+        A notebook shows the figure below the cell; a script shows it with
+        ``matplotlib.pyplot.show()``.
 
         Args:
-            axes: Of matplotlib; None makes a figure.
+            axes: Of matplotlib; None makes a figure with pyplot.
+            columns: A column, or several, such as ``["accuracy", "f1"]``.
 
         Returns:
-            The axes.
+            The axes; their ``figure`` can be saved.
 
         Raises:
             ModuleNotFoundError: If matplotlib is missing.
+            TypeError: If ``axes`` are none of matplotlib's.
+            KeyError: If there is no such column; the message lists those there are.
+
+        Example:
+            >>> history = History()
+            >>> history.append({"epoch": 0, "loss": 0.5, "accuracy": 0.75})
+            >>> axes = history.plot(columns="accuracy")
+            >>> axes.get_ylabel()
+            'accuracy'
         """
+        try:
+            from matplotlib.axes import Axes
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'History.plot needs matplotlib: pip install "qstore-pl[viz]".'
+            ) from error
+        if axes is not None and not isinstance(axes, Axes):
+            raise TypeError(
+                f"Argument `axes` must be axes of matplotlib, but is {axes!r}. "
+                "Names of columns are given as columns=."
+            )
+        given = [columns] if isinstance(columns, str) else list(columns)
+        drawn = {}
+        for column in given:
+            drawn[self._columns.get(column, column)] = self[column]
+            twin = f"val_{self._columns.get(column, column)}"
+            if twin in self.columns:
+                drawn[twin] = self[twin]
         if axes is None:
-            try:
-                from matplotlib.figure import Figure
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError(
-                    'History.plot needs matplotlib: pip install "qstore-pl[viz]".'
-                ) from error
-            axes = Figure(layout="constrained").subplots()
+            import matplotlib.pyplot as plt  # what notebooks and plt.show() look at
+
+            _, axes = plt.subplots(layout="constrained")
         epochs = [epoch + 1 for epoch in self["epochs"]]
-        for name, label in (("losses", "training"), ("val_losses", "validation")):
+        for name, values in drawn.items():
             pairs = [
-                (e, v) for e, v in zip(epochs, self[name], strict=True) if v is not None
+                (e, v) for e, v in zip(epochs, values, strict=True) if v is not None
             ]
             if pairs:
-                axes.plot(*zip(*pairs, strict=True), label=label)
-        axes.set(xlabel="epoch", ylabel="loss")
+                axes.plot(*zip(*pairs, strict=True), label=name)
+        axes.set(xlabel="epoch", ylabel=next(iter(drawn)) if len(given) == 1 else "")
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False)

@@ -436,6 +436,7 @@ class QuantumModel:
 
         Raises:
             ValueError: As :meth:`prepare`.
+            QuantumCircuitError: If a device that is not ours fails.
         """
         array = np.asarray(inputs)
         samples = array[None] if array.ndim == 1 else array
@@ -446,7 +447,9 @@ class QuantumModel:
         """Expectation values of prepared features, ``(n_samples, output_dim)``."""
         if self.program is not None:
             return self.program.run(self.weights, features)
-        return np.stack(self.qnode(features, self.weights), axis=1).astype(np.float64)
+        with devices.running_on(self.device, self.quantum_layer.backend.name):
+            results = self.qnode(features, self.weights)
+        return np.stack(results, axis=1).astype(np.float64)
 
     def read_out(
         self, expectations: Float2D, parameters: Float1D | None = None

@@ -11,6 +11,8 @@ import os
 import pickle
 import resource
 import signal
+import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -619,3 +621,31 @@ def test_foreign_files(path):
     path.write_bytes(crafted(wrapped({})).replace(b"document", b"dokument"))
     with pytest.raises(CheckpointError, match="SHA-256"):
         checkpoint.load(path)
+
+
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def device_at(path):
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # a null device
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such files")
+@pytest.mark.parametrize("make", [os.mkfifo, socket_at, device_at])
+def test_what_is_no_file_is_refused_and_not_replaced(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's name must be short
+    path = Path("special")
+    try:
+        make(path)
+    except PermissionError:
+        pytest.skip("only root may make devices")
+    Path("link").symlink_to(path)
+    before = path.stat()
+    for name in ("special", "link"):
+        with pytest.raises(OSError, match=f"`{name}` is a device, a pipe or a socket"):
+            checkpoint.save(name, {"a": 1})
+    after = path.stat()
+    assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "special"]

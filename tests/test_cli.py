@@ -16,7 +16,16 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from qstore_pl import History, QuantumModel, QuantumTrainer, TrainingConfig, cli
+import qstore_pl
+from qstore_pl import (
+    QuantumModel,
+    QuantumTrainer,
+    TrainingConfig,
+    cli,
+    quickstart,
+    run_file,
+)
+from qstore_pl.trainer.state import history_of
 
 SCRIPT = [str(Path(sysconfig.get_path("scripts")) / "qstore")]
 MODULE = [sys.executable, "-m", "qstore_pl"]
@@ -89,7 +98,7 @@ def test_seed_run(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_labels_of_the_seed_run_can_be_learnt(seed, capsys):
-    assert cli.seed_run(seed=seed) > 0.9
+    assert quickstart.seed_run(seed=seed) > 0.9
     losses = [float(x) for x in re.findall(r"Loss = (.+)", capsys.readouterr().out)]
     assert losses[-1] < 0.7 * losses[0]
 
@@ -154,6 +163,25 @@ def test_without_matplotlib_it_says_what_to_install_and_trains_nothing(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("obstacle", ["quickstart.npz", "quickstart.png", "."])
+def test_what_cannot_be_written_is_found_before_training(
+    obstacle, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    if obstacle == ".":  # a directory that is gone: root may write into any other
+
+        def refuse(*, dir):
+            raise PermissionError(13, "Permission denied", str(dir))
+
+        monkeypatch.setattr(quickstart.tempfile, "TemporaryFile", refuse)
+    else:
+        Path(obstacle).mkdir()
+    assert cli.main(["quickstart"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "must be able to write quickstart.npz" in shown.err
+
+
 # --- train ------------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
@@ -168,6 +196,7 @@ TRAINING = {
     "schedule": '"cosine"',
     "checkpoint_directory": '"run"',
     "checkpoint_keep": 9,
+    "checkpoint_interval": 1,
 }
 
 
@@ -202,6 +231,7 @@ def by_hand(directory, epochs=4):
         schedule="cosine",
         checkpoint_directory=directory,
         checkpoint_keep=9,
+        checkpoint_interval=1,
     )
     model = QuantumModel(2, 2, n_layers=1, seed=0)
     history = QuantumTrainer(config).train(model, (X, Y), (X_VAL, Y_VAL))
@@ -212,7 +242,7 @@ def parameters_of(path):
     tree = QuantumTrainer().load_checkpoint(path)
     model = QuantumModel(2, 2, n_layers=1, seed=0)
     model.load_state(tree["model"])
-    return model.parameters, History.from_json(tree["run"]["history"])
+    return model.parameters, history_of(tree["run"]["history"])
 
 
 @pytest.mark.timeout(TIMEOUT)
@@ -397,7 +427,7 @@ WRONG = {
     "X of one axis": ({"arrays": {"X": X[:, 0], "y": Y}}, "shape"),
     "lengths": ({"arrays": {"X": X, "y": Y[:3]}}, "20 samples and 3 targets"),
     "NaN": ({"arrays": {"X": X * np.nan, "y": Y}}, "must be finite"),
-    "objects": ({"arrays": {"X": np.array([[None]]), "y": Y}}, "allow_pickle"),
+    "objects": ({"arrays": {"X": np.array([[None]]), "y": Y}}, "X of `"),
     "more qubits than memory": (
         {"arrays": {"X": np.zeros((2, 60)), "y": Y[:2]}},
         "60 wires",
@@ -407,14 +437,17 @@ WRONG = {
     "a truncated archive": ({"raw": WHOLE[: len(WHOLE) // 2]}, "data.npz"),
     "a missing file": ({"data": 'path = "nothing.npz"'}, "nothing.npz"),
     "a path that is none": ({"data": "path = 3"}, "path"),
-    "no path": ({"data": ""}, "must have a path"),
-    "more than a path": ({"data": 'path = "data.npz"\nsize = 3'}, "only that"),
-    "unknown field": ({"epoch": 3}, "unexpected keyword argument 'epoch'"),
+    "no path": ({"data": ""}, "must have a `path`"),
+    "more than a path": ({"data": 'path = "data.npz"\nsize = 3'}, "It may have path."),
+    "unknown field": ({"epoch": 3}, "`epoch`. Did you mean `epochs`?"),
     "a field out of range": ({"epochs": 0}, "`epochs` must be >= 1"),
     "an ignored field": ({"schedule_every": 3}, "schedule_every must be unset"),
     "unknown word": ({"optimizer": '"lbfgs"'}, "'lbfgs'"),
-    "unknown argument of the model": ({"model": "depth = 3"}, "'depth'"),
-    "input_dim": ({"model": "input_dim = 2"}, "input_dim"),
+    "unknown argument of the model": ({"model": "depth = 3"}, "`depth`. It may"),
+    "input_dim": ({"model": "input_dim = 2"}, "it is the number of columns of"),
+    "input_dim elsewhere": ({"input_dim": 2}, "`input_dim`, which belongs in [model]"),
+    "a field of training": ({"model": "epochs = 2"}, "which belongs in [training]"),
+    "an argument of the model": ({"output_dim": 2}, "which belongs in [model]"),
     "no TOML": ({"model": "= 3"}, "Invalid"),
 }
 
@@ -454,15 +487,121 @@ def test_a_file_with_other_tables_is_refused(text, words, tmp_path, capsys):
 
 
 def test_errors_in_a_process_have_no_traceback(tmp_path):
-    for arguments in (
-        ["train", "nothing.toml"],
-        ["checkpoints", "show", "nothing"],
-    ):
-        done = run([*SCRIPT, *arguments], tmp_path)
-        assert done.returncode == 1
-        assert done.stdout == ""
-        assert done.stderr.startswith("qstore: ")
-        assert len(done.stderr.splitlines()) == 1
+    done = run([*SCRIPT, "train", "nothing.toml"], tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("qstore: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"x1,x2,y\n1,2,0\n", b"\x80\x04N.", b"\x93NUMPY", WHOLE[:-4], b"", npz(a=X)],
+    ids=["CSV", "a pickle", "one array", "truncated", "empty", "other arrays"],
+)
+def test_other_data_is_told_what_is_expected(raw, tmp_path, capsys):
+    assert cli.main(["train", str(write(tmp_path, raw=raw))]) == 1
+    message = capsys.readouterr().err
+    assert "arrays X and y" in message
+    assert "data.npz" in message
+    assert "pickle" not in message
+    assert "unsafe" not in message
+
+
+def test_the_way_from_csv_to_an_archive_that_is_told_works(tmp_path, monkeypatch):
+    path = write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rows = np.column_stack([X, Y])
+    np.savetxt("data.csv", rows, delimiter=",", header="a,b,label", comments="")
+    Path("data.npz").unlink()
+    exec(run_file.FROM_CSV, {})
+    assert cli.main(["train", str(path)]) == 0
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = write(tmp_path, epochs=1)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert cli.main(["train", str(path)]) == 0
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path, capsys):
+    path = write(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-16")
+    assert cli.main(["train", str(path)]) == 1
+    assert "config.toml` must be TOML in UTF-8" in capsys.readouterr().err
+
+
+def test_a_field_above_the_tables_is_told_its_table(tmp_path, capsys):
+    path = write(tmp_path)
+    path.write_text("epochs = 3\n" + path.read_text())
+    assert cli.main(["train", str(path)]) == 1
+    assert "`epochs`, which belongs in [training]" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as raised:
+        cli.main(["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"qstore {qstore_pl.__version__}\n"
+
+
+# --- output that goes nowhere -----------------------------------------------------
+
+STOPPED = re.compile(r"Training was stopped by stop\(\) after epoch \d+, batch 0\.\n")
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_training_stops_when_nobody_reads_any_more(tmp_path):
+    write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
+    process = subprocess.Popen(
+        [*SCRIPT, "train", "config.toml"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        process.stdout.readline()
+        process.stdout.close()  # as `head -1` does
+        assert process.wait(timeout=60) == 141
+        assert STOPPED.fullmatch(process.stderr.read().decode())
+    finally:
+        process.kill()
+        process.stderr.close()
+    assert len(list((tmp_path / "run").glob("epoch*"))) == 1
+
+
+def ended(arguments, output, directory):
+    """Status and standard error of the command, whose output is a file."""
+    # argparse passes over what goes wrong when it writes; at the end it is noticed
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [*MODULE, *arguments],
+        cwd=directory,
+        env=buffered,
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.timeout(TIMEOUT)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_ends_a_command_without_a_traceback(tmp_path):
+    write(tmp_path, epochs=10**6)
+    full = "qstore: [Errno 28] No space left on device\n"
+    with Path("/dev/full").open("wb") as output:
+        status, message = ended(["train", "config.toml"], output, tmp_path)
+        assert ended(["--help"], output, tmp_path) == (status, full)
+    assert status == 1
+    assert message.endswith(full)
+    assert STOPPED.fullmatch(message.removesuffix(full))
+    assert len(list((tmp_path / "run").glob("epoch*"))) == 1
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as output:
+        assert ended(["--version"], output, tmp_path) == (141, "")
 
 
 # --- checkpoints ------------------------------------------------------------------
@@ -526,6 +665,20 @@ def test_show_says_what_a_checkpoint_holds(run_directory, capsys):
         "'input_dim': 2",
     ):
         assert words in text
+
+
+def test_show_and_verify_take_the_directory_of_a_run(run_directory, capsys):
+    def shown(what, status=0):
+        assert cli.main(["checkpoints", what, str(run_directory)]) == status
+        return capsys.readouterr()
+
+    assert f"{run_directory}/epoch000004-step000000.qstore: epo" in shown("show").out
+    for path in run_directory.glob("epoch*"):
+        path.unlink()
+    assert f"{run_directory}/best.qstore: epoch" in shown("show").out
+    (run_directory / "best.qstore").unlink()
+    for what in ("show", "verify"):
+        assert "Give the checkpoint_directory of" in shown(what, status=1).err
 
 
 @pytest.mark.parametrize("tree", [{"a": 1, "b": [2]}, [1, 2], 3, {"run": 1}, "word"])

@@ -2,12 +2,14 @@
 
 import copy
 import csv
+import io
 import json
 import math
 import pickle
 import sys
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -60,6 +62,14 @@ def test_every_column_has_one_entry_per_row():
     for column, key in COLUMNS.items():
         assert len(history[column]) == 3
         assert history[column][0] == ROWS[0][key]
+        assert str(history[key]) == str(history[column])
+
+
+def test_the_names_of_columns_and_keys_are_listed_in_an_error():
+    with pytest.raises(
+        KeyError, match=r"losses or loss, val_losses or val_loss, .*mae"
+    ):
+        History(["mae"])["lost"]
 
 
 def test_numbers_are_plain_python_numbers():
@@ -163,9 +173,9 @@ def test_rows_that_do_not_fit_are_refused(row, error, message):
 
 def test_unknown_columns_and_rows_are_refused():
     with pytest.raises(
-        KeyError, match="no column 'lossy'; there are epochs, losses, val_"
+        KeyError, match="no column 'lost'; there are epochs or epoch, losses or"
     ):
-        filled()["lossy"]
+        filled()["lost"]
     with pytest.raises(IndexError):
         filled()[3]
 
@@ -194,7 +204,7 @@ def test_metrics_have_columns_of_their_names():
     assert math.isnan(history["f1"][1])
     assert list(history[0])[-4:] == ["mae", "val_mae", "f1", "val_f1"]
     assert list(history[0])[:-4] == list(COLUMNS.values())
-    with pytest.raises(KeyError, match="times, mae, val_mae, f1, val_f1"):
+    with pytest.raises(KeyError, match="times or time, mae, val_mae, f1, val_f1"):
         history["r2"]
     with pytest.raises(ValueError, match="time, mae, val_mae, f1, val_f1, but has r2"):
         history.append({"epoch": 2, "loss": 0.0, "r2": 1.0})
@@ -272,44 +282,79 @@ def test_without_pandas_it_says_what_to_install(monkeypatch):
         filled().to_dataframe()
 
 
+@pytest.fixture
+def figures():
+    """Pyplot without a figure before and after; it draws on no screen."""
+    plt.switch_backend("agg")
+    assert plt.get_fignums() == []
+    yield plt.get_fignums
+    plt.close("all")
+
+
 def drawn(axes):
     return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
 
 
-def test_plot_draws_what_was_measured():
+def test_plot_draws_what_was_measured_where_pyplot_shows_it(figures):
     history = History()
     for epoch, (loss, val_loss) in enumerate([(3.0, None), (2.0, 2.5), (1.0, None)]):
         history.append({"epoch": epoch, "loss": loss, "val_loss": val_loss})
     axes = history.plot()
+    assert figures() == [axes.figure.number]  # plt.show() and notebooks show these
     assert drawn(axes) == {
-        "training": [[1, 3.0], [2, 2.0], [3, 1.0]],
-        "validation": [[2, 2.5]],
+        "loss": [[1, 3.0], [2, 2.0], [3, 1.0]],
+        "val_loss": [[2, 2.5]],
     }
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
-    assert [text.get_text() for text in axes.get_legend().texts] == [
-        *("training", "validation")
-    ]
+    assert [text.get_text() for text in axes.get_legend().texts] == ["loss", "val_loss"]
+    axes.figure.savefig(io.BytesIO())
 
 
-def test_plot_draws_on_axes_that_were_given():
+def test_plot_draws_on_axes_that_were_given(figures):
     axes = Figure().subplots()
     history = History()
     history.append({"epoch": 4, "loss": 0.5})
     assert history.plot(axes) is axes
-    assert drawn(axes) == {"training": [[5, 0.5]]}
+    assert drawn(axes) == {"loss": [[5, 0.5]]}
+    assert figures() == []
+
+
+def test_plot_draws_the_columns_that_are_asked_for():
+    history = measured()
+    history.append({"epoch": 2, "loss": 0.0, "learning_rate": 0.5})
+
+    def lines(columns):
+        axes = history.plot(Figure().subplots(), columns=columns)
+        return drawn(axes), axes.get_ylabel()
+
+    assert lines("mae") == ({"mae": [[1, 0.25]], "val_mae": [[2, 1.0]]}, "mae")
+    assert lines("val_f1") == ({"val_f1": [[1, 0.5]]}, "val_f1")
+    for columns in (["loss", "learning_rate"], ("losses", "learning_rates")):
+        assert lines(columns) == (
+            {"loss": [[1, 0.5], [2, 0.25], [3, 0.0]], "learning_rate": [[3, 0.5]]},
+            "",
+        )
+
+
+def test_plot_refuses_what_it_cannot_draw(figures):
+    with pytest.raises(KeyError, match="no column 'r2'; there are epochs or epoch, "):
+        measured().plot(columns=["loss", "r2"])
+    with pytest.raises(TypeError, match="Names of columns are given as col"):
+        measured().plot("mae")
+    assert figures() == []
 
 
 def test_plot_of_no_epochs_is_empty():
-    assert drawn(History().plot()) == {}
+    assert drawn(History().plot(Figure().subplots())) == {}
 
 
 def test_plot_of_losses_that_are_not_finite_can_be_drawn(tmp_path):
-    figure = filled().plot().figure
+    figure = filled().plot(Figure().subplots()).figure
     figure.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "qstore-pl\[viz\]"'):
         filled().plot()

@@ -3,6 +3,8 @@
 import ast
 import graphlib
 import importlib
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +27,7 @@ FLOORS = (
     ("gradients",),
     ("cost", "callbacks"),
     ("trainer", "embedding", "sklearn"),
+    ("quickstart", "run_file"),
     ("cli",),
 )
 FLOOR = {part: height for height, parts in enumerate(FLOORS) for part in parts}
@@ -185,6 +188,119 @@ def test_importing_the_package_does_nothing():
     command = [sys.executable, "-W", "error", "-c", IMPORT_AND_LOOK]
     child = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", qstore_pl._MODULES)
+def test_public_modules_are_there_after_importing_the_package(name, monkeypatch):
+    module = importlib.import_module(f"{ROOT}.{name}")
+    monkeypatch.delattr(qstore_pl, name)  # as if nobody had imported it
+    assert getattr(qstore_pl, name) is module
+    assert name in dir(qstore_pl)
+
+
+# --- type checkers ---------------------------------------------------------------
+
+
+def test_type_checkers_see_the_names_that_there_are():
+    """The lazy names, what is imported for type checkers, and ``__all__`` agree."""
+    body = ast.parse(Path(qstore_pl.__file__).read_text()).body
+    (block,) = [node for node in body if isinstance(node, ast.If)]
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    seen = {}
+    for node in block.body:
+        for alias in node.names:
+            assert alias.asname == alias.name  # what makes it public to them
+            seen[alias.name] = node.module
+    modules = dict.fromkeys(qstore_pl._MODULES, ROOT)
+    assert seen == modules | {n: f"{ROOT}.{h}" for n, h in qstore_pl._HOME.items()}
+    assert set(qstore_pl.__all__) == {*qstore_pl._HOME, "__version__"}
+
+
+RIGHT = """
+import asyncio
+import numpy as np
+import qstore_pl
+from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, aio
+
+X, y = np.zeros((4, 2)), np.zeros(4)
+config = TrainingConfig(epochs=1)
+model = QuantumModel(2, 1)
+reveal_type(QuantumTrainer(config).train(model, (X, y)))
+reveal_type(model.forward(X))
+reveal_type(qstore_pl.NoiseSpec())
+reveal_type(qstore_pl.checkpoint.save)
+
+
+async def main() -> None:
+    reveal_type(await aio.QuantumTrainer(config).train(model, (X, y)))
+
+
+asyncio.run(main())
+"""
+STARRED = """
+from qstore_pl import *
+
+reveal_type(QuantumTrainer())
+"""
+WRONG = """
+import qstore_pl
+from qstore_pl import QuantumTrainer, TrainingConfig, aio
+
+TrainingConfig(epoch=3)
+QuantumTrainer().trian
+qstore_pl.Nothing
+aio.Nothing
+aio.QuantumTrainer().train(3, None)
+"""
+# What is not looked into, as it has nothing to do with it and takes long.
+SETTINGS = """
+[mypy]
+strict = True
+follow_imports = silent
+[mypy-qstore_pl.engine.*,autograd.*,jax.*,matplotlib.*,numba.*,pennylane.*,scipy.*,\
+sklearn.*,threadpoolctl.*,torch.*,tqdm.*]
+follow_imports = skip
+ignore_missing_imports = True
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_type_checker_takes_a_right_script_and_finds_what_is_wrong(tmp_path):
+    scripts = {"right": RIGHT, "starred": STARRED, "wrong": WRONG}
+    for name, source in scripts.items():
+        (tmp_path / f"{name}.py").write_text(source)
+    (tmp_path / "mypy.ini").write_text(SETTINGS)
+    home = Path(qstore_pl.__file__).parents[1]  # mypy finds what is installed itself
+    path = "" if home.name == "site-packages" else str(home)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *(f"{name}.py" for name in scripts)],
+        cwd=tmp_path,
+        env=os.environ | {"MYPYPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stderr == ""
+    found = {
+        name: re.findall(rf"^{name}.py:\d+: (?:error|note): (.*)$", done.stdout, re.M)
+        for name in scripts
+    }
+    revealed = [re.sub('Revealed type is "(.*)"', r"\1", x) for x in found["right"]]
+    assert revealed[0] == revealed[4] == "qstore_pl.history.History"
+    assert revealed[1].startswith("numpy.ndarray")
+    assert revealed[2] == "qstore_pl.devices.noise.NoiseSpec"
+    assert revealed[3].startswith("def (path: str | os.PathLike[str], tree")
+    assert len(revealed) == 5
+    assert found["starred"] == [
+        'Revealed type is "qstore_pl.trainer.trainer.QuantumTrainer"'
+    ]
+    for words in (
+        'Unexpected keyword argument "epoch" for "TrainingConfig"',
+        '"QuantumTrainer" has no attribute "trian"',
+        'Module has no attribute "Nothing"',
+        'Argument 1 has incompatible type "int"; expected "QuantumModel"',
+    ):
+        assert any(words in message for message in found["wrong"]), done.stdout
 
 
 # --- the checker itself ----------------------------------------------------------

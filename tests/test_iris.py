@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from qstore_pl import cli
+from qstore_pl import quickstart
 
 SPLITS = range(20)
 
@@ -29,8 +29,8 @@ def logistic_regression(seed):
 
 def test_as_good_as_logistic_regression_on_20_splits(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # it writes a checkpoint and a plot
-    monkeypatch.setattr(cli, "_draw", lambda figure, history: None)
-    ours = [cli.quickstart(seed=seed) for seed in SPLITS]
+    monkeypatch.setattr(quickstart, "_draw", lambda figure, history: None)
+    ours = [quickstart.quickstart(seed=seed) for seed in SPLITS]
     theirs = [logistic_regression(seed) for seed in SPLITS]
     capsys.readouterr()
     with capsys.disabled():

@@ -103,6 +103,9 @@ class BackendManager:
     def __init__(self, config: TrainingConfig | None = None) -> None:
         self.config = TrainingConfig() if config is None else config
 
+    def __repr__(self) -> str:
+        return f"BackendManager(config={self.config!r})"
+
     def get_backend(self, name: str | None = None) -> Backend:
         """The backend of a name; without one, the configuration's.
 

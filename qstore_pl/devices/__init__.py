@@ -9,6 +9,7 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.failures import running_on
 from qstore_pl.devices.lowering import (
     Binding,
     CacheInfo,
@@ -39,6 +40,7 @@ __all__ = [
     "generator_state",
     "is_native",
     "metric",
+    "running_on",
     "set_generator_state",
     "shift_fails",
     "tape_metric",

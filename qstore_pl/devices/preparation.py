@@ -77,7 +77,10 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
 def _tidied(op: Any, *, keep: bool) -> Any:
     if isinstance(op, _MARKED):
         op = op.base
-    found = [_state(value) for value in op.data if type(value) not in _FIXED]
+    others = [value for value in op.data if type(value) not in _FIXED]
+    for value in others:
+        _check_numbers(op, value)
+    found = [_state(value) for value in others]
     if not any(state and (keep or state != "mutable") for state in found):
         return op
     data = [_tensor(value, keep=keep) for value in op.data]
@@ -86,6 +89,35 @@ def _tidied(op: Any, *, keep: bool) -> Any:
     if all(state in ("", "mutable") for state in found):
         return _copied(op, data)
     return bind_new_parameters(op, data)
+
+
+def _check_numbers(op: Any, value: Any) -> None:
+    """Refuse what is no number, where the operation is known that it was given to.
+
+    Frameworks would read it in their own ways, JAX None as NaN.
+
+    Raises:
+        DeviceError: If it is None or text, has such an entry, or a masked one.
+    """
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.reshape(-1).tolist()
+    if isinstance(value, list | tuple):
+        for part in value:
+            _check_numbers(op, part)
+    elif (
+        value is None
+        or isinstance(value, str | bytes)
+        or (isinstance(value, np.ndarray) and value.dtype.kind in "US")
+    ):
+        raise DeviceError(
+            f"Parameters of {op.name} must be numbers, but one is {value!r}. Look at "
+            "what it was given."
+        )
+    elif np.ma.is_masked(value):
+        raise DeviceError(
+            f"Parameters of {op.name} must be numbers, but one has masked entries. Put "
+            "numbers there with .filled(number)."
+        )
 
 
 def _kept(mp: Any) -> Any:

@@ -92,4 +92,6 @@ class DeviceRun(Run):
         """Gradient by the weights, shape ``(n_weights,)``."""
         if self._pull_back is None:
             raise RuntimeError("DeviceRun.backward needs a forward run before it.")
-        return np.asarray(self._pull_back(cotangents), dtype=np.float64)
+        with self.expectations.running():
+            gradient = self._pull_back(cotangents)
+        return np.asarray(gradient, dtype=np.float64)

@@ -13,7 +13,7 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 
-from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl._checks import choice, finite, integer, plain, real
 from qstore_pl.backends import as_backend, wire_labels
 from qstore_pl.gradients.expectations import (
     Call,
@@ -51,6 +51,16 @@ class GradientComputer(ABC):
         self.backend = None if backend is None else as_backend(backend)
         self.shots = None if shots is None else integer("shots", shots, minimum=1)
         self._moved: QuantumModel | None = None
+        self._shown: dict[str, Any] = {}  # arguments of its own
+
+    def __repr__(self) -> str:
+        given = {
+            "backend": None if self.backend is None else self.backend.name,
+            **self._shown,
+            "shots": self.shots,
+        }
+        shown = (f"{k}={v!r}" for k, v in given.items() if v is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
     def _run(self, expectations: Expectations) -> Run:
@@ -93,7 +103,8 @@ class GradientComputer(ABC):
             ValueError: If a shape does not fit, an argument would be ignored, the
                 method does not suit the device, or the loss is not finite.
             TypeError: If parameters cannot be differentiated, or the circuit is
-                neither a QNode nor a model.
+                neither a QNode nor a model, or a QNode of other arguments.
+            QuantumCircuitError: If a device that is not ours fails.
         """
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
@@ -183,6 +194,7 @@ class QuantumGradientComputer(GradientComputer):
         super().__init__(backend, shots=shots)
         self._method = method
         self._options = _checked(epsilon, n_directions, sample_size)
+        self._shown = {"method": method, **self._options}
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -220,7 +232,7 @@ class FiniteDifferenceGradient(GradientComputer):
         shots: int | None = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = _checked(epsilon)
+        self._shown = self._options = _checked(epsilon)
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, "finite_diff", **self._options)
@@ -265,7 +277,7 @@ class SPSAGradient(GradientComputer):
         seed: Any = None,
     ) -> None:
         super().__init__(backend, shots=shots)
-        self._options = _checked(epsilon, n_directions)
+        self._shown = self._options = _checked(epsilon, n_directions)
         self._rng = np.random.default_rng(seed)
 
     def _run(self, expectations: Expectations) -> Run:
@@ -326,6 +338,7 @@ class NaturalGradientComputer(GradientComputer):
             "approximation": approximation,
         }
         self._method = choice("method", method, EXACT_METHODS)
+        self._shown = {"damping": damping, **self._metric, "method": method}
 
     def _run(self, expectations: Expectations) -> Run:
         return run_of(expectations, self._method)
@@ -442,7 +455,7 @@ def _problem(
     backend: Any,
     shots: int | None,
 ) -> _Problem:
-    array = np.asarray(parameters)
+    array = plain("parameters", parameters)
     if array.dtype.kind != "f":
         raise TypeError(
             "Argument `parameters` must hold floats to be differentiated, but has "
@@ -476,14 +489,20 @@ def _problem(
             labels = wire_labels(device, len(own))
             circuit = qml.map_wires(circuit, dict(zip(own, labels, strict=True)))
     expectations = QNodeExpectations(
-        circuit, values.size, call, shots=shots, trainable=mask
+        circuit,
+        values.size,
+        call,
+        shots=shots,
+        trainable=mask,
+        backend=None if backend is None else backend.name,
     )
     return _Problem(expectations, values, features, array.shape, expectations.trainable)
 
 
 def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Call:
     """How a QNode of parameters, and of inputs if there are any, is called."""
-    names = list(inspect.signature(circuit.func).parameters)
+    signature = inspect.signature(circuit.func)
+    names = list(signature.parameters)
     first = next((name for name in names if name != "inputs"), "")
 
     def call(weights: Any, features: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -494,7 +513,26 @@ def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Ca
             return (), {first: parameters, "inputs": features}
         return (parameters, features), {}
 
+    args, kwargs = call(np.zeros(shape), None)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(_UNFIT[has_inputs].format(signature)) from error
+    if has_inputs and args and names[1:2] and names[1] in _NAMES_OF_WEIGHTS:
+        raise TypeError(_UNFIT[has_inputs].format(signature))
     return call
+
+
+_NAMES_OF_WEIGHTS = ("parameters", "params", "weights")  # a second one is no data
+_UNFIT = {
+    False: "Argument `circuit` must take its parameters alone, circuit(parameters), if "
+    "no `inputs` are given, but is circuit{}. Call the argument of the data `inputs`, "
+    "as in circuit(inputs, weights), and pass them by inputs=...; other arguments need "
+    "defaults.",
+    True: "Argument `circuit` must take parameters and `inputs`, but is circuit{}. "
+    "Call the argument of the data `inputs`, as in circuit(inputs, weights); other "
+    "arguments need defaults.",
+}
 
 
 def _of_model(
@@ -524,7 +562,7 @@ def _of_model(
 
 
 def _mask(trainable: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    mask = np.asarray(trainable)
+    mask = plain("trainable", trainable)
     if mask.dtype.kind != "b":
         raise TypeError(
             f"Argument `trainable` must be a mask of bools, but has dtype {mask.dtype}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, final
 
 import numpy as np
@@ -33,13 +34,17 @@ class Expectations(ABC):
 
     Attributes:
         device: The PennyLane device.
+        backend: Its name, as the user knows it.
         shots: Measurements per circuit; 0 is exact.
         n_weights: Length of the weights.
         circuits: How many ran so far, of one sample and measurement group each.
     """
 
-    def __init__(self, device: Any, shots: int, n_weights: int) -> None:
+    def __init__(
+        self, device: Any, shots: int, n_weights: int, *, backend: str
+    ) -> None:
         self.device, self.shots, self.n_weights = device, shots, n_weights
+        self.backend = backend
         self.circuits = 0
         self._groups: dict[Hashable, int] = {}  # of what is measured
         self._is_batched = False  # as far as is known
@@ -85,7 +90,9 @@ class Expectations(ABC):
         """
         self.circuits += len(features)
         args, kwargs = self.arguments(weights, features)
-        results = self.qnode.update(diff_method="adjoint")(*args, **kwargs)
+        qnode = self.qnode.update(diff_method="adjoint")
+        with self.running():
+            results = qnode(*args, **kwargs)
         parts = results if isinstance(results, tuple | list) else (results,)
         columns = [qml.math.reshape(part, (len(features), -1)) for part in parts]
         return qml.math.concatenate(columns, axis=1)
@@ -119,9 +126,18 @@ class Expectations(ABC):
         return np.array(rows).reshape(len(points), batch, -1)
 
     def execute(self, tapes: Sequence[QuantumScript]) -> Any:
-        """Results of tapes of one sample each, submitted together."""
+        """Results of tapes of one sample each, submitted together.
+
+        Raises:
+            QuantumCircuitError: If a device that is not ours fails.
+        """
         self.circuits += sum(map(self._n_groups, tapes))
-        return qml.execute(tapes, self.device, diff_method=None)
+        with self.running():
+            return qml.execute(tapes, self.device, diff_method=None)
+
+    def running(self) -> AbstractContextManager[None]:
+        """A context in which circuits run on the device; see ``devices.running_on``."""
+        return devices.running_on(self.device, self.backend)
 
     def _n_groups(self, tape: QuantumScript) -> int:
         """Circuits that measure what a tape does, as PennyLane's devices count them.
@@ -142,12 +158,17 @@ class Expectations(ABC):
     def check_batch(self, weights: Float1D, features: Float2D) -> None:
         """Refuse a circuit that does not run all samples as one batch.
 
+        An error in the circuit's own function comes out here, before it runs.
+
         Raises:
             ValueError: If it does not.
         """
-        if features.shape[1] and not self._is_batched:
-            one_per_sample(self.tape(weights, features), len(features))
-            self._is_batched = True
+        if self._is_batched:
+            return
+        tape = self.tape(weights, features)
+        if features.shape[1]:
+            one_per_sample(tape, len(features))
+        self._is_batched = True
 
 
 @final
@@ -169,7 +190,12 @@ class ModelExpectations(Expectations):
         trainable: Bool1D | None = None,
     ) -> None:
         given = model.device.shots  # deprecated in PennyLane, but some devices have it
-        super().__init__(model.device, shots or given.total_shots or 0, model.n_weights)
+        super().__init__(
+            model.device,
+            shots or given.total_shots or 0,
+            model.n_weights,
+            backend=model.quantum_layer.backend.name,
+        )
         self.model = model
         mask = model.trainable[: model.n_weights]  # a view
         self._trainable = mask if trainable is None else trainable
@@ -210,6 +236,7 @@ class QNodeExpectations(Expectations):
         call: From weights and features to the arguments of the QNode.
         shots: Measurements per circuit; None takes the QNode's own.
         trainable: Which weights, shape ``(n_weights,)``; None is all.
+        backend: Name of the backend; None is that of the device.
     """
 
     def __init__(
@@ -220,6 +247,7 @@ class QNodeExpectations(Expectations):
         *,
         shots: int | None = None,
         trainable: Bool1D | None = None,
+        backend: str | None = None,
     ) -> None:
         if shots is not None:
             qnode = qml.set_shots(qnode, shots)
@@ -229,7 +257,12 @@ class QNodeExpectations(Expectations):
                 f"{list(qnode.shots)}. Use qml.set_shots."
             )
         self._qnode, self._call = qnode, call
-        super().__init__(qnode.device, qnode.shots.total_shots or 0, n_weights)
+        super().__init__(
+            qnode.device,
+            qnode.shots.total_shots or 0,
+            n_weights,
+            backend=backend or qnode.device.name,
+        )
         everything = np.ones(n_weights, dtype=bool)
         self._trainable = everything if trainable is None else trainable
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dposv
 from scipy.sparse.linalg import LinearOperator, cg
 
@@ -17,6 +17,7 @@ from qstore_pl.optimizers.gradient import GradientResult
 from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State
 
 RCOND = 1e-7  # of the pseudo-inverse, relative to the largest eigenvalue
+ROUNDING = 1e-8  # of a metric, relative to its largest entry or eigenvalue
 CG_TOLERANCE = 1e-10  # of the residual, relative to the gradient
 LEAST_DAMPING, MOST_DAMPING = 1e-8, 1e8  # where it adapts
 
@@ -164,16 +165,17 @@ class NaturalGradient(Optimizer):
                 looked at.
             trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
                 takes that of a :class:`GradientResult`, or trains all.
-            metric: Shape ``(n, n)``, symmetric and positive semidefinite, of the first
-                ``n <= n_parameters`` parameters, or a
-                :class:`scipy.sparse.linalg.LinearOperator`. Rows of frozen parameters
-                have no effect. None keeps the last one.
+            metric: Shape ``(n, n)``, symmetric, of the first ``n <= n_parameters``
+                parameters, or a :class:`scipy.sparse.linalg.LinearOperator`. It is
+                positive semidefinite, but for noise that the damping outweighs. Rows of
+                frozen parameters have no effect. None keeps the last one.
 
         Raises:
             TypeError: As :meth:`Optimizer.step`.
             ValueError: As :meth:`Optimizer.step`, or if the metric is missing, has
-                another shape, is not finite, or is not positive definite with its
-                damping: then nothing was changed.
+                another shape, is not finite or not symmetric, or is not positive
+                definite with its damping, without damping not positive semidefinite:
+                then nothing was changed.
         """
         advance = functools.partial(self._advance, metric=metric)
         self._step(parameters, gradients, trainable, advance)
@@ -230,6 +232,8 @@ class NaturalGradient(Optimizer):
                 solved = _by_conjugate_gradients(apply, quantum, damping)
             else:
                 block = kept if len(chosen) == n else kept[np.ix_(chosen, chosen)]
+                if metric is not None:
+                    _check_symmetry(block, chosen)
                 apply = block.__matmul__
                 solved = _solve(block, quantum, damping)
             direction[chosen] = solved
@@ -288,11 +292,29 @@ class NaturalGradient(Optimizer):
         return new
 
 
+def _check_symmetry(metric: Float2D, chosen: NDArray[np.intp]) -> None:
+    """Refuse a metric of some parameters that is not symmetric.
+
+    Raises:
+        ValueError: If it is not; the message has the indices of the parameters.
+    """
+    if (metric == metric.T).all():  # as those of our kernels, at half the cost
+        return
+    skew = np.abs(metric - metric.T)
+    if skew.max() > ROUNDING * np.abs(metric).max():
+        i, j = np.unravel_index(skew.argmax(), skew.shape)
+        row, column = int(chosen[i]), int(chosen[j])
+        raise ValueError(
+            f"Argument `metric` must be symmetric, but entry {(row, column)} is "
+            f"{metric[i, j]} and entry {(column, row)} is {metric[j, i]}."
+        )
+
+
 def _solve(metric: Float2D, gradients: Float1D, damping: float) -> Float1D:
     if len(gradients) == 0:
         return gradients
     if damping == 0.0:
-        return np.linalg.pinv(metric, rcond=RCOND, hermitian=True) @ gradients
+        return _pseudo_solve(metric, gradients)
     damped = metric.copy()
     damped.flat[:: len(metric) + 1] += damping
     _, solution, failed = dposv(damped, gradients)
@@ -302,6 +324,20 @@ def _solve(metric: Float2D, gradients: Float1D, damping: float) -> Float1D:
             f"damping {damping}. Raise the damping; noise makes metrics indefinite."
         )
     return np.asarray(solution)
+
+
+def _pseudo_solve(metric: Float2D, gradients: Float1D) -> Float1D:
+    values, vectors = np.linalg.eigh(metric)
+    largest = np.abs(values).max()
+    if values[0] < -ROUNDING * largest:
+        raise ValueError(
+            "Argument `metric` must be positive semidefinite without damping, but has "
+            f"the eigenvalue {values[0]:.6g}. Set a damping > {-values[0]:.6g}; noise "
+            "makes metrics indefinite."
+        )
+    kept = values > RCOND * largest
+    projected = vectors[:, kept].T @ gradients
+    return np.asarray(vectors[:, kept] @ (projected / values[kept]))
 
 
 def _restricted(metric: LinearOperator, chosen: Any) -> Any:

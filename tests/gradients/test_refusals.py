@@ -51,6 +51,16 @@ def not_batched_expval(w, inputs):
     return qml.expval(qml.Z(0))
 
 
+def data_first(x, weights):
+    qml.RX(x[..., 0], 0)
+    qml.RY(weights[0], 0)
+    return qml.expval(qml.Z(0))
+
+
+def of_three(inputs, w, v):
+    return qml.expval(qml.Z(0))
+
+
 def state(w):
     qml.RX(w[0], 0)
     return qml.state()
@@ -83,6 +93,26 @@ def of_model(parameters=None, *, of=None, **data):
 
 # name: (call, exception, words of its message)
 METHODS = {
+    "data but no inputs": (
+        lambda: gradients(qnode(data_first)),
+        TypeError,
+        ("circuit(parameters)", "is circuit(x, weights)", "pass them by inputs=..."),
+    ),
+    "inputs but no data": (
+        lambda: gradients(qnode(plain), inputs=X),
+        TypeError,
+        ("parameters and `inputs`", "is circuit(w)", "circuit(inputs, weights)"),
+    ),
+    "data first, of another name": (
+        lambda: gradients(qnode(data_first), inputs=X),
+        TypeError,
+        ("parameters and `inputs`", "is circuit(x, weights)", "of the data `inputs`"),
+    ),
+    "one argument too many": (
+        lambda: gradients(qnode(of_three), inputs=X),
+        TypeError,
+        ("is circuit(inputs, w, v)", "other arguments need defaults"),
+    ),
     "adjoint with shots": (
         lambda: gradients(qnode(plain, shots=10), method="adjoint"),
         ValueError,

@@ -427,6 +427,12 @@ BAD_METRICS = {
     "indefinite": (indefinite(), ValueError, "must be positive definite when damped"),
     "nan": (with_entry(np.nan), ValueError, r"`metric` must be finite, but entry \(1,"),
     "inf": (with_entry(np.inf), ValueError, "`metric` must be finite"),
+    "asymmetric": (
+        with_entry(2.0),
+        ValueError,
+        r"must be symmetric, but entry \(1, 2\) is 2.0 and entry \(2, 1\) is 0.0",
+    ),
+    "asymmetric by little": (with_entry(3e-8), ValueError, "must be symmetric"),
     "not square": (np.ones((2, 3)), ValueError, r"shape \(n, n\).* shape \(2, 3\)"),
     "too large": (np.eye(SIZE + 1), ValueError, "n <= 12 parameters, but has shape"),
     "a vector": (np.ones(SIZE), ValueError, r"but has shape \(12,\)"),
@@ -680,3 +686,21 @@ def test_words_that_only_natural_gradients_read_are_refused_for_others():
         QuantumTrainer(settings(metric="noiseless"))
     with pytest.raises(ValueError, match='"bures", "fubini-study", "gauss-newton", "n'):
         QuantumTrainer(settings(optimizer="natural_gradient", metric="fisher"))
+
+
+def test_an_indefinite_metric_is_refused_without_damping():
+    parameters, optimizer = start(), NaturalGradient(damping=0.0)
+    with pytest.raises(ValueError, match=r"eigenvalue -0.5. Set a damping > 0.5;"):
+        optimizer.step(parameters, slopes(parameters), metric=indefinite())
+    assert parameters.tobytes() == start().tobytes()
+    NaturalGradient(damping=0.6).step(parameters, slopes(start()), metric=indefinite())
+
+
+@pytest.mark.parametrize("damping", [0.0, 1e-3])
+def test_rounding_makes_no_metric_asymmetric_or_indefinite(damping):
+    metric = np.diag(np.arange(SIZE, dtype=float))
+    metric[1, 2] = 1e-8
+    metric[0, 0] = -1e-8
+    parameters = start()
+    NaturalGradient(damping=damping).step(parameters, slopes(start()), metric=metric)
+    assert np.isfinite(parameters).all()
