@@ -82,6 +82,8 @@ def plain(name: str, value: Any) -> NDArray[Any]:
     Raises:
         ValueError: If an entry is masked, also inside a list of arrays.
     """
+    if type(value) is np.ndarray:
+        return value
     parts = value if isinstance(value, list | tuple) else (value,)
     if any(map(np.ma.is_masked, parts)):
         raise ValueError(

@@ -92,6 +92,11 @@ def _add_train(commands: Any) -> None:
         action="store_true",
         help="go on from the latest checkpoint of its checkpoint_directory",
     )
+    train.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the checkpoints of another run in its checkpoint_directory",
+    )
 
 
 def _add_checkpoints(commands: Any) -> None:
@@ -126,18 +131,21 @@ def _command(options: argparse.Namespace) -> int:
             (seed_run if options.seed_run else quickstart)(seed=options.seed)
             return 0
         case "train":
-            return train(options.config, resume=options.resume)
+            return train(
+                options.config, resume=options.resume, overwrite=options.overwrite
+            )
         case _:
             look = {"ls": list_checkpoints, "show": show, "verify": verify}
             return look[options.what](options.path)
 
 
-def train(path: Path, *, resume: bool) -> int:
+def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
     """Train as a TOML file says, and print an epoch a line.
 
     Args:
         path: The file.
         resume: Whether to go on from the latest checkpoint.
+        overwrite: Whether to replace the checkpoints of another run.
 
     Returns:
         The exit status: 0, or 130 if a signal stopped it.
@@ -178,6 +186,7 @@ def train(path: Path, *, resume: bool) -> int:
         (X, arrays["y"]),
         held_out,
         resume="latest" if resume else None,
+        overwrite=overwrite,
         callbacks=[Printer()],
     )
     if unseen:

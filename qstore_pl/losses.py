@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qstore_pl._checks import Float2D, choice, finite
+from qstore_pl._checks import Float2D, choice, finite, plain
 
 Targets = NDArray[Any]
 
@@ -528,7 +528,7 @@ def _hinge_grad(predictions: Float2D, targets: Float2D) -> Float2D:
 
 
 def _any_targets(targets: Any, n_outputs: int, n_samples: int) -> Targets:
-    array = np.asarray(targets)
+    array = plain("targets", targets)
     if array.shape[:1] != (n_samples,):
         raise ValueError(
             f"Argument `targets` must have one entry per sample, here {n_samples}, but "
@@ -567,7 +567,7 @@ def _class_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
             'Loss "cross_entropy" must have one output per class, at least 2, but has '
             f'{n_outputs}. Take more outputs, or the loss "mse".'
         )
-    array = np.asarray(targets)
+    array = plain("targets", targets)
     if array.shape == (n_samples, n_outputs):
         if not (((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
             raise ValueError(
@@ -613,7 +613,7 @@ def _binary_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
             f'Loss "binary" must have one output, but has {n_outputs}. Take '
             'output_dim=1, or the loss "cross_entropy".'
         )
-    array = np.asarray(targets)
+    array = plain("targets", targets)
     if array.shape == (n_samples, 1) and n_samples > 0:
         array = array[:, 0]
     return _class_targets(array, 2, n_samples)
@@ -621,7 +621,7 @@ def _binary_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
 
 def _signs(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
     """1 for the class and -1 else, shape ``(n_samples, n_outputs)``."""
-    array = np.asarray(targets)
+    array = plain("targets", targets)
     if array.shape == (n_samples, n_outputs) and np.isin(array, (-1, 1)).all():
         return np.ascontiguousarray(array, dtype=np.float64)
     if n_outputs > 1:
@@ -664,7 +664,7 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
 
 
 def _outputs(predictions: ArrayLike) -> Float2D:
-    array = np.asarray(predictions, dtype=np.float64)
+    array = plain("predictions", predictions).astype(np.float64, copy=False)
     if array.ndim != 2:
         raise ValueError(
             "Argument `predictions` must have shape (n_samples, n_outputs), but has "

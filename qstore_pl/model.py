@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pennylane.devices import Device
 
 from qstore_pl import checkpoint, devices
-from qstore_pl._checks import choice, finite, integer, real
+from qstore_pl._checks import choice, finite, integer, plain, real
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend, wire_labels
 from qstore_pl.encoding import QuantumDataEncoder
@@ -411,7 +411,7 @@ class QuantumModel:
             TypeError: If it is not real.
             DeviceError: If there is no memory for so many amplitudes.
         """
-        array = np.asarray(inputs)
+        array = plain("inputs", inputs)
         if array.ndim != 2 or array.shape[1] != self.input_dim or len(array) == 0:
             raise ValueError(
                 f"Argument `inputs` must have shape (n_samples, {self.input_dim}) and "
@@ -438,7 +438,7 @@ class QuantumModel:
             ValueError: As :meth:`prepare`.
             QuantumCircuitError: If a device that is not ours fails.
         """
-        array = np.asarray(inputs)
+        array = plain("inputs", inputs)
         samples = array[None] if array.ndim == 1 else array
         outputs = self.read_out(self.expectations(self.prepare(samples)))
         return outputs[0] if array.ndim == 1 else outputs

@@ -377,6 +377,20 @@ def test_resume_gives_the_bits_of_a_run_without_a_break(tmp_path, capsys):
         assert history[name] == uninterrupted[name]
 
 
+def test_another_run_is_replaced_only_if_told_so(tmp_path, capsys):
+    path = write(tmp_path)
+    assert cli.main(["train", str(path)]) == 0
+    best = (tmp_path / "run" / "best.qstore").read_bytes()
+    assert cli.main(["train", str(write(tmp_path, epochs=1))]) == 1
+    assert "`qstore train` has --resume and --overwrite" in capsys.readouterr().err
+    assert (tmp_path / "run" / "best.qstore").read_bytes() == best
+    assert cli.main(["train", str(path), "--overwrite"]) == 0
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "best.qstore",
+        "epoch000001-step000000.qstore",
+    ]
+
+
 def test_resume_with_other_settings_is_refused(tmp_path, capsys):
     assert cli.main(["train", str(write(tmp_path))]) == 0
     capsys.readouterr()

@@ -10,11 +10,15 @@ import torch
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import (
+    SGD,
     NaturalGradient,
     NoiseSpec,
     QuantumDataEncoder,
     QuantumGradientComputer,
     QuantumLayer,
+    QuantumModel,
+    QuantumTrainer,
+    TrainingConfig,
 )
 from qstore_pl._checks import finite, plain
 from qstore_pl.templates import RotationEntanglerLayers, ZZFeatureMap
@@ -38,7 +42,19 @@ TAKERS = {
     ),
     "metric": lambda: NaturalGradient().step(np.ones(2), np.ones(2), metric=MASKED),
     "readout errors": lambda: NoiseSpec(readout=MASKED),
+    "samples": lambda: train((MASKED, WHOLE)),
+    "targets": lambda: train((WHOLE, MASKED)),
+    "labels": lambda: train((WHOLE, np.ma.array([0, 1], mask=[0, 1])), "hinge"),
+    "weights of samples": lambda: train((WHOLE, WHOLE, MASKED[1])),
+    "samples to predict": lambda: QuantumModel(2, 2, seed=0).forward(MASKED),
+    "gradients": lambda: SGD().step(np.ones(2), MASKED[1]),
+    "frozen": lambda: SGD().step(np.ones(2), np.ones(2), trainable=MASKED[1] > 0),
 }
+
+
+def train(data, loss="mse"):
+    config = TrainingConfig(epochs=1, seed=0, loss=loss)
+    QuantumTrainer(config).train(QuantumModel(2, 2, seed=0), data)
 
 
 @pytest.mark.parametrize("take", TAKERS.values(), ids=TAKERS)

@@ -128,7 +128,7 @@ def adam(
     return -1
 
 
-@kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8)
+@kernel(F1, F1_IN, F1, B1_IN, F8, F8, F8, F8)
 def rmsprop(
     parameters: Float1D,
     gradients: Float1D,
@@ -137,6 +137,7 @@ def rmsprop(
     learning_rate: float,
     decay: float,
     epsilon: float,
+    weight_decay: float,
 ) -> int:
     """One step of RMSprop; the formula is in the optimizer.
 
@@ -148,6 +149,7 @@ def rmsprop(
         learning_rate: Step length.
         decay: Of ``second``.
         epsilon: Added to the root of ``second``.
+        weight_decay: Multiple of the parameters added to the gradients.
 
     Returns:
         -1, or the first trainable index whose gradient is not finite: then nothing
@@ -158,7 +160,7 @@ def rmsprop(
         return bad
     for i in range(parameters.shape[0]):
         if trainable[i]:
-            gradient = gradients[i]
+            gradient = gradients[i] + weight_decay * parameters[i]
             second[i] = decay * second[i] + (1.0 - decay) * gradient * gradient
             step = learning_rate * gradient / (math.sqrt(second[i]) + epsilon)
             parameters[i] -= step

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qstore_pl._checks import Float1D, finite, integer, real
+from qstore_pl._checks import Float1D, finite, integer, plain, real
 from qstore_pl.optimizers.gradient import GradientResult
 
 Bool1D = NDArray[np.bool_]
@@ -183,7 +183,7 @@ class Optimizer(ABC):
             )
         if isinstance(gradients, GradientResult) and trainable is None:
             trainable = gradients.trainable
-        slopes = np.asarray(gradients)
+        slopes = plain("gradients", gradients)
         if slopes.dtype.kind not in "fiu":
             raise TypeError(
                 f"Argument `gradients` must hold real numbers, but has dtype "
@@ -349,7 +349,7 @@ def _mask(trainable: ArrayLike | None, size: int) -> Bool1D:
     """
     if trainable is None:
         return _all(size)
-    mask = np.asarray(trainable)
+    mask = plain("trainable", trainable)
     if mask.dtype != _BOOL:
         raise TypeError(
             f"Argument `trainable` must be a mask of bools, but has dtype {mask.dtype}."

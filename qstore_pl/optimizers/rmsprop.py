@@ -19,13 +19,15 @@ class RMSprop(Optimizer):
         v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \qquad
         \theta_t = \theta_{t-1} - \eta \, \frac{g_t}{\sqrt{v_t} + \epsilon}
 
-    with the square, the root and the quotient taken entry by entry. This is the
-    convention of PyTorch, whose ``alpha`` is the ``decay`` here.
+    with :math:`g_t` the gradient plus ``weight_decay`` times the parameters, and the
+    square, the root and the quotient taken entry by entry. This is the convention of
+    PyTorch, whose ``alpha`` is the ``decay`` here.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
         decay: Decay :math:`\rho` of the mean, in [0, 1).
         epsilon: Added to the root :math:`\sqrt{v_t}`, > 0.
+        weight_decay: Multiple of the parameters added to the gradients, >= 0.
 
     Raises:
         TypeError: If an argument is not a real number.
@@ -44,11 +46,17 @@ class RMSprop(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: float = 0.01, *, decay: float = 0.99, epsilon: float = 1e-8
+        self,
+        learning_rate: float = 0.01,
+        *,
+        decay: float = 0.99,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__(learning_rate)
         self.decay = real("decay", decay, minimum=0.0, below=1.0)
         self.epsilon = real("epsilon", epsilon, above=0.0)
+        self.weight_decay = real("weight_decay", weight_decay, minimum=0.0)
 
     def init(self, n_parameters: int) -> State:
         """State before the first step: a mean of zeros.
@@ -70,4 +78,5 @@ class RMSprop(Optimizer):
             self._learning_rate,
             self.decay,
             self.epsilon,
+            self.weight_decay,
         )

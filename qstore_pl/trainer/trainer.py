@@ -184,6 +184,7 @@ class QuantumTrainer:
             TypeError: If data are of another form.
             CheckpointError: If checkpoints cannot be written or read, or belong to
                 another run.
+            QuantumCircuitError: If a device that is not ours fails.
         """
         config = self.config
         _check_model(model, data)

@@ -40,8 +40,10 @@ CASES = {
     ),
     "rmsprop": (lambda: RMSprop(0.05), lambda p: torch.optim.RMSprop(p, lr=0.05)),
     "rmsprop, all options": (
-        lambda: RMSprop(0.05, decay=0.9, epsilon=1e-3),
-        lambda p: torch.optim.RMSprop(p, lr=0.05, alpha=0.9, eps=1e-3),
+        lambda: RMSprop(0.01, decay=0.9, epsilon=1e-3, weight_decay=0.1),
+        lambda p: torch.optim.RMSprop(
+            p, lr=0.01, alpha=0.9, eps=1e-3, weight_decay=0.1
+        ),
     ),
     "sgd": (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, lr=0.05)),
     "sgd, all options": (
@@ -377,6 +379,7 @@ def test_learning_rate_is_checked_whenever_it_is_set(optimizer, value, error):
         (lambda: AdamW(weight_decay=-1.0), "weight_decay"),
         (lambda: RMSprop(decay=1.0), "decay"),
         (lambda: RMSprop(epsilon=0.0), "epsilon"),
+        (lambda: RMSprop(weight_decay=-1.0), "weight_decay"),
         (lambda: SGD(momentum=1.0), "momentum"),
         (lambda: SGD(momentum=-0.1), "momentum"),
         (lambda: SGD(weight_decay=-1.0), "weight_decay"),
