@@ -1,10 +1,11 @@
 """Settings of the documentation: ``sphinx-build -W -b html docs <output>``.
 
-The build needs no internet: nothing is looked up in other projects' documentation. In
-the pages formulas are drawn by MathJax, which the reader's browser fetches.
+Neither the build nor the pages need the internet: nothing is looked up in other
+projects' documentation, and formulas are MathML.
 """
 
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -14,13 +15,15 @@ copyright = "2026, The qstore_pl authors"
 release = metadata.version("qstore-pl")
 version = release
 
+sys.path.insert(0, str(Path(__file__).parent))
 extensions = [
+    "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"{project} {release}"
 
