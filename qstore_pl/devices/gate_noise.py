@@ -20,12 +20,13 @@ from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.records import Record
 from qstore_pl.devices.registry import (
     MATRIX_ENTRY,
-    Expression,
     Wires,
     elementary,
     entry_of,
     lower_operation,
+    made_of,
 )
+from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine.gates import MixedGate, PauliSum, PauliTerm, Transfer
 
 Positions = Mapping[Any, int]
@@ -61,7 +62,7 @@ class SpecNoise:
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
         """The gates of an operation, of a template one after the other, with noise."""
-        for part, its_params in elementary(op, params):
+        for part, its_params in _gates_of(op, params):
             wires = tuple(position[label] for label in part.wires.labels)
             if isinstance(part, Record):
                 yield from self._misread_record(part, wires)
@@ -117,9 +118,9 @@ class SpecNoise:
             yield Transfer(wires, tuple(map(tuple, rows.tolist())))
 
     def _over_rotated(self, param: Any) -> Any:
-        if isinstance(param, Expression) or param.shape == ():
-            return Expression((1.0 + self.spec.over_rotation) * param.angle)
-        return param
+        if param.shape:
+            return param
+        return (1.0 + self.spec.over_rotation) * Symbols(param.angles)
 
     def _misread(self, term: PauliTerm, labels: Sequence[Any]) -> Iterable[PauliTerm]:
         coefficient, word, wires = term
@@ -130,6 +131,24 @@ class SpecNoise:
             lost = [(c * (e1 - e0), w, q) for c, w, q in parts if e0 != e1]
             parts = read + lost
         return parts
+
+
+def _gates_of(
+    op: Operator, params: Sequence[Any]
+) -> Iterable[tuple[Operator, Sequence[Any]]]:
+    """The gates that noise follows, as a QNode would find them.
+
+    They are those of a template, and of a gate on more than two wires; an adjoint that
+    is a gate of its own is written as that gate.
+    """
+    for part, its_params in elementary(op, params):
+        adjoint = isinstance(part, qml.ops.op_math.Adjoint) and part.base.has_adjoint
+        wide = len(part.wires) > 2 and is_gate(part)
+        if not (adjoint or wide) or isinstance(part, qml.Projector):
+            yield part, its_params
+            continue
+        for smaller, of_it in made_of(part, its_params, part.wires.labels):
+            yield from _gates_of(smaller, of_it)
 
 
 class ModelNoise(SpecNoise):
@@ -147,7 +166,7 @@ class ModelNoise(SpecNoise):
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
         """The gates of an operation, of a template one after the other, with noise."""
-        for part, its_params in elementary(op, params):
+        for part, its_params in _gates_of(op, params):
             before, after = self._inserted(part)
             yield from (constant_gate(o, _places(o, position)) for o in before)
             wires = _places(part, position)

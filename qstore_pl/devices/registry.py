@@ -8,6 +8,7 @@ PennyLane decomposes. Nothing here depends on a value.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,10 +18,12 @@ import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
+from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import templates
 from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
 from qstore_pl.devices.records import Record, RecordCopy
+from qstore_pl.devices.symbols import SymbolError, Symbols, constants
 from qstore_pl.devices.tensors import is_jax, to_numpy
 from qstore_pl.engine.gates import (
     ONE,
@@ -71,18 +74,11 @@ class Parameter:
         return self.kind, self.offset
 
 
-@dataclass(frozen=True)
-class Expression:
-    """A scalar parameter that is computed from others, as templates and noise do."""
-
-    angle: Angle
-
-
 Pull: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 Lower: TypeAlias = Callable[[Operator, Sequence[Any], Wires], Iterable[MixedGate]]
 Parts: TypeAlias = Callable[
     [Operator, Sequence[Any], Sequence[Any]],
-    Iterable[tuple[Operator, tuple[Expression, ...]]],
+    Iterable[tuple[Operator, tuple[Symbols, ...]]],
 ]
 
 
@@ -132,23 +128,6 @@ def register(*names: str, **options: Any) -> Callable[[Lower], Lower]:
         for name in names:
             REGISTRY[name] = Entry(lower, **options)
         return lower
-
-    return decorate
-
-
-def template(*names: str, **options: Any) -> Callable[[Parts], Parts]:
-    """Decorate the parts of a template with its names; they are also its lowering."""
-
-    def lower(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-        parts = REGISTRY[op.name].parts
-        assert parts is not None
-        for part, its_params in parts(op, params, wires):
-            yield from lower_operation(part, its_params, tuple(part.wires.labels))
-
-    def decorate(parts: Parts) -> Parts:
-        for name in names:
-            REGISTRY[name] = Entry(lower, parts=parts, **options)
-        return parts
 
     return decorate
 
@@ -477,111 +456,76 @@ def _bits(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGa
 
 # --- templates -------------------------------------------------------------------
 
-_Part: TypeAlias = tuple[Operator, tuple[Expression, ...]]
 
-
-def _part(gate: Callable[..., Operator], wires: Any, *angles: Angle) -> _Part:
-    return gate(*[0.0] * len(angles), wires=wires), tuple(map(Expression, angles))
-
-
-@template("BasisEncoding", ndims=(1,))
-def _basis_encoding(
+def made_of(
     op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    bits = params[0].angles
-    for bit, wire in zip(bits, wires, strict=True):
-        yield _part(qml.RX, [wire], np.pi * bit)
-    yield _part(qml.GlobalPhase, wires, -np.pi / 2 * sum(bits, Angle()))
+) -> Iterable[tuple[Operator, tuple[Symbols, ...]]]:
+    """The operations that the decomposition of an operation names, as it names them.
+
+    Args:
+        op: For its class and hyperparameters; its numbers are not looked at.
+        params: Where its numbers are found, one for each parameter.
+        wires: What its wires are called.
+
+    Returns:
+        Each operation with a symbol for every number it holds.
+
+    Raises:
+        DeviceError: If the decomposition does more with a parameter than a polynomial
+            of degree 2 says.
+    """
+    symbols = [Symbols(param.angles) for param in params]
+    names = dict(zip(op.wires.labels, wires, strict=True))
+    try:
+        with qml.QueuingManager.stop_recording():
+            bound = bind_new_parameters(op, symbols) if symbols else op
+            parts = qml.map_wires(bound, names).decomposition()
+        return [(part, tuple(map(_symbols, part.data))) for part in parts]
+    except SymbolError as error:
+        raise DeviceError(
+            f"{op.name} cannot be compiled: its decomposition takes {error} of a "
+            "parameter. Run the circuit through its QNode."
+        ) from error
 
 
-@template("AngleEmbedding", ndims=(1,), key=lambda op: op.hyperparameters["rotation"])
-def _angle_embedding(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    for angle, wire in zip(params[0].angles, wires, strict=False):
-        yield _part(op.hyperparameters["rotation"], [wire], angle)
+def _symbols(value: Any) -> Symbols:
+    return value if isinstance(value, Symbols) else constants(value)
 
 
-@template(
-    "StronglyEntanglingLayers",
-    ndims=(3,),
-    key=lambda op: (
-        tuple(op.hyperparameters["ranges"]),
-        op.hyperparameters["imprimitive"],
-    ),
-)
-def _strongly_entangling(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    n = len(wires)
-    for layer, hop in zip(params[0].angles, op.hyperparameters["ranges"], strict=True):
-        for wire, angles in zip(wires, layer, strict=True):
-            yield _part(qml.Rot, [wire], *angles)
-        for i in range(n if n > 1 else 0):
-            pair = [wires[i], wires[(i + hop) % n]]
-            yield _part(op.hyperparameters["imprimitive"], pair)
+def _by_parts(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
+    for part, its_params in made_of(op, params, wires):
+        yield from lower_operation(part, its_params, tuple(part.wires.labels))
 
 
-@template(
-    "BasicEntanglerLayers",
-    ndims=(2,),
-    key=lambda op: op.hyperparameters["rotation"],
-)
-def _basic_entangler(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    n = len(wires)
-    for layer in params[0].angles:
-        for angle, wire in zip(layer, wires, strict=True):
-            yield _part(op.hyperparameters["rotation"], [wire], angle)
-        for i in range(n if n > 2 else n - 1):
-            yield _part(qml.CNOT, [wires[i], wires[(i + 1) % n]])
+def _structure(op: Operator) -> Hashable:
+    """What an operation has besides numbers and wires."""
+    found = op.hyperparameters.items()
+    return tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in found)
 
 
-@template(
-    "RotationEntanglerLayers",
-    ndims=(3,),
-    key=lambda op: op.hyperparameters["entanglement"],
-)
-def _rotation_entangler(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
-    for layer in params[0].angles:
-        for wire, angles in zip(wires, layer, strict=True):
-            for gate, angle in zip((qml.RX, qml.RY, qml.RZ), angles, strict=True):
-                yield _part(gate, [wire], angle)
-        for control, target in pairs:
-            yield _part(qml.CNOT, [wires[control], wires[target]])
-
-
-def _zz_parts(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    x = params[0].angles
-    pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
-    for _ in range(op.hyperparameters["reps"]):
-        for wire in wires:
-            yield _part(qml.Hadamard, [wire])
-        for i, wire in enumerate(wires):
-            yield _part(qml.PhaseShift, [wire], 2.0 * x[i])
-        for i, j in pairs:
-            pair = [wires[i], wires[j]]
-            product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
-            yield _part(qml.CNOT, pair)
-            yield _part(qml.PhaseShift, [wires[j]], product)
-            yield _part(qml.CNOT, pair)
+# Run whole in QNodes too: there it costs time to decompose them at every call.
+REGISTRY |= {
+    name: Entry(_by_parts, ndims=(ndim,), key=_structure, parts=made_of)
+    for name, ndim in (
+        ("AngleEmbedding", 1),
+        ("BasisEncoding", 1),
+        ("BasicEntanglerLayers", 2),
+        ("RotationEntanglerLayers", 3),
+        ("StronglyEntanglingLayers", 3),
+    )
+}
 
 
 @register(
     "ZZFeatureMap",
     ndims=(1,),
-    key=lambda op: (op.hyperparameters["reps"], op.hyperparameters["entanglement"]),
-    parts=_zz_parts,
+    key=_structure,
+    parts=made_of,
 )
 def _zz_feature_map(
     op: Operator, params: Sequence[Any], wires: Wires
 ) -> Iterable[MixedGate]:
+    """Its CNOT, phase shift, CNOT as one rotation: a third of the instructions."""
     x = params[0].angles
     pairs = templates.entangler_pairs(len(wires), op.hyperparameters["entanglement"])
     for _ in range(op.hyperparameters["reps"]):
@@ -626,7 +570,7 @@ def entry_of(op: Operator) -> Entry | None:
             values=None if values is None else lambda op: values(op.base),
             complex=base.complex,
             differentiable=base.differentiable,
-            parts=None if base.parts is None else _decomposed_first,
+            parts=None if base.parts is None else made_of,
             pulls=None if pulls is None else lambda op: pulls(op.base),
         )
     if isinstance(op, qml.operation.StatePrepBase):
@@ -683,15 +627,6 @@ def _symbolic_key(op: Any) -> Hashable:
     return type(op.base), controls, len(op.base.wires), entry.key(op.base)
 
 
-def _decomposed_first(
-    op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[_Part]:
-    raise DeviceError(
-        f"The gates of {op.name} are not known one by one. Run the circuit through a "
-        "QNode, which decomposes it."
-    )
-
-
 def _inverse(op: Any, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     gates = list(lower_operation(op.base, params, wires))
     for gate in reversed(gates):
@@ -714,16 +649,34 @@ def elementary(
 ) -> Iterable[tuple[Operator, Sequence[Any]]]:
     """An operation, or the gates of a template, each with its parameters."""
     entry = entry_of(op)
-    if entry is None or entry.parts is None:
+    parts = _by_itself if entry is None else entry.parts
+    if parts is None:
         yield op, params
         return
-    yield from entry.parts(op, params, op.wires.labels)
+    for part, its_params in parts(op, params, op.wires.labels):
+        yield from elementary(part, its_params)
+
+
+def _by_itself(
+    op: Operator, params: Sequence[Any], wires: Sequence[Any]
+) -> Iterable[tuple[Operator, tuple[Symbols, ...]]]:
+    """The parts of an operation that is not in the registry.
+
+    Raises:
+        DeviceError: As :func:`made_of`, or if it has no decomposition.
+    """
+    if not has_own_decomposition(op):
+        raise DeviceError(
+            f"Operation {op.name} is not supported by the qstore devices and has no "
+            "decomposition. Write one: compute_decomposition of its class."
+        )
+    return made_of(op, params, wires)
 
 
 def lower_operation(
     op: Operator, params: Sequence[Any], wires: Wires
 ) -> Iterable[MixedGate]:
-    """The gates of an operation.
+    """The gates of an operation, of one that is not in the registry by its parts.
 
     Args:
         op: Its data is not looked at.
@@ -731,12 +684,13 @@ def lower_operation(
         wires: Positions of its wires in the register.
 
     Raises:
-        DeviceError: If no entry of the registry covers it.
+        DeviceError: If it has no decomposition, or one that is no polynomial.
     """
     entry = entry_of(op)
-    if entry is None:
-        raise DeviceError(
-            f"Operation {op.name} is not supported by the qstore devices and was not "
-            "decomposed. Execute it through a QNode, which decomposes it."
-        )
-    return entry.lower(op, params, wires)
+    if entry is not None:
+        return entry.lower(op, params, wires)
+    parts = _by_itself(op, params, wires)
+    return itertools.chain.from_iterable(
+        lower_operation(part, its_params, tuple(part.wires.labels))
+        for part, its_params in parts
+    )

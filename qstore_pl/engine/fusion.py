@@ -179,7 +179,7 @@ def build(
         terms=np.array(writer.terms, np.int32).reshape(-1, 4),
         coefficients=np.array(writer.coefficients, np.float64),
         tables=_stack(writer.tables),
-        phases=_stack(writer.phases if any(map(np.any, writer.phases)) else []),
+        phases=_stack(_with_zeros(writer.phases)),
         observables=np.array([t[:3] for t in terms], np.int32).reshape(-1, 3),
         weights_of_terms=np.array([t[3] for t in terms], np.float64),
         wires_table=np.array(writer.wires, np.int32),
@@ -286,11 +286,11 @@ class _Writer:
         self.terms: list[tuple[int, int, int, int]] = []
         self.coefficients: list[float] = []
         self.tables: list[NDArray[np.int32]] = []
-        self.phases: list[NDArray[np.int32]] = []
+        self.phases: list[NDArray[np.int32] | None] = []
         self.wires: list[int] = []
         self.kinds: list[set[int]] = []  # per instruction, the kinds its values have
         self.scratch = 0
-        self._known: dict[bytes, int] = {}
+        self._known: dict[Any, int] = {}
 
     def instruction(self, block: _Block) -> tuple[int, ...]:
         gate = block.gates[0]
@@ -322,22 +322,27 @@ class _Writer:
         return op, bit, first, last, split, int(weight_before), 0, 0
 
     def _permutation(self, gates: Sequence[Gate]) -> tuple[int, ...]:
-        size = 1 << self.n_wires
-        table, phases = np.arange(size, dtype=np.int32), np.zeros(size, np.int32)
+        # On the wires they act on first, and then once on the whole register.
+        wires = sorted({wire for gate in gates for wire in gate.wires})
+        local, turns = np.arange(1 << len(wires), dtype=np.int32), np.zeros(1, np.int32)
         for gate in gates:
             assert isinstance(gate, Permutation)
-            step, shift = _widen(self.n_wires, gate)
-            table, phases = table[step], (shift + phases[step]) % 8
-        key = table.tobytes() + phases.tobytes()
+            positions = [wires.index(wire) for wire in gate.wires]
+            step, shift = _widen(len(wires), positions, gate.table, gate.phases)
+            local = local[step]
+            turns = turns[step] if turns.size > 1 else turns
+            turns = turns if shift is None else (turns + shift) % 8
+        key = (tuple(wires), local.tobytes(), turns.tobytes())
         if key not in self._known:
             self._known[key] = len(self.tables) // 2
+            table, phases = _widen(self.n_wires, wires, local, turns)
             inverse = np.empty_like(table)
-            inverse[table] = np.arange(size, dtype=np.int32)
+            inverse[table] = np.arange(table.size, dtype=np.int32)
             self.tables += [table, inverse]
-            self.phases += [phases, -phases[inverse] % 8]
+            self.phases += [phases, None if phases is None else -phases[inverse] % 8]
         self.kinds.append(set())
         index = self._known[key]
-        return PERMUTE, index, int(self.phases[2 * index].any()), 0, 0, 0, 0, 0
+        return PERMUTE, index, int(self.phases[2 * index] is not None), 0, 0, 0, 0, 0
 
     def _pauli(self, gate: PauliRotation) -> tuple[int, ...]:
         x, z = _masks(self.n_wires, gate.word, gate.wires)
@@ -395,19 +400,48 @@ def _lowest_bit(mask: int) -> int:
 
 
 def _widen(
-    n_wires: int, gate: Permutation
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Table and phases of a local permutation on the whole register."""
-    index = np.arange(1 << n_wires, dtype=np.int32)
-    bits = [n_wires - 1 - wire for wire in reversed(gate.wires)]
-    local = np.zeros_like(index)
-    for position, bit in enumerate(bits):
-        local |= ((index >> bit) & 1) << position
-    source = np.array(gate.table, np.int32)[local]
-    table = index & ~np.int32(sum(1 << bit for bit in bits))
-    for position, bit in enumerate(bits):
-        table |= ((source >> position) & 1) << bit
-    return table, np.array(gate.phases, np.int32)[local]
+    n_wires: int, wires: Sequence[int], table: Any, phases: Any
+) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
+    """A permutation with phases of some wires, on a register of more.
+
+    Args:
+        n_wires: Wires of the register.
+        wires: Those that are permuted, the most significant bit of the table first.
+        table: Where each index comes from, ``2**k`` integers.
+        phases: Eighths of a turn, ``2**k`` integers, or one for all.
+
+    Returns:
+        The same two on the register; None is no phases.
+    """
+    k, shape = len(wires), (2,) * n_wires
+    rest = [wire for wire in range(n_wires) if wire not in wires]
+    axes = [*wires, *rest]
+    back = np.argsort(axes)
+
+    def ordered(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+        return rows.reshape(shape).transpose(back).reshape(-1)
+
+    index = np.arange(1 << n_wires, dtype=np.int32).reshape(shape).transpose(axes)
+    rows = index.reshape(1 << k, -1)
+    wide = ordered(rows[np.asarray(table)])
+    turns = np.asarray(phases, np.int32)
+    if not turns.any():
+        return wide, None
+    return wide, ordered(np.repeat(turns, rows.shape[1]))
+
+
+def _with_zeros(
+    phases: Sequence[NDArray[np.int32] | None],
+) -> list[NDArray[np.int32]]:
+    """The phases of all tables, zeros where there are none; none if there are nowhere.
+
+    Kernels read the rows of all tables alike.
+    """
+    found = [row for row in phases if row is not None]
+    if not found:
+        return []
+    zeros = np.zeros_like(found[0])
+    return [zeros if row is None else row for row in phases]
 
 
 def _stack(rows: list[NDArray[np.int32]]) -> NDArray[np.int32]:

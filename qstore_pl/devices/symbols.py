@@ -1,0 +1,196 @@
+"""Numbers that are not known yet, with which PennyLane's decompositions compute.
+
+A template says what it is made of by a function of its parameters. Called with symbols
+instead of numbers, that function tells how each gate's angle depends on them: as a
+polynomial of degree at most 2. Whatever else it would do with a number, as to compare
+it or to take its sine, is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import autoray
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+from qstore_pl.engine.gates import Angle
+
+
+class SymbolError(TypeError):
+    """A decomposition does something with a number that no polynomial describes."""
+
+
+_UFUNCS = {np.add, np.subtract, np.multiply, np.negative}
+_FUNCTIONS = {  # that move or add up the entries of arrays
+    *(np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze),
+    *(np.expand_dims, np.stack, np.concatenate, np.hstack, np.vstack, np.split),
+    *(np.flip, np.roll, np.repeat, np.tile, np.take, np.sum, np.dot, np.tensordot),
+    *(np.broadcast_to, np.atleast_1d, np.array_split, np.copy, np.mean),
+}
+_SHAPES = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}
+
+
+class Symbols(NDArrayOperatorsMixin):
+    """An array of angles that PennyLane and numpy take for one of numbers.
+
+    Args:
+        angles: The entries, polynomials, of any shape.
+    """
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, angles: NDArray[np.object_]) -> None:
+        self.angles = angles
+
+    @property
+    def angle(self) -> Angle:
+        """The entry of an array that has only one."""
+        return self.angles.item()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.angles.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.angles.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.angles.size
+
+    @property
+    def T(self) -> Symbols:
+        """The array with its axes in the other order."""
+        return Symbols(self.angles.T)
+
+    def __len__(self) -> int:
+        return len(self.angles)
+
+    def __iter__(self) -> Iterator[Symbols]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Symbols:
+        return _wrapped(self.angles[key])
+
+    def reshape(self, *shape: Any) -> Symbols:
+        """As numpy's."""
+        return Symbols(self.angles.reshape(*shape))
+
+    def ravel(self) -> Symbols:
+        """As numpy's."""
+        return Symbols(self.angles.ravel())
+
+    flatten = ravel
+
+    def sum(self, axis: Any = None) -> Symbols:
+        """As numpy's."""
+        return _wrapped(self.angles.sum(axis=axis))
+
+    def astype(self, dtype: Any, **_: Any) -> Symbols:
+        """The same: symbols stand for float64."""
+        if np.dtype(dtype).kind != "f":
+            raise SymbolError(f"a conversion to {np.dtype(dtype)}")
+        return self
+
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, **options: Any
+    ) -> Any:
+        arrays = [_plain(value) for value in inputs]
+        if method != "__call__" or options:
+            raise SymbolError(f"{ufunc.__name__}.{method}")
+        if ufunc in _UFUNCS:
+            try:
+                return _wrapped(ufunc(*arrays))
+            except ValueError as error:  # of a degree past 2
+                raise SymbolError("a product of more than two numbers") from error
+            except TypeError as error:
+                raise SymbolError("a product with a complex number") from error
+        if ufunc is np.positive:
+            return inputs[0]
+        if ufunc is np.true_divide and not isinstance(inputs[1], Symbols):
+            return _wrapped(np.multiply(arrays[0], 1.0 / np.asarray(inputs[1])))
+        if ufunc is np.power and np.ndim(inputs[1]) == 0 and inputs[1] in (1, 2):
+            base = arrays[0]
+            return _wrapped(base if inputs[1] == 1 else np.multiply(base, base))
+        raise SymbolError(ufunc.__name__)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        if function in _SHAPES:
+            return getattr(args[0], _SHAPES[function])
+        if function not in _FUNCTIONS:
+            raise SymbolError(function.__name__)
+        plain = [_plain_inside(value) for value in args]
+        result = function(*plain, **{k: _plain_inside(v) for k, v in kwargs.items()})
+        return list(map(_wrapped, result)) if type(result) is list else _wrapped(result)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise SymbolError("a conversion to numbers")
+
+    def __bool__(self) -> bool:
+        raise SymbolError("a decision")
+
+    def __float__(self) -> float:
+        raise SymbolError("a conversion to a number")
+
+    __int__ = __complex__ = __index__ = __float__
+
+    def __repr__(self) -> str:
+        return f"Symbols(shape={self.shape})"
+
+
+autoray.register_backend(Symbols, "numpy")
+
+
+def constants(values: Any) -> Symbols:
+    """Numbers as symbols.
+
+    Raises:
+        SymbolError: If they are not real.
+    """
+    return _wrapped(np.asarray(values))
+
+
+def constant_angle(value: Any) -> Angle:
+    """A number as an angle.
+
+    Raises:
+        SymbolError: If it is not a real number.
+    """
+    array = np.asarray(value)
+    if array.shape or array.dtype.kind not in "fiub":
+        raise SymbolError(f"an angle {value!r}")
+    return Angle(float(array))
+
+
+def _plain(value: Any) -> Any:
+    return value.angles if isinstance(value, Symbols) else value
+
+
+def _plain_inside(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain_inside, value))
+    return _plain(value)
+
+
+def _wrapped(value: Any) -> Symbols:
+    """A result as symbols; numbers among the entries are constants."""
+    if isinstance(value, Angle):
+        array = np.empty((), dtype=object)
+        array[()] = value
+        return Symbols(array)
+    array = np.asarray(value, dtype=object)
+    if not all(isinstance(entry, Angle) for entry in array.flat):
+        made = np.empty(array.shape, dtype=object)
+        for where, entry in np.ndenumerate(array):
+            made[where] = entry if isinstance(entry, Angle) else constant_angle(entry)
+        array = made
+    return Symbols(array)
