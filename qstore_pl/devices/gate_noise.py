@@ -62,7 +62,8 @@ class SpecNoise:
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
         """The gates of an operation, of a template one after the other, with noise."""
-        for part, its_params in _gates_of(op, params):
+        parts = _gates_of if self.spec.has_gate_noise else elementary
+        for part, its_params in parts(op, params):
             wires = tuple(position[label] for label in part.wires.labels)
             if isinstance(part, Record):
                 yield from self._misread_record(part, wires)
