@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, final, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qstore_pl._checks import choice, integer
 
@@ -196,23 +197,32 @@ class History:
         return history
 
     def to_tree(self, n_rows: int) -> dict[str, Any]:
-        """The first rows as arrays, for a checkpoint: as fast as they can be copied.
+        """The first rows as arrays, for a checkpoint: small, and fast to make.
+
+        A column that has the same entry everywhere is one entry long, and one that was
+        never measured is left out. So are epochs that count from 0.
 
         Args:
             n_rows: How many.
         """
         columns = {}
         for key, kept in self._numbers.items():
-            if any(kept.measured[:n_rows]):
-                columns[key] = kept.to_tree(n_rows)
+            values, measured = kept.arrays(n_rows)
+            counted = key == "epoch" and (values == np.arange(n_rows)).all()
+            if measured.any() and not counted:
+                columns[key] = [_shortened(values), _shortened(measured)]
         return {"n_rows": n_rows, "columns": columns} | self._settings()
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> History:
         """The history that :meth:`to_tree` gave."""
         history = cls(**{k: v for k, v in tree.items() if k in _SETTINGS})
+        n_rows, columns = tree["n_rows"], tree["columns"]
+        counted = [np.arange(n_rows), np.ones(1, dtype=np.bool_)]
+        nothing = [np.zeros(1), np.zeros(1, dtype=np.bool_)]
         for key, kept in history._numbers.items():
-            kept.extend(tree["columns"].get(key), tree["n_rows"])
+            missing = counted if key == "epoch" else nothing
+            kept.extend(*(np.resize(a, n_rows) for a in columns.get(key, missing)))
         return history
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -341,19 +351,20 @@ class _Numbers:
             return values
         return [v if m else None for v, m in zip(values, self.measured, strict=True)]
 
-    def to_tree(self, n_rows: int) -> list[Any]:
-        return [
-            np.array(self.values[:n_rows], dtype=self.values.typecode),
-            np.frombuffer(bytes(self.measured[:n_rows]), dtype=np.bool_),
-        ]
+    def arrays(self, n_rows: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Copies of the first values, and of which were measured."""
+        values = np.array(self.values[:n_rows], dtype=self.values.typecode)
+        return values, np.frombuffer(bytes(self.measured[:n_rows]), dtype=np.bool_)
 
-    def extend(self, tree: list[Any] | None, n_rows: int) -> None:
-        if tree is None:
-            values, measured = np.zeros(n_rows), np.zeros(n_rows, dtype=np.bool_)
-        else:
-            values, measured = tree
+    def extend(self, values: NDArray[Any], measured: NDArray[np.bool_]) -> None:
         self.values.frombytes(values.astype(self.values.typecode).tobytes())
         self.measured += measured.tobytes()
+
+
+def _shortened(array: NDArray[Any]) -> NDArray[Any]:
+    """One entry of an array whose entries are all the same, bit for bit."""
+    words = array.view(f"u{array.itemsize}")
+    return array[:1] if (words == words[:1]).all() else array
 
 
 def spelled(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -282,6 +282,32 @@ def test_without_pandas_it_says_what_to_install(monkeypatch):
         filled().to_dataframe()
 
 
+def test_arrays_come_back_bit_for_bit_and_are_short():
+    rng = np.random.default_rng(0)
+    history = History(["mae"], monitor="val_loss", mode="min")
+    for epoch in range(50):
+        row = {"epoch": epoch, "loss": rng.random(), "learning_rate": 0.1}
+        row |= {"circuits": 7, "gradient_norm": -0.0 if epoch == 3 else 0.0}
+        row |= {"val_loss": rng.random()} if epoch % 5 == 0 else {}
+        history.append(row | ({"accuracy": math.nan} if epoch > 40 else {}))
+    for n_rows in (0, 1, 37, 50):
+        tree = history.to_tree(n_rows)
+        twin = History.from_tree(tree)
+        assert (len(twin), twin.monitor) == (n_rows, "val_loss")
+        assert json.dumps(list(map(str, twin))) == json.dumps(
+            [str(history[i]) for i in range(n_rows)]
+        )
+    columns = tree["columns"]
+    assert {"epoch", "mae", "time"}.isdisjoint(columns)
+    assert [len(columns[k][0]) for k in ("loss", "learning_rate", "circuits")] == [
+        50, 1, 1,
+    ]  # fmt: skip
+    assert len(columns["gradient_norm"][0]) == 50  # -0.0 is another number
+    later = History()
+    later.append({"epoch": 7, "loss": 1.0})
+    assert History.from_tree(later.to_tree(1))[0] == later[0]
+
+
 @pytest.fixture
 def figures():
     """Pyplot without a figure before and after; it draws on no screen."""
