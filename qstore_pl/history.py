@@ -100,12 +100,17 @@ class History:
 
         Of several with the same value it is the first.
         """
+        row = self._best()
+        return None if row is None else int(row["epoch"])
+
+    def _best(self) -> dict[str, Any] | None:
+        """The row whose monitored value is the best."""
         values = self[self.monitor]
         known = [i for i, v in enumerate(values) if v is not None and not math.isnan(v)]
         if not known:
             return None
-        best = (min if self.mode == "min" else max)(known, key=values.__getitem__)
-        return int(self["epochs"][best])
+        extreme = min if self.mode == "min" else max
+        return self._row(extreme(known, key=values.__getitem__))
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add the row of one epoch; keys that are left out are None.
@@ -321,10 +326,10 @@ class History:
         if not len(self):
             return "History(0 epochs)"
         text = f"{len(self)} epochs, last loss {self['losses'][-1]:.6g}"
-        epoch = self.best_epoch
-        if epoch is not None:
-            best = self[self.monitor][self["epochs"].index(epoch)]
-            text += f", best {self.monitor} {best:.6g} in epoch {epoch}"
+        best = self._best()
+        if best is not None:
+            value, epoch = best[self.monitor], best["epoch"]
+            text += f", best {self.monitor} {value:.6g} in epoch {epoch}"
         return f"History({text})"
 
 

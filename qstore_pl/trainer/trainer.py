@@ -408,7 +408,7 @@ class QuantumTrainer:
 
 
 def _check_model(model: Any, data: Any) -> None:
-    """Refuse what is no model, or one with nothing to train."""
+    """Refuse what is no model."""
     if not isinstance(model, QuantumModel):
         advice = (
             "The order is train(model, data)."
