@@ -204,7 +204,7 @@ class Loss:
         """
         if self.labels is None:
             raise ValueError(f"Loss `{self.name}` must be one of classes, but is not.")
-        return _decided(predictions), self.labels(targets)
+        return decided(predictions), self.labels(targets)
 
     def with_class_weight(self, weights: Mapping[int, float]) -> Loss:
         """The same loss, every sample multiplied by the weight of its class.
@@ -631,7 +631,7 @@ def _signs(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
     return 2.0 * _binary_targets(array, 1, n_samples)[:, 1:] - 1.0
 
 
-def _decided(outputs: Float2D) -> NDArray[np.intp]:
+def decided(outputs: Float2D) -> NDArray[np.intp]:
     """The class of each row: the largest output, or whether the only one is > 0."""
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > 0.0).astype(np.intp)

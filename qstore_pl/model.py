@@ -1,15 +1,14 @@
-"""The model: an ordered list of blocks, seen as one QNode and as one Program.
+"""The model: layers and a readout become one circuit and one array of parameters.
 
-The list is the single description of the circuit. The QNode runs on any PennyLane
-device; the Program is that QNode's tape lowered with the same list as binding. The
-model knows no loss, no optimizer and no data set.
+The circuit is a list of blocks, the single description of which QNodes and compiled
+Programs are made. The model owns no device: to run, it is placed on a backend. It knows
+no loss, no optimizer and no data set.
 """
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -18,61 +17,89 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import Device
+from pennylane.measurements import MeasurementProcess
+from pennylane.operation import Operator
 
-from qstore_pl import checkpoint, devices
-from qstore_pl._checks import choice, finite, integer, plain, real
+from qstore_pl import checkpoint, readout
+from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
-from qstore_pl.backends.manager import Backend, as_backend, wire_labels
-from qstore_pl.encoding import QuantumDataEncoder
+from qstore_pl.backends.manager import Backend, as_backend
+from qstore_pl.circuit import Block, Features, Weights, extent
 from qstore_pl.errors import CheckpointError
-from qstore_pl.layers import QuantumLayer
-from qstore_pl.templates import BasisEncoding, ZZFeatureMap
+from qstore_pl.layers import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    BasisEncoding,
+    Encoding,
+    Layer,
+    QuantumLayer,
+    ZZEncoding,
+)
+from qstore_pl.losses import decided
+from qstore_pl.placed import Placed
+from qstore_pl.readout import Affine, Readout, n_values, observable_of, readout_of
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
 ENCODINGS = ("amplitude", "angle", "basis", "zz_feature_map")
-READOUTS = ("affine", "expval")
+READOUTS = readout.WORDS
+_ENCODING_LAYERS: dict[str, type[Encoding]] = {
+    "amplitude": AmplitudeEncoding,
+    "basis": BasisEncoding,
+    "zz_feature_map": ZZEncoding,
+}
+_KNOWN_LAYERS = {
+    cls.__name__: cls
+    for cls in (AngleEncoding, QuantumLayer, *_ENCODING_LAYERS.values())
+}
 
 
 @dataclass(frozen=True)
-class Block:
-    """One operation of the circuit and where its numbers come from.
+class _Part:
+    """A layer of the model: which blocks it has, and where its numbers begin."""
 
-    Args:
-        operation: From values and ``wires`` to an operation.
-        source: ``"features"`` or ``"weights"``.
-        offset: First index in the source.
-        shape: Shape of the values of one sample.
-    """
-
-    operation: Callable[..., qml.operation.Operator]
-    source: str
-    offset: int
-    shape: tuple[int, ...]
+    layer: Layer
+    wires: tuple[int, ...]
+    blocks: tuple[Block, ...]
+    first_feature: int
+    first_weight: int
 
 
 class QuantumModel:
-    """A variational circuit: encoding, rotation-entangler layers, every <Z_i>.
+    r"""A trainable quantum circuit: encoded data and weights in, outputs out.
+
+    With words alone, as in ``QuantumModel(4, 2, encoding="angle")``, the circuit is an
+    encoding and one :class:`QuantumLayer`. With ``layers`` it is any list of layers, of
+    this package or your own; encodings may come several times, which uploads the data
+    again.
 
     Args:
-        input_dim: Features of a sample, >= 1.
-        output_dim: Outputs, from 1 to the number of qubits.
+        input_dim: Number of features of a sample, >= 1.
+        output_dim: Number of outputs, >= 1.
         n_layers: Repetitions of the trainable layer, >= 1.
-        backend: A name, a Backend or a PennyLane device; None leaves the choice to the
-            trainer and is ``mock_ideal`` without one.
+        backend: Where the model runs: a name, a Backend or a PennyLane device. None
+            leaves the choice to the trainer; without one it is ``"mock_ideal"``.
+        layers: The layers in the order in which they act; at least one is an encoding.
+            None means an encoding and a layer, as the words below say.
+        observables: PennyLane observables on positions of wires, one for each output,
+            as ``[qml.Z(0) @ qml.Z(1)]``; None is :math:`\langle Z_i \rangle` of the
+            first wires.
+        readout: How outputs are made of what is measured. ``"expval"``: they are the
+            expectation values; ``"affine"``: a trained scale times each of them, plus a
+            trained bias; ``"probs"``: probabilities of the outcomes of as many wires
+            as the outputs need; or a :class:`~qstore_pl.readout.Readout`.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
-        entanglement: Of the layer: ``"linear"``, ``"circular"`` or ``"full"``.
-        n_qubits: Number of qubits; None takes ``input_dim``, or for amplitude
-            ``max(1, ceil(log2(input_dim)))``.
-        readout: ``"expval"``: outputs in [-1, 1]; ``"affine"``: scale times output plus
-            bias, both trained, after the circuit's weights in :attr:`parameters`.
-        rotation: Axis of angle encoding, ``"X"``, ``"Y"`` or ``"Z"``.
+        entanglement: Of the trainable layer: ``"linear"``, ``"circular"`` or
+            ``"full"``.
+        n_qubits: Number of qubits; None takes as many as the encodings need.
+        rotation: Axis of angle encoding, ``"X"``, ``"Y"`` or ``"Z"``, or several, as
+            ``"YZ"``, for more features than qubits.
         scale: Factor of the features in angle encoding, radians per unit.
         seed: Seed of the first weights.
 
     Raises:
-        TypeError: If a number is not an integer.
+        TypeError: If an argument is of the wrong kind.
         ValueError: If a word is unknown, an option would be ignored, or the outputs or
             features do not fit the qubits.
 
@@ -80,8 +107,13 @@ class QuantumModel:
         >>> model = QuantumModel(input_dim=4, output_dim=2, n_layers=2, seed=0)
         >>> model.count_parameters()
         24
-        >>> model.forward(np.zeros((3, 4))).shape
+        >>> model(np.zeros((3, 4))).shape
         (3, 2)
+        >>> layers = [AngleEncoding(), QuantumLayer(n_layers=1)] * 3
+        >>> QuantumModel(2, 1, layers=layers, observables=[qml.Z(0) @ qml.Z(1)])
+        QuantumModel(input_dim=2, output_dim=1, n_qubits=2, layers=[AngleEncoding\
+(rotation='Y', scale=1.0, features=None), QuantumLayer(n_qubits=2, n_layers=1, \
+entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
     """
 
     def __init__(
@@ -91,92 +123,109 @@ class QuantumModel:
         n_layers: int = 2,
         backend: Any = None,
         *,
+        layers: Sequence[Layer] | None = None,
+        observables: Sequence[Operator] | None = None,
+        readout: str | Readout = "expval",
         encoding: str = "angle",
-        entanglement: str = "linear",
+        entanglement: str = "circular",
         n_qubits: int | None = None,
-        readout: str = "expval",
         rotation: str = "Y",
         scale: float = 1.0,
         seed: Any = None,
     ) -> None:
         self.input_dim = integer("input_dim", input_dim, minimum=1)
-        self.encoding = choice("encoding", encoding, ENCODINGS)
-        self.readout = choice("readout", readout, READOUTS)
-        self.rotation = choice("rotation", rotation, "XYZ")
-        self.scale = real("scale", scale)
-        if encoding != "angle" and (rotation, scale) != ("Y", 1.0):
-            raise ValueError(
-                "Arguments `rotation` and `scale` must be left out unless the encoding "
-                f'is "angle", but it is {encoding!r}.'
-            )
-        self.n_qubits = self._fitting_qubits(n_qubits)
         self.output_dim = integer("output_dim", output_dim, minimum=1)
-        if self.output_dim > self.n_qubits:
-            way_out = (
-                f"Pass n_qubits={output_dim}: amplitudes leave the added qubits in 0."
-                if encoding == "amplitude"
-                else "Add features (zeros will do), or take fewer outputs."
-            )
-            raise ValueError(
-                f"Argument `output_dim` must be <= {self.n_qubits}, one <Z_i> per "
-                f"qubit, but is {output_dim}. {way_out}"
-            )
-        self.quantum_layer = QuantumLayer(
-            self.n_qubits, n_layers, entanglement=entanglement, seed=seed
-        )
-        self.blocks = (
-            Block(self._encoding_operation(), "features", 0, (self.n_features,)),
-            Block(self.quantum_layer.operation, "weights", 0, self.quantum_layer.shape),
-        )
-        self.n_weights = self.quantum_layer.parameters.size
-        n_readout = 2 * self.output_dim if readout == "affine" else 0
-        self._parameters = np.zeros(self.n_weights + n_readout)
-        if n_readout:
-            self._parameters[self.n_weights : self.n_weights + self.output_dim] = 1.0
+        self.readout = readout_of(readout, observables)
+        self._words: dict[str, Any] | None = None
+        given = {
+            "n_layers": n_layers,
+            "encoding": encoding,
+            "entanglement": entanglement,
+            "rotation": rotation,
+            "scale": scale,
+        }
+        if layers is None:
+            layers = _layers_of(**given)
+            self._words = {**given, "scale": float(scale)}
+        else:
+            _check_left_out(given)
+        self._parts = _parts(layers, self.input_dim, n_qubits, seed)
+        self.n_qubits = len(self._parts[0].wires)
+        self._named_readout = readout if observables is None else None
+        self.measurements = self._checked_measurements()
+        self.blocks = tuple(block for part in self._parts for block in part.blocks)
+        distinct = self._distinct
+        self.n_weights = sum(part.layer.n_weights for part in distinct)
+        self.n_features = sum(_n_columns(part.layer) for part in distinct)
+        own = self._checked_readout()
+        self._parameters = np.concatenate([np.zeros(self.n_weights), own])
         self._trainable = np.ones(self._parameters.size, dtype=bool)
         self._share_views()
+        self._predicts = ""
         self._backend: Backend | None = None
         self.backend = backend
 
-    def _fitting_qubits(self, n_qubits: int | None) -> int:
-        amplitude = self.encoding == "amplitude"
-        needed = (
-            max(1, (self.input_dim - 1).bit_length()) if amplitude else self.input_dim
-        )
-        if n_qubits is None:
-            return needed
-        integer("n_qubits", n_qubits, minimum=1)
-        if n_qubits < needed or (n_qubits > needed and not amplitude):
-            wanted = f">= {needed}" if amplitude else f"{needed}, one per feature"
+    def _checked_measurements(self) -> Sequence[MeasurementProcess]:
+        last = self._parts[-1]
+        kept = tuple(last.layer.keeps(last.wires))
+        found = list(self.readout.measurements(kept, self.output_dim))
+        n_values(found)
+        measured = {wire for mp in found for wire in mp.wires}
+        if unknown := sorted(measured - set(kept), key=str):
             raise ValueError(
-                f"Argument `n_qubits` must be {wanted}, for {self.input_dim} features "
-                f"by {self.encoding} encoding, but is {n_qubits}."
+                f"Argument `readout` must measure wires out of {list(kept)}, those the "
+                f"last layer keeps, but {self.readout!r} measures {unknown}."
             )
-        return n_qubits
+        return found
+
+    def _checked_readout(self) -> Float1D:
+        """The readout's first parameters, if it gives the outputs that were asked."""
+        own = np.asarray(self.readout.initial(self.output_dim), dtype=np.float64)
+        count = n_values(self.measurements)
+        trial = np.full((1, count), 1.0 / count)
+        count = np.shape(self.readout.outputs(trial, own))[-1]
+        if count != self.output_dim:
+            raise ValueError(
+                f"Argument `output_dim` must be {count}, the outputs of "
+                f"{self.readout!r}, but is {self.output_dim}."
+            )
+        return own
 
     @property
-    def n_features(self) -> int:
-        """Columns of the prepared features."""
-        return 1 << self.n_qubits if self.encoding == "amplitude" else self.n_qubits
+    def _distinct(self) -> list[_Part]:
+        """The parts without those that are a layer again."""
+        seen: dict[int, _Part] = {}
+        for part in self._parts:
+            seen.setdefault(id(part.layer), part)
+        return list(seen.values())
 
-    def _encoding_operation(self) -> Callable[..., qml.operation.Operator]:
-        match self.encoding:
-            case "amplitude":
-                return functools.partial(
-                    qml.AmplitudeEmbedding, normalize=True, pad_with=0.0
-                )
-            case "angle":
-                return functools.partial(qml.AngleEmbedding, rotation=self.rotation)
-            case "basis":
-                return BasisEncoding
-            case _:
-                return ZZFeatureMap
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order in which they act, with their weights."""
+        return tuple(part.layer for part in self._parts)
+
+    @property
+    def quantum_layer(self) -> QuantumLayer:
+        """The QuantumLayer of a model that has one.
+
+        Raises:
+            ValueError: If it has none, or several.
+        """
+        found = [
+            part.layer for part in self._distinct if isinstance(part.layer, QuantumLayer)
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"A model must have one QuantumLayer for `quantum_layer`, but has "
+                f"{len(found)}. Take model.layers[i]."
+            )
+        return found[0]
 
     # --- parameters ---------------------------------------------------------------
 
     @property
     def parameters(self) -> Float1D:
-        """A live view: the layer's weights in C order, then scales, then biases."""
+        """All parameters, a live view: weights of the layers in order, then readout."""
         return self._parameters
 
     @property
@@ -186,7 +235,7 @@ class QuantumModel:
 
     @property
     def weights(self) -> Float1D:
-        """The circuit's part of :attr:`parameters`, a live view; radians."""
+        """The circuit's part of :attr:`parameters`, a live view; radians for angles."""
         return self._parameters[: self.n_weights]
 
     def count_parameters(self, *, include_readout: bool = False) -> int:
@@ -199,6 +248,7 @@ class QuantumModel:
             "model": self._description(),
             "parameters": self._parameters.copy(),
             "trainable": self._trainable.copy(),
+            "predicts": self._predicts,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -209,7 +259,7 @@ class QuantumModel:
                 nothing is changed.
         """
         wanted = {"model", "parameters", "trainable"}
-        if not isinstance(state, dict) or set(state) != wanted:
+        if not isinstance(state, dict) or set(state) - {"predicts"} != wanted:
             found = sorted(state) if isinstance(state, dict) else type(state).__name__
             raise ValueError(
                 f"Argument `state` must have the entries {', '.join(sorted(wanted))}, "
@@ -221,10 +271,12 @@ class QuantumModel:
                 "Argument `state` must describe its model by a dict, but has "
                 f"{theirs!r} there."
             )
-        different = [key for key in mine if mine[key] != theirs.get(key)]
+        keys = list(dict.fromkeys([*mine, *theirs]))
+        different = [key for key in keys if mine.get(key) != theirs.get(key)]
         if different:
             listed = "; ".join(
-                f"{key} is {theirs.get(key)!r}, here {mine[key]!r}" for key in different
+                f"{key} is {theirs.get(key)!r}, here {mine.get(key)!r}"
+                for key in different
             )
             raise ValueError(f"Argument `state` belongs to another model: {listed}.")
         parameters = finite("state['parameters']", state["parameters"])
@@ -237,6 +289,7 @@ class QuantumModel:
                 f"holds {parameters.shape} and a mask of {trainable.shape}."
             )
         self._parameters[:], self._trainable[:] = parameters, trainable
+        self._predicts = state.get("predicts", "")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the model to a file, from which :meth:`from_checkpoint` makes it again.
@@ -253,7 +306,12 @@ class QuantumModel:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | PathLike[str], *, backend: Any = None
+        cls,
+        path: str | PathLike[str],
+        *,
+        backend: Any = None,
+        layers: Sequence[Layer] | None = None,
+        readout: Readout | None = None,
     ) -> QuantumModel:
         """The model that a file holds, with its parameters and what is trainable.
 
@@ -261,6 +319,9 @@ class QuantumModel:
             path: A file that :meth:`save` wrote, or a checkpoint of a training run:
                 ``best.qstore`` in its directory is its best epoch.
             backend: Where the model runs: a name, a Backend or a PennyLane device.
+            layers: The layers of the model, needed if some are classes of your own,
+                whose code a file does not hold.
+            readout: The readout, needed if it is of a class of your own.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -276,7 +337,7 @@ class QuantumModel:
         found = checkpoint.load(path)
         try:
             state = found["model"] if "run" in found else found
-            model = cls(**state["model"])
+            model = cls(**_arguments(state["model"], layers, readout))
             model.load_state(state)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -288,17 +349,22 @@ class QuantumModel:
         return model
 
     def _description(self) -> dict[str, Any]:
-        return {
+        found: dict[str, Any] = {
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
             "n_qubits": self.n_qubits,
-            "n_layers": self.quantum_layer.n_layers,
-            "encoding": self.encoding,
-            "entanglement": self.quantum_layer.entanglement,
-            "readout": self.readout,
-            "rotation": self.rotation,
-            "scale": self.scale,
         }
+        if self._words is not None:
+            found |= self._words
+        else:
+            first = {id(p.layer): i for i, p in reversed([*enumerate(self._parts)])}
+            found["layers"] = [
+                [_class_name(p.layer), p.layer.options(), first[id(p.layer)]]
+                for p in self._parts
+            ]
+        named = isinstance(self._named_readout, str)
+        found["readout"] = self._named_readout if named else _described(self.readout)
+        return found
 
     # --- running ------------------------------------------------------------------
 
@@ -321,83 +387,41 @@ class QuantumModel:
         """Run here from now on, without making it the model's own choice."""
         self._run_on(backend)
 
-    def on(self, backend: Any) -> QuantumModel:
-        """The same model on another backend; this one stays where it is.
+    def _run_on(self, backend: Backend | None) -> None:
+        self._backend = backend
+        for part in self._distinct:
+            if isinstance(part.layer, QuantumLayer):
+                part.layer.backend = backend or as_backend("mock_ideal")
+        self.__dict__.pop("placed", None)
+
+    @cached_property
+    def placed(self) -> Placed:
+        """The model on its backend."""
+        return self.on(self._backend or "mock_ideal")
+
+    def on(self, backend: Any) -> Placed:
+        """The model on some backend; its own backend stays.
 
         Args:
             backend: A name, a Backend or a PennyLane device.
-
-        Returns:
-            A model that shares the parameters of this one, and what is trainable.
         """
-        twin = copy.copy(self)
-        twin.quantum_layer = copy.copy(self.quantum_layer)
-        twin.backend = backend
-        return twin
-
-    def _run_on(self, backend: Backend | None) -> None:
-        self._backend = backend
-        self.quantum_layer.backend = self._backend or as_backend("mock_ideal")
-        self.__dict__.pop("device", None)
-        self.__dict__.pop("program", None)
-
-    @cached_property
-    def device(self) -> Device:
-        """The PennyLane device of the backend."""
-        return self.quantum_layer.backend.device(self.n_qubits)
+        return Placed(self, as_backend(backend))
 
     @property
-    def wires(self) -> tuple[Any, ...]:
-        """The device's first wire labels, or numbers where it has none."""
-        return wire_labels(self.device, self.n_qubits)
+    def device(self) -> Device:
+        """The PennyLane device of the backend."""
+        return self.placed.device
 
     @property
     def qnode(self) -> qml.QNode:
-        """The circuit as a QNode of prepared features and flat weights: every <Z_i>."""
-        return qml.QNode(self.circuit, self.device)
+        """The circuit as a QNode of encoded data and flat weights, to draw or to run.
 
-    def circuit(self, features: Any, weights: Any) -> list[Any]:
-        """The quantum function.
-
-        Args:
-            features: From :meth:`prepare`, shape ``(n_features,)`` or a batch of it.
-            weights: Shape ``(n_weights,)``, radians.
+        Encoded data come from :meth:`prepare`.
         """
-        wires = self.wires
-        for block in self.blocks:
-            if block.source == "features":
-                values = features
-            else:
-                end = block.offset + int(np.prod(block.shape))
-                values = qml.math.reshape(weights[block.offset : end], block.shape)
-            block.operation(values, wires=wires)
-        return [qml.expval(qml.Z(wire)) for wire in wires[: self.output_dim]]
-
-    @cached_property
-    def program(self) -> devices.Program | None:
-        """The circuit compiled for the backend's device, or None if it has none.
-
-        So it is on devices of others, with shots, and with noise that reads values.
-        """
-        return self.compile(self.device) if devices.is_native(self.device) else None
-
-    def compile(self, device: Device) -> devices.Program | None:
-        """The circuit compiled for a device of ours without shots.
-
-        Returns:
-            None if its noise depends on the values of gates.
-        """
-        features = np.zeros(self.n_features)
-        features[0] = 1.0  # amplitudes must not all be zero
-        tape = qml.tape.make_qscript(self.circuit)(features, np.zeros(self.n_weights))
-        return devices.compile(
-            tape,
-            [devices.Binding(block.source, block.offset) for block in self.blocks],
-            device,
-        )
+        return self.placed.qnode
 
     def prepare(self, inputs: Any) -> Float2D:
-        """Samples as the circuit takes them; amplitudes are padded and normalised.
+        """Samples as the circuit takes them: encoded.
 
         Args:
             inputs: Shape ``(n_samples, input_dim)``.
@@ -418,15 +442,20 @@ class QuantumModel:
                 f"at least one sample, but has shape {array.shape}. The model has "
                 f"input_dim={self.input_dim}."
             )
-        if self.encoding == "amplitude":
-            devices.check_memory(self.n_qubits)
-        encoder = QuantumDataEncoder(self.n_qubits)
-        if self.encoding == "angle":
-            return encoder.encode(array, "angle", scale=self.scale)
-        return encoder.encode(array, self.encoding)
+        samples = finite("inputs", array)
+        columns = [
+            _encoded(part.layer, samples)
+            for part in self._distinct
+            if isinstance(part.layer, Encoding)
+        ]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+    def examples(self) -> Float2D:
+        """Encoded samples that differ: the first feature is 1, or the last."""
+        return self.prepare(np.eye(self.input_dim)[[0, -1]])
 
     def forward(self, inputs: Any) -> NDArray[np.float64]:
-        """Outputs of the model.
+        """Outputs of the model; calling the model is the same.
 
         Args:
             inputs: Shape ``(n_samples, input_dim)``; ``(input_dim,)`` for one sample.
@@ -440,72 +469,239 @@ class QuantumModel:
         """
         array = plain("inputs", inputs)
         samples = array[None] if array.ndim == 1 else array
-        outputs = self.read_out(self.expectations(self.prepare(samples)))
+        values = self.placed.values(self.prepare(samples), self.weights)
+        outputs = self.readout.outputs(values, self._parameters[self.n_weights :])
         return outputs[0] if array.ndim == 1 else outputs
 
-    def expectations(self, features: Float2D) -> Float2D:
-        """Expectation values of prepared features, ``(n_samples, output_dim)``."""
-        if self.program is not None:
-            return self.program.run(self.weights, features)
-        with devices.running_on(self.device, self.quantum_layer.backend.name):
-            results = self.qnode(features, self.weights)
-        return np.stack(results, axis=1).astype(np.float64)
+    def __call__(self, inputs: Any) -> Any:
+        """Outputs of the model: :meth:`forward`."""
+        return self.forward(inputs)
 
-    def read_out(
-        self, expectations: Float2D, parameters: Float1D | None = None
-    ) -> Float2D:
-        """Outputs for expectation values; both of shape ``(n_samples, output_dim)``.
+    def predict(self, inputs: Any) -> NDArray[Any]:
+        """The class of each sample, or its outputs, by the loss of the last training.
 
-        Args:
-            expectations: From the circuit.
-            parameters: Shape ``(n_parameters,)``; None takes the model's own.
-        """
-        if self.readout == "expval":
-            return expectations
-        k = self.output_dim
-        parameters = self._parameters if parameters is None else parameters
-        scale, bias = parameters[-2 * k : -k], parameters[-k:]
-        return scale * expectations + bias
-
-    def pull_back(
-        self,
-        cotangents: Float2D,
-        expectations: Float2D,
-        gradients: Float1D,
-        parameters: Float1D | None = None,
-    ) -> Float2D:
-        """The chain rule of the read-out.
+        After training with a loss of classes (``"cross_entropy"``, ``"binary"``,
+        ``"hinge"``) it is the position of the largest output; with one output it is 1
+        where the output is positive, else 0. After training with any other loss it is
+        :meth:`forward`.
 
         Args:
-            cotangents: Derivative of the loss by the outputs,
-                ``(n_samples, output_dim)``.
-            expectations: Of the same samples, same shape.
-            gradients: Shape ``(n_parameters,)``; the read-out's entries are written.
-            parameters: Shape ``(n_parameters,)``; None takes the model's own.
+            inputs: Shape ``(n_samples, input_dim)``; ``(input_dim,)`` for one sample.
 
         Returns:
-            Derivative of the loss by the expectation values, same shape.
+            Classes, integers of shape ``(n_samples,)``, or outputs of shape
+            ``(n_samples, output_dim)``; without the first axis for one sample.
+
+        Raises:
+            ValueError: If the model was not trained, or as :meth:`prepare`.
         """
-        if self.readout == "expval":
-            return cotangents
-        k = self.output_dim
-        parameters = self._parameters if parameters is None else parameters
-        gradients[-2 * k : -k] = np.einsum("bk,bk->k", cotangents, expectations)
-        gradients[-k:] = cotangents.sum(axis=0)
-        return cotangents * parameters[-2 * k : -k]
+        if not self._predicts:
+            raise ValueError(
+                "A model must be trained before it can predict, since the loss decides "
+                "whether that is a class or a value, but this one is not. Use "
+                "model.forward for its outputs."
+            )
+        outputs = QuantumModel.forward(self, inputs)
+        if self._predicts == "values":
+            return outputs
+        classes = decided(np.atleast_2d(outputs))
+        return classes[0] if outputs.ndim == 1 else classes
+
+    def trained_with(self, *, classes: bool) -> None:
+        """Remember what :meth:`predict` gives; a trainer calls this.
+
+        Args:
+            classes: Whether the loss is one of classes.
+        """
+        self._predicts = "classes" if classes else "values"
 
     # --- copies -------------------------------------------------------------------
 
     def _share_views(self) -> None:
-        self.quantum_layer.move_into(
-            self._parameters[: self.n_weights], self._trainable[: self.n_weights]
-        )
+        for part in self._distinct:
+            first, end = part.first_weight, part.first_weight + part.layer.n_weights
+            part.layer.move_into(
+                self._parameters[first:end], self._trainable[first:end]
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # Copied apart, the layer's arrays become views of the model's again.
+        # Copied apart, the layers' arrays become views of the model's again.
         self._share_views()
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in self._description().items())
-        return f"QuantumModel({shown})"
+        shown = {k: repr(v) for k, v in self._description().items()}
+        if self._words is None:
+            shown["layers"] = _listed(self.layers)
+        if not isinstance(self._named_readout, str):
+            shown["readout"] = repr(self.readout)
+        return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
+
+
+def _layers_of(
+    *, n_layers: int, encoding: str, entanglement: str, rotation: str, scale: float
+) -> list[Layer]:
+    """The list of layers that the words of a model mean."""
+    choice("encoding", encoding, ENCODINGS)
+    if encoding != "angle" and (rotation, scale) != ("Y", 1.0):
+        raise ValueError(
+            "Arguments `rotation` and `scale` must be left out unless the encoding "
+            f'is "angle", but it is {encoding!r}.'
+        )
+    first: Encoding
+    if encoding == "angle":
+        first = AngleEncoding(rotation, scale)
+    else:
+        first = _ENCODING_LAYERS[encoding]()
+    return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
+
+
+def _check_left_out(given: dict[str, Any]) -> None:
+    """Refuse words that a list of layers would make meaningless."""
+    defaults = inspect.signature(QuantumModel).parameters
+    ignored = [name for name in given if given[name] != defaults[name].default]
+    if ignored:
+        raise ValueError(
+            f"Arguments {', '.join(f'`{name}`' for name in ignored)} must be left out "
+            "with `layers`, which would ignore them. Give them to the layers."
+        )
+
+
+def _parts(
+    layers: Sequence[Layer], input_dim: int, n_qubits: int | None, seed: Any
+) -> tuple[_Part, ...]:
+    """The layers on their wires, one after the other."""
+    layers = list(layers)
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                "Argument `layers` must hold layers, but has one of type "
+                f"{type(layer).__name__}. Inherit from qstore_pl.layers.Layer."
+            )
+    encodings = [layer for layer in layers if isinstance(layer, Encoding)]
+    if not encodings:
+        raise ValueError(
+            "Argument `layers` must have an encoding, which puts the data on the "
+            "wires, but has none. Begin with AngleEncoding()."
+        )
+    if n_qubits is None:
+        n_qubits = max(
+            *(encoding.n_wires(input_dim) for encoding in encodings),
+            *(layer.n_qubits for layer in layers if _has_qubits(layer)),
+            1,
+        )
+    wires = tuple(range(integer("n_qubits", n_qubits, minimum=1)))
+    rng = np.random.default_rng(seed)
+    parts: list[_Part] = []
+    first: dict[int, tuple[Layer, int, int]] = {}
+    n_features = n_weights = 0
+    for layer in layers:
+        if id(layer) not in first:
+            own = layer.built(wires, input_dim, rng)
+            first[id(layer)] = own, n_features, n_weights
+            n_features += _n_columns(own)
+            n_weights += own.n_weights
+        own, at_feature, at_weight = first[id(layer)]
+        blocks = _checked_blocks(own, wires)
+        moved = tuple(b.moved(features=at_feature, weights=at_weight) for b in blocks)
+        parts.append(_Part(own, wires, moved, at_feature, at_weight))
+        wires = tuple(own.keeps(wires))
+    return tuple(parts)
+
+
+def _has_qubits(layer: Layer) -> bool:
+    return isinstance(layer, QuantumLayer) and layer.is_sized
+
+
+def _checked_blocks(layer: Layer, wires: tuple[int, ...]) -> Sequence[Block]:
+    """The blocks of a built layer, if they fit its wires and numbers."""
+    blocks = list(layer.blocks(wires))
+    sizes = {"weights": layer.n_weights, "features": _n_columns(layer)}
+    for name, kind in (("weights", Weights), ("features", Features)):
+        if extent(blocks, kind) > sizes[name]:
+            raise ValueError(
+                f"{layer!r} must have the same {name} wherever it stands in the list "
+                f"of layers, but has {sizes[name]}, and {extent(blocks, kind)} on the "
+                f"wires {list(wires)}. Use another layer there."
+            )
+    for block in blocks:
+        if not set(block.wires) <= set(wires):
+            raise ValueError(
+                f"{layer!r} must act on the wires it is given, {list(wires)}, but has "
+                f"{block}."
+            )
+    return blocks
+
+
+def _n_columns(layer: Layer) -> int:
+    return layer.n_columns if isinstance(layer, Encoding) else 0
+
+
+def _encoded(layer: Encoding, samples: Float2D) -> Float2D:
+    """The rows that an encoding makes of samples, checked."""
+    rows = finite("encode()", layer.encode(samples))
+    if rows.shape != (len(samples), layer.n_columns):
+        raise ValueError(
+            f"{layer!r} must encode {len(samples)} samples as shape "
+            f"({len(samples)}, {layer.n_columns}), but gives shape {rows.shape}."
+        )
+    return rows
+
+
+def _class_name(part: Layer | Readout) -> str:
+    """The name of a class of ours; of another, with its module."""
+    cls = type(part)
+    known = _KNOWN_LAYERS | {"Affine": Affine, **readout.BUILT_IN}
+    if known.get(cls.__name__) is cls:
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _described(part: Readout) -> list[Any]:
+    return [_class_name(part), part.options()]
+
+
+def _listed(layers: Sequence[Layer]) -> str:
+    """Layers as Python writes them, a list that repeats itself as a product."""
+    n = len(layers)
+    for size in range(1, n + 1):
+        if n % size == 0 and all(a is b for a, b in zip(layers, layers[size:], strict=False)):
+            times = f" * {n // size}" if n > size else ""
+            return f"{list(layers[:size])!r}{times}"
+    return repr(list(layers))
+
+
+def _arguments(
+    description: dict[str, Any],
+    layers: Sequence[Layer] | None,
+    given: Readout | None,
+) -> dict[str, Any]:
+    """The arguments that make the model of a description again."""
+    found = dict(description)
+    if layers is not None:
+        found["layers"] = layers
+    elif "layers" in found:
+        made: list[Layer] = []
+        for i, (name, options, first) in enumerate(found["layers"]):
+            if name not in _KNOWN_LAYERS:
+                raise ValueError(
+                    f"its layer {name} is none of qstore_pl's, pass layers=[...]"
+                )
+            made.append(_KNOWN_LAYERS[name](**options) if first == i else made[first])
+        found["layers"] = made
+    if given is not None:
+        found["readout"] = given
+    elif not isinstance(found["readout"], str):
+        found["readout"] = _readout_from(*found["readout"])
+    return found
+
+
+def _readout_from(name: str, options: dict[str, Any]) -> Readout:
+    if name == "Affine":
+        return Affine(_readout_from(*options["of"]))
+    if name not in readout.BUILT_IN:
+        raise ValueError(f"its readout {name} is none of qstore_pl's, pass readout=")
+    if "observables" in options:
+        observables = [observable_of(terms) for terms in options["observables"]]
+        return readout.ExpectationValues(observables)
+    return readout.BUILT_IN[name](**options)

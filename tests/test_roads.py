@@ -16,7 +16,7 @@ from pennylane import numpy as pnp
 from qstore_pl import BackendManager, Loss, QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.gradients import ModelExpectations, run_of
+from qstore_pl.gradients import ModelExpectations, estimator_of
 from qstore_pl.model import ENCODINGS, READOUTS
 from qstore_pl.templates import ENTANGLEMENTS
 
@@ -129,7 +129,7 @@ def gradient_of(model, road, features, cotangents):
     """Gradient by one road, with the chain rule of the read-out."""
     gradient = np.zeros(model.parameters.size)
     method = {"compiled": "adjoint", "shifted": "parameter_shift"}.get(road, road)
-    run = run_of(ModelExpectations(model), method)
+    run = estimator_of(ModelExpectations(model), method)
     expectations = run.forward(model.weights, features, np.arange(len(features)))
     dy = model.pull_back(cotangents, expectations, gradient)
     gradient[: model.n_weights] = run.backward(dy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qstore_pl.gradients.adjoint import CompiledRun, DeviceRun
+from qstore_pl.gradients.adjoint import CompiledGradient, DeviceGradient
 from qstore_pl.gradients.audit import AuditRow, GradientAudit, audit_gradients
 from qstore_pl.gradients.computers import (
     FiniteDifferenceGradient,
@@ -11,18 +11,18 @@ from qstore_pl.gradients.computers import (
     QuantumGradientComputer,
     SPSAGradient,
 )
-from qstore_pl.gradients.difference import DifferenceRun, SPSARun
+from qstore_pl.gradients.difference import FiniteDifferences, SimultaneousPerturbation
 from qstore_pl.gradients.expectations import (
     Expectations,
     ModelExpectations,
     QNodeExpectations,
 )
 from qstore_pl.gradients.gauss_newton import GaussNewton
-from qstore_pl.gradients.methods import OPTIONS, run_of
+from qstore_pl.gradients.methods import OPTIONS, estimator_of
 from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
-from qstore_pl.gradients.run import Run
-from qstore_pl.gradients.shift import ShiftedRun
+from qstore_pl.gradients.estimator import GradientEstimator
+from qstore_pl.gradients.shift import ParameterShift
 from qstore_pl.optimizers import GradientResult
 
 __all__ = [
@@ -30,26 +30,26 @@ __all__ = [
     "METRICS",
     "OPTIONS",
     "AuditRow",
-    "CompiledRun",
-    "DeviceRun",
-    "DifferenceRun",
+    "CompiledGradient",
+    "DeviceGradient",
+    "FiniteDifferences",
     "Expectations",
     "FiniteDifferenceGradient",
     "GaussNewton",
     "GradientAudit",
     "GradientComputer",
+    "GradientEstimator",
     "GradientResult",
     "ModelExpectations",
     "NaturalGradientComputer",
     "QNodeExpectations",
     "QuantumGradientComputer",
     "QuantumNaturalGradientOptimizer",
-    "Run",
     "SPSAGradient",
-    "SPSARun",
-    "ShiftedRun",
+    "SimultaneousPerturbation",
+    "ParameterShift",
     "WeightMetric",
     "audit_gradients",
     "metric_of",
-    "run_of",
+    "estimator_of",
 ]

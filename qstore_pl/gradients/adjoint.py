@@ -19,13 +19,13 @@ from qstore_pl.gradients.expectations import (
     Float2D,
     NoDependenceError,
 )
-from qstore_pl.gradients.run import Run
+from qstore_pl.gradients.estimator import GradientEstimator
 
 MOST_PASSES = 8  # batch sizes whose work arrays are kept
 
 
 @final
-class CompiledRun(Run):
+class CompiledGradient(GradientEstimator):
     """Two kernel calls on arrays, which are overwritten by the next ones.
 
     Args:
@@ -39,10 +39,10 @@ class CompiledRun(Run):
         self._passes: dict[int, Any] = {}  # batch size -> work arrays
         self._last: Any = None
 
-    def forward(
+    def _measure(
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Expectation values, shape ``(batch, n_outputs)``."""
+        """Measured values, shape ``(batch, n_values)``."""
         batch = rows.shape[0]
         last = self._passes.get(batch)
         if last is None:
@@ -53,13 +53,13 @@ class CompiledRun(Run):
         self.expectations.circuits += batch
         return last.forward(weights, features, rows)
 
-    def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``."""
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
         return self._last.backward(cotangents)[0]
 
 
 @final
-class DeviceRun(Run):
+class DeviceGradient(GradientEstimator):
     """The QNode, a mini-batch as one circuit, differentiated by autograd.
 
     For circuits that cannot be compiled, such as those whose noise depends on the
@@ -73,10 +73,10 @@ class DeviceRun(Run):
         super().__init__(expectations)
         self._pull_back: Callable[..., Any] | None = None
 
-    def forward(
+    def _measure(
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Expectation values, shape ``(batch, n_outputs)``."""
+        """Measured values, shape ``(batch, n_values)``."""
         self.expectations.check_batch(weights, features[rows])
 
         def outputs(at: Any) -> Any:
@@ -88,10 +88,10 @@ class DeviceRun(Run):
         self._pull_back, value = make_vjp(outputs)(pnp.array(weights))
         return np.asarray(value, dtype=np.float64)
 
-    def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``."""
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
         if self._pull_back is None:
-            raise RuntimeError("DeviceRun.backward needs a forward run before it.")
+            raise RuntimeError("DeviceGradient.backward needs a forward run before it.")
         with self.expectations.running():
             gradient = self._pull_back(cotangents)
         return np.asarray(gradient, dtype=np.float64)

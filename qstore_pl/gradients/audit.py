@@ -17,9 +17,10 @@ from qstore_pl.gradients.expectations import (
     Traced,
     one_per_sample,
 )
-from qstore_pl.gradients.methods import run_of
+from qstore_pl.gradients.methods import estimator_of
 from qstore_pl.losses import get_loss
 from qstore_pl.model import QuantumModel
+from qstore_pl.readout import DIRECT, observables_of
 
 
 @final
@@ -115,7 +116,7 @@ def audit_gradients(
     integer("n_directions", n_directions, minimum=1)
     if sample_size is not None:
         integer("sample_size", sample_size, minimum=1)
-    exact = ModelExpectations(model)
+    exact = ModelExpectations(model, model.placed, readout=DIRECT)
     if not exact.is_exact_here:
         raise ValueError(
             "Argument `model` must run on a qstore device without shots, which has the "
@@ -138,34 +139,39 @@ def audit_gradients(
         (f"random subset, {half} weights", "random_subset", {"sample_size": half}),
     ]
 
+    weights, own = model.weights, model.parameters[model.n_weights :]
+
     def pulled(values: Float2D) -> Float2D:
-        """The derivative of the loss by expectation values, at them."""
-        _, cotangents = known.value_and_grad(model.read_out(values), prepared)
-        return model.pull_back(cotangents, values, np.zeros(model.parameters.size))
+        """The derivative of the loss with respect to measured values, at them."""
+        outputs = model.readout.outputs(values, own)
+        _, cotangents = known.value_and_grad(outputs, prepared)
+        return model.readout.pull_back(cotangents, values, own)[0]
 
     def gradient(
         method: str, options: dict[str, Any], n_shots: int | None
-    ) -> tuple[Float1D, int, Float2D]:
-        expectations = ModelExpectations(model, shots=n_shots)
+    ) -> tuple[Float1D, int]:
+        expectations = ModelExpectations(model, model.placed, shots=n_shots)
         rng = np.random.default_rng(seed)
-        run = run_of(expectations, method, rng=rng, **options)
-        values = run.forward(model.weights, features, np.arange(len(features))).copy()
-        cotangents = pulled(values)
-        found = np.where(exact.trainable, run.backward(cotangents), 0.0)
-        return found, run.circuits, cotangents
+        estimator = estimator_of(expectations, method, rng=rng, **options)
+        rows = np.arange(len(features))
+        outputs = estimator.forward(model.parameters, features, rows)
+        _, cotangents = known.value_and_grad(outputs, prepared)
+        found = estimator.backward(cotangents)[: model.n_weights]
+        return np.where(exact.trainable, found, 0.0), estimator.circuits
 
-    reference, _, cotangents = gradient("adjoint", {}, None)
+    reference, _ = gradient("adjoint", {}, None)
+    cotangents = pulled(model.placed.values(features, weights))
     rows = []
     for name, method, options in methods:
-        found, circuits, _ = gradient(method, options, None)
+        found, circuits = gradient(method, options, None)
         shot_error = None
         if method != "adjoint":
-            noisy, _, _ = gradient(method, options, shots)
+            noisy, _ = gradient(method, options, shots)
             shot_error = float(np.linalg.norm(noisy - reference))
         error = float(np.linalg.norm(found - reference))
         rows.append(AuditRow(name, circuits, error, shot_error))
-    variances = _of_shifts(exact, features, cotangents)
-    variances += _of_values(exact, features, pulled)
+    variances = _of_shifts(exact, weights, features, cotangents)
+    variances += _of_values(exact, weights, features, pulled)
     return GradientAudit(
         rows=tuple(rows),
         norm=float(np.linalg.norm(reference)),
@@ -175,7 +181,10 @@ def audit_gradients(
 
 
 def _of_shifts(
-    exact: ModelExpectations, features: Float2D, cotangents: Float2D
+    exact: ModelExpectations,
+    weights: Float1D,
+    features: Float2D,
+    cotangents: Float2D,
 ) -> Float1D:
     """Variance of each weight's gradient by the shifted circuits, of one shot each.
 
@@ -183,7 +192,7 @@ def _of_shifts(
     cotangents times the outcomes of the observables, measured together.
     """
     shift = qml.gradients.param_shift
-    weights, trainable = exact.model.weights, exact.trainable
+    trainable = exact.trainable
 
     def gates(at: Any) -> Any:
         (expanded,), _ = shift.expand_transform(exact.tape(at, features))
@@ -194,7 +203,7 @@ def _of_shifts(
     circuits: list[Any] = []
     factors = []
     for sample, tape in enumerate(one_per_sample(traced.tape, len(features))):
-        observables = [mp.obs for mp in tape.measurements]
+        observables = observables_of(tape.measurements)
         weighted = qml.dot(cotangents[sample], observables)
         one = tape.copy(measurements=[qml.expval(weighted)])
         one.trainable_params = tape.trainable_params
@@ -210,32 +219,35 @@ def _of_shifts(
 
 
 def _of_values(
-    exact: ModelExpectations, features: Float2D, pulled: Callable[[Float2D], Float2D]
+    exact: ModelExpectations,
+    weights: Float1D,
+    features: Float2D,
+    pulled: Callable[[Float2D], Float2D],
 ) -> Float1D:
     """Variance of each weight's gradient by the values the loss is taken of.
 
     To first order, by derivatives of the gradient by the expectation values.
     """
-    run = run_of(exact, "adjoint")
+    estimator = estimator_of(exact, "adjoint")
     rows = np.arange(len(features))
-    weights, trainable = exact.model.weights, exact.trainable
-    values = run.forward(weights, features, rows).copy()
-    batch, n_outputs = values.shape
-    slopes = np.zeros((batch, n_outputs, len(weights)))
-    for unit in np.eye(values.size).reshape(-1, batch, n_outputs):
+    trainable = exact.trainable
+    values = estimator.forward(weights, features, rows).copy()
+    batch, n_values = values.shape
+    slopes = np.zeros((batch, n_values, len(weights)))
+    for unit in np.eye(values.size).reshape(-1, batch, n_values):
         moved = (pulled(values + _STEP * unit) - pulled(values - _STEP * unit)) / (
             2 * _STEP
         )
-        run.forward(weights, features, rows)
-        slopes[unit == 1.0] = np.where(trainable, run.backward(moved), 0.0)
+        estimator.forward(weights, features, rows)
+        slopes[unit == 1.0] = np.where(trainable, estimator.backward(moved), 0.0)
     tape = exact.tape(weights, features)
-    observables = [mp.obs for mp in tape.measurements]
+    observables = observables_of(tape.measurements)
     products = [[qml.expval(a @ b) for b in observables] for a in observables]
     total = np.zeros(len(weights))
     for sample, one in enumerate(one_per_sample(tape, batch)):
         tapes = [one.copy(measurements=row) for row in products]
         seconds = np.array(qml.execute(tapes, exact.device, diff_method=None))
-        seconds = seconds.reshape(n_outputs, n_outputs).astype(np.float64)
+        seconds = seconds.reshape(n_values, n_values).astype(np.float64)
         covariance = seconds - np.outer(values[sample], values[sample])
         own = slopes[sample]
         total += np.einsum("ki,kl,li->i", own, covariance, own)

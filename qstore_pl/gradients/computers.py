@@ -23,12 +23,13 @@ from qstore_pl.gradients.expectations import (
     ModelExpectations,
     QNodeExpectations,
 )
-from qstore_pl.gradients.methods import run_of
+from qstore_pl.gradients.methods import estimator_of
 from qstore_pl.gradients.metric import metric_of
-from qstore_pl.gradients.run import Run
+from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.layers import LayerCircuit
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
+from qstore_pl.placed import Placed
 from qstore_pl.optimizers import GradientResult, NaturalGradient
 
 EXACT_METHODS = ("best", "adjoint", "parameter_shift", "finite_diff")
@@ -50,7 +51,7 @@ class GradientComputer(ABC):
     def __init__(self, backend: Any = None, *, shots: int | None = None) -> None:
         self.backend = None if backend is None else as_backend(backend)
         self.shots = None if shots is None else integer("shots", shots, minimum=1)
-        self._moved: QuantumModel | None = None
+        self._moved: tuple[QuantumModel, Placed] | None = None
         self._shown: dict[str, Any] = {}  # arguments of its own
 
     def __repr__(self) -> str:
@@ -63,7 +64,7 @@ class GradientComputer(ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
-    def _run(self, expectations: Expectations) -> Run:
+    def _estimator(self, expectations: Expectations) -> GradientEstimator:
         """The method on a circuit."""
 
     def compute_gradients(
@@ -108,32 +109,30 @@ class GradientComputer(ABC):
         """
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
-        run = self._run(problem.expectations)
-        value, gradient = problem.value_and_grad(run, _objective(loss, targets))
+        estimator = self._estimator(problem.expectations)
+        value, gradient = problem.value_and_grad(estimator, _objective(loss, targets))
         return self._result(start, problem, value, gradient)
 
     def _problem(
         self, circuit: Any, parameters: Any, inputs: Any, trainable: Any
     ) -> _Problem:
-        if isinstance(circuit, QuantumModel):
-            circuit = self._here(circuit)
+        placed = self._placed(circuit) if isinstance(circuit, QuantumModel) else None
         return _problem(
-            circuit, parameters, inputs, trainable, self.backend, self.shots
+            circuit, placed, parameters, inputs, trainable, self.backend, self.shots
         )
 
-    def _here(self, model: QuantumModel) -> QuantumModel:
+    def _placed(self, model: QuantumModel) -> Placed:
         """The model on this backend, compiled once; its own backend stays."""
         if self.backend is None or self.backend == model.backend:
-            return model
+            return model.placed
         if model.has_own_backend:
             raise ValueError(
                 f"Argument `backend` must be left out for a model that has its own, "
                 f"{model.backend}, but is {self.backend}."
             )
-        moved = self._moved
-        if moved is None or moved.parameters is not model.parameters:
-            moved = self._moved = model.on(self.backend)
-        return moved
+        if self._moved is None or self._moved[0] is not model:
+            self._moved = model, model.on(self.backend)
+        return self._moved[1]
 
     def _result(
         self, start: float, problem: _Problem, value: float, gradient: Float1D
@@ -197,8 +196,8 @@ class QuantumGradientComputer(GradientComputer):
         self._shown = {"method": method, **self._options}
         self._rng = np.random.default_rng(seed)
 
-    def _run(self, expectations: Expectations) -> Run:
-        return run_of(expectations, self._method, rng=self._rng, **self._options)
+    def _estimator(self, expectations: Expectations) -> GradientEstimator:
+        return estimator_of(expectations, self._method, rng=self._rng, **self._options)
 
 
 @final
@@ -234,8 +233,8 @@ class FiniteDifferenceGradient(GradientComputer):
         super().__init__(backend, shots=shots)
         self._shown = self._options = _checked(epsilon)
 
-    def _run(self, expectations: Expectations) -> Run:
-        return run_of(expectations, "finite_diff", **self._options)
+    def _estimator(self, expectations: Expectations) -> GradientEstimator:
+        return estimator_of(expectations, "finite_diff", **self._options)
 
 
 @final
@@ -280,8 +279,8 @@ class SPSAGradient(GradientComputer):
         self._shown = self._options = _checked(epsilon, n_directions)
         self._rng = np.random.default_rng(seed)
 
-    def _run(self, expectations: Expectations) -> Run:
-        return run_of(expectations, "spsa", rng=self._rng, **self._options)
+    def _estimator(self, expectations: Expectations) -> GradientEstimator:
+        return estimator_of(expectations, "spsa", rng=self._rng, **self._options)
 
 
 @final
@@ -340,8 +339,8 @@ class NaturalGradientComputer(GradientComputer):
         self._method = choice("method", method, EXACT_METHODS)
         self._shown = {"damping": damping, **self._metric, "method": method}
 
-    def _run(self, expectations: Expectations) -> Run:
-        return run_of(expectations, self._method)
+    def _estimator(self, expectations: Expectations) -> GradientEstimator:
+        return estimator_of(expectations, self._method)
 
     def compute_natural_gradient(
         self,
@@ -368,8 +367,8 @@ class NaturalGradientComputer(GradientComputer):
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
         metric_at = metric_of(problem.expectations, **self._metric)
-        run = self._run(problem.expectations)
-        value, gradient = problem.value_and_grad(run, _objective(loss, targets))
+        estimator = self._estimator(problem.expectations)
+        value, gradient = problem.value_and_grad(estimator, _objective(loss, targets))
         metric = metric_at(problem.weights, problem.features, problem.rows)
         n = problem.mask.size
         moved, _ = self._optimizer.update(
@@ -413,7 +412,6 @@ class _Problem:
     features: Float2D
     shape: tuple[int, ...]
     mask: NDArray[np.bool_]
-    model: QuantumModel | None = None
 
     @property
     def weights(self) -> Float1D:
@@ -425,30 +423,23 @@ class _Problem:
         """All samples."""
         return np.arange(len(self.features))
 
-    def value_and_grad(self, run: Run, objective: Objective) -> tuple[float, Float1D]:
+    def value_and_grad(
+        self, estimator: GradientEstimator, objective: Objective
+    ) -> tuple[float, Float1D]:
         """The objective and its gradient, shape ``(size of mask,)``."""
-        n_weights, size = self.weights.size, self.mask.size
-        expectations = run.forward(self.weights, self.features, self.rows)
-        gradient = np.zeros(self.parameters.size)
-        outputs = expectations
-        if self.model is not None:
-            outputs = self.model.read_out(expectations, self.parameters)
+        outputs = estimator.forward(self.parameters, self.features, self.rows)
         value, cotangents = objective(outputs)
         if not np.isfinite(value):
             raise ValueError(
                 f"The loss must be finite, but is {value}. Look at the parameters and "
                 "the targets."
             )
-        if self.model is not None:
-            cotangents = self.model.pull_back(
-                cotangents, expectations, gradient, self.parameters
-            )
-        gradient[:n_weights] = run.backward(cotangents)
-        return value, gradient[:size]
+        return value, estimator.backward(cotangents)[: self.mask.size].copy()
 
 
 def _problem(
     circuit: Any,
+    placed: Placed | None,
     parameters: Any,
     inputs: Any,
     trainable: Any,
@@ -463,8 +454,8 @@ def _problem(
         )
     values = finite("parameters", array).reshape(-1).copy()
     mask = None if trainable is None else _mask(trainable, array.shape)
-    if isinstance(circuit, QuantumModel):
-        return _of_model(circuit, values, array.shape, inputs, mask, shots)
+    if placed is not None:
+        return _of_model(circuit, placed, values, array.shape, inputs, mask, shots)
     if not isinstance(circuit, qml.QNode):
         raise TypeError(
             "Argument `circuit` must be a QNode or a QuantumModel, but is of type "
@@ -537,6 +528,7 @@ _UNFIT = {
 
 def _of_model(
     model: QuantumModel,
+    placed: Placed,
     values: Float1D,
     shape: tuple[int, ...],
     inputs: Any,
@@ -556,9 +548,9 @@ def _of_model(
     parameters = model.parameters.copy()
     parameters[: values.size] = values
     expectations = ModelExpectations(
-        model, shots=shots, trainable=mask[: model.n_weights]
+        model, placed, shots=shots, trainable=mask[: model.n_weights]
     )
-    return _Problem(expectations, parameters, model.prepare(inputs), shape, mask, model)
+    return _Problem(expectations, parameters, model.prepare(inputs), shape, mask)
 
 
 def _mask(trainable: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:

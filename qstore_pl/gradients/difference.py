@@ -10,11 +10,11 @@ from typing import final
 import numpy as np
 
 from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
-from qstore_pl.gradients.run import Run
+from qstore_pl.gradients.estimator import GradientEstimator
 
 
 @final
-class DifferenceRun(Run):
+class FiniteDifferences(GradientEstimator):
     r"""Central finite differences, :math:`(f(w + h e_i) - f(w - h e_i)) / 2h`.
 
     Args:
@@ -28,8 +28,8 @@ class DifferenceRun(Run):
         super().__init__(expectations)
         self._step = best_step(self.shots) if epsilon is None else epsilon
 
-    def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``."""
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
         indices = np.flatnonzero(self.expectations.trainable)
         gradient = np.zeros(self.expectations.n_weights)
         directions = np.zeros((len(indices), len(gradient)))
@@ -39,7 +39,7 @@ class DifferenceRun(Run):
 
 
 @final
-class SPSARun(Run):
+class SimultaneousPerturbation(GradientEstimator):
     r"""Simultaneous perturbation, averaged over random directions.
 
     A direction :math:`\Delta` has entries 1 or -1, evenly; its estimate is
@@ -69,8 +69,8 @@ class SPSARun(Run):
         super().__init__(expectations)
         self._epsilon, self._n_directions, self._rng = epsilon, n_directions, rng
 
-    def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``."""
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
         trainable = self.expectations.trainable
         n_trainable = np.count_nonzero(trainable)
         if n_trainable == 0:

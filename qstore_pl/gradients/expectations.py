@@ -1,4 +1,4 @@
-"""Expectation values as a function of weights and a mini-batch, on a device.
+"""Measured values as a function of weights and a mini-batch, on a device.
 
 A model or a QNode ends here and flat arrays begin: gradient methods above know neither.
 A mini-batch becomes one tape per sample before anything is sent to a device that is not
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import numpy as np
 import pennylane as qml
@@ -21,7 +21,8 @@ from pennylane import numpy as pnp
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
-from qstore_pl.model import QuantumModel
+from qstore_pl.placed import Placed
+from qstore_pl.readout import DIRECT, Readout
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -29,8 +30,24 @@ Float3D = NDArray[np.float64]
 Bool1D = NDArray[np.bool_]
 
 
+class Model(Protocol):
+    """What gradients need to know of a model."""
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights of the circuit."""
+
+    @property
+    def trainable(self) -> Bool1D:
+        """Which parameters are trained: weights first, then those of the readout."""
+
+    @property
+    def readout(self) -> Readout:
+        """How outputs are made of the measured values."""
+
+
 class Expectations(ABC):
-    """Expectation values of one circuit, and where it runs.
+    """What a circuit measures, expectation values or probabilities, and where it runs.
 
     Attributes:
         device: The PennyLane device.
@@ -58,6 +75,11 @@ class Expectations(ABC):
     def program(self) -> devices.Program | None:
         """The compiled circuit, where there is one."""
         return None
+
+    @property
+    def readout(self) -> Readout:
+        """How outputs are made of the measured values."""
+        return DIRECT
 
     @property
     @abstractmethod
@@ -176,27 +198,33 @@ class ModelExpectations(Expectations):
     """Those of a model.
 
     Args:
-        model: Its device runs them.
+        model: The model.
+        placed: The same on some backend.
         shots: Measurements per circuit; None takes the device's own, or is exact.
         trainable: Which weights, shape ``(n_weights,)``; None is the model's mask, as
             it changes.
+        readout: How outputs are made of the measured values; None is the model's.
     """
 
     def __init__(
         self,
-        model: QuantumModel,
+        model: Model,
+        placed: Placed,
         *,
         shots: int | None = None,
         trainable: Bool1D | None = None,
+        readout: Readout | None = None,
     ) -> None:
-        given = model.device.shots  # deprecated in PennyLane, but some devices have it
+        device = placed.device
+        given = device.shots  # deprecated in PennyLane, but some devices have it
         super().__init__(
-            model.device,
+            device,
             shots or given.total_shots or 0,
             model.n_weights,
-            backend=model.quantum_layer.backend.name,
+            backend=placed.backend.name,
         )
-        self.model = model
+        self.placed = placed
+        self._readout = model.readout if readout is None else readout
         mask = model.trainable[: model.n_weights]  # a view
         self._trainable = mask if trainable is None else trainable
 
@@ -208,12 +236,17 @@ class ModelExpectations(Expectations):
     @property
     def program(self) -> devices.Program | None:
         """The compiled circuit, where there is one."""
-        return None if self.shots else self.model.program
+        return None if self.shots else self.placed.program
+
+    @property
+    def readout(self) -> Readout:
+        """That of the model."""
+        return self._readout
 
     @property
     def qnode(self) -> qml.QNode:
         """The circuit, with the shots it runs."""
-        return qml.set_shots(self.model.qnode, self.shots or None)
+        return qml.set_shots(self.placed.qnode, self.shots or None)
 
     def arguments(
         self, weights: Any, features: Any

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from qstore_pl._blas import one_blas_thread
 from qstore_pl.devices import untied_columns
+from qstore_pl.gradients.expectations import Expectations, Float1D
 from qstore_pl.losses import Loss
-from qstore_pl.model import QuantumModel
 
 Float2D = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class GaussNewton:
     loss. Frozen parameters have their rows too.
 
     Args:
-        model: On one of our devices, without shots.
+        expectations: The circuit, on one of our devices and without shots.
         loss: With a ``hessian``.
 
     Raises:
@@ -35,58 +35,55 @@ class GaussNewton:
         descent, Neural Computation 14, 1723 (2002).
     """
 
-    def __init__(self, model: QuantumModel, loss: Loss) -> None:
+    def __init__(self, expectations: Expectations, loss: Loss) -> None:
         if loss.hessian is None:
             raise ValueError(
                 "A loss must have a second derivative for Gauss-Newton, but "
                 f'{loss!r} has none. Take "mse" or "cross_entropy", or '
                 "Loss(fn, grad, hessian=)."
             )
-        if model.program is None:
+        if expectations.program is None:
             raise ValueError(
                 "A model must be compiled for Gauss-Newton, but on "
-                f"{model.device.name} it is not. Take a qstore device."
+                f"{expectations.device.name} it is not. Take a qstore device."
             )
-        self._model, self._loss = model, loss
-        self._program = model.program.untied
+        self._n_weights, self._readout = expectations.n_weights, expectations.readout
+        self._loss = loss
+        self._program = expectations.program.untied
         self._nothing = np.empty(0)
 
     def __call__(
         self,
+        parameters: Float1D,
         features: Float2D,
         rows: NDArray[np.int64],
         outputs: Float2D,
         targets: NDArray[Any],
     ) -> Float2D:
-        """The matrix at the model's parameters, ``(n_parameters, n_parameters)``.
+        """The matrix at some parameters, shape ``(n_parameters, n_parameters)``.
 
         Args:
+            parameters: Weights, then those of the readout, shape ``(n_parameters,)``.
             features: Prepared features, shape ``(n_samples, n_features)``.
             rows: Which samples, shape ``(batch,)``.
             outputs: Of these samples, shape ``(batch, n_outputs)``.
             targets: Prepared targets of these samples.
         """
-        model = self._model
-        n_weights, (batch, n_outputs) = model.n_weights, outputs.shape
-        columns = untied_columns(model.weights, features[rows])
+        n_weights, (batch, n_outputs) = self._n_weights, outputs.shape
+        columns = untied_columns(parameters[:n_weights], features[rows])
         run = self._program.new_pass(batch)
-        expectations = run.forward(self._nothing, columns, np.arange(batch)).copy()
-        jacobian = np.zeros((batch, n_outputs, model.parameters.size))
-        scales = np.ones(n_outputs)
-        if model.readout == "affine":
-            scales = model.parameters[n_weights : n_weights + n_outputs]
-            own = np.arange(n_outputs)
-            jacobian[:, own, n_weights + own] = expectations
-            jacobian[:, own, n_weights + n_outputs + own] = 1.0
+        values = run.forward(self._nothing, columns, np.arange(batch)).copy()
+        by_values, own = self._readout.jacobian(values, parameters[n_weights:])
+        jacobian = np.empty((batch, n_outputs, parameters.size))
+        jacobian[:, :, n_weights:] = own
         for k in range(n_outputs):
             if k:
                 run.again()
-            cotangents = np.zeros((batch, n_outputs))
-            cotangents[:, k] = scales[k]
+            cotangents = np.ascontiguousarray(by_values[:, k])
             _, gradients = run.backward(cotangents, inputs=True)
             assert gradients is not None
             jacobian[:, k, :n_weights] = gradients[:, -n_weights:]
         with one_blas_thread():
             curved = self._loss.second_derivative(outputs, targets) @ jacobian
-            size = model.parameters.size
+            size = parameters.size
             return jacobian.reshape(-1, size).T @ curved.reshape(-1, size)

@@ -1,4 +1,4 @@
-"""From the name of a gradient method and its options to the run that does it."""
+"""From the name of a gradient method and its options to the estimator that does it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from pennylane.devices import ExecutionConfig
 
 from qstore_pl._checks import choice
-from qstore_pl.gradients.adjoint import CompiledRun, DeviceRun
-from qstore_pl.gradients.difference import DifferenceRun, SPSARun
+from qstore_pl.gradients.adjoint import CompiledGradient, DeviceGradient
+from qstore_pl.gradients.difference import FiniteDifferences, SimultaneousPerturbation
 from qstore_pl.gradients.expectations import Expectations
-from qstore_pl.gradients.run import Run
-from qstore_pl.gradients.shift import ShiftedRun
+from qstore_pl.gradients.estimator import GradientEstimator
+from qstore_pl.gradients.shift import ParameterShift
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "best": (),
@@ -25,7 +25,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """The gradient methods, and the options each takes."""
 
 
-def run_of(
+def estimator_of(
     expectations: Expectations,
     method: str = "best",
     *,
@@ -33,7 +33,7 @@ def run_of(
     n_directions: int | None = None,
     sample_size: int | None = None,
     rng: np.random.Generator | None = None,
-) -> Run:
+) -> GradientEstimator:
     """A gradient method on a circuit.
 
     Args:
@@ -65,10 +65,10 @@ def run_of(
     rng = np.random.default_rng() if rng is None else rng
     match method:
         case "finite_diff":
-            return DifferenceRun(expectations, epsilon=epsilon)
+            return FiniteDifferences(expectations, epsilon=epsilon)
         case "spsa":
             directions = 1 if n_directions is None else n_directions
-            return SPSARun(
+            return SimultaneousPerturbation(
                 expectations, epsilon=epsilon, n_directions=directions, rng=rng
             )
         case "random_subset":
@@ -77,17 +77,17 @@ def run_of(
                     "Argument `sample_size` must be given for the gradient method "
                     '"random_subset": how many weights each gradient draws.'
                 )
-            return ShiftedRun(expectations, sample_size=sample_size, rng=rng)
+            return ParameterShift(expectations, sample_size=sample_size, rng=rng)
         case "parameter_shift":
-            return ShiftedRun(expectations)
+            return ParameterShift(expectations)
         case "best":
             if not expectations.is_exact_here:
-                return ShiftedRun(expectations)
+                return ParameterShift(expectations)
         case _:
             _check_adjoint(expectations)
     if expectations.program is not None:
-        return CompiledRun(expectations, expectations.program)
-    return DeviceRun(expectations)
+        return CompiledGradient(expectations, expectations.program)
+    return DeviceGradient(expectations)
 
 
 def _check_adjoint(expectations: Expectations) -> None:

@@ -119,7 +119,7 @@ def metric_of(
 
 def _noiseless_program(expectations: Expectations) -> devices.Program | None:
     if isinstance(expectations, ModelExpectations):
-        return expectations.model.compile(devices.MockIdeal(seed=None))
+        return expectations.placed.compile(devices.MockIdeal(seed=None))
     return None
 
 

@@ -20,11 +20,11 @@ from qstore_pl.gradients.expectations import (
     Traced,
     one_per_sample,
 )
-from qstore_pl.gradients.run import Run
+from qstore_pl.gradients.estimator import GradientEstimator
 
 
 @final
-class ShiftedRun(Run):
+class ParameterShift(GradientEstimator):
     r"""PennyLane's parameter shift on tapes, for every device.
 
     Args:
@@ -49,8 +49,8 @@ class ShiftedRun(Run):
         super().__init__(expectations)
         self._sample_size, self._rng = sample_size, rng
 
-    def backward(self, cotangents: Float2D) -> Float1D:
-        """Gradient by the weights, shape ``(n_weights,)``.
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``.
 
         Raises:
             DeviceError: If the rule does not hold for a gate of a wanted weight.

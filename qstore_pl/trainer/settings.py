@@ -15,7 +15,7 @@ from qstore_pl.gradients import (
     OPTIONS,
     ModelExpectations,
     Run,
-    run_of,
+    estimator_of,
 )
 from qstore_pl.history import History
 from qstore_pl.losses import Loss
@@ -297,7 +297,7 @@ def gradients_of(
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
-    return run_of(
+    return estimator_of(
         ModelExpectations(model, shots=shots_of(config)),
         config.resolve("gradient_method"),
         rng=rng,

@@ -17,7 +17,7 @@ import pytest
 from pennylane import numpy as pnp
 
 from qstore_pl import Loss, QuantumGradientComputer, QuantumModel
-from qstore_pl.gradients.adjoint import MOST_PASSES, CompiledRun
+from qstore_pl.gradients.adjoint import MOST_PASSES, CompiledGradient
 from qstore_pl.model import ENCODINGS, READOUTS
 from qstore_pl.templates import ENTANGLEMENTS
 from tests.test_roads import READS_VALUES, SPEC, build, noisy_oracle, oracle
@@ -265,7 +265,7 @@ def test_work_arrays_are_kept_for_the_last_batch_sizes_only(monkeypatch):
         return work
 
     monkeypatch.setattr(program, "new_pass", recorded)
-    run = CompiledRun(SimpleNamespace(circuits=0), program)
+    run = CompiledGradient(SimpleNamespace(circuits=0), program)
     features = model.prepare(np.random.default_rng(0).uniform(-1, 1, (20, 2)))
 
     def values(batch):

@@ -10,7 +10,7 @@ from scipy.sparse.linalg import aslinearoperator
 
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, checkpoint
 from qstore_pl.devices import NoiseSpec
-from qstore_pl.gradients import ModelExpectations, metric_of, run_of
+from qstore_pl.gradients import ModelExpectations, metric_of, estimator_of
 from qstore_pl.optimizers import GradientResult, NaturalGradient, get_optimizer
 from qstore_pl.optimizers.natural import LEAST_DAMPING, MOST_DAMPING
 from qstore_pl.trainer import step as trainer_step
@@ -589,7 +589,7 @@ def test_a_step_of_the_trainer_is_a_solution(approximation):
     expectations = ModelExpectations(model)
     name = "full" if approximation == "matrix-free" else approximation
     metric = metric_of(expectations, approximation=name)(model.weights, features, rows)
-    run = run_of(expectations, "adjoint")
+    run = estimator_of(expectations, "adjoint")
     values = run.forward(model.weights, features, rows).copy()
     cotangents = (model.read_out(values) - Y) * 2 / Y.size
     gradient = np.zeros(22)

@@ -1,0 +1,28 @@
+"""Layers: the parts a model's circuit is made of."""
+
+from __future__ import annotations
+
+from qstore_pl.circuit import Block, Features, Weights
+from qstore_pl.layers.encodings import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    BasisEncoding,
+    ZZEncoding,
+)
+from qstore_pl.layers.layer import INITIAL_SPREAD, Encoding, Layer
+from qstore_pl.layers.rotation import LayerCircuit, QuantumLayer
+
+__all__ = [
+    "INITIAL_SPREAD",
+    "AmplitudeEncoding",
+    "AngleEncoding",
+    "BasisEncoding",
+    "Block",
+    "Encoding",
+    "Features",
+    "Layer",
+    "LayerCircuit",
+    "QuantumLayer",
+    "Weights",
+    "ZZEncoding",
+]

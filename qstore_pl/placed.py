@@ -1,0 +1,212 @@
+"""A model on a backend: where its circuit runs, and what it measures there.
+
+On the devices of this package the circuit is compiled once, and runs on arrays; on any
+other device it runs as a QNode. It knows no loss and no optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.devices import Device
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import MeasurementProcess
+
+from qstore_pl import devices
+from qstore_pl._lazy import cached_property
+from qstore_pl.backends.manager import Backend, wire_labels
+from qstore_pl.circuit import Block
+
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
+
+
+class Circuit(Protocol):
+    """What can be placed: blocks, measurements, and samples to try the blocks with."""
+
+    @property
+    def n_qubits(self) -> int:
+        """Number of wires."""
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the encoded data."""
+
+    @property
+    def n_weights(self) -> int:
+        """Length of the circuit's weights."""
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The operations, with inputs in the whole rows of features and weights."""
+
+    @property
+    def measurements(self) -> Sequence[MeasurementProcess]:
+        """What is measured, on positions of wires."""
+
+    def examples(self) -> Float2D:
+        """Encoded samples that differ, shape ``(2, n_features)``."""
+
+
+class Placed:
+    """A circuit of blocks on a backend.
+
+    Args:
+        circuit: The circuit, usually a model.
+        backend: Where it runs.
+    """
+
+    def __init__(self, circuit: Circuit, backend: Backend) -> None:
+        self._circuit, self.backend = circuit, backend
+
+    @cached_property
+    def device(self) -> Device:
+        """The PennyLane device, made when it is first needed."""
+        return self.backend.device(self._circuit.n_qubits)
+
+    @property
+    def wires(self) -> tuple[Any, ...]:
+        """The device's first wire labels, or numbers where it takes any label."""
+        return wire_labels(self.device, self._circuit.n_qubits)
+
+    def circuit(self, features: Any, weights: Any) -> list[Any]:
+        """The quantum function.
+
+        Args:
+            features: Encoded data, shape ``(n_features,)`` or ``(batch, n_features)``.
+            weights: Shape ``(n_weights,)``, radians where they are angles.
+
+        Returns:
+            PennyLane's measurements.
+        """
+        labels = self.wires
+        for block in self._circuit.blocks:
+            block.apply(features, weights, labels)
+        return [qml.apply(mp) for mp in self._measured(labels)]
+
+    def _measured(self, labels: Sequence[Any]) -> list[MeasurementProcess]:
+        names = dict(enumerate(labels))
+        with qml.QueuingManager.stop_recording():
+            return [mp.map_wires(names) for mp in self._circuit.measurements]
+
+    @property
+    def qnode(self) -> qml.QNode:
+        """The circuit as a QNode of encoded data and flat weights."""
+        return qml.QNode(self.circuit, self.device)
+
+    @cached_property
+    def program(self) -> devices.Program | None:
+        """The circuit compiled for the device.
+
+        It is None on devices of others, with shots, and where noise depends on the
+        values of gates: there the circuit runs as a QNode.
+        """
+        return self.compile(self.device) if devices.is_native(self.device) else None
+
+    def compile(self, device: Device) -> devices.Program | None:
+        """The circuit compiled for a device of this package without shots.
+
+        Args:
+            device: One for which :func:`qstore_pl.devices.is_native` holds.
+
+        Returns:
+            None if its noise depends on the values of gates.
+        """
+        circuit = self._circuit
+        labels = wire_labels(device, circuit.n_qubits)
+        tape, inputs = traced(circuit, labels)
+        return devices.compile(
+            tape,
+            inputs,
+            device,
+            n_weights=circuit.n_weights,
+            n_features=circuit.n_features,
+        )
+
+    def values(self, features: Float2D, weights: Float1D) -> Float2D:
+        """The measured values of some samples.
+
+        Args:
+            features: Encoded data, shape ``(n_samples, n_features)``.
+            weights: Shape ``(n_weights,)``.
+
+        Returns:
+            Shape ``(n_samples, n_values)``.
+
+        Raises:
+            QuantumCircuitError: If a device that is not ours fails.
+        """
+        if self.program is not None:
+            return self.program.run(weights, features)
+        with devices.running_on(self.device, self.backend.name):
+            results = self.qnode(features, weights)
+        n_samples = len(features)
+        rows = [np.reshape(part, (n_samples, -1)) for part in results]
+        return np.concatenate(rows, axis=1).astype(np.float64)
+
+
+def traced(
+    circuit: Circuit, labels: Sequence[Any]
+) -> tuple[qml.tape.QuantumScript, list[devices.Symbols | None]]:
+    """The circuit as a tape, and what each of the tape's parameters depends on.
+
+    Args:
+        circuit: The circuit.
+        labels: What its wires are called.
+
+    Returns:
+        The tape, and for each of its parameters a symbol in features and weights, or
+        None where the number on the tape is a constant.
+
+    Raises:
+        DeviceError: If an operation computes with its inputs in a way that is no
+            polynomial of degree <= 2.
+    """
+    x = devices.symbols("features", 0, (circuit.n_features,))
+    w = devices.symbols("weights", 0, (circuit.n_weights,))
+    operations: list[Any] = []
+    inputs: list[devices.Symbols | None] = []
+    for block in circuit.blocks:
+        wires = [labels[wire] for wire in block.wires]
+        make = qml.tape.make_qscript(block.operation)
+        symbols = block.values(x, w)
+        try:
+            applied = make(*symbols, wires=wires).operations
+        except devices.SymbolError as error:
+            # It looks at the numbers, to check or normalise them: then they must be
+            # the operation's parameters as they are.
+            applied = _with_numbers(circuit, block, wires, error)
+            inputs += [s if isinstance(s, devices.Symbols) else None for s in symbols]
+        else:
+            inputs += [
+                datum if isinstance(datum, devices.Symbols) else None
+                for op in applied
+                for datum in op.data
+            ]
+        operations += applied
+    names = dict(enumerate(labels))
+    measured = [mp.map_wires(names) for mp in circuit.measurements]
+    return qml.tape.QuantumScript(operations, measured), inputs
+
+
+def _with_numbers(
+    circuit: Circuit, block: Block, wires: list[Any], error: devices.SymbolError
+) -> list[Any]:
+    """The operation of a block, made of numbers, which it must not change."""
+    rng = np.random.default_rng(0)
+    for features in circuit.examples():
+        weights = rng.uniform(-3.0, 3.0, circuit.n_weights)
+        values = block.values(features, weights)
+        applied = qml.tape.make_qscript(block.operation)(*values, wires=wires)
+        data = [datum for op in applied.operations for datum in op.data]
+        if len(data) != len(values) or not all(map(np.array_equal, data, values)):
+            raise DeviceError(
+                f"{block} cannot be compiled: its operation takes {error} of an input "
+                "and computes with it. Its inputs must be the operation's parameters, "
+                "or polynomials of degree <= 2 in them."
+            ) from error
+    return list(applied.operations)
