@@ -1,8 +1,8 @@
 """The model: an ordered list of blocks, seen as one QNode and as one Program.
 
 The list is the single description of the circuit. The QNode runs on any PennyLane
-device; the Program is that QNode's tape lowered with the same list as binding. The
-model knows no loss, no optimizer and no data set.
+device; the Program is that QNode's tape, lowered with symbols made of the same list.
+The model knows no loss, no optimizer and no data set.
 """
 
 from __future__ import annotations
@@ -392,8 +392,10 @@ class QuantumModel:
         tape = qml.tape.make_qscript(self.circuit)(features, np.zeros(self.n_weights))
         return devices.compile(
             tape,
-            [devices.Binding(block.source, block.offset) for block in self.blocks],
+            [devices.symbols(b.source, b.offset, b.shape) for b in self.blocks],
             device,
+            n_weights=self.n_weights,
+            n_features=self.n_features,
         )
 
     def prepare(self, inputs: Any) -> Float2D:
