@@ -10,22 +10,18 @@ from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.failures import running_on
-from qstore_pl.devices.lowering import (
-    Binding,
-    CacheInfo,
-    check_memory,
-)
+from qstore_pl.devices.lowering import CacheInfo, check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.shift_rules import shift_fails
+from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
 
 __all__ = [
     "METRICS",
-    "Binding",
     "CacheInfo",
     "FubiniStudy",
     "Metric",
@@ -33,6 +29,8 @@ __all__ = [
     "MockNoisy",
     "NoiseSpec",
     "Program",
+    "SymbolError",
+    "Symbols",
     "check_memory",
     "compile",
     "description",
@@ -43,6 +41,7 @@ __all__ = [
     "running_on",
     "set_generator_state",
     "shift_fails",
+    "symbols",
     "tape_metric",
     "untied_columns",
 ]
@@ -77,24 +76,45 @@ def set_generator_state(device: Device, state: dict[str, Any] | None) -> None:
 
 
 def compile(
-    tape: QuantumScript, binding: Sequence[Binding], device: Device
+    tape: QuantumScript,
+    inputs: Sequence[Symbols | None],
+    device: Device,
+    *,
+    n_weights: int,
+    n_features: int,
 ) -> Program | None:
     """The Program a device runs for a tape: arrays in, arrays out, no PennyLane.
 
     It is None where the device has noise that depends on the values of gates.
 
     Args:
-        tape: One sample's circuit, measuring expectation values of Pauli sums.
-        binding: Where each tape parameter is found, in the tape's order.
+        tape: One sample's circuit. It measures expectation values of Pauli sums, of
+            other observables on at most 8 wires, and probabilities of the computational
+            basis on at most 8 wires, which are one output for each outcome.
+        inputs: One entry for each parameter of the tape, in the tape's order: what it
+            is as a function of weights and features, with the parameter's shape; or
+            None, where the number on the tape is a constant of the circuit.
         device: A device for which :func:`is_native` holds.
+        n_weights: Length of the weights that the Program is called with.
+        n_features: Columns of the features that the Program is called with.
 
     Raises:
-        ValueError: If the device is another one, or a measurement is.
+        ValueError: If the device is another one, the inputs do not fit the tape, or
+            something else is measured.
         DeviceError: If an operation cannot be lowered, or memory does not suffice.
+
+    Example:
+        >>> import pennylane as qml
+        >>> tape = qml.tape.QuantumScript([qml.RX(0.0, 0)], [qml.expval(qml.Z(0))])
+        >>> angle = 2 * symbols("weights", 0, ())
+        >>> device = qml.device("qstore.mock_ideal", wires=1)
+        >>> program = compile(tape, [angle], device, n_weights=1, n_features=0)
+        >>> float(program.run([np.pi / 2], np.empty((1, 0)))[0, 0])
+        -1.0
     """
     if not (isinstance(device, QStoreDevice) and is_native(device)):
         raise ValueError(
             "Argument `device` must be a qstore device without shots, but is "
             f"{device.name}. Run the QNode there."
         )
-    return device.compile(tape, binding)
+    return device.compile(tape, inputs, n_weights=n_weights, n_features=n_features)

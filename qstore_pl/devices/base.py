@@ -48,7 +48,6 @@ from qstore_pl.devices.framework import (
     simulated_vjp,
 )
 from qstore_pl.devices.lowering import (
-    Binding,
     CacheInfo,
     Circuit,
     ProgramCache,
@@ -70,6 +69,7 @@ from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.shift_rules import checked
 from qstore_pl.devices.snapshots import take_snapshots
 from qstore_pl.devices.states import PureStates, States
+from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import (
     autograd_traces,
     is_jax,
@@ -274,10 +274,15 @@ class QStoreDevice(Device):
         )
 
     def compile(
-        self, tape: QuantumScript, binding: Sequence[Binding]
+        self,
+        tape: QuantumScript,
+        inputs: Sequence[Symbols | None],
+        *,
+        n_weights: int,
+        n_features: int,
     ) -> Program | None:
-        """The Program of a tape whose parameters are bound to weights and features."""
-        return lower_bound(tape, binding)
+        """The Program of a tape whose parameters depend on weights and features."""
+        return lower_bound(tape, inputs, n_weights=n_weights, n_features=n_features)
 
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
-from qstore_pl.devices.registry import REGISTRY, Entry, Wires
+from qstore_pl.devices.registry import REGISTRY, Entry, Wires, first_slot
 from qstore_pl.devices.tensors import is_jax, to_jax, to_numpy
 from qstore_pl.engine.gates import Angle, Channel, Kraus, MixedGate, Transfer
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
@@ -197,7 +197,8 @@ REGISTRY["PauliError"] = Entry(
 
 
 def _kraus(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    yield Kraus(wires, params[0].slot, len(op.data), params[0].wanted)
+    (param,) = params
+    yield Kraus(wires, first_slot(op, param), len(op.data), param.wanted)
 
 
 def _kraus_values(op: Operator) -> tuple[Any, ...]:
@@ -233,7 +234,9 @@ def _replacement(op: Operator) -> tuple[Any, ...]:
 
 
 REGISTRY["QubitDensityMatrix"] = Entry(
-    lambda op, params, wires: [Kraus(wires, params[0].slot, 4 ** len(wires))],
+    lambda op, params, wires: [
+        Kraus(wires, first_slot(op, params[0]), 4 ** len(wires))
+    ],
     ndims=(3,),
     values=_replacement,
     complex=True,

@@ -2,8 +2,8 @@
 
 A tape is taken apart into structure and values. The structure, without any value, is
 the key of a cache of Programs; the values become one array of weights (numbers all
-samples share) and one of features (a row per sample). A binding says which weight or
-feature each number of a tape is, where it is not simply the next one.
+samples share) and one of features (a row per sample). On the compiled road symbols say
+instead how each parameter of a tape depends on weights and features of the caller's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,20 +22,21 @@ from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl.devices.gate_noise import SpecNoise
+from qstore_pl.devices.outputs import outputs_of, pauli_sum
 from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
-from qstore_pl.devices.tensors import NUMPY, Arrays
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
+from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
+from qstore_pl.devices.tensors import NUMPY, Arrays, to_numpy
+from qstore_pl.engine.gates import (
+    FEATURE,
+    WEIGHT,
+    Amplitudes,
+    MixedGate,
+    PauliSum,
+)
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 
 Word = Any  # qml.pauli.PauliWord
-
-
-class Binding(NamedTuple):
-    """Where one tape parameter is found: the source and its first index there."""
-
-    source: str  # "weights" or "features"
-    offset: int
 
 
 class CacheInfo(NamedTuple):
@@ -225,13 +226,15 @@ def lower(
         DeviceError: If its states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
-    observables = [_pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
+    _check_memory(circuit.order, noise, program)
+    words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
+    if noise is not None:
+        words = [noise.observed(word, circuit.order) for word in words]
     return _program(
         circuit.order,
-        circuit.operations,
-        circuit.parameters,
-        observables,
-        {"weights": len(circuit.weights), "features": circuit.features.shape[1]},
+        zip(circuit.operations, circuit.parameters, strict=True),
+        words,
+        (len(circuit.weights), circuit.features.shape[1]),
         noise,
         program,
     )
@@ -239,91 +242,128 @@ def lower(
 
 def lower_bound(
     tape: qml.tape.QuantumScript,
-    binding: Sequence[Binding],
+    inputs: Sequence[Symbols | None],
     noise: SpecNoise | None = None,
     program: Callable[..., Program] = MixedProgram,
+    *,
+    n_weights: int,
+    n_features: int,
 ) -> Program:
-    """The Program of a tape whose parameters are bound to weights and features.
+    """The Program of a tape whose parameters depend on weights and features.
 
     Args:
-        tape: One sample's circuit, measuring expectation values of Pauli sums.
-        binding: One entry for each tape parameter, in the tape's order.
+        tape: One sample's circuit, measuring what :func:`outputs_of` takes.
+        inputs: What each tape parameter is, in the tape's order: a symbol for every
+            number of it, or None for a constant, the number on the tape.
         noise: For mixed states, what follows the gates; None is for pure states.
         program: What runs mixed states.
+        n_weights: Length of the weights.
+        n_features: Columns of the features.
 
     Raises:
-        ValueError: If a measurement is not an expectation value of Pauli words.
-        DeviceError: As :func:`lower`, or if an operation's numbers are computed from
-            its parameters.
+        ValueError: If the inputs do not fit the tape, or a measurement is none that a
+            Program has.
+        DeviceError: As :func:`lower`, or if an operation needs other numbers than
+            polynomials of weights and features.
     """
     order = wire_order(tape)
-    bound = iter(binding)
-    sizes = {"weights": 0, "features": 0}
-    parameters = []
+    _check_memory(order, noise, program)
+    values = tape.get_parameters(trainable_only=False)
+    _check_inputs(values, inputs, n_weights, n_features)
+    first, bound = 0, []
     for op in tape.operations:
-        found = []
-        entry = entry_of(op)
-        if entry is not None and (entry.jacobian is not None or entry.complex):
+        end = first + op.num_params
+        bound.append((op, _bound(op, inputs[first:end])))
+        first = end
+    if any(entry is not None for entry in inputs[first:]):
+        raise DeviceError(
+            "Parameters of observables must be constants in a compiled circuit, but "
+            "one depends on weights or features. Use the circuit's QNode."
+        )
+    outputs = [
+        terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
+    ]
+    return _program(order, bound, outputs, (n_weights, n_features), noise, program)
+
+
+def _check_inputs(
+    values: Sequence[Any],
+    inputs: Sequence[Symbols | None],
+    n_weights: int,
+    n_features: int,
+) -> None:
+    shapes = [np.shape(value) for value in values]
+    given = [None if entry is None else entry.shape for entry in inputs]
+    fit = [a in (None, b) for a, b in zip(given, shapes, strict=False)]
+    if len(given) != len(shapes) or not all(fit):
+        raise ValueError(
+            "Argument `inputs` must have an entry for each parameter of the tape, None "
+            f"or of its shape: {shapes}, but has {given}."
+        )
+    sizes = {WEIGHT: n_weights, FEATURE: n_features}
+    for entry in inputs:
+        for angle in [] if entry is None else entry.entries:
+            for kind, index in angle.slots:
+                if index >= sizes[kind]:
+                    name = "weights" if kind == WEIGHT else "features"
+                    raise ValueError(
+                        f"Argument `inputs` must use indices < {sizes[kind]} of the "
+                        f"{name}, but uses {index}."
+                    )
+
+
+def _bound(op: Operator, inputs: Sequence[Symbols | None]) -> Sequence[Any]:
+    """What is known of each number that an operation's entry asks for."""
+    entry = entry_of(op)
+    if entry is not None and (entry.jacobian is not None or entry.complex):
+        if entry.complex or any(given is not None for given in inputs):
             raise DeviceError(
                 f"Parameters of {op.name} cannot be bound to weights or features: "
                 "other numbers are computed from them. Use the circuit's QNode."
             )
-        for value in op.data:
-            source, offset = next(bound)
-            kind = WEIGHT if source == "weights" else FEATURE
-            found.append(Parameter(kind, offset, np.shape(value)))
-            sizes[source] = max(sizes[source], offset + np.size(value))
-        parameters.append(tuple(found))
-    observables = []
-    for mp in tape.measurements:
-        sentence = None if mp.obs is None else mp.obs.pauli_rep
-        if not isinstance(mp, qml.measurements.ExpectationMP) or sentence is None:
-            raise ValueError(
-                "A compiled circuit must measure expectation values of Pauli words, "
-                f"but measures {mp}. Run it through its QNode."
-            )
-        observables.append(_pauli_sum(sentence, order))
-    return _program(
-        order, tape.operations, parameters, observables, sizes, noise, program
-    )
+        assert entry.values is not None
+        return [Constant(value) for value in entry.values(op)]
+    return [
+        Constant(to_numpy(value)) if given is None else given
+        for value, given in zip(op.data, inputs, strict=True)
+    ]
 
 
 def _program(
     order: Sequence[Any],
-    operations: Sequence[Operator],
-    parameters: Sequence[Sequence[Parameter]],
-    observables: Sequence[PauliSum],
-    sizes: dict[str, int],
+    operations: Iterable[tuple[Operator, Sequence[Any]]],
+    outputs: Sequence[PauliSum],
+    sizes: tuple[int, int],
     noise: SpecNoise | None,
     program: Callable[..., Program],
 ) -> Program:
     position = {label: i for i, label in enumerate(order)}
     gates: list[MixedGate] = []
-    for op, params in zip(operations, parameters, strict=True):
-        if noise is None:
-            wires = tuple(position[label] for label in op.wires.labels)
-            gates += lower_operation(op, params, wires)
-        else:
-            gates += noise.gates(op, params, position)
+    for op, params in operations:
+        try:
+            if noise is None:
+                wires = tuple(position[label] for label in op.wires.labels)
+                gates += lower_operation(op, params, wires)
+            else:
+                gates += noise.gates(op, params, position)
+        except SymbolError as error:
+            raise DeviceError(
+                f"{op.name} cannot be compiled: it takes {error} of a parameter. Run "
+                "the circuit through its QNode."
+            ) from error
     if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."
         )
-    n_values = {"n_weights": sizes["weights"], "n_features": sizes["features"]}
-    if noise is None:
-        check_memory(len(order))
-        return Program(len(order), gates, observables, **n_values)
-    check_memory(len(order), mixed=program is MixedProgram)
-    observables = [noise.observed(terms, order) for terms in observables]
-    return program(len(order), gates, observables, **n_values)
+    kind = Program if noise is None else program
+    n_weights, n_features = sizes
+    return kind(len(order), gates, outputs, n_weights=n_weights, n_features=n_features)
 
 
-def _pauli_sum(sentence: Any, order: Sequence[Any]) -> PauliSum:
-    position = {label: i for i, label in enumerate(order)}
-    return tuple(
-        (float(c), "".join(word.values()), tuple(position[wire] for wire in word))
-        for word, c in sentence.items()
-    )
+def _check_memory(
+    order: Sequence[Any], noise: SpecNoise | None, program: Callable[..., Program]
+) -> None:
+    check_memory(len(order), mixed=noise is not None and program is MixedProgram)
 
 
 def check_memory(n_wires: int, *, mixed: bool = False) -> None:

@@ -37,6 +37,10 @@ from qstore_pl.engine.transfer import density_matrix, pauli_vector, transfer_mat
 
 Float = NDArray[np.float64]
 PairOf = Callable[[Any], tuple[float, float]]  # from a wire's label to p(1|0), p(0|1)
+SPARSE_IS_NOT_MISREAD = (
+    "A sparse Hamiltonian has no outcomes that could be misread. Measure Pauli words, "
+    "or use noise without readout error."
+)
 
 
 class MixedSum(PauliSumValue):
@@ -316,10 +320,7 @@ def mixed_readout_of(
         return MixedSum(mp.obs.pauli_rep, order, noise)
     if isinstance(mp.obs, qml.SparseHamiltonian):
         if any(any(pair_of(wire)) for wire in mp.wires):
-            raise DeviceError(
-                "A sparse Hamiltonian has no outcomes that could be misread. Measure "
-                "Pauli words, or use noise without readout error."
-            )
+            raise DeviceError(SPARSE_IS_NOT_MISREAD)
         return SparseValue(mp.obs, order)
     wires, rotation, values = eigenbasis(mp.obs)
     outcomes = Outcomes(wires, order, pair_of, rotation)

@@ -32,7 +32,7 @@ from qstore_pl.devices.acceptance import (
 )
 from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import Binding, Circuit, lower_bound
+from qstore_pl.devices.lowering import Circuit, lower_bound
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
@@ -41,6 +41,7 @@ from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.records import find_records, mark_records, records_of
 from qstore_pl.devices.registry import REGISTRY
 from qstore_pl.devices.states import MixedStates, States
+from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
 from qstore_pl.engine.mixed import MixedProgram
@@ -202,9 +203,15 @@ class MockNoisy(QStoreDevice):
         return pipeline
 
     def compile(
-        self, tape: QuantumScript, binding: Sequence[Binding]
+        self,
+        tape: QuantumScript,
+        inputs: Sequence[Symbols | None],
+        *,
+        n_weights: int,
+        n_features: int,
     ) -> Program | None:
         """The Program of a bound tape, or None if the noise reads values."""
+        sizes = {"n_weights": n_weights, "n_features": n_features}
         kind = self._kind(tape)
         if self._model is None:
             noise = None if kind is PURE else self._noise
@@ -220,7 +227,7 @@ class MockNoisy(QStoreDevice):
                 if isinstance(op, qml.operation.Channel):
                     raise DeviceError(NO_STRENGTHS.format(op.name))
         try:
-            return lower_bound(tape, binding, noise, program)
+            return lower_bound(tape, inputs, noise, program, **sizes)
         except ReadsValuesError:
             return None
 

@@ -23,7 +23,7 @@ from pennylane.ops.functions import bind_new_parameters
 from qstore_pl import templates
 from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
 from qstore_pl.devices.records import Record, RecordCopy
-from qstore_pl.devices.symbols import SymbolError, Symbols, constants
+from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
 from qstore_pl.devices.tensors import is_jax, to_numpy
 from qstore_pl.engine.gates import (
     ONE,
@@ -33,6 +33,7 @@ from qstore_pl.engine.gates import (
     MixedGate,
     PauliRotation,
     Permutation,
+    Slot,
     slot_angles,
 )
 
@@ -69,7 +70,7 @@ class Parameter:
         return Angle(0.0, ((1.0, self.slot, ONE),))
 
     @property
-    def slot(self) -> tuple[int, int]:
+    def slot(self) -> Slot:
         """The first slot."""
         return self.kind, self.offset
 
@@ -78,7 +79,7 @@ Pull: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 Lower: TypeAlias = Callable[[Operator, Sequence[Any], Wires], Iterable[MixedGate]]
 Parts: TypeAlias = Callable[
     [Operator, Sequence[Any], Sequence[Any]],
-    Iterable[tuple[Operator, tuple[Symbols, ...]]],
+    Iterable[tuple[Operator, tuple[Any, ...]]],
 ]
 
 
@@ -386,9 +387,26 @@ def _phase_swap(
 # --- values ----------------------------------------------------------------------
 
 
+def first_slot(op: Operator, param: Any) -> Slot:
+    """The first slot of a parameter whose numbers are not angles.
+
+    Raises:
+        DeviceError: If its numbers are not consecutive weights or features.
+    """
+    try:
+        return param.slot
+    except SymbolError as error:
+        raise DeviceError(
+            f"{op.name} cannot be compiled: its numbers must be consecutive weights or "
+            f"features, as they are, but are {error}. Run the circuit through its "
+            "QNode."
+        ) from error
+
+
 @register("QubitUnitary", ndims=(2,), complex=True)
 def _unitary(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    yield Matrix(wires, params[0].slot, differentiable=params[0].wanted)
+    (param,) = params
+    yield Matrix(wires, first_slot(op, param), differentiable=param.wanted)
 
 
 def _diagonal(op: Operator) -> tuple[Any, ...]:
@@ -421,7 +439,7 @@ MATRIX_ENTRY = Entry(
 def _amplitudes(
     op: Operator, params: Sequence[Any], wires: Wires
 ) -> Iterable[MixedGate]:
-    yield Amplitudes(wires, params[0].slot, params[0].complex)
+    yield Amplitudes(wires, first_slot(op, params[0]), params[0].complex)
 
 
 STATE_ENTRY = Entry(
@@ -459,28 +477,32 @@ def _bits(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGa
 
 def made_of(
     op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[tuple[Operator, tuple[Symbols, ...]]]:
+) -> Iterable[tuple[Operator, tuple[Any, ...]]]:
     """The operations that the decomposition of an operation names, as it names them.
 
     Args:
         op: For its class and hyperparameters; its numbers are not looked at.
-        params: Where its numbers are found, one for each parameter.
+        params: What each parameter is. A constant is given to the decomposition as the
+            number it is, anything else as a symbol.
         wires: What its wires are called.
 
     Returns:
-        Each operation with a symbol for every number it holds.
+        Each operation with its parameters, as symbols or as the constants they are.
 
     Raises:
         DeviceError: If the decomposition does more with a parameter than a polynomial
             of degree 2 says.
     """
-    symbols = [Symbols(param.angles) for param in params]
+    symbols = [
+        param.numbers if isinstance(param, Constant) else Symbols(param.angles)
+        for param in params
+    ]
     names = dict(zip(op.wires.labels, wires, strict=True))
     try:
         with qml.QueuingManager.stop_recording():
             bound = bind_new_parameters(op, symbols) if symbols else op
             parts = qml.map_wires(bound, names).decomposition()
-        return [(part, tuple(map(_symbols, part.data))) for part in parts]
+        return [(part, tuple(map(_parameter, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
             f"{op.name} cannot be compiled: its decomposition takes {error} of a "
@@ -488,8 +510,8 @@ def made_of(
         ) from error
 
 
-def _symbols(value: Any) -> Symbols:
-    return value if isinstance(value, Symbols) else constants(value)
+def _parameter(value: Any) -> Symbols | Constant:
+    return value if isinstance(value, Symbols) else Constant(to_numpy(value))
 
 
 def _by_parts(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
@@ -659,7 +681,7 @@ def elementary(
 
 def _by_itself(
     op: Operator, params: Sequence[Any], wires: Sequence[Any]
-) -> Iterable[tuple[Operator, tuple[Symbols, ...]]]:
+) -> Iterable[tuple[Operator, tuple[Any, ...]]]:
     """The parts of an operation that is not in the registry.
 
     Raises:

@@ -16,7 +16,10 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
-from qstore_pl.engine.gates import Angle
+from qstore_pl._checks import choice
+from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, Slot, slot_angles
+
+SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
 class SymbolError(TypeError):
@@ -41,6 +44,7 @@ class Symbols(NDArrayOperatorsMixin):
     """
 
     dtype = np.dtype(np.float64)
+    complex = wanted = False  # as a tape's parameter has them
 
     def __init__(self, angles: NDArray[np.object_]) -> None:
         self.angles = angles
@@ -49,6 +53,25 @@ class Symbols(NDArrayOperatorsMixin):
     def angle(self) -> Angle:
         """The entry of an array that has only one."""
         return self.angles.item()
+
+    @property
+    def entries(self) -> list[Angle]:
+        """The entries in C order."""
+        return self.angles.ravel().tolist()
+
+    @property
+    def slot(self) -> Slot:
+        """The first of the consecutive weights or features that the entries are.
+
+        Raises:
+            SymbolError: If they are not consecutive, or are computed from these.
+        """
+        entries = self.entries
+        if entries and len(entries[0].slots) == 1:
+            ((kind, first),) = entries[0].slots
+            if entries == slot_angles(kind, first, (len(entries),)).tolist():
+                return kind, first
+        raise SymbolError("something else than consecutive numbers")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,13 +173,66 @@ class Symbols(NDArrayOperatorsMixin):
 autoray.register_backend(Symbols, "numpy")
 
 
-def constants(values: Any) -> Symbols:
-    """Numbers as symbols.
+class Constant:
+    """The numbers of a parameter that are part of the circuit's structure.
 
-    Raises:
-        SymbolError: If they are not real.
+    Args:
+        numbers: Real, or complex where they are entries of a matrix or amplitudes.
     """
-    return _wrapped(np.asarray(values))
+
+    wanted = False
+
+    def __init__(self, numbers: Any) -> None:
+        self.numbers = np.asarray(numbers)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.numbers.shape
+
+    @property
+    def complex(self) -> bool:
+        """Whether the numbers are complex."""
+        return self.numbers.dtype.kind == "c"
+
+    @property
+    def angles(self) -> NDArray[np.object_]:
+        """The numbers as angles, shape ``shape``.
+
+        Raises:
+            SymbolError: If they are not real.
+        """
+        return _wrapped(self.numbers).angles
+
+    @property
+    def angle(self) -> Angle:
+        """The one number of a scalar parameter."""
+        return constant_angle(self.numbers)
+
+    @property
+    def slot(self) -> Slot:
+        """Constants have no slot.
+
+        Raises:
+            SymbolError: Always.
+        """
+        raise SymbolError("a constant")
+
+
+def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
+    """Symbols of consecutive weights or features.
+
+    Args:
+        source: ``"weights"`` or ``"features"``.
+        offset: Index of the first of them.
+        shape: Shape of the array of symbols, filled in C order.
+
+    Example:
+        >>> symbols("weights", 2, (3, 2))
+        Symbols(shape=(3, 2))
+    """
+    kind = SOURCES[choice("source", source, tuple(SOURCES))]
+    return Symbols(slot_angles(kind, offset, shape))
 
 
 def constant_angle(value: Any) -> Angle:

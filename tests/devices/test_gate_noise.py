@@ -12,7 +12,7 @@ from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
-from qstore_pl.devices import Binding, NoiseSpec
+from qstore_pl.devices import NoiseSpec, symbols
 from qstore_pl.devices.presets import PRESETS
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.templates import BasisEncoding, RotationEntanglerLayers, ZZFeatureMap
@@ -374,9 +374,9 @@ def compiled(noise, body, **options):
     tape = qml.tape.make_qscript(measured(body, *EXACT[:1]))(
         np.full(3, 0.1), np.full((1, 3, 3), 0.1)
     )
-    binding = [Binding("features", 0), Binding("weights", 0)]
+    inputs = [symbols("features", 0, (3,)), symbols("weights", 0, (1, 3, 3))]
     device = qml.device("qstore.mock_noisy", wires=3, noise=noise, **options)
-    return devices.compile(tape, binding, device)
+    return devices.compile(tape, inputs, device, n_weights=9, n_features=3)
 
 
 TEMPLATES = [strongly, ours]
@@ -488,7 +488,8 @@ def test_however_a_condition_reads_values_it_is_not_compiled(name):
     model = qml.NoiseModel({condition: lambda op, **_: qml.BitFlip(0.2, op.wires)})
     device = qml.device("qstore.mock_noisy", wires=1, noise=model)
     tape = qml.tape.QuantumScript([qml.RX(0.7, 0)], [qml.expval(qml.Z(0))])
-    assert device.compile(tape, [Binding("weights", 0)]) is None
+    inputs = [symbols("weights", 0, ())]
+    assert devices.compile(tape, inputs, device, n_weights=1, n_features=0) is None
 
 
 def test_another_gate_of_the_same_name_beside_a_gate_is_not_compiled():
@@ -496,7 +497,8 @@ def test_another_gate_of_the_same_name_beside_a_gate_is_not_compiled():
     model = qml.NoiseModel({qml.noise.op_eq(qml.RX): lambda op, **_: qml.RX(0.1, 0)})
     device = qml.device("qstore.mock_noisy", wires=1, noise=model)
     tape = qml.tape.QuantumScript([qml.RX(0.7, 0)], [qml.expval(qml.Z(0))])
-    assert device.compile(tape, [Binding("weights", 0)]) is None
+    inputs = [symbols("weights", 0, ())]
+    assert devices.compile(tape, inputs, device, n_weights=1, n_features=0) is None
 
 
 @pytest.mark.parametrize("scale", [1, 3, 5])

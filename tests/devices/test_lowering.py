@@ -142,11 +142,17 @@ def test_an_operation_of_the_same_name_is_not_taken_for_ours():
     np.testing.assert_allclose(own(np.array([0.3, 0.4])), np.cos(0.3), atol=1e-15)
 
 
+ROTATED = [
+    devices.symbols("features", 1, (3,)),
+    devices.symbols("weights", 2, (2, 3, 3)),
+]
+SIZES = {"n_weights": 20, "n_features": 4}
+
+
 def test_a_bound_tape_gives_the_qnodes_numbers():
     device = qml.device("qstore.mock_ideal", wires=3)
     tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
-    binding = [devices.Binding("features", 1), devices.Binding("weights", 2)]
-    program = devices.compile(tape, binding, device)
+    program = devices.compile(tape, [*ROTATED, None], device, **SIZES)
     # The offsets leave room in front; what stands there has no influence.
     weights = np.concatenate([[7.0, 7.0], WEIGHTS.ravel()])
     features = np.concatenate([np.full((4, 1), 7.0), INPUTS], axis=1)
@@ -156,18 +162,182 @@ def test_a_bound_tape_gives_the_qnodes_numbers():
     )
 
 
+def test_parameters_may_be_functions_of_weights_and_features_or_constants():
+    """Each parameter of its own kind: a product, a sum, a number on the tape."""
+
+    def function(x, w):
+        return [w[0] * x[1] - 0.5, w[1:] + x[0], 0.7, [1, 0]]
+
+    def tape_of(product, sums, constant, bits):
+        ops = [
+            qml.BasisState(bits, wires=[0, 1]),
+            qml.RX(product, 0),
+            qml.AngleEmbedding(sums, wires=[0, 1], rotation="Y"),
+            qml.IsingXX(constant, wires=[0, 1]),
+        ]
+        return qml.tape.QuantumScript(ops, [qml.expval(qml.Z(0)), qml.expval(qml.Z(1))])
+
+    x, w = np.array([0.3, -0.8]), np.array([1.1, 0.2, -0.4])
+    of = devices.symbols("features", 0, (2,)), devices.symbols("weights", 0, (3,))
+    product, sums, *_ = function(*of)
+    device = qml.device("qstore.mock_ideal", wires=2)
+    tape = tape_of(*function(x, w))
+    inputs = [None, product, sums, None]
+    program = devices.compile(tape, inputs, device, n_weights=3, n_features=2)
+    (expected,) = qml.execute([tape], qml.device("default.qubit", wires=2))
+    np.testing.assert_allclose(program.run(w, x[None])[0], expected, rtol=0, atol=1e-14)
+
+
+def test_a_constant_may_be_read_by_a_decomposition():
+    """A constant reaches a template as the number it is."""
+    tape = qml.tape.QuantumScript(
+        [qml.RY(0.3, 0), qml.QROM(["1", "0"], [0], [1], None)],
+        [qml.expval(qml.Z(0)), qml.expval(qml.Z(1))],
+    )
+    device = qml.device("qstore.mock_ideal", wires=2)
+    inputs = [devices.symbols("weights", 0, ()), None]
+    program = devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+    (expected,) = qml.execute([tape], qml.device("default.qubit", wires=2))
+    found = program.run(np.array([0.3]), NO_FEATURES)[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
 def test_other_devices_have_no_programs():
     tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match=r"`device` must be a qstore device.*default"):
-        devices.compile(tape, [], qml.device("default.qubit", wires=3))
+        devices.compile(tape, [], qml.device("default.qubit", wires=3), **SIZES)
 
 
-def test_programs_measure_expectation_values_only():
-    tape = qml.tape.QuantumScript([qml.RX(0.1, 0)], [qml.probs(wires=0)])
-    with pytest.raises(ValueError, match="must measure expectation values"):
-        devices.compile(
-            tape, [devices.Binding("weights", 0)], qml.device("qstore.mock_ideal")
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([], "for each parameter"),
+        ([*ROTATED], "for each parameter"),
+        ([ROTATED[1], ROTATED[0], None], "of its shape"),
+        ([devices.symbols("features", 2, (3,)), ROTATED[1], None], "< 4 of the feat"),
+        ([ROTATED[0], devices.symbols("weights", 3, (2, 3, 3)), None], "< 20 of the w"),
+    ],
+)
+def test_inputs_must_fit_the_tape(inputs, words):
+    tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
+    device = qml.device("qstore.mock_ideal", wires=3)
+    with pytest.raises(ValueError, match=words):
+        devices.compile(tape, inputs, device, **SIZES)
+
+
+def test_observables_have_constant_coefficients():
+    tape = qml.tape.make_qscript(circuit)(np.zeros(3), np.zeros((2, 3, 3)))
+    device = qml.device("qstore.mock_ideal", wires=3)
+    inputs = [*ROTATED, devices.symbols("weights", 0, ())]
+    with pytest.raises(DeviceError, match="Parameters of observables must be const"):
+        devices.compile(tape, inputs, device, **SIZES)
+
+
+def test_amplitudes_are_consecutive_numbers_as_they_are():
+
+    def tape_of(amplitudes):
+        prepared = qml.StatePrep(amplitudes, wires=[0, 1])
+        return qml.tape.QuantumScript([prepared], [qml.expval(qml.Z(1))])
+
+    tape = tape_of(np.full(4, 0.5))
+    device = qml.device("qstore.mock_ideal", wires=2)
+    x = devices.symbols("features", 0, (5,))
+    program = devices.compile(tape, [x[1:]], device, n_weights=0, n_features=5)
+    features = np.array([[7.0, 0.1, 0.7, -0.5, 0.5]])
+    reference = qml.device("default.qubit", wires=2)
+    (expected,) = qml.execute([tape_of(features[0, 1:])], reference)
+    np.testing.assert_allclose(program.run([], features), [[expected]], atol=1e-14)
+    for other in (2.0 * x[1:], x[:0:-1]):
+        with pytest.raises(DeviceError, match=r"StatePrep .* consecutive .* its QNode"):
+            devices.compile(tape, [other], device, n_weights=0, n_features=5)
+
+
+# --- what is measured ------------------------------------------------------------
+
+RNG = np.random.default_rng(7)
+HERMITIAN = RNG.normal(size=(4, 4)) + 1j * RNG.normal(size=(4, 4))
+HERMITIAN = HERMITIAN + HERMITIAN.conj().T
+NO_FEATURES = np.zeros((1, 0))
+MEASURED = {
+    "a word": qml.expval(qml.X(0) @ qml.Y(2)),
+    "a sum": qml.expval(qml.Hamiltonian([0.3, -2.0], [qml.Z(0) @ qml.Z(1), qml.X(2)])),
+    "the identity": qml.expval(qml.Identity(1)),
+    "Hermitian": qml.expval(qml.Hermitian(HERMITIAN, wires=[2, 0])),
+    "a product": qml.expval(qml.Hermitian(HERMITIAN, wires=[0, 1]) @ qml.Y(2)),
+    "a sum with a matrix": qml.expval(
+        qml.sum(qml.Hermitian(HERMITIAN, wires=[0, 1]), 0.5 * qml.X(2))
+    ),
+    "Projector": qml.expval(qml.Projector([1, 0], wires=[0, 2])),
+    "a projector on a state": qml.expval(qml.Projector([0.6, 0.8], wires=[1])),
+    "Hadamard": qml.expval(qml.Hadamard(1)),
+    "probabilities": qml.probs(wires=[2, 0]),
+    "all probabilities": qml.probs(),
+    "sparse": qml.expval(
+        qml.SparseHamiltonian(
+            qml.Hamiltonian([0.5, 0.25], [qml.X(0), qml.Z(1) @ qml.Y(0)]).sparse_matrix(
+                wire_order=[0, 1]
+            ),
+            wires=[0, 1],
         )
+    ),
+}
+READOUT = devices.NoiseSpec(
+    p1=0.02, readout={0: (0.02, 0.1), 1: (0.05, 0.0), 2: (0.1, 0.2)}
+)
+
+
+@pytest.mark.parametrize("noise", [None, READOUT], ids=["pure", "misread"])
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_program_measures_what_the_qnode_measures(name, noise):
+    ops = [qml.RX(0.4, 0), qml.RY(1.1, 1), qml.CNOT([0, 1]), qml.IsingXY(0.8, [1, 2])]
+    tape = qml.tape.QuantumScript(ops, [MEASURED[name], qml.expval(qml.Z(1))])
+    device = qml.device("qstore.mock_noisy", wires=3, noise=noise)
+    inputs = [devices.symbols("weights", i, ()) for i in range(3)]
+    inputs += [None] * (len(tape.par_info) - 3)
+    sizes = {"n_weights": 3, "n_features": 0}
+    if name == "sparse" and noise is not None:
+        with pytest.raises(DeviceError, match="no outcomes that could be misread"):
+            devices.compile(tape, inputs, device, **sizes)
+        return
+    program = devices.compile(tape, inputs, device, **sizes)
+    (expected,) = qml.execute([tape], device)
+    found = program.run(np.array([0.4, 1.1, 0.8]), NO_FEATURES)[0]
+    np.testing.assert_allclose(found, np.hstack(expected), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "mp",
+    [
+        qml.var(qml.Z(0)),
+        qml.state(),
+        qml.probs(op=qml.X(0)),
+        qml.probs(wires=range(9)),
+        qml.expval(qml.Projector([0] * 9, wires=range(9))),
+    ],
+    ids=str,
+)
+def test_programs_measure_expectation_values_and_probabilities(mp):
+    tape = qml.tape.QuantumScript([qml.RX(0.1, 0)], [mp])
+    inputs = [devices.symbols("weights", 0, ()), *[None] * (len(tape.par_info) - 1)]
+    device = qml.device("qstore.mock_ideal")
+    with pytest.raises(ValueError, match=r"must measure expectation values.* 8 wires"):
+        devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+
+
+@pytest.mark.parametrize(
+    "obs",
+    [
+        qml.prod(qml.X(0), qml.Z(0)),
+        qml.prod(qml.Hermitian(HERMITIAN, [0, 1]), qml.X(0)),
+    ],
+    ids=["words", "matrix"],
+)
+def test_observables_must_be_hermitian(obs):
+    tape = qml.tape.QuantumScript([qml.RX(0.1, 0)], [qml.expval(obs)])
+    inputs = [devices.symbols("weights", 0, ()), *[None] * (len(tape.par_info) - 1)]
+    device = qml.device("qstore.mock_ideal")
+    with pytest.raises(DeviceError, match="An observable must be Hermitian"):
+        devices.compile(tape, inputs, device, n_weights=1, n_features=0)
 
 
 def test_complex_angles_are_refused():
@@ -196,5 +366,6 @@ def test_a_batch_without_samples_is_refused():
 def test_numbers_that_are_computed_cannot_be_bound(op):
     tape = qml.tape.QuantumScript([op], [qml.expval(qml.Z(0))])
     device = qml.device("qstore.mock_noisy", wires=1, noise=None)
+    of_shape = devices.symbols("weights", 0, np.shape(op.data[0]))
     with pytest.raises(DeviceError, match=f"Parameters of {op.name} cannot be bound"):
-        devices.compile(tape, [devices.Binding("weights", 0)], device)
+        devices.compile(tape, [of_shape], device, n_weights=8, n_features=0)

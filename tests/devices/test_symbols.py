@@ -6,7 +6,6 @@ import pytest
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
-from qstore_pl.devices import Binding
 from qstore_pl.devices.symbols import SymbolError, Symbols
 from qstore_pl.engine.gates import ONE, WEIGHT, Angle, slot_angles
 from qstore_pl.templates import RotationEntanglerLayers, ZZFeatureMap
@@ -73,6 +72,9 @@ COMPILED = {
     "PhaseAdder": lambda: qml.PhaseAdder(2, x_wires=range(3)),
     "QAOAEmbedding": lambda: qml.QAOAEmbedding(values(3), values(2, 6), wires=range(3)),
     "QFT": lambda: qml.QFT(wires=range(3)),
+    "QuantumPhaseEstimation": lambda: qml.QuantumPhaseEstimation(
+        qml.PhaseShift(0.3, 2), estimation_wires=[0, 1]
+    ),
     "RandomLayers": lambda: qml.RandomLayers(values(2, 5), wires=range(3), seed=1),
     "Reflection": lambda: qml.Reflection(qml.Hadamard(0), 0.7),
     "Select": lambda: qml.Select([qml.RX(0.3, 2), qml.RY(0.4, 2)], control=[0]),
@@ -125,7 +127,7 @@ REFUSED = {
     ),
     "PrepSelPrep": (
         lambda: qml.PrepSelPrep(qml.Hamiltonian([0.3, 0.5], PAIRS), control=[2]),
-        "norm",
+        "consecutive",
     ),
     "QDrift": (
         lambda: qml.QDrift(HAMILTONIAN, 0.7, n=3, seed=1),
@@ -134,12 +136,6 @@ REFUSED = {
     "QROM": (
         lambda: qml.QROM(["1", "0"], [0], [1], None),
         "conversion to numbers",
-    ),
-    "QuantumPhaseEstimation": (
-        lambda: qml.QuantumPhaseEstimation(
-            qml.PhaseShift(0.3, 2), estimation_wires=[0, 1]
-        ),
-        "complex number",
     ),
     "SelectPauliRot": (
         lambda: qml.SelectPauliRot(values(2), control_wires=[0], target_wire=1),
@@ -161,13 +157,14 @@ def tape_of(op):
 
 def compiled(tape, device):
     """The Program of a tape, and its numbers as weights."""
-    binding, numbers = [], []
-    for op in tape.operations:
-        for value in op.data:
-            binding.append(Binding("weights", sum(map(np.size, numbers))))
-            numbers.append(np.ravel(value))
-    program = devices.compile(tape, binding, device)
-    return program, np.concatenate(numbers).astype(float)
+    inputs, numbers = [], np.empty(0)
+    for value in tape.get_parameters(trainable_only=False):
+        inputs.append(devices.symbols("weights", len(numbers), np.shape(value)))
+        numbers = np.append(numbers, value)
+    program = devices.compile(
+        tape, inputs, device, n_weights=len(numbers), n_features=0
+    )
+    return program, numbers
 
 
 NO_FEATURES = np.zeros((1, 0))
