@@ -90,8 +90,8 @@ class Block:
     """
 
     operation: Callable[..., Any]
-    wires: tuple[int, ...]
-    inputs: tuple[Input, ...] = ()
+    wires: Sequence[int]
+    inputs: Sequence[Input] = ()
 
     def __post_init__(self) -> None:
         if not callable(self.operation):

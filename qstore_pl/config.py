@@ -30,8 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "momentum": None,
     "weight_decay": None,
     "damping": None,
-    "metric": "fubini-study",
-    "metric_approximation": "full",
+    "metric_tensor": "fubini-study",
+    "metric_tensor_approximation": "full",
     "schedule": "constant",
     "schedule_epochs": None,
     "schedule_every": 10,
@@ -103,10 +103,10 @@ class TrainingConfig:
         momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
         weight_decay: As the optimizer means it, >= 0.
         damping: Of the natural gradient's metric, >= 0.
-        metric: Of the natural gradient: ``"fubini-study"``, ``"noiseless"`` (of the
-            circuit simulated without noise), ``"bures"`` (of density matrices), or
+        metric_tensor: Of the natural gradient: ``"fubini-study"``, ``"noiseless"`` (of
+            the circuit simulated without noise), ``"bures"`` (of density matrices), or
             ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
-        metric_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
+        metric_tensor_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
             ``"matrix-free"`` for many weights.
         schedule: The learning rate of each epoch: ``"constant"``, ``"cosine"`` or
             ``"step"``, a ``Schedule`` of :mod:`qstore_pl.optimizers`, or a function
@@ -194,8 +194,8 @@ class TrainingConfig:
     momentum: float | None = None
     weight_decay: float | None = None
     damping: float | None = None
-    metric: str | None = None
-    metric_approximation: str | None = None
+    metric_tensor: str | None = None
+    metric_tensor_approximation: str | None = None
     schedule: str | Callable[[int], float] | None = None
     schedule_epochs: int | None = None
     schedule_every: int | None = None
@@ -347,8 +347,8 @@ CHOICES = {
         *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
         "natural_gradient",
     ),
-    "metric": ("fubini-study", "noiseless", "bures", "gauss-newton"),
-    "metric_approximation": ("full", "block-diag", "diag", "matrix-free"),
+    "metric_tensor": ("fubini-study", "noiseless", "bures", "gauss-newton"),
+    "metric_tensor_approximation": ("full", "block-diag", "diag", "matrix-free"),
     "schedule": ("constant", "cosine", "step"),
     "gradient_method": (
         *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),

@@ -717,7 +717,7 @@ LOSSES = {
         _hinge_grad,
         name="hinge",
         prepare=_signs,
-        labels=_decided,
+        labels=decided,
     ),
 }
 

@@ -8,10 +8,10 @@ no loss, no optimizer and no data set.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pennylane as qml
@@ -49,9 +49,10 @@ _ENCODING_LAYERS: dict[str, type[Encoding]] = {
     "basis": BasisEncoding,
     "zz_feature_map": ZZEncoding,
 }
-_KNOWN_LAYERS = {
-    cls.__name__: cls
-    for cls in (AngleEncoding, QuantumLayer, *_ENCODING_LAYERS.values())
+_KNOWN_LAYERS: dict[str, Callable[..., Layer]] = {
+    "AngleEncoding": AngleEncoding,
+    "QuantumLayer": QuantumLayer,
+    **{cls.__name__: cls for cls in _ENCODING_LAYERS.values()},
 }
 
 
@@ -137,7 +138,7 @@ entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
         self.output_dim = integer("output_dim", output_dim, minimum=1)
         self.readout = readout_of(readout, observables)
         self._words: dict[str, Any] | None = None
-        given = {
+        given: dict[str, Any] = {
             "n_layers": n_layers,
             "encoding": encoding,
             "entanglement": entanglement,
@@ -212,7 +213,9 @@ entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
             ValueError: If it has none, or several.
         """
         found = [
-            part.layer for part in self._distinct if isinstance(part.layer, QuantumLayer)
+            part.layer
+            for part in self._distinct
+            if isinstance(part.layer, QuantumLayer)
         ]
         if len(found) != 1:
             raise ValueError(
@@ -587,7 +590,7 @@ def _parts(
     if n_qubits is None:
         n_qubits = max(
             *(encoding.n_wires(input_dim) for encoding in encodings),
-            *(layer.n_qubits for layer in layers if _has_qubits(layer)),
+            *(layer.n_qubits for layer in layers if _is_sized(layer)),
             1,
         )
     wires = tuple(range(integer("n_qubits", n_qubits, minimum=1)))
@@ -609,7 +612,7 @@ def _parts(
     return tuple(parts)
 
 
-def _has_qubits(layer: Layer) -> bool:
+def _is_sized(layer: Layer) -> TypeGuard[QuantumLayer]:
     return isinstance(layer, QuantumLayer) and layer.is_sized
 
 
@@ -651,8 +654,8 @@ def _encoded(layer: Encoding, samples: Float2D) -> Float2D:
 def _class_name(part: Layer | Readout) -> str:
     """The name of a class of ours; of another, with its module."""
     cls = type(part)
-    known = _KNOWN_LAYERS | {"Affine": Affine, **readout.BUILT_IN}
-    if known.get(cls.__name__) is cls:
+    known = (*_KNOWN_LAYERS.values(), Affine, *readout.BUILT_IN.values())
+    if cls in known:
         return cls.__name__
     return f"{cls.__module__}.{cls.__qualname__}"
 
@@ -665,7 +668,9 @@ def _listed(layers: Sequence[Layer]) -> str:
     """Layers as Python writes them, a list that repeats itself as a product."""
     n = len(layers)
     for size in range(1, n + 1):
-        if n % size == 0 and all(a is b for a, b in zip(layers, layers[size:], strict=False)):
+        if n % size == 0 and all(
+            a is b for a, b in zip(layers, layers[size:], strict=False)
+        ):
             times = f" * {n // size}" if n > size else ""
             return f"{list(layers[:size])!r}{times}"
     return repr(list(layers))

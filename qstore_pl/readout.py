@@ -7,7 +7,7 @@ every call. It knows no layer, no device and no loss.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -86,9 +86,7 @@ class Readout(ABC):
         del parameters
         return values
 
-    def jacobian(
-        self, values: Float2D, parameters: Float1D
-    ) -> tuple[Float3D, Float3D]:
+    def jacobian(self, values: Float2D, parameters: Float1D) -> tuple[Float3D, Float3D]:
         """Derivatives of the outputs of each sample.
 
         Args:
@@ -169,7 +167,10 @@ class ExpectationValues(_Measured):
             observables = [observables]
         self.observables = None if observables is None else tuple(observables)
         for observable in self.observables or ():
-            if not isinstance(observable, Operator) or not observable.is_hermitian:
+            if (
+                not isinstance(observable, Operator)
+                or not observable.is_verified_hermitian
+            ):
                 raise TypeError(
                     "Argument `observables` must hold PennyLane observables, but has "
                     f"{observable!r}."
@@ -296,9 +297,7 @@ class Affine(Readout):
         k = values.shape[1]
         return parameters[:k] * values + parameters[k:]
 
-    def jacobian(
-        self, values: Float2D, parameters: Float1D
-    ) -> tuple[Float3D, Float3D]:
+    def jacobian(self, values: Float2D, parameters: Float1D) -> tuple[Float3D, Float3D]:
         """Diagonal in the outputs."""
         n_samples, k = values.shape
         own = np.arange(k)
@@ -339,7 +338,10 @@ class _Direct(_Measured):
 DIRECT = _Direct()
 """Outputs are what the circuit itself measures."""
 
-BUILT_IN = {"ExpectationValues": ExpectationValues, "Probabilities": Probabilities}
+BUILT_IN: dict[str, Callable[..., Readout]] = {
+    "ExpectationValues": ExpectationValues,
+    "Probabilities": Probabilities,
+}
 WORDS = ("affine", "expval", "probs")
 
 
@@ -422,9 +424,7 @@ def _terms(observable: Operator) -> list[list[Any]]:
     sentence = observable.pauli_rep
     if sentence is None:
         matrix = qml.matrix(observable, wire_order=observable.wires)
-        sentence = qml.pauli_decompose(
-            matrix, wire_order=observable.wires, pauli=True
-        )
+        sentence = qml.pauli_decompose(matrix, wire_order=observable.wires, pauli=True)
     return [
         [float(np.real(c)), "".join(word.values()), list(word)]
         for word, c in sentence.items()
@@ -433,10 +433,8 @@ def _terms(observable: Operator) -> list[list[Any]]:
 
 def observable_of(terms: Sequence[Sequence[Any]]) -> Operator:
     """The observable whose options are these terms."""
-    words = [
-        qml.pauli.string_to_pauli_word(letters, dict(zip(wires, range(len(wires)), strict=True)))
-        if letters
-        else qml.Identity(0)
-        for _, letters, wires in terms
-    ]
-    return qml.dot([coefficient for coefficient, *_ in terms], words)
+    words = {
+        qml.pauli.PauliWord(dict(zip(wires, letters, strict=True))): coefficient
+        for coefficient, letters, wires in terms
+    }
+    return qml.pauli.PauliSentence(words).operation(wire_order=[0])

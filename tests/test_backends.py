@@ -187,9 +187,9 @@ def test_a_model_takes_any_of_them():
 def test_a_model_can_be_moved_and_gives_the_same():
     moved = model()
     expected = moved.forward(X)
-    assert moved.program is not None
+    assert moved.placed.program is not None
     moved.backend = qml.device("lightning.qubit", wires=2)
-    assert moved.program is None
+    assert moved.placed.program is None
     np.testing.assert_allclose(moved.forward(X), expected, rtol=0, atol=1e-12)
     assert moved.quantum_layer.circuit.device.name == "lightning.qubit"
     moved.backend = None

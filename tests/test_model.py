@@ -12,9 +12,11 @@ import pennylane as qml
 import pytest
 
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, checkpoint
-from qstore_pl.model import ENCODINGS, READOUTS
+from qstore_pl.layers import BasisEncoding
+from qstore_pl.model import ENCODINGS
 
 COPIES = [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+READOUTS = ("affine", "expval")
 BITS = np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0]])
 
 
@@ -25,10 +27,15 @@ def samples(encoding, n_samples=4):
     return np.random.default_rng(1).uniform(-1, 1, (n_samples, 3))
 
 
+def samples_of(model):
+    bits = isinstance(model.layers[0], BasisEncoding)
+    return samples("basis" if bits else "angle")
+
+
 def train(model, epochs=2):
     config = TrainingConfig(epochs=epochs, batch_size=2, learning_rate=0.1, seed=0)
     targets = np.linspace(-1, 1, 4 * model.output_dim).reshape(4, -1)
-    return QuantumTrainer(config).train(model, (samples(model.encoding), targets))
+    return QuantumTrainer(config).train(model, (samples_of(model), targets))
 
 
 # --- counts and shapes ----------------------------------------------------------
@@ -145,7 +152,7 @@ def test_the_seed_gives_the_first_weights():
 def assert_views(model):
     """Writing to the model writes to the layer and changes outputs, and back."""
     layer, n = model.quantum_layer, model.n_weights
-    x = samples(model.encoding)
+    x = samples_of(model)
     before = model.forward(x)
     model.parameters[0] += 0.7
     assert layer.parameters[0] == model.weights[0] == model.parameters[0]

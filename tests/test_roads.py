@@ -127,13 +127,14 @@ def oracle(encoding, entanglement, readout, size, inputs, parameters, cotangents
 
 def gradient_of(model, road, features, cotangents):
     """Gradient by one road, with the chain rule of the read-out."""
-    gradient = np.zeros(model.parameters.size)
     method = {"compiled": "adjoint", "shifted": "parameter_shift"}.get(road, road)
-    run = estimator_of(ModelExpectations(model), method)
-    expectations = run.forward(model.weights, features, np.arange(len(features)))
-    dy = model.pull_back(cotangents, expectations, gradient)
-    gradient[: model.n_weights] = run.backward(dy)
-    return gradient
+    estimator = estimator_of(ModelExpectations(model), method)
+    estimator.forward(model.parameters, features, np.arange(len(features)))
+    return estimator.backward(cotangents)
+
+
+def read_out(model, values):
+    return model.readout.outputs(values, model.parameters[model.n_weights :])
 
 
 def gradient_of_qnode(model, features, cotangents):
@@ -152,8 +153,8 @@ def test_outputs_and_gradients(encoding, entanglement, readout, size):
     model, inputs, cotangents = build(*case)
     outputs, gradient = oracle(*case, inputs, model.parameters, cotangents)
     other, _, _ = build(*case, backend=qml.device("default.qubit"))
-    assert model.program is not None
-    assert other.program is None
+    assert model.placed.program is not None
+    assert other.placed.program is None
     features = model.prepare(inputs)
 
     def close(actual, expected):
@@ -162,11 +163,12 @@ def test_outputs_and_gradients(encoding, entanglement, readout, size):
     close(model.forward(inputs), outputs)
     close(other.forward(inputs), outputs)
     on_qnode = np.stack(model.qnode(features, model.weights), axis=1)
-    close(model.read_out(on_qnode), outputs)
+    close(read_out(model, on_qnode), outputs)
 
     close(gradient_of(model, "compiled", features, cotangents), gradient)
     close(gradient_of(other, "shifted", features, cotangents), gradient)
-    dy = model.pull_back(cotangents, on_qnode, np.zeros(model.parameters.size))
+    own = model.parameters[model.n_weights :]
+    dy, _ = model.readout.pull_back(cotangents, on_qnode, own)
     close(gradient_of_qnode(model, features, dy), gradient[: model.n_weights])
     close(gradient_of_qnode(other, features, dy), gradient[: model.n_weights])
 
@@ -196,9 +198,9 @@ def test_wires_may_have_any_labels_and_be_more_than_needed(device, wires):
     outputs, gradient = oracle(*case, inputs, model.parameters, cotangents)
     features = model.prepare(inputs)
     on_qnode = np.stack(model.qnode(features, model.weights), axis=1)
-    for seen in (model.forward(inputs), model.read_out(on_qnode)):
+    for seen in (model.forward(inputs), read_out(model, on_qnode)):
         np.testing.assert_allclose(seen, outputs, rtol=0, atol=1e-10)
-    roads = ["shifted"] + ["compiled"] * (model.program is not None)
+    roads = ["shifted"] + ["compiled"] * (model.placed.program is not None)
     assert len(roads) == (2 if device == "qstore.mock_ideal" else 1)
     for road in roads:
         seen = gradient_of(model, road, features, cotangents)
@@ -299,7 +301,7 @@ def test_roads_with_noise(encoding, entanglement):
     case = (encoding, entanglement, "expval", (3, 1, 3, 2))
     device = qml.device("qstore.mock_noisy", wires=3, noise=SPEC)
     model, inputs, cotangents = build(*case, backend=device)
-    assert isinstance(model.program, MixedProgram)
+    assert isinstance(model.placed.program, MixedProgram)
     outputs, gradient = noisy_oracle(
         case, SPEC.to_noise_model(), inputs, model.parameters, cotangents
     )
@@ -318,7 +320,7 @@ def test_noise_that_reads_values_takes_the_road_of_the_qnode():
     case = ("angle", "linear", "expval", (2, 2, 2, 3))
     device = qml.device("qstore.mock_noisy", wires=2, noise=READS_VALUES)
     model, inputs, cotangents = build(*case, backend=device)
-    assert model.program is None
+    assert model.placed.program is None
     outputs, gradient = noisy_oracle(
         case, READS_VALUES, inputs, model.parameters, cotangents
     )
@@ -338,7 +340,7 @@ def test_a_model_trains_with_noise(noise):
     device = qml.device("qstore.mock_noisy", wires=2, noise=noise)
     case = ("angle", "linear", "affine", (2, 2, 1, 8))
     model, inputs, _ = build(*case, backend=device)
-    assert (model.program is None) == isinstance(noise, qml.NoiseModel)
+    assert (model.placed.program is None) == isinstance(noise, qml.NoiseModel)
     targets = np.sign(inputs[:, :1])
     config = TrainingConfig(epochs=15, batch_size=4, learning_rate=0.1, seed=0)
     history = QuantumTrainer(config).train(model, (inputs, targets))
@@ -350,7 +352,7 @@ def test_the_name_of_the_backend_is_enough_to_train_with_noise():
     config = TrainingConfig(epochs=2, quantum_sdk="mock_noisy", seed=0)
     QuantumTrainer(config).train(model, (inputs, targets))
     assert model.device.name == "qstore.mock_noisy"
-    assert isinstance(model.program, MixedProgram)
+    assert isinstance(model.placed.program, MixedProgram)
 
 
 # --- finite shots ---------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_a_loop_written_out_gives_the_same_weights_and_history():
             values = (predictions - twin.parameters[-2:]) / twin.parameters[-4:-2]
             gradient = np.concatenate(
                 [
-                    twin.program.vjp(
+                    twin.placed.program.vjp(
                         twin.weights, twin.prepare(x), dy * twin.parameters[-4:-2]
                     )[0],
                     (dy * values).sum(axis=0),

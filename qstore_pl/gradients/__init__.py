@@ -12,6 +12,7 @@ from qstore_pl.gradients.computers import (
     SPSAGradient,
 )
 from qstore_pl.gradients.difference import FiniteDifferences, SimultaneousPerturbation
+from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
     Expectations,
     ModelExpectations,
@@ -21,7 +22,6 @@ from qstore_pl.gradients.gauss_newton import GaussNewton
 from qstore_pl.gradients.methods import OPTIONS, estimator_of
 from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
-from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.shift import ParameterShift
 from qstore_pl.optimizers import GradientResult
 
@@ -32,9 +32,9 @@ __all__ = [
     "AuditRow",
     "CompiledGradient",
     "DeviceGradient",
-    "FiniteDifferences",
     "Expectations",
     "FiniteDifferenceGradient",
+    "FiniteDifferences",
     "GaussNewton",
     "GradientAudit",
     "GradientComputer",
@@ -42,14 +42,14 @@ __all__ = [
     "GradientResult",
     "ModelExpectations",
     "NaturalGradientComputer",
+    "ParameterShift",
     "QNodeExpectations",
     "QuantumGradientComputer",
     "QuantumNaturalGradientOptimizer",
     "SPSAGradient",
     "SimultaneousPerturbation",
-    "ParameterShift",
     "WeightMetric",
     "audit_gradients",
-    "metric_of",
     "estimator_of",
+    "metric_of",
 ]

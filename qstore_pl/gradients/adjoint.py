@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pennylane import numpy as pnp
 
 from qstore_pl.devices import Program
+from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
     NO_DEPENDENCE,
     Expectations,
@@ -19,7 +20,6 @@ from qstore_pl.gradients.expectations import (
     Float2D,
     NoDependenceError,
 )
-from qstore_pl.gradients.estimator import GradientEstimator
 
 MOST_PASSES = 8  # batch sizes whose work arrays are kept
 

@@ -116,7 +116,7 @@ def audit_gradients(
     integer("n_directions", n_directions, minimum=1)
     if sample_size is not None:
         integer("sample_size", sample_size, minimum=1)
-    exact = ModelExpectations(model, model.placed, readout=DIRECT)
+    exact = ModelExpectations(model, readout=DIRECT)
     if not exact.is_exact_here:
         raise ValueError(
             "Argument `model` must run on a qstore device without shots, which has the "
@@ -150,7 +150,7 @@ def audit_gradients(
     def gradient(
         method: str, options: dict[str, Any], n_shots: int | None
     ) -> tuple[Float1D, int]:
-        expectations = ModelExpectations(model, model.placed, shots=n_shots)
+        expectations = ModelExpectations(model, shots=n_shots)
         rng = np.random.default_rng(seed)
         estimator = estimator_of(expectations, method, rng=rng, **options)
         rows = np.arange(len(features))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qstore_pl._checks import choice, finite, integer, plain, real
 from qstore_pl.backends import as_backend, wire_labels
+from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
     Call,
     Expectations,
@@ -25,12 +26,11 @@ from qstore_pl.gradients.expectations import (
 )
 from qstore_pl.gradients.methods import estimator_of
 from qstore_pl.gradients.metric import metric_of
-from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.layers import LayerCircuit
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
-from qstore_pl.placed import Placed
 from qstore_pl.optimizers import GradientResult, NaturalGradient
+from qstore_pl.placed import Placed
 
 EXACT_METHODS = ("best", "adjoint", "parameter_shift", "finite_diff")
 

@@ -9,8 +9,8 @@ from typing import final
 
 import numpy as np
 
-from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 from qstore_pl.gradients.estimator import GradientEstimator
+from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 
 
 @final

@@ -45,6 +45,10 @@ class Model(Protocol):
     def readout(self) -> Readout:
         """How outputs are made of the measured values."""
 
+    @property
+    def placed(self) -> Placed:
+        """Its circuit on its backend."""
+
 
 class Expectations(ABC):
     """What a circuit measures, expectation values or probabilities, and where it runs.
@@ -199,7 +203,7 @@ class ModelExpectations(Expectations):
 
     Args:
         model: The model.
-        placed: The same on some backend.
+        placed: Its circuit on another backend; None is on its own.
         shots: Measurements per circuit; None takes the device's own, or is exact.
         trainable: Which weights, shape ``(n_weights,)``; None is the model's mask, as
             it changes.
@@ -209,12 +213,13 @@ class ModelExpectations(Expectations):
     def __init__(
         self,
         model: Model,
-        placed: Placed,
+        placed: Placed | None = None,
         *,
         shots: int | None = None,
         trainable: Bool1D | None = None,
         readout: Readout | None = None,
     ) -> None:
+        placed = model.placed if placed is None else placed
         device = placed.device
         given = device.shots  # deprecated in PennyLane, but some devices have it
         super().__init__(

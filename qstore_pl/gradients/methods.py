@@ -10,8 +10,8 @@ from pennylane.devices import ExecutionConfig
 from qstore_pl._checks import choice
 from qstore_pl.gradients.adjoint import CompiledGradient, DeviceGradient
 from qstore_pl.gradients.difference import FiniteDifferences, SimultaneousPerturbation
-from qstore_pl.gradients.expectations import Expectations
 from qstore_pl.gradients.estimator import GradientEstimator
+from qstore_pl.gradients.expectations import Expectations
 from qstore_pl.gradients.shift import ParameterShift
 
 OPTIONS: dict[str, tuple[str, ...]] = {

@@ -13,6 +13,7 @@ import pennylane as qml
 from pennylane.exceptions import DeviceError
 
 from qstore_pl.devices import shift_fails
+from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
     Expectations,
     Float1D,
@@ -20,7 +21,6 @@ from qstore_pl.gradients.expectations import (
     Traced,
     one_per_sample,
 )
-from qstore_pl.gradients.estimator import GradientEstimator
 
 
 @final

@@ -71,10 +71,10 @@ class AngleEncoding(Encoding):
         n_features = len(self._chosen(self.input_dim))
         if n_features > len(wires) * len(self.rotation):
             raise ValueError(
-                f"{self!r} can encode {len(wires) * len(self.rotation)} features on "
-                f"{len(wires)} wires, but is given {n_features}. Use more wires, several "
-                'axes, as rotation="YZ", or upload the features in turn, as '
-                f"features=range({len(wires)}) in one encoding and the rest in another."
+                f"{self!r} must have at most {len(wires) * len(self.rotation)} "
+                f"features on {len(wires)} wires, but has {n_features}. Use more wires "
+                '(n_qubits), several axes, as rotation="YZ", or layers=[...] with two '
+                f"encodings: features=range({len(wires)}) and the rest."
             )
         return [
             Block(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.config import TrainingConfig
 from qstore_pl.losses import Loss, weighed
-from qstore_pl.model import QuantumModel
+from qstore_pl.trainer.trainable import Trainable
 
 Float2D = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class Batches:
 
     data: Iterable[Any]
     name: str
-    model: QuantumModel
+    model: Trainable
     loss: Loss
     batch_size: int | None = None  # that they must have, but for the last one
 
@@ -121,7 +121,7 @@ Source = Arrays | Batches
 def source_of(
     data: Any,
     name: str,
-    model: QuantumModel,
+    model: Trainable,
     loss: Loss,
     config: TrainingConfig | None,
     epochs: int,
@@ -175,7 +175,7 @@ def are_arrays(data: Any) -> bool:
 
 
 def split(
-    data: Any, share: float, seed: int, model: QuantumModel, loss: Loss
+    data: Any, share: float, seed: int, model: Trainable, loss: Loss
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Arrays for training, and a random share of the samples to validate.
 
@@ -240,7 +240,7 @@ def _prepared(
     targets: Any,
     weights: Any,
     name: str,
-    model: QuantumModel,
+    model: Trainable,
     loss: Loss,
 ) -> tuple[Float2D, NDArray[Any]]:
     n_samples = _common_length(name, inputs, targets)

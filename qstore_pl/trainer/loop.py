@@ -57,12 +57,10 @@ class Loop:
     saver: Saver | None = None
     bar: Any = None
     _silenced: set[int] = field(default_factory=set)
-    _every: int = 1  # batches to an update
 
     def run(self) -> None:
         """Train until the last epoch, or until something asks it to stop."""
         state = self.state
-        self._every = self.config.resolve("accumulation_steps")
         self.tell("on_train_begin", self.step.model, state.history)
         if not state.good:
             self._keep_good()
@@ -82,7 +80,7 @@ class Loop:
 
     def _epoch(self) -> bool:
         """One epoch, or what is left of it; False if it was interrupted."""
-        state, step, run = self.state, self.step, self.step.run
+        state, step, estimator = self.state, self.step, self.step.estimator
         self._freeze()
         step.optimizer.learning_rate = self.schedule(state.epoch)
         if state.step == 0:
@@ -90,21 +88,21 @@ class Loop:
             state.totals = self._totals()
             state.gathered.clear()  # what an epoch that ended in NaN left
             state.circuits, state.seconds = 0, 0.0
-        start, circuits = time.perf_counter(), run.circuits
+        start, circuits = time.perf_counter(), estimator.circuits
         for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
             self._batch(batch, is_last=is_last)
             state.step += 1
             if self.interrupts.requested and not is_last:
-                state.circuits += run.circuits - circuits
+                state.circuits += estimator.circuits - circuits
                 state.seconds += time.perf_counter() - start
                 return False
         row = self._row()
         if self._validates():
             row |= self._measured(self.sources[1])
-        state.circuits += run.circuits - circuits
+        state.circuits += estimator.circuits - circuits
         state.seconds += time.perf_counter() - start
         row["circuits"] = state.circuits
-        row["shots"] = run.shots * state.circuits
+        row["shots"] = estimator.shots * state.circuits
         row["time"] = state.seconds
         state.history.append(row)
         state.epoch, state.step = state.epoch + 1, 0
@@ -120,31 +118,18 @@ class Loop:
 
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
         state, step = self.state, self.step
-        features, targets, rows, _ = batch
-        every, gathered = self._every, state.gathered
         try:
-            value, outputs = step.gradient(features, targets, rows)
-            if every > 1:
-                gathered.add(step.gradients, len(rows))
-            if every == 1 or gathered.n_batches == every or is_last:
-                if every > 1:
-                    gathered.take(step.gradients)
-                norm, outputs = step.update(features, targets, rows, value, outputs)
-                self._count(norm)
+            value, outputs, norm = step.batch(batch, state.gathered, is_last=is_last)
         except NotFiniteError as error:
             self._not_finite(error)
-            if is_last and gathered.n_batches:
-                gathered.take(step.gradients)
-                self._count(step.update_alone())
+            if is_last:
+                state.totals.count(step.rest(state.gathered))
             return
+        state.totals.count(norm)
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)
         if self.callbacks:
             self.tell("on_step_end", state.epoch, state.step, value)
-
-    def _count(self, norm: float) -> None:
-        self.state.totals.norm += norm
-        self.state.totals.n_updates += 1
 
     def _not_finite(self, error: NotFiniteError) -> None:
         """What ``on_nan`` says."""
@@ -173,9 +158,17 @@ class Loop:
         """The freezing of this epoch, if the schedule has one."""
         schedule = self.config.freeze_schedule
         if schedule is not None and self.state.epoch in schedule:
-            layer = self.step.model.quantum_layer
-            layer.unfreeze_parameters()
-            layer.freeze_parameters(schedule[self.state.epoch])
+            model = self.step.model
+            frozen = schedule[self.state.epoch]
+            if frozen and max(frozen) >= model.n_weights:
+                raise IndexError(
+                    "Configuration freeze_schedule must have indices from 0 to "
+                    f"{model.n_weights - 1}, the weights of the circuit, but has "
+                    f"{max(frozen)}."
+                )
+            weights = model.trainable[: model.n_weights]
+            weights[:] = True
+            weights[frozen] = False
 
     # --- what is recorded ---------------------------------------------------------
 

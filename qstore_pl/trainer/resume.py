@@ -16,11 +16,11 @@ from qstore_pl import checkpoint, devices
 from qstore_pl._lazy import cached_property
 from qstore_pl.config import DEFAULTS
 from qstore_pl.errors import CheckpointError
-from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import Optimizer
 from qstore_pl.trainer.data import Source
 from qstore_pl.trainer.run_directory import files_in, latest_in
 from qstore_pl.trainer.state import EARLY, TrainState
+from qstore_pl.trainer.trainable import Trainable
 
 RUN_VERSION = 2
 READABLE = (1, 2)  # versions; in the first the history was a JSON document
@@ -33,6 +33,10 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("progress", "log_interval", "strict_callbacks", "on_interrupt"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
+}
+RENAMED = {  # settings that earlier versions called otherwise
+    "metric": "metric_tensor",
+    "metric_approximation": "metric_tensor_approximation",
 }
 RECORDED_LATER = {  # settings that checkpoints of earlier versions do not have
     "schedule_epochs": "the length of its schedule was not recorded",
@@ -63,7 +67,7 @@ class Parts:
         shots: Measurements per circuit; None is the device's own.
     """
 
-    model: QuantumModel
+    model: Trainable
     optimizer: Optimizer
     sources: Sequence[Source]
     settings: dict[str, Any]
@@ -75,7 +79,7 @@ class Parts:
             "model": self.model.get_state(),
             "optimizer": self.optimizer.state,
             "run": state.to_tree(),
-            "device_generator": devices.generator_state(self.model.device),
+            "device_generator": devices.generator_state(self.model.placed.device),
         }
 
     @cached_property
@@ -83,7 +87,7 @@ class Parts:
         """What does not change during the run."""
         return {
             "version": RUN_VERSION,
-            "device": devices.description(self.model.device),
+            "device": devices.description(self.model.placed.device),
             "data": self.data,
             "config": self.settings,
             "environment": environment(),
@@ -124,7 +128,7 @@ class Parts:
         if state.stopped == EARLY and (patience is None or state.waited < patience):
             state.stopped = ""  # it may wait longer now
         self._warn_of(found, state, epochs)
-        devices.set_generator_state(self.model.device, found["device_generator"])
+        devices.set_generator_state(self.model.placed.device, found["device_generator"])
         return state
 
     def _check(self, found: Any) -> None:
@@ -141,14 +145,17 @@ class Parts:
             )
         unknown = self._incomparable(found).keys()
         before, now = (
-            _flat(DEFAULTS | c, unknown) for c in (found["config"], self.settings)
+            _flat(
+                DEFAULTS | {RENAMED.get(key, key): v for key, v in c.items()}, unknown
+            )
+            for c in (found["config"], self.settings)
         )
         different = {
             key: (before.get(key), now.get(key))
             for key in sorted({*before, *now} - RESUMABLE)
             if before.get(key) != now.get(key)
         }
-        here = devices.description(self.model.device)
+        here = devices.description(self.model.placed.device)
         if found["device"] != here:
             different["device"] = (found["device"], here)
         if different:
@@ -201,10 +208,10 @@ class Parts:
             and validated[-1] is not None
         ):
             reasons.append(f"epoch {state.epoch} was validated because it was the last")
-        draws = self.shots or self.model.device.shots
+        draws = self.shots or self.model.placed.device.shots
         if found["device_generator"] is None and draws:
             reasons.append(
-                f"{self.model.device.name} does not tell where its draws are"
+                f"{self.model.placed.device.name} does not tell where its draws are"
             )
         if reasons:
             warnings.warn(

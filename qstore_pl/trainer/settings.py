@@ -13,11 +13,12 @@ from qstore_pl.gradients import (
     APPROXIMATIONS,
     METRICS,
     OPTIONS,
+    GradientEstimator,
     ModelExpectations,
-    Run,
     estimator_of,
 )
 from qstore_pl.history import History
+from qstore_pl.layers import QuantumLayer
 from qstore_pl.losses import Loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import (
@@ -30,9 +31,11 @@ from qstore_pl.optimizers import (
 )
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
+from qstore_pl.trainer.trainable import Trainable
 
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
+MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
     "gradient_epsilon": "epsilon",
     "gradient_directions": "n_directions",
@@ -126,10 +129,10 @@ def _check_method(config: TrainingConfig) -> None:
 
 
 def _check_metric(config: TrainingConfig, *, natural: bool) -> None:
-    choice("metric", config.resolve("metric"), (*METRICS, "gauss-newton"))
-    approximation = config.resolve("metric_approximation")
-    choice("metric_approximation", approximation, APPROXIMATIONS)
-    ignored = config.set_fields() & {"metric", "metric_approximation"}
+    choice("metric_tensor", config.resolve("metric_tensor"), (*METRICS, "gauss-newton"))
+    approximation = config.resolve("metric_tensor_approximation")
+    choice("metric_tensor_approximation", approximation, APPROXIMATIONS)
+    ignored = config.set_fields() & {"metric_tensor", "metric_tensor_approximation"}
     if ignored and not natural:
         raise ValueError(
             f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
@@ -188,27 +191,31 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
         )
 
 
-def check_model(config: TrainingConfig, model: QuantumModel) -> None:
+def check_model(config: TrainingConfig, model: Trainable) -> None:
     """Refuse a model that is not the one described.
 
     Raises:
         ValueError: If it differs.
     """
-    theirs = {
-        "n_qubits": model.n_qubits,
-        "circuit_depth": model.quantum_layer.n_layers,
-        "entanglement": model.quantum_layer.entanglement,
-    }
+    theirs: dict[str, set[Any]] = {name: set() for name in MODEL_FIELDS}
+    if isinstance(model, QuantumModel):
+        layers = [part for part in model.layers if isinstance(part, QuantumLayer)]
+        theirs = {
+            "n_qubits": {model.n_qubits},
+            "circuit_depth": {sum(layer.n_layers for layer in layers)},
+            "entanglement": {layer.entanglement for layer in layers},
+        }
     for name, own in theirs.items():
         wanted = getattr(config, name)
-        if wanted is not None and wanted != own:
+        if wanted is not None and own != {wanted}:
+            listed = " and ".join(map(str, sorted(own))) or "none"
             raise ValueError(
                 f"Argument `{name}` of the configuration must equal the model's "
-                f"{own}, but is {wanted}."
+                f"{listed}, but is {wanted}."
             )
 
 
-def check_trainable(config: TrainingConfig, model: QuantumModel) -> None:
+def check_not_frozen(config: TrainingConfig, model: Trainable) -> None:
     """Refuse a model with nothing to train.
 
     Raises:
@@ -217,7 +224,7 @@ def check_trainable(config: TrainingConfig, model: QuantumModel) -> None:
     if config.freeze_schedule is None and not model.trainable.any():
         raise ValueError(
             "Argument `model` must have a parameter to train, but all are frozen. See "
-            "model.trainable and model.quantum_layer.unfreeze_parameters()."
+            "model.trainable and unfreeze_parameters() of its layers."
         )
 
 
@@ -291,8 +298,8 @@ def shots_of(config: TrainingConfig) -> int | None:
 
 
 def gradients_of(
-    model: QuantumModel, config: TrainingConfig, rng: np.random.Generator
-) -> Run:
+    model: Trainable, config: TrainingConfig, rng: np.random.Generator
+) -> GradientEstimator:
     """The gradient method on a model."""
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
@@ -336,7 +343,7 @@ def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
 
 
 def class_weights(
-    wanted: Any, data: Any, model: QuantumModel, loss: Loss
+    wanted: Any, data: Any, model: Trainable, loss: Loss
 ) -> dict[int, float]:
     """Weights by label; balanced ones make every class count the same."""
     if loss.labels is None:

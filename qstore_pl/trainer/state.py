@@ -46,6 +46,12 @@ class Totals:
             self.targets.append(batch.targets)
             self.one_axis = batch.one_axis
 
+    def count(self, norm: float | None) -> None:
+        """An update by a gradient of this norm, or None: no update."""
+        if norm is not None:
+            self.norm += norm
+            self.n_updates += 1
+
     @property
     def mean_loss(self) -> float:
         """Over samples; NaN where no batch was finite."""

@@ -1,17 +1,24 @@
-"""One gradient on one batch, and one update from one or several of them."""
+"""A batch: its gradient, and an update of the parameters from one batch or several."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.config import TrainingConfig
-from qstore_pl.gradients import GaussNewton, Run, WeightMetric, metric_of
+from qstore_pl.gradients import (
+    GaussNewton,
+    GradientEstimator,
+    WeightMetric,
+    metric_of,
+)
 from qstore_pl.losses import Loss
-from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, clip_gradients
+from qstore_pl.trainer.data import Batch
+from qstore_pl.trainer.state import Gathered
+from qstore_pl.trainer.trainable import Trainable
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -21,108 +28,116 @@ class NotFiniteError(ValueError):
     """A loss or a gradient is NaN or infinite; nothing was changed."""
 
 
+class Done(NamedTuple):
+    """What a batch gave.
+
+    Attributes:
+        value: The loss, before any update.
+        outputs: Of its samples, shape ``(batch, n_outputs)``, before any update;
+            overwritten by the next batch.
+        norm: Norm of the gradient before clipping, of an update; None without one.
+    """
+
+    value: float
+    outputs: Float2D
+    norm: float | None
+
+
 class Step:
-    """Outputs, loss, gradient, clipping, metric, optimizer.
+    """Outputs, loss, gradient, accumulation, clipping, metric tensor, optimizer.
 
     Args:
         model: Its parameters are updated in place.
         loss: Of its outputs.
         optimizer: Makes the updates.
-        run: The gradient method.
-        config: For clipping and the metric.
+        estimator: The gradient method.
+        config: For accumulation, clipping and the metric tensor.
     """
 
     def __init__(
         self,
-        model: QuantumModel,
+        model: Trainable,
         loss: Loss,
         optimizer: Optimizer,
-        run: Run,
+        estimator: GradientEstimator,
         config: TrainingConfig,
     ) -> None:
-        self.model, self.loss, self.run = model, loss, run
+        self.model, self.loss, self.estimator = model, loss, estimator
         self.optimizer = optimizer
         self._clip = {
             "value": config.gradient_clip_value,
             "norm": config.gradient_clip_norm,
         }
-        self._weights = model.weights
-        self.gradients = np.zeros(model.parameters.size)
+        self._every: int = config.resolve("accumulation_steps")
+        self._parameters, self._trainable = model.parameters, model.trainable
         self._natural: _Natural | None = None
         if isinstance(optimizer, NaturalGradient):
             self._natural = _Natural(self, optimizer, config)
 
-    def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
-        """Outputs of some samples, overwritten by the next run."""
-        return self.model.read_out(self.run.forward(self._weights, features, rows))
+    def batch(self, batch: Batch, gathered: Gathered, *, is_last: bool) -> Done:
+        """The gradient of a batch, and an update if it is time for one.
 
-    def gradient(
-        self, features: Float2D, targets: NDArray[Any], rows: NDArray[np.int64]
-    ) -> tuple[float, Float2D]:
-        """Loss and outputs of a batch; the gradient is in :attr:`gradients`.
+        Args:
+            batch: The samples.
+            gathered: Gradients since the last update, where several are accumulated.
+            is_last: Whether it is the last batch of the epoch.
 
         Raises:
-            NotFiniteError: If the loss or a trained entry of the gradient is not.
+            NotFiniteError: If the loss or a trained entry of the gradient is NaN or
+                infinite.
         """
-        model, gradients = self.model, self.gradients
-        expectations = self.run.forward(self._weights, features, rows)
-        outputs = model.read_out(expectations)
+        features, targets, rows, _ = batch
+        outputs = self.outputs(features, rows)
         value, cotangents = self.loss.value_and_grad(outputs, targets)
         if not abs(value) < np.inf:
             raise NotFiniteError(
                 f"The loss must be finite, but is {value}. The parameters are those "
                 "before this step; look at the data and the learning rate."
             )
-        cotangents = model.pull_back(cotangents, expectations, gradients)
-        gradients[: model.n_weights] = self.run.backward(cotangents)
-        return value, outputs
-
-    def update(
-        self,
-        features: Float2D,
-        targets: NDArray[Any],
-        rows: NDArray[np.int64],
-        value: float,
-        outputs: Float2D,
-    ) -> tuple[float, Float2D]:
-        """The update from :attr:`gradients`; a metric is that of the batch given.
-
-        Returns:
-            The norm of the gradient before clipping, and the outputs, kept.
-
-        Raises:
-            NotFiniteError: If a trained entry of the gradient is not finite.
-        """
-        norm = self._clipped()
-        model = self.model
+        gradients = self.estimator.backward(cotangents)
+        if self._every > 1:
+            gathered.add(gradients, len(rows))
+            if gathered.n_batches < self._every and not is_last:
+                return Done(value, outputs, None)
+            gathered.take(gradients)
+        norm = self._clipped(gradients)
         if self._natural is None:
-            self.optimizer.step(
-                model.parameters, self.gradients, trainable=model.trainable
-            )
-            return norm, outputs
+            self.optimizer.step(self._parameters, gradients, trainable=self._trainable)
+            return Done(value, outputs, norm)
         outputs = outputs.copy()  # the next run would overwrite them
-        self._natural.step(features, targets, rows, value, outputs)
-        return norm, outputs
+        self._natural.step(gradients, features, targets, rows, value, outputs)
+        return Done(value, outputs, norm)
 
-    def update_alone(self) -> float:
-        """The update from :attr:`gradients` without a batch: by the last metric.
+    def rest(self, gathered: Gathered) -> float | None:
+        """The update from what is gathered, where the last batch gave no gradient.
+
+        A natural gradient takes the metric tensor of the update before.
+
+        Args:
+            gathered: Gradients since the last update.
 
         Returns:
-            The norm of the gradient before clipping.
+            The norm of the gradient before clipping, or None if nothing is gathered.
 
         Raises:
-            NotFiniteError: As :meth:`update`.
-            ValueError: If there was no metric yet.
+            NotFiniteError: As :meth:`batch`.
+            ValueError: If there was no metric tensor yet.
         """
-        norm = self._clipped()
-        model = self.model
-        self.optimizer.step(model.parameters, self.gradients, trainable=model.trainable)
+        if not gathered.n_batches:
+            return None
+        gradients = np.empty(self._parameters.size)
+        gathered.take(gradients)
+        norm = self._clipped(gradients)
+        self.optimizer.step(self._parameters, gradients, trainable=self._trainable)
         return norm
 
-    def _clipped(self) -> float:
+    def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
+        """Outputs of some samples, overwritten by the next run."""
+        return self.estimator.forward(self._parameters, features, rows)
+
+    def _clipped(self, gradients: Float1D) -> float:
         """Clip the gradient, and return its norm before."""
-        trainable = self.model.trainable
-        norm = clip_gradients(self.gradients, trainable=trainable, **self._clip)
+        norm = clip_gradients(gradients, trainable=self._trainable, **self._clip)
         if not norm < np.inf:
             raise NotFiniteError(
                 f"The gradient must be finite, but its norm is {norm}. The parameters "
@@ -132,7 +147,7 @@ class Step:
 
 
 class _Natural:
-    """The update by a metric, which is taken where the gradient was."""
+    """The update by a metric tensor, which is taken where the gradient was."""
 
     def __init__(
         self, step: Step, optimizer: NaturalGradient, config: TrainingConfig
@@ -140,28 +155,30 @@ class _Natural:
         self._step, self._optimizer = step, optimizer
         self._metric: WeightMetric | None = None
         self._gauss_newton: GaussNewton | None = None
-        kind = config.resolve("metric")
+        kind = config.resolve("metric_tensor")
+        expectations = step.estimator.expectations
         if kind == "gauss-newton":
-            if config.metric_approximation is not None:
+            if config.metric_tensor_approximation is not None:
                 raise ValueError(
-                    "Configuration metric_approximation must be unset for "
-                    'metric="gauss-newton", which has none.'
+                    "Configuration metric_tensor_approximation must be unset for "
+                    'metric_tensor="gauss-newton", which has none.'
                 )
-            if step.run.shots:
+            if expectations.shots:
                 raise ValueError(
-                    'Configuration metric="gauss-newton" must come without shots: '
-                    "Gauss-Newton is made of exact derivatives, but circuits run "
-                    f"{step.run.shots}."
+                    'Configuration metric_tensor="gauss-newton" must come without '
+                    "shots: Gauss-Newton is made of exact derivatives, but circuits "
+                    f"run {expectations.shots}."
                 )
-            self._gauss_newton = GaussNewton(step.model, step.loss)
+            self._gauss_newton = GaussNewton(expectations, step.loss)
         else:
-            approximation = config.resolve("metric_approximation")
+            approximation = config.resolve("metric_tensor_approximation")
             self._metric = metric_of(
-                step.run.expectations, metric=kind, approximation=approximation
+                expectations, metric=kind, approximation=approximation
             )
 
     def step(
         self,
+        gradients: Float1D,
         features: Float2D,
         targets: NDArray[Any],
         rows: NDArray[np.int64],
@@ -169,16 +186,17 @@ class _Natural:
         outputs: Float2D,
     ) -> None:
         model, metric = self._step.model, None
+        parameters = model.parameters
         if self._optimizer.wants_metric:
             if self._gauss_newton is not None:
-                metric = self._gauss_newton(features, rows, outputs, targets)
+                metric = self._gauss_newton(
+                    parameters, features, rows, outputs, targets
+                )
             elif self._metric is not None:
-                metric = self._metric(model.weights, features, rows)
+                weights = parameters[: model.n_weights]
+                metric = self._metric(weights, features, rows)
         self._optimizer.step(
-            model.parameters,
-            self._step.gradients,
-            trainable=model.trainable,
-            metric=metric,
+            parameters, gradients, trainable=model.trainable, metric=metric
         )
         if self._optimizer.adapt_damping:
             moved = self._step.outputs(features, rows)

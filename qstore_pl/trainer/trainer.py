@@ -39,10 +39,10 @@ from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
     check_model,
     check_monitor,
+    check_not_frozen,
     check_run,
     check_schedule,
     check_settings,
-    check_trainable,
     class_weights,
     direction_of,
     gradients_of,
@@ -52,6 +52,7 @@ from qstore_pl.trainer.settings import (
 )
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.step import Step
+from qstore_pl.trainer.trainable import Trainable, check_trainable
 
 OPTIMIZER_FIELDS = {"optimizer", "learning_rate", "momentum", "weight_decay", "damping"}
 _log = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class QuantumTrainer:
 
     def train(
         self,
-        model: QuantumModel,
+        model: Trainable,
         data: Any,
         val_data: Any = None,
         epochs: int | None = None,
@@ -191,7 +192,7 @@ class QuantumTrainer:
         self._interrupts = Interrupts()
         self.optimizer = self._new_optimizer()
         check_settings(config, natural=isinstance(self.optimizer, NaturalGradient))
-        check_trainable(config, model)
+        check_not_frozen(config, model)
         validated = val_data is not None or config.validation_split is not None
         check_run(config, validated=validated)
         epochs = config.resolve("epochs") if epochs is None else epochs
@@ -208,7 +209,9 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            settings_of(config, self.optimizer, self._metrics, model.device, epochs),
+            settings_of(
+                config, self.optimizer, self._metrics, model.placed.device, epochs
+            ),
             shots=shots_of(config),
         )
         found = found_in(resume, config.checkpoint_directory)
@@ -223,8 +226,8 @@ class QuantumTrainer:
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            run = gradients_of(model, config, state.method_rng)
-            step = Step(model, loss, self.optimizer, run, config)
+            estimator = gradients_of(model, config, state.method_rng)
+            step = Step(model, loss, self.optimizer, estimator, config)
             schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
             stack.enter_context(self._interrupts)
             loop = Loop(
@@ -245,6 +248,7 @@ class QuantumTrainer:
             except BaseException as error:
                 loop.tell("on_exception", error)
                 raise
+            model.trained_with(classes=loss.is_classification)
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:
                 self.stopped = self._interrupts.requested
@@ -253,7 +257,7 @@ class QuantumTrainer:
         return state.history
 
     def _loss_and_sources(
-        self, model: QuantumModel, data: Any, val_data: Any, epochs: int
+        self, model: Trainable, data: Any, val_data: Any, epochs: int
     ) -> tuple[Loss, list[Source]]:
         """The loss, with its weights, and the data that it takes."""
         config = self.config
@@ -327,14 +331,14 @@ class QuantumTrainer:
         self._interrupts.request("stop()")
 
     def _fresh_state(
-        self, model: QuantumModel, loss: Loss, history: History
+        self, model: Trainable, loss: Loss, history: History
     ) -> TrainState:
         rng = np.random.default_rng(self.config.seed)
         of_method, of_device = rng.spawn(2)
         by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
         if self.config.seed is not None and by_name:  # else it may have its own seed
             drawn = of_device.bit_generator.state
-            devices.set_generator_state(model.device, dict(drawn))
+            devices.set_generator_state(model.placed.device, dict(drawn))
         return TrainState(
             rng=rng,
             method_rng=of_method,
@@ -343,7 +347,7 @@ class QuantumTrainer:
             history=history,
         )
 
-    def _bind(self, model: QuantumModel) -> None:
+    def _bind(self, model: Trainable) -> None:
         """Give the model its backend: its own wins, unless another was just chosen."""
         check_model(self.config, model)
         chosen = self.config.quantum_sdk
@@ -409,16 +413,12 @@ class QuantumTrainer:
 
 def _check_model(model: Any, data: Any) -> None:
     """Refuse what is no model."""
-    if not isinstance(model, QuantumModel):
-        advice = (
-            "The order is train(model, data)."
-            if isinstance(data, QuantumModel)
-            else "QuantumModel(input_dim, output_dim) makes one."
-        )
+    if isinstance(data, QuantumModel):
         raise TypeError(
             "Argument `model` must be a QuantumModel, but is of type "
-            f"{type(model).__name__}. {advice}"
+            f"{type(model).__name__}. The order is train(model, data)."
         )
+    check_trainable(model)
 
 
 def _checked_callbacks(callbacks: Any) -> Sequence[Callback]:

@@ -284,7 +284,7 @@ def model(seed=5):
 
 def test_a_model_is_compiled_and_its_program_draws_from_the_device():
     one, other = model(), model()
-    assert isinstance(one.program, TrajectoryProgram)
+    assert isinstance(one.placed.program, TrajectoryProgram)
     inputs = np.random.default_rng(2).uniform(-1, 1, (4, 2))
     np.testing.assert_array_equal(one.forward(inputs), other.forward(inputs))
     density = QuantumModel(2, 1, 2, qml.device(DEVICE, wires=2, noise=SPEC), seed=1)
@@ -298,7 +298,7 @@ def test_a_model_is_copied_with_its_program(duplicate):
     mine, inputs = model(), np.zeros((2, 2))
     mine.forward(inputs)
     twin = duplicate(mine)
-    assert isinstance(twin.program, TrajectoryProgram)
+    assert isinstance(twin.placed.program, TrajectoryProgram)
     assert np.any(twin.forward(inputs) != mine.forward(inputs))
     twin.parameters[:] = 0.0
     assert np.any(mine.parameters != 0.0)
@@ -313,7 +313,7 @@ def test_training_lowers_the_loss_and_follows_the_seed():
         trained = model()
         trainer = QuantumTrainer(TrainingConfig(epochs=15, batch_size=8, seed=1))
         histories.append(trainer.train(trained, (inputs, targets)))
-    assert isinstance(trained.program, TrajectoryProgram)
+    assert isinstance(trained.placed.program, TrajectoryProgram)
     first, second = histories
     assert first["losses"] == second["losses"]
     assert np.mean(first["losses"][-3:]) < 0.5 * first["losses"][0]

@@ -321,12 +321,10 @@ def test_a_model_on_another_backend_shares_its_parameters():
         "qstore.mock_ideal",
         "qstore.mock_noisy",
     )
+    features = model.prepare(X)
+    before = twin.values(features, model.weights)
     model.parameters[0] = 0.5
-    twin.quantum_layer.parameters[1] = 0.25
-    twin.quantum_layer.freeze_parameters([2])
-    assert model.quantum_layer.parameters[:2].tolist() == [0.5, 0.25]
-    assert twin.weights[:2].tolist() == [0.5, 0.25]
-    assert not model.trainable[2]
+    assert (twin.values(features, model.weights) != before).any()
 
 
 @pytest.mark.parametrize("method", ["best", "parameter_shift"])

@@ -9,7 +9,7 @@ from pennylane import numpy as pnp
 
 from qstore_pl import Loss, QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.devices import NoiseSpec
-from qstore_pl.gradients import GaussNewton
+from qstore_pl.gradients import GaussNewton, ModelExpectations
 from qstore_pl.losses import get_loss
 from qstore_pl.optimizers import NaturalGradient
 from tests.naive import derivatives
@@ -46,12 +46,12 @@ WRITTEN = {"mse": mse, "cross_entropy": cross_entropy}
 
 def outputs_of(model, device):
     """Outputs as a function of all parameters, through the model's circuit there."""
-    circuit = qml.QNode(model.circuit, device, diff_method="backprop")
+    circuit = qml.QNode(model.on(device).circuit, device, diff_method="backprop")
     features, n, k = model.prepare(X), model.n_weights, model.output_dim
 
     def outputs(parameters):
         values = pnp.stack(circuit(features, parameters[:n]), axis=1)
-        if model.readout == "expval":
+        if model.parameters.size == n:
             return values
         return parameters[n : n + k] * values + parameters[n + k :]
 
@@ -72,7 +72,8 @@ def seen(model, loss, rows=None):
     known = get_loss(loss)
     targets = known.prepare_targets(TARGETS[loss], 2, 5)[rows]
     outputs = model.forward(X[rows])
-    return GaussNewton(model, known)(model.prepare(X), rows, outputs, targets)
+    gauss_newton = GaussNewton(ModelExpectations(model), known)
+    return gauss_newton(model.parameters, model.prepare(X), rows, outputs, targets)
 
 
 @pytest.mark.parametrize("loss", TARGETS)
@@ -93,8 +94,8 @@ def test_with_noise_it_is_that_of_the_noisy_outputs(loss):
     features = model.prepare(X)
 
     def outputs(parameters):
-        values = model.program.run(parameters[: model.n_weights], features)
-        return model.read_out(values, parameters).ravel()
+        values = model.placed.program.run(parameters[: model.n_weights], features)
+        return model.readout.outputs(values, parameters[model.n_weights :]).ravel()
 
     jacobian = derivatives(outputs, model.parameters.copy())
     there = outputs(model.parameters).reshape(5, 2)
@@ -118,7 +119,7 @@ def test_for_a_linear_output_it_is_the_hessian_of_the_loss():
     # The affine read-out's own block, with the circuit's values as they are.
     model = build()
     n = model.n_weights
-    values = model.expectations(model.prepare(X))
+    values = model.placed.values(model.prepare(X), model.weights)
 
     def loss(readout):
         return mse(readout[:2] * values + readout[2:], TARGETS["mse"])
@@ -175,7 +176,7 @@ class Listening(NaturalGradient):
 def test_it_trains(loss, adapt_damping):
     model = build()
     optimizer = Listening(1.0, damping=0.1, adapt_damping=adapt_damping)
-    config = settings(metric="gauss-newton", loss=loss)
+    config = settings(metric_tensor="gauss-newton", loss=loss)
     made = QuantumTrainer(config, optimizer=optimizer)
     losses = made.train(model, (X, TARGETS[loss]))["losses"]
     assert losses[-1] < 0.5 * losses[0]
@@ -196,7 +197,7 @@ def test_one_step_of_training_is_the_damped_solution():
     )
     config = settings(
         optimizer="natural_gradient", learning_rate=0.5, damping=0.1,
-        metric="gauss-newton", epochs=1,
+        metric_tensor="gauss-newton", epochs=1,
     )  # fmt: skip
     QuantumTrainer(config).train(model, (X, TARGETS["mse"]))
     kept = np.arange(model.parameters.size) != 3
@@ -221,13 +222,17 @@ def test_a_model_that_is_not_compiled_is_refused():
 
 def test_the_trainer_refuses_what_it_would_ignore():
     config = settings(
-        optimizer="natural_gradient", metric="gauss-newton", metric_approximation="diag"
+        optimizer="natural_gradient",
+        metric_tensor="gauss-newton",
+        metric_tensor_approximation="diag",
     )
-    with pytest.raises(ValueError, match="metric_approximation must be unset for"):
+    with pytest.raises(ValueError, match="metric_tensor_approximation must be"):
         QuantumTrainer(config).train(build(), (X, TARGETS["mse"]))
 
 
 def test_the_trainer_refuses_it_with_shots():
-    config = settings(optimizer="natural_gradient", metric="gauss-newton", shots=100)
+    config = settings(
+        optimizer="natural_gradient", metric_tensor="gauss-newton", shots=100
+    )
     with pytest.raises(ValueError, match="Gauss-Newton"):
         QuantumTrainer(config).train(build(), (X, TARGETS["mse"]))

@@ -117,7 +117,7 @@ def test_methods_agree_on_other_devices(encoding, device):
     backend = qml.device(device, wires=3)
     model, inputs, cotangents = build(*case, backend=backend)
     parameters = frozen(model).parameters
-    assert model.program is None
+    assert model.placed.program is None
     outputs, _ = oracle(*case, inputs, parameters, cotangents)
     value, slopes = of_loss(cross_entropy, LABELS, outputs)
     _, gradient = oracle(*case, inputs, parameters, slopes)
@@ -256,7 +256,7 @@ def test_with_everything_frozen_the_gradient_is_zero(device, method):
 
 def test_work_arrays_are_kept_for_the_last_batch_sizes_only(monkeypatch):
     model = QuantumModel(2, 1, n_layers=1, seed=0)
-    program, made = model.compile(model.device), []
+    program, made = model.placed.program, []
     new_pass = program.new_pass
 
     def recorded(batch):

@@ -477,8 +477,8 @@ def test_one_callback_is_a_list_of_one():
         ("optimizer", "rmspropp"),
         ("loss", "nll"),
         ("gradient_method", "autograd"),
-        ("metric", "euclid"),
-        ("metric_approximation", "block"),
+        ("metric_tensor", "euclid"),
+        ("metric_tensor_approximation", "block"),
         ("entanglement", "ring"),
     ],
 )

@@ -116,20 +116,23 @@ def ending(model, trainer):
 EXACT = {
     f"{name} on {device}": Case(
         {"optimizer": name}
-        | ({"metric": "noiseless"} if name == "natural_gradient" else {}),
+        | ({"metric_tensor": "noiseless"} if name == "natural_gradient" else {}),
         device=device,
     )
     for name in OPTIMIZERS
     for device in ("mock_ideal", "mock_noisy")
 } | {
-    "gauss-newton": Case({"optimizer": "natural_gradient", "metric": "gauss-newton"}),
+    "gauss-newton": Case(
+        {"optimizer": "natural_gradient", "metric_tensor": "gauss-newton"}
+    ),
     "gauss-newton with noise": Case(
-        {"optimizer": "natural_gradient", "metric": "gauss-newton"}, device="mock_noisy"
+        {"optimizer": "natural_gradient", "metric_tensor": "gauss-newton"},
+        device="mock_noisy",
     ),
     "fubini-study, one by one, accumulated": Case(
         {
             "optimizer": "natural_gradient",
-            "metric_approximation": "matrix-free",
+            "metric_tensor_approximation": "matrix-free",
             "accumulation_steps": 2,
         }
     ),

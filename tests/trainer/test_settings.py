@@ -107,8 +107,11 @@ AT_CONSTRUCTION = {
     ),
     "momentum": ({"momentum": 0.5}, '"adam"'),
     "damping": ({"damping": 0.5}, '"adam"'),
-    "metric": ({"metric": "bures"}, "natural_gradient"),
-    "metric_approximation": ({"metric_approximation": "diag"}, "natural_gradient"),
+    "metric_tensor": ({"metric_tensor": "bures"}, "natural_gradient"),
+    "metric_tensor_approximation": (
+        {"metric_tensor_approximation": "diag"},
+        "natural_gradient",
+    ),
 }
 
 
