@@ -32,3 +32,7 @@ class QuantumCircuitError(QStoreError):
         # Exceptions are copied by their positional arguments alone, if nothing is said.
         make = functools.partial(type(self), backend=self.backend, job=self.job)
         return make, (self.message,), self.__dict__
+
+
+class UnseenWarning(UserWarning):
+    """Some features or weights of a model can change none of its outputs."""

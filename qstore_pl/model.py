@@ -593,7 +593,17 @@ def _parts(
             *(layer.n_qubits for layer in layers if _is_sized(layer)),
             1,
         )
-    wires = tuple(range(integer("n_qubits", n_qubits, minimum=1)))
+    n_qubits = integer("n_qubits", n_qubits, minimum=1)
+    for encoding in encodings:
+        if encoding.n_wires(input_dim) > n_qubits:
+            raise ValueError(
+                f"Argument `n_qubits` must be >= {encoding.n_wires(input_dim)}, for "
+                f"{input_dim} features by {encoding!r}, but is {n_qubits}. Fewer hold "
+                'them by angles about several axes, as AngleEncoding("YZ"), or in two '
+                f"uploads: AngleEncoding(features=range({n_qubits})), a layer, and the "
+                "rest."
+            )
+    wires = tuple(range(n_qubits))
     rng = np.random.default_rng(seed)
     parts: list[_Part] = []
     first: dict[int, tuple[Layer, int, int]] = {}

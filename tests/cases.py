@@ -1,6 +1,6 @@
-"""Tables the tests run over: gates, templates, observables, encodings.
+"""Tables the tests run over: gates, templates, observables, layers, readouts, models.
 
-A new gate, template or encoding is one line here, and every law of the test suite
+A new gate, template, layer or readout is one line here, and every law of the test suite
 then runs over it. The table of gates is enumerated from ``qml.ops``: a gate that
 PennyLane adds fails the tests until it has a row or stands in `UNSUPPORTED` with a
 reason.
@@ -11,6 +11,7 @@ is drawn from the generator they are given.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,22 @@ import numpy as np
 import pennylane as qml
 from pennylane.operation import Channel, Operation, Operator, PowUndefinedError
 
-from qstore_pl.templates import BasisEncoding, RotationEntanglerLayers, ZZFeatureMap
+from qstore_pl import QuantumLayer, QuantumModel
+from qstore_pl.errors import UnseenWarning
+from qstore_pl.layers import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    BasisEncoding,
+    Block,
+    Encoding,
+    Features,
+    Layer,
+    Weights,
+    ZZEncoding,
+)
+from qstore_pl.readout import Affine, ExpectationValues, Probabilities, Readout
+from qstore_pl.templates import BasisEncoding as BasisTemplate
+from qstore_pl.templates import RotationEntanglerLayers, ZZFeatureMap
 
 Shape = tuple[int, ...]
 Generator = np.random.Generator
@@ -324,7 +340,7 @@ TEMPLATES = {
     ),
     "BasicEntanglerLayers-1": row(BASIC, 1, (2, 1)),
     "BasicEntanglerLayers-2": row(BASIC, 2, (2, 2)),
-    "BasisEncoding": row(BasisEncoding, 3, (3,), **DISCRETE),
+    "BasisEncoding": row(BasisTemplate, 3, (3,), **DISCRETE),
 }
 for axis in "XYZ":
     rotation = {"options": {"rotation": axis}}
@@ -409,7 +425,7 @@ OBSERVABLES = {
 
 # ------------------------------------------------------------- encodings
 @dataclass(frozen=True)
-class Encoding:
+class EncodingTemplate:
     """A way to put a sample on wires.
 
     Args:
@@ -424,12 +440,165 @@ class Encoding:
 
 
 ENCODINGS = {
-    "angle": Encoding(int, angles, partial(qml.AngleEmbedding, rotation="Y")),
-    "amplitude": Encoding(
+    "angle": EncodingTemplate(int, angles, partial(qml.AngleEmbedding, rotation="Y")),
+    "amplitude": EncodingTemplate(
         lambda n_wires: 2**n_wires,
         amplitudes,
         partial(qml.AmplitudeEmbedding, normalize=True, pad_with=0.0),
     ),
-    "basis": Encoding(int, bits, BasisEncoding),
-    "zz_feature_map": Encoding(int, angles, ZZFeatureMap),
+    "basis": EncodingTemplate(int, bits, BasisTemplate),
+    "zz_feature_map": EncodingTemplate(int, angles, ZZFeatureMap),
 }
+
+
+# -------------------------------------------------- layers, readouts, models
+class Couplings(Layer):
+    """As a user writes one: controlled rotations that share weights, and a constant."""
+
+    def blocks(self, wires):
+        pairs = zip(wires, wires[1:], strict=False)
+        return [
+            *[Block(qml.CRot, pair, [Weights(0), 0.3, Weights(1)]) for pair in pairs],
+            *[Block(qml.RX, [wire], [Weights(2 + i)]) for i, wire in enumerate(wires)],
+        ]
+
+
+class Tilted(Operation):
+    """A user's template: angles are polynomials of its parameters."""
+
+    num_params = 2
+    ndim_params = (1, 0)
+
+    @staticmethod
+    def compute_decomposition(angles, factor, wires, **_):
+        turns = [qml.RY(factor * angles[..., i], w) for i, w in enumerate(wires)]
+        return [*turns, *[qml.CNOT(pair) for pair in zip(wires, wires[1:])]]
+
+
+class Trained(Encoding):
+    """A user's encoding: every feature has a trained factor, which begins at 1."""
+
+    def n_wires(self, input_dim):
+        return max(1, input_dim - 1)
+
+    def blocks(self, wires):
+        size = min(len(wires), self.input_dim)
+        return [Block(Tilted, wires[:size], [Features(0, (size,)), Weights(0)])]
+
+    def encode(self, inputs):
+        return np.tanh(inputs[:, : self.n_columns])
+
+    def sources(self, n_columns):
+        return [(i,) for i in range(n_columns)]
+
+    def initial(self, n_weights, rng):
+        return np.ones(n_weights)
+
+
+class GivesAway(Layer):
+    """Gives its last wire away, as a pooling layer does."""
+
+    def blocks(self, wires):
+        last = wires[-2:]
+        return [Block(qml.CRX, last, [Weights(0)])] if len(wires) > 1 else []
+
+    def keeps(self, wires):
+        return wires[: max(1, len(wires) - 1)]
+
+
+class Squares(Readout):
+    """A user's readout: trained multiples of squared expectation values."""
+
+    def measurements(self, wires, output_dim):
+        return [qml.expval(qml.X(wires[i % len(wires)])) for i in range(output_dim)]
+
+    def initial(self, output_dim):
+        return np.linspace(0.5, 1.5, output_dim)
+
+    def outputs(self, values, parameters):
+        return parameters * values**2
+
+    def jacobian(self, values, parameters):
+        n = values.shape[1]
+        by_values = 2.0 * parameters * values
+        return by_values[:, :, None] * np.eye(n), values[:, :, None] ** 2 * np.eye(n)
+
+
+LAYERS: dict[str, Callable[[Generator], Layer]] = {
+    "rotations, linear": lambda rng: QuantumLayer(n_layers=1, entanglement="linear"),
+    "rotations, circular": lambda rng: QuantumLayer(n_layers=2),
+    "rotations, full": lambda rng: QuantumLayer(n_layers=1, entanglement="full"),
+    "couplings": lambda rng: Couplings(),
+    "giving a wire away": lambda rng: GivesAway(),
+}
+ENCODING_LAYERS: dict[str, Callable[[Generator], Encoding]] = {
+    "angle": lambda rng: AngleEncoding(str(rng.choice(list("XYZ")))),
+    "angle, several axes": lambda rng: AngleEncoding("YZX", 0.7),
+    "angle, one feature": lambda rng: AngleEncoding(features=[0]),
+    "zz": lambda rng: ZZEncoding(),
+    "trained": lambda rng: Trained(),
+}
+FIRST_LAYERS: dict[str, Callable[[Generator], Encoding]] = {
+    "amplitude": lambda rng: AmplitudeEncoding(),
+    "basis": lambda rng: BasisEncoding(),
+    **ENCODING_LAYERS,
+}
+
+
+def measured_word(rng, wires, output_dim):
+    size = int(rng.integers(1, len(wires) + 1))
+    on = [int(w) for w in rng.choice(wires, size, replace=False)]
+    words = [pauli_word(rng, on) for _ in range(output_dim)]
+    return ExpectationValues(words)
+
+
+def measured_sums(rng, wires, output_dim):
+    kinds = [OBSERVABLES[k] for k in ("sum", "hermitian", "basis projector")]
+    chosen = rng.choice(len(kinds), output_dim)
+    return ExpectationValues([kinds[i](rng, list(wires)) for i in chosen])
+
+
+# Each maps (generator, wires kept, number of outputs) to a readout.
+READOUTS: dict[str, Callable[[Generator, Sequence[int], int], Readout]] = {
+    "z": lambda rng, wires, n: ExpectationValues(),
+    "words": measured_word,
+    "sums": measured_sums,
+    "probabilities": lambda rng, wires, n: Probabilities(),
+    "affine": lambda rng, wires, n: Affine(measured_word(rng, wires, n)),
+    "affine probabilities": lambda rng, wires, n: Affine(Probabilities()),
+    "squares": lambda rng, wires, n: Squares(),
+}
+
+
+def random_model(rng: Generator, readout: str) -> QuantumModel:
+    """A random stack of layers with a readout, away from special values."""
+    first = str(rng.choice(list(FIRST_LAYERS)))
+    layers: list[Layer] = [FIRST_LAYERS[first](rng)]
+    for _ in range(int(rng.integers(1, 4))):
+        again = rng.random() < 0.4
+        rows = ENCODING_LAYERS if again else LAYERS
+        layers.append(rows[str(rng.choice(list(rows)))](rng))
+    if rng.random() < 0.3:
+        layers.append(layers[int(rng.integers(1, len(layers)))])  # shares weights
+    if any(isinstance(layer, GivesAway) for layer in layers):
+        layers = [*[x for x in layers if not isinstance(x, GivesAway)], GivesAway()]
+    input_dim = int(rng.integers(1, 4))
+    n_qubits = int(rng.integers(input_dim, 4))
+    kept = range(max(1, n_qubits - isinstance(layers[-1], GivesAway)))
+    n_outputs = 2 if "probabilities" in readout else int(rng.integers(1, len(kept) + 1))
+    made = READOUTS[readout](rng, kept, n_outputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenWarning)
+        model = QuantumModel(
+            input_dim, n_outputs, layers=layers, readout=made, n_qubits=n_qubits
+        )
+    model.parameters[:] = rng.uniform(-2, 2, model.parameters.size)
+    return model
+
+
+def random_samples(rng: Generator, model: QuantumModel, n_samples: int) -> np.ndarray:
+    """Samples that every encoding of a model takes."""
+    shape = (n_samples, model.input_dim)
+    if any(isinstance(layer, BasisEncoding) for layer in model.layers):
+        return bits(rng, shape)
+    return rng.uniform(-2, 2, shape)

@@ -378,7 +378,7 @@ FIT = {
     "more outputs than qubits": (
         lambda: QuantumModel(4, 5),
         ValueError,
-        ("`output_dim` must be <= 4", "but is 5", "Add features", "fewer outputs"),
+        ("`output_dim` must be <= 4", "but is 5", "n_qubits=5", "observables="),
     ),
     "more outputs than qubits, amplitudes": (
         lambda: QuantumModel(4, 3, encoding="amplitude"),
@@ -405,10 +405,10 @@ FIT = {
         TypeError,
         ("`n_layers` must be an integer", "1.5"),
     ),
-    "more qubits than features": (
-        lambda: QuantumModel(4, 1, n_qubits=5),
+    "fewer qubits than features": (
+        lambda: QuantumModel(4, 1, n_qubits=3),
         ValueError,
-        ("`n_qubits` must be 4, one per feature", "4 features", "but is 5"),
+        ("`n_qubits` must be >= 4", "4 features", "but is 3", "several axes"),
     ),
     "fewer qubits than amplitudes": (
         lambda: QuantumModel(64, 1, encoding="amplitude", n_qubits=5),
@@ -428,7 +428,7 @@ FIT = {
     "entanglement of the configuration": (
         lambda: train(entanglement="full"),
         ValueError,
-        ("`entanglement`", "must equal the model's linear", "but is full"),
+        ("`entanglement`", "must equal the model's circular", "but is full"),
     ),
     "frozen weights that are none": (
         lambda: train(freeze_schedule={0: [9]}),

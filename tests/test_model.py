@@ -83,7 +83,9 @@ def test_amplitude_encoding_takes_the_logarithm_of_the_features(input_dim, n_qub
 
 
 def test_amplitude_encoding_can_be_given_more_qubits_and_so_more_outputs():
-    model = QuantumModel(4, 3, encoding="amplitude", n_qubits=3, n_layers=1, seed=0)
+    model = QuantumModel(
+        4, 3, n_layers=1, encoding="amplitude", entanglement="linear", n_qubits=3
+    )
     model.weights[:] = 0
     x = np.array([[1.0, 2.0, 3.0, 4.0]])
     # The added qubit is the first: the padding leaves it in 0, its CNOT does nothing.
@@ -270,7 +272,7 @@ MODEL = {"input_dim": 4, "output_dim": 2, "n_layers": 2, "encoding": "angle"}
         ({"input_dim": 5}, "input_dim is 4, here 5; n_qubits is 4, here 5"),
         ({"n_layers": 3}, "n_layers is 2, here 3"),
         ({"encoding": "zz_feature_map"}, "encoding is 'angle', here 'zz_feature_map'"),
-        ({"entanglement": "full"}, "entanglement is 'linear', here 'full'"),
+        ({"entanglement": "full"}, "entanglement is 'circular', here 'full'"),
         ({"readout": "affine"}, "readout is 'expval', here 'affine'"),
         ({"rotation": "X"}, "rotation is 'Y', here 'X'"),
         ({"scale": 2.0}, "scale is 1.0, here 2.0"),
@@ -351,12 +353,12 @@ def test_the_qnode_shows_its_gates():
         model.qnode, gate_set={"RX", "RY", "RZ", "CNOT", "Hadamard", "PhaseShift"}
     )
     gates = qml.specs(expanded)(features[0], model.weights)["resources"].gate_types
-    # Two layers of 3 qubits with 2 CNOTs; two repetitions with 3 pairs.
+    # Two layers of 3 qubits with 3 CNOTs; two repetitions with 3 pairs.
     assert gates == {
         "RX": 6,
         "RY": 6,
         "RZ": 6,
-        "CNOT": 4 + 12,
+        "CNOT": 6 + 12,
         "Hadamard": 6,
         "PhaseShift": 6 + 6,
     }

@@ -62,7 +62,7 @@ class SpecNoise:
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
         """The gates of an operation, of a template one after the other, with noise."""
-        parts = _gates_of if self.spec.has_gate_noise else elementary
+        parts = gates_of if self.spec.has_gate_noise else elementary
         for part, its_params in parts(op, params):
             wires = tuple(position[label] for label in part.wires.labels)
             if isinstance(part, Record):
@@ -134,7 +134,7 @@ class SpecNoise:
         return parts
 
 
-def _gates_of(
+def gates_of(
     op: Operator, params: Sequence[Any]
 ) -> Iterable[tuple[Operator, Sequence[Any]]]:
     """The gates that noise follows, as a QNode would find them.
@@ -149,7 +149,7 @@ def _gates_of(
             yield part, its_params
             continue
         for smaller, of_it in made_of(part, its_params, part.wires.labels):
-            yield from _gates_of(smaller, of_it)
+            yield from gates_of(smaller, of_it)
 
 
 class ModelNoise(SpecNoise):
@@ -167,7 +167,7 @@ class ModelNoise(SpecNoise):
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
         """The gates of an operation, of a template one after the other, with noise."""
-        for part, its_params in _gates_of(op, params):
+        for part, its_params in gates_of(op, params):
             before, after = self._inserted(part)
             yield from (constant_gate(o, _places(o, position)) for o in before)
             wires = _places(part, position)

@@ -270,6 +270,26 @@ def lower_bound(
     _check_memory(order, noise, program)
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)
+    bound = bound_operations(tape, inputs)
+    outputs = [
+        terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
+    ]
+    return _program(order, bound, outputs, (n_weights, n_features), noise, program)
+
+
+def bound_operations(
+    tape: qml.tape.QuantumScript, inputs: Sequence[Symbols | None]
+) -> list[tuple[Operator, Sequence[Any]]]:
+    """The operations of a tape, each with what is known of its numbers.
+
+    Args:
+        tape: The circuit.
+        inputs: As :func:`lower_bound`.
+
+    Raises:
+        DeviceError: If an operation needs other numbers than polynomials of weights and
+            features, or an observable is no constant.
+    """
     first, bound = 0, []
     for op in tape.operations:
         end = first + op.num_params
@@ -280,10 +300,7 @@ def lower_bound(
             "Parameters of observables must be constants in a compiled circuit, but "
             "one depends on weights or features. Use the circuit's QNode."
         )
-    outputs = [
-        terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
-    ]
-    return _program(order, bound, outputs, (n_weights, n_features), noise, program)
+    return bound
 
 
 def _check_inputs(

@@ -72,9 +72,8 @@ class AngleEncoding(Encoding):
         if n_features > len(wires) * len(self.rotation):
             raise ValueError(
                 f"{self!r} must have at most {len(wires) * len(self.rotation)} "
-                f"features on {len(wires)} wires, but has {n_features}. Use more wires "
-                '(n_qubits), several axes, as rotation="YZ", or layers=[...] with two '
-                f"encodings: features=range({len(wires)}) and the rest."
+                f"features on {len(wires)} wires, but has {n_features}. Use more wires, "
+                "more axes, or two encodings of some `features` each."
             )
         return [
             Block(
@@ -168,8 +167,7 @@ class _OnEachWire(Encoding):
         if self.input_dim > len(wires):
             raise ValueError(
                 f"{self!r} must have a wire for each of {self.input_dim} features, but "
-                f"has {len(wires)} wires. Use more, or AngleEncoding, which can upload "
-                "features in turn."
+                f"has {len(wires)} wires. Use more."
             )
         inputs = [Features(0, (self.input_dim,))]
         return [Block(type(self)._template, wires[: self.input_dim], inputs)]

@@ -62,7 +62,7 @@ class RotationEntanglerLayers(Operation):
     >>> weights = np.zeros(RotationEntanglerLayers.shape(n_layers=2, n_wires=3))
     >>> op = RotationEntanglerLayers(weights, wires=range(3))
     >>> [gate.name for gate in op.decomposition()].count("CNOT")
-    4
+    6
     """
 
     grad_method = None
@@ -70,7 +70,7 @@ class RotationEntanglerLayers(Operation):
     resource_keys = {"n_layers", "n_wires", "entanglement"}  # noqa: RUF012
 
     def __init__(
-        self, weights: TensorLike, wires: WiresLike, entanglement: str = "linear"
+        self, weights: TensorLike, wires: WiresLike, entanglement: str = "circular"
     ) -> None:
         wires = _tensors.named_wires(wires)
         weights = _tensors.tensor("weights", weights, ("n_layers", len(wires), 3))

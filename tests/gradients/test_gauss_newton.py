@@ -145,8 +145,8 @@ def test_a_loss_may_bring_its_own_second_derivative():
         hessian=lambda p, t: 12 * np.eye(2) * ((p - t) ** 2)[:, None] / p.size,
     )
     outputs = model.forward(X)
-    matrix = GaussNewton(model, quartic)(
-        model.prepare(X), np.arange(5), outputs, targets
+    matrix = GaussNewton(ModelExpectations(model), quartic)(
+        model.parameters, model.prepare(X), np.arange(5), outputs, targets
     )
     device = qml.device("default.qubit", wires=3)
     jacobian = qml.jacobian(outputs_of(model, device))(
@@ -217,7 +217,7 @@ def test_a_loss_without_second_derivative_is_refused():
 def test_a_model_that_is_not_compiled_is_refused():
     model = build(backend=qml.device("default.qubit", wires=3))
     with pytest.raises(ValueError, match=r"on default.qubit it is not. Take a qstore"):
-        GaussNewton(model, get_loss("mse"))
+        GaussNewton(ModelExpectations(model), get_loss("mse"))
 
 
 def test_the_trainer_refuses_what_it_would_ignore():
