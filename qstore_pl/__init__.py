@@ -15,7 +15,10 @@ __version__ = "0.1.0"
 _HOME = {
     "Adam": "optimizers",
     "AdamW": "optimizers",
+    "AmplitudeEncoding": "layers",
+    "AngleEncoding": "layers",
     "BackendManager": "backends",
+    "BasisEncoding": "layers",
     "Callback": "callbacks",
     "CheckpointError": "errors",
     "FiniteDifferenceGradient": "gradients",
@@ -37,20 +40,25 @@ _HOME = {
     "SGD": "optimizers",
     "SPSAGradient": "gradients",
     "TrainingConfig": "config",
+    "UnseenWarning": "errors",
+    "ZZEncoding": "layers",
     "audit_gradients": "gradients",
 }
 
 _MODULES = (
-    *("aio", "backends", "callbacks", "checkpoint", "config", "devices", "encoding"),
-    *("errors", "gradients", "history", "layers", "losses", "model", "optimizers"),
-    *("templates", "trainer"),
+    *("aio", "backends", "callbacks", "checkpoint", "circuit", "config", "devices"),
+    *("encoding", "errors", "gradients", "history", "layers", "losses", "model"),
+    *("optimizers", "placed", "readout", "summary", "templates", "trainer"),
 )
 
 __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "AmplitudeEncoding",
+    "AngleEncoding",
     "BackendManager",
+    "BasisEncoding",
     "Callback",
     "CheckpointError",
     "FiniteDifferenceGradient",
@@ -71,6 +79,8 @@ __all__ = [
     "RMSprop",
     "SPSAGradient",
     "TrainingConfig",
+    "UnseenWarning",
+    "ZZEncoding",
     "__version__",
     "audit_gradients",
 ]
@@ -80,6 +90,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl import backends as backends
     from qstore_pl import callbacks as callbacks
     from qstore_pl import checkpoint as checkpoint
+    from qstore_pl import circuit as circuit
     from qstore_pl import config as config
     from qstore_pl import devices as devices
     from qstore_pl import encoding as encoding
@@ -90,6 +101,9 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl import losses as losses
     from qstore_pl import model as model
     from qstore_pl import optimizers as optimizers
+    from qstore_pl import placed as placed
+    from qstore_pl import readout as readout
+    from qstore_pl import summary as summary
     from qstore_pl import templates as templates
     from qstore_pl import trainer as trainer
     from qstore_pl.backends import BackendManager as BackendManager
@@ -100,6 +114,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl.errors import CheckpointError as CheckpointError
     from qstore_pl.errors import QStoreError as QStoreError
     from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError
+    from qstore_pl.errors import UnseenWarning as UnseenWarning
     from qstore_pl.gradients import FiniteDifferenceGradient as FiniteDifferenceGradient
     from qstore_pl.gradients import GradientResult as GradientResult
     from qstore_pl.gradients import NaturalGradientComputer as NaturalGradientComputer
@@ -110,7 +125,11 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl.gradients import SPSAGradient as SPSAGradient
     from qstore_pl.gradients import audit_gradients as audit_gradients
     from qstore_pl.history import History as History
+    from qstore_pl.layers import AmplitudeEncoding as AmplitudeEncoding
+    from qstore_pl.layers import AngleEncoding as AngleEncoding
+    from qstore_pl.layers import BasisEncoding as BasisEncoding
     from qstore_pl.layers import QuantumLayer as QuantumLayer
+    from qstore_pl.layers import ZZEncoding as ZZEncoding
     from qstore_pl.losses import Loss as Loss
     from qstore_pl.model import QuantumModel as QuantumModel
     from qstore_pl.optimizers import SGD as SGD

@@ -15,7 +15,10 @@ import qstore_pl as plain
 from qstore_pl import SGD as SGD
 from qstore_pl import Adam as Adam
 from qstore_pl import AdamW as AdamW
+from qstore_pl import AmplitudeEncoding as AmplitudeEncoding
+from qstore_pl import AngleEncoding as AngleEncoding
 from qstore_pl import BackendManager as BackendManager
+from qstore_pl import BasisEncoding as BasisEncoding
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
 from qstore_pl import GradientResult as GradientResult
@@ -31,6 +34,8 @@ from qstore_pl import (
 )
 from qstore_pl import RMSprop as RMSprop
 from qstore_pl import TrainingConfig as TrainingConfig
+from qstore_pl import UnseenWarning as UnseenWarning
+from qstore_pl import ZZEncoding as ZZEncoding
 from qstore_pl import __version__ as __version__
 from qstore_pl import audit_gradients as audit_gradients
 from qstore_pl import templates as templates
@@ -39,7 +44,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 AWAITABLE = {
-    "QuantumModel": ("forward",),
+    "QuantumModel": ("forward", "predict"),
     "QuantumDataEncoder": ("encode", "encode_batch"),
     "QuantumGradientComputer": ("compute_gradients",),
     "FiniteDifferenceGradient": ("compute_gradients",),
@@ -79,9 +84,10 @@ def _awaitable(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 class QuantumModel(plain.QuantumModel):
-    """The plain class with its arguments, whose ``forward`` is awaited."""
+    """The plain class with its arguments, whose ``forward`` and ``predict`` are awaited."""
 
     forward = _awaitable(plain.QuantumModel.forward)  # type: ignore[assignment]
+    predict = _awaitable(plain.QuantumModel.predict)  # type: ignore[assignment]
 
 
 class QuantumDataEncoder(plain.QuantumDataEncoder):

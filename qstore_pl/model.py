@@ -8,7 +8,8 @@ no loss, no optimizer and no data set.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, TypeGuard
@@ -17,15 +18,16 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import Device
+from pennylane.exceptions import DeviceError
 from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 
-from qstore_pl import checkpoint, readout
+from qstore_pl import checkpoint, devices, readout
 from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend
 from qstore_pl.circuit import Block, Features, Weights, extent
-from qstore_pl.errors import CheckpointError
+from qstore_pl.errors import CheckpointError, UnseenWarning
 from qstore_pl.layers import (
     AmplitudeEncoding,
     AngleEncoding,
@@ -36,14 +38,14 @@ from qstore_pl.layers import (
     ZZEncoding,
 )
 from qstore_pl.losses import decided
-from qstore_pl.placed import Placed
+from qstore_pl.placed import Placed, traced
 from qstore_pl.readout import Affine, Readout, n_values, observable_of, readout_of
+from qstore_pl.summary import LayerRow, ModelSummary, listed
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
 ENCODINGS = ("amplitude", "angle", "basis", "zz_feature_map")
-READOUTS = readout.WORDS
 _ENCODING_LAYERS: dict[str, type[Encoding]] = {
     "amplitude": AmplitudeEncoding,
     "basis": BasisEncoding,
@@ -110,11 +112,11 @@ class QuantumModel:
         24
         >>> model(np.zeros((3, 4))).shape
         (3, 2)
-        >>> layers = [AngleEncoding(), QuantumLayer(n_layers=1)] * 3
-        >>> QuantumModel(2, 1, layers=layers, observables=[qml.Z(0) @ qml.Z(1)])
-        QuantumModel(input_dim=2, output_dim=1, n_qubits=2, layers=[AngleEncoding\
-(rotation='Y', scale=1.0, features=None), QuantumLayer(n_qubits=2, n_layers=1, \
-entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
+        >>> layers = [AngleEncoding(), QuantumLayer(), AngleEncoding(), QuantumLayer()]
+        >>> observables = [qml.Z(0) @ qml.Z(1), qml.X(2)]
+        >>> model = QuantumModel(3, 2, layers=layers, observables=observables, seed=0)
+        >>> model.count_parameters()
+        36
     """
 
     def __init__(
@@ -165,6 +167,7 @@ entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
         self._predicts = ""
         self._backend: Backend | None = None
         self.backend = backend
+        self._warn_of_unseen()
 
     def _checked_measurements(self) -> Sequence[MeasurementProcess]:
         last = self._parts[-1]
@@ -223,6 +226,100 @@ entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
                 f"{len(found)}. Take model.layers[i]."
             )
         return found[0]
+
+    # --- structure ----------------------------------------------------------------
+
+    @cached_property
+    def _light_cones(self) -> devices.LightCones | None:
+        """What the outputs can depend on; None where that cannot be found out."""
+        try:
+            return devices.light_cones(*traced(self, range(self.n_qubits)))
+        except DeviceError:  # which is raised where such a circuit is to be compiled
+            return None
+
+    def _features_seen(self, columns: Iterable[int]) -> set[int]:
+        """The features of a sample that some columns of the encoded data depend on."""
+        sources = [
+            source
+            for part in self._distinct
+            if isinstance(part.layer, Encoding)
+            for source in part.layer.sources(part.layer.n_columns)
+        ]
+        return {i for column in columns for i in sources[column]}
+
+    def _unseen(self, cones: devices.LightCones) -> tuple[list[int], list[int]]:
+        """Features and weights that no output can depend on."""
+        features = self._features_seen(frozenset().union(*cones.features))
+        weights: frozenset[int] = frozenset().union(*cones.weights)
+        return (
+            [i for i in range(self.input_dim) if i not in features],
+            [i for i in range(self.n_weights) if i not in weights],
+        )
+
+    def _warn_of_unseen(self) -> None:
+        cones = self._light_cones
+        if cones is None:
+            return
+        features, weights = self._unseen(cones)
+        if not features and set(weights) <= cones.last:
+            return
+        shown = " and ".join(
+            f"the {name}{'s'[: len(which) - 1]} {listed(which)}"
+            for name, which in (("feature", features), ("weight", weights))
+            if which
+        )
+        warnings.warn(
+            f"No output depends on {shown}, whatever their values are: the circuit "
+            "does not join their wires to those that are measured. Take "
+            'entanglement="circular", more layers, more outputs, or observables on '
+            "other wires; model.summary() shows what is seen.",
+            UnseenWarning,
+            stacklevel=3,
+        )
+
+    def summary(self) -> ModelSummary:
+        """The layers with their wires, weights, gates and depth; print it.
+
+        Gates are counted once templates are taken apart, without state preparations.
+
+        Raises:
+            DeviceError: If an operation has no decomposition that can be compiled.
+
+        Example:
+            >>> summary = QuantumModel(4, 2, seed=0).summary()
+            >>> summary.total.n_gates, summary.total.depth, summary.unseen_weights
+            ((28, 8), 15, (14, 17, 20, 23))
+        """
+        seen: set[int] = set()
+        rows = []
+        everything: list[Operator] = []
+        for part in self._parts:
+            again = id(part.layer) in seen
+            seen.add(id(part.layer))
+            gates = devices.gates(*traced(_Blocks(self, part.blocks), part.wires))
+            everything += gates
+            n_weights = 0 if again else part.layer.n_weights
+            n_trained = 0 if again else int(part.layer.trainable.sum())
+            rows.append(_row(repr(part.layer), part.wires, n_weights, n_trained, gates))
+        n = self.n_weights
+        trained = int(self._trainable[:n].sum())
+        wires = tuple(range(self.n_qubits))
+        cones = devices.light_cones(*traced(self, wires))
+        features, weights = self._unseen(cones)
+        return ModelSummary(
+            rows=tuple(rows),
+            total=_row("total", wires, n, trained, everything),
+            readout=repr(self.readout),
+            n_outputs=self.output_dim,
+            n_readout=self._parameters.size - n,
+            n_readout_trainable=int(self._trainable[n:].sum()),
+            features_seen=tuple(
+                len(self._features_seen(columns)) for columns in cones.features
+            ),
+            weights_seen=tuple(map(len, cones.weights)),
+            unseen_features=tuple(features),
+            unseen_weights=tuple(weights),
+        )
 
     # --- parameters ---------------------------------------------------------------
 
@@ -539,6 +636,43 @@ entanglement='circular')] * 3, readout=ExpectationValues([Z(0) @ Z(1)]))
         if not isinstance(self._named_readout, str):
             shown["readout"] = repr(self.readout)
         return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Some blocks of a model, as a circuit that measures nothing."""
+
+    model: QuantumModel
+    blocks: tuple[Block, ...]
+    measurements: tuple[MeasurementProcess, ...] = ()
+
+    @property
+    def n_qubits(self) -> int:
+        return self.model.n_qubits
+
+    @property
+    def n_features(self) -> int:
+        return self.model.n_features
+
+    @property
+    def n_weights(self) -> int:
+        return self.model.n_weights
+
+    def examples(self) -> Float2D:
+        return self.model.examples()
+
+
+def _row(
+    name: str,
+    wires: tuple[int, ...],
+    n_weights: int,
+    n_trained: int,
+    gates: Sequence[Operator],
+) -> LayerRow:
+    """A row of the summary."""
+    on_two = sum(len(gate.wires) > 1 for gate in gates)
+    counts = len(gates) - on_two, on_two
+    return LayerRow(name, wires, n_weights, n_trained, counts, devices.depth(gates))
 
 
 def _layers_of(

@@ -121,7 +121,7 @@ def seed_run(*, seed: int) -> float:
     y = (X[:, 0] + X[:, 1] > 0).astype(int)
     model = QuantumModel(4, 2, n_layers=2, readout="affine", seed=seed)
     config = TrainingConfig(
-        learning_rate=0.2, epochs=5, batch_size=10, loss="cross_entropy", seed=seed
+        learning_rate=0.25, epochs=5, batch_size=10, loss="cross_entropy", seed=seed
     )
     start = time.perf_counter()
     history = QuantumTrainer(config).train(model, (X, y))

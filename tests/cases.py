@@ -11,6 +11,7 @@ is drawn from the generator they are given.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -456,7 +457,7 @@ class Couplings(Layer):
     """As a user writes one: controlled rotations that share weights, and a constant."""
 
     def blocks(self, wires):
-        pairs = zip(wires, wires[1:], strict=False)
+        pairs = itertools.pairwise(wires)
         return [
             *[Block(qml.CRot, pair, [Weights(0), 0.3, Weights(1)]) for pair in pairs],
             *[Block(qml.RX, [wire], [Weights(2 + i)]) for i, wire in enumerate(wires)],
@@ -472,7 +473,7 @@ class Tilted(Operation):
     @staticmethod
     def compute_decomposition(angles, factor, wires, **_):
         turns = [qml.RY(factor * angles[..., i], w) for i, w in enumerate(wires)]
-        return [*turns, *[qml.CNOT(pair) for pair in zip(wires, wires[1:])]]
+        return [*turns, *[qml.CNOT(pair) for pair in itertools.pairwise(wires)]]
 
 
 class Trained(Encoding):

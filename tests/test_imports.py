@@ -18,10 +18,10 @@ ROOT = "qstore_pl"
 FLOORS = (
     ("errors", "_blas", "_checks", "_files", "_lazy", "_secrets", "config"),
     ("engine", "templates", "optimizers", "losses", "history", "store"),
-    ("checkpoint",),
+    ("checkpoint", "circuit", "readout", "summary"),
     ("devices",),
     ("backends",),
-    ("encoding",),
+    ("encoding", "placed"),
     ("layers",),
     ("model",),
     ("gradients",),
@@ -298,7 +298,7 @@ def test_a_type_checker_takes_a_right_script_and_finds_what_is_wrong(tmp_path):
         'Unexpected keyword argument "epoch" for "TrainingConfig"',
         '"QuantumTrainer" has no attribute "trian"',
         'Module has no attribute "Nothing"',
-        'Argument 1 has incompatible type "int"; expected "QuantumModel"',
+        'Argument 1 has incompatible type "int"; expected "Trainable"',
     ):
         assert any(words in message for message in found["wrong"]), done.stdout
 

@@ -17,12 +17,13 @@ from qstore_pl import BackendManager, Loss, QuantumModel, QuantumTrainer, Traini
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.gradients import ModelExpectations, estimator_of
-from qstore_pl.model import ENCODINGS, READOUTS
+from qstore_pl.model import ENCODINGS
 from qstore_pl.templates import ENTANGLEMENTS
 
 # default.qubit casts complex numbers to real ones when autograd goes back through it.
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 
+READOUTS = ("affine", "expval")
 SIZES = ((1, 1, 1, 1), (2, 3, 1, 4), (3, 2, 3, 3))  # qubits, layers, outputs, samples
 # Of read-outs, which come after the circuit, every other circuit has the other one.
 CASES = [

@@ -16,6 +16,7 @@ from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.shift_rules import shift_fails
+from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
@@ -24,6 +25,7 @@ __all__ = [
     "METRICS",
     "CacheInfo",
     "FubiniStudy",
+    "LightCones",
     "Metric",
     "MockIdeal",
     "MockNoisy",
@@ -33,10 +35,13 @@ __all__ = [
     "Symbols",
     "check_memory",
     "compile",
+    "depth",
     "description",
     "functions",
+    "gates",
     "generator_state",
     "is_native",
+    "light_cones",
     "metric",
     "running_on",
     "set_generator_state",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.gate_noise import gates_of
-from qstore_pl.devices.lowering import bound_operations
+from qstore_pl.devices.lowering import bound_operations, wire_order
 from qstore_pl.devices.noise import is_gate
+from qstore_pl.devices.outputs import outputs_of
+from qstore_pl.devices.registry import lower_operation
 from qstore_pl.devices.symbols import Symbols
+from qstore_pl.engine import lightcone
+from qstore_pl.engine.gates import FEATURE, WEIGHT, MixedGate, Slot
 
 
 def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operator]:
@@ -33,8 +38,49 @@ def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operato
 
 def depth(operations: Sequence[Operator]) -> int:
     """Layers of gates that act at the same time, each gate as early as it can."""
-    busy: dict[object, int] = {}
-    for op in operations:
-        layer = 1 + max(busy.get(wire, 0) for wire in op.wires)
-        busy |= dict.fromkeys(op.wires, layer)
-    return max(busy.values(), default=0)
+    return int(QuantumScript(operations).graph.get_depth())
+
+
+@dataclass(frozen=True)
+class LightCones:
+    """What the outputs of a circuit can depend on, from its structure alone.
+
+    Args:
+        features: For each output the columns of the features that it can depend on.
+        weights: For each output the weights that it can depend on.
+        last: Weights that only enter the last gates on single wires, some of which
+            always change nothing.
+    """
+
+    features: tuple[frozenset[int], ...]
+    weights: tuple[frozenset[int], ...]
+    last: frozenset[int]
+
+
+def light_cones(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> LightCones:
+    """What each output of a circuit can depend on.
+
+    Args:
+        tape: The circuit, measuring what :func:`qstore_pl.devices.compile` takes.
+        inputs: As :func:`qstore_pl.devices.compile`.
+
+    Raises:
+        DeviceError: If an operation cannot be lowered.
+    """
+    order = wire_order(tape)
+    position = {label: i for i, label in enumerate(order)}
+    lowered: list[MixedGate] = []
+    for op, params in bound_operations(tape, inputs):
+        wires = tuple(position[label] for label in op.wires.labels)
+        lowered += lower_operation(op, params, wires)
+    outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
+    cones = lightcone.light_cones(lowered, outputs)
+    return LightCones(
+        features=tuple(_of_kind(FEATURE, cone) for cone in cones),
+        weights=tuple(_of_kind(WEIGHT, cone) for cone in cones),
+        last=_of_kind(WEIGHT, lightcone.last_slots(lowered)),
+    )
+
+
+def _of_kind(kind: int, slots: Iterable[Slot]) -> frozenset[int]:
+    return frozenset(index for found, index in slots if found == kind)

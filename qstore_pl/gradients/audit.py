@@ -106,11 +106,11 @@ def audit_gradients(
         ValueError: If the device is another, no weight is trained, or data do not fit.
 
     Example:
-        >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
+        >>> model = QuantumModel(2, 1, seed=0)
         >>> X, y = np.array([[0.1, 0.7], [0.9, -0.4]]), np.array([1.0, -1.0])
         >>> audit = audit_gradients(model, (X, y))
         >>> [row.circuits for row in audit.rows]
-        [2, 26, 26, 42, 14]
+        [2, 50, 50, 42, 26]
     """
     integer("shots", shots, minimum=1)
     integer("n_directions", n_directions, minimum=1)

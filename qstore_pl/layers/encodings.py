@@ -72,8 +72,8 @@ class AngleEncoding(Encoding):
         if n_features > len(wires) * len(self.rotation):
             raise ValueError(
                 f"{self!r} must have at most {len(wires) * len(self.rotation)} "
-                f"features on {len(wires)} wires, but has {n_features}. Use more wires, "
-                "more axes, or two encodings of some `features` each."
+                f"features on {len(wires)} wires, but has {n_features}. Use more "
+                "wires, more axes, or two encodings of some `features` each."
             )
         return [
             Block(
@@ -98,8 +98,10 @@ class AngleEncoding(Encoding):
 
     def options(self) -> dict[str, Any]:
         """Axes, scale and features."""
-        features = None if self.features is None else list(self.features)
-        return {"rotation": self.rotation, "scale": self.scale, "features": features}
+        found: dict[str, Any] = {"rotation": self.rotation, "scale": self.scale}
+        return (
+            found if self.features is None else found | {"features": [*self.features]}
+        )
 
     def _chosen(self, input_dim: int) -> Sequence[int]:
         chosen = range(input_dim) if self.features is None else self.features
@@ -183,6 +185,12 @@ class BasisEncoding(_OnEachWire):
 
     A single whole number instead of bits is written in binary by
     :class:`~qstore_pl.QuantumDataEncoder`.
+
+    Example:
+        >>> from qstore_pl import QuantumLayer, QuantumModel
+        >>> model = QuantumModel(3, 1, layers=[BasisEncoding(), QuantumLayer()])
+        >>> model.prepare([[1, 0, 1]])
+        array([[1., 0., 1.]])
     """
 
     _method = "basis"
@@ -192,6 +200,11 @@ class BasisEncoding(_OnEachWire):
 @final
 class ZZEncoding(_OnEachWire):
     """The ZZ feature map: see :class:`qstore_pl.templates.ZZFeatureMap`.
+
+    Example:
+        >>> from qstore_pl import QuantumLayer, QuantumModel
+        >>> QuantumModel(3, 1, layers=[ZZEncoding(), QuantumLayer()]).n_qubits
+        3
 
     References:
         Havlicek et al., Supervised learning with quantum-enhanced feature spaces,

@@ -32,13 +32,14 @@ SEEDS = range(10)
 ADAMS = tuple({"learning_rate": rate} for rate in (0.01, 0.03, 0.1, 0.3))
 NATURAL = {
     "optimizer": "natural_gradient",
-    "metric": "gauss-newton",
+    "metric_tensor": "gauss-newton",
     "learning_rate": 0.5,
     "damping": 0.02,
 }
 NATURALS = tuple(NATURAL | {"learning_rate": rate} for rate in (0.1, 0.3, 0.5, 1.0))
 FUBINI_STUDY = tuple(
-    settings | {"metric": "fubini-study", "damping": 0.1} for settings in NATURALS
+    settings | {"metric_tensor": "fubini-study", "damping": 0.1}
+    for settings in NATURALS
 )
 
 
@@ -108,7 +109,7 @@ def main():
     head = (f"loss after {EPOCHS}", "epochs to best", "time to best")
     print(f"{f'medians of {len(SEEDS)} seeds':48}" + "".join(f"{h:>16}" for h in head))
     for i, settings in enumerate(everybody):
-        optimizer = settings.get("metric", "Adam")
+        optimizer = settings.get("metric_tensor", "Adam")
         damping = f", damping {settings['damping']}" if "damping" in settings else ""
         line(f"{optimizer}, rate {settings['learning_rate']}{damping}", runs[i])
     adam = line("Adam, its best on each seed", winners)

@@ -35,7 +35,9 @@ Y = np.sign(X[:, :2])
 def losses_of_the_custom_loop(targets, compute):
     """The loop as the documentation has it; one loss an epoch."""
     config = TrainingConfig(epochs=15)
-    model = QuantumModel(4, targets.shape[1], 2, backend="mock_ideal", seed=1)
+    model = QuantumModel(
+        4, targets.shape[1], backend="mock_ideal", entanglement="linear", seed=1
+    )
     data_loader = [
         {"inputs": X[i : i + 4], "targets": targets[i : i + 4]} for i in (0, 4, 8)
     ]

@@ -18,13 +18,14 @@ from pennylane import numpy as pnp
 
 from qstore_pl import Loss, QuantumGradientComputer, QuantumModel
 from qstore_pl.gradients.adjoint import MOST_PASSES, CompiledGradient
-from qstore_pl.model import ENCODINGS, READOUTS
+from qstore_pl.model import ENCODINGS
 from qstore_pl.templates import ENTANGLEMENTS
 from tests.test_roads import READS_VALUES, SPEC, build, noisy_oracle, oracle
 
 # default.qubit casts complex numbers to real ones when autograd goes back through it.
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 
+READOUTS = ("affine", "expval")
 SIZE = (3, 2, 2, 2)  # qubits, layers, outputs, samples
 FROZEN = [0, 4, 11, 17]
 LABELS = np.array([1, 0])

@@ -153,7 +153,7 @@ def test_with_every_weight_frozen_it_is_zero(approximation):
 
 def test_it_does_not_depend_on_outputs_or_read_out():
     model, inputs, features = case_of()
-    other = QuantumModel(3, 1, 2, readout="affine")
+    other = QuantumModel(3, 1, 2, entanglement="linear", readout="affine")
     other.weights[:] = model.weights
     close(of_model(other, other.prepare(inputs)), of_model(model, features), 0.0)
 

@@ -34,7 +34,7 @@ def stack(seed, readout):
 
 
 def reference(model, noise):
-    """The circuit on PennyLane's simulator, gate by gate, with noise if there is any."""
+    """The circuit on PennyLane's simulator, gate by gate, with noise if any."""
     name = "default.qubit" if noise is None else "default.mixed"
     qnode = model.on(qml.device(name, wires=model.n_qubits)).qnode
     qnode = qml.transforms.decompose(

@@ -101,7 +101,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path, changed, epochs):
 
 def test_the_best_is_that_of_the_monitored_column(tmp_path):
     recorder = Recorder()
-    settings = {"learning_rate": 2.0, "epochs": 8}
+    settings = {"learning_rate": 1.5, "epochs": 8}
     train(tmp_path, callback=recorder, checkpoint_keep=8, **settings)
     best = checkpoint.load(tmp_path / "best.qstore")
     last = checkpoint.load(tmp_path / checkpoint_names(8)[0])

@@ -147,7 +147,7 @@ IN_TRAINING = {
     ),
     "n_qubits": ({"n_qubits": 3}, "must equal the model's 2, but is 3"),
     "circuit_depth": ({"circuit_depth": 1}, "must equal the model's 2, but is 1"),
-    "entanglement": ({"entanglement": "full"}, "must equal the model's linear"),
+    "entanglement": ({"entanglement": "full"}, "must equal the model's circular"),
     "class_weight": ({"class_weight": {0: 2.0}}, "must be one of classes"),
     "validation_interval": ({"validation_interval": 2}, "validation_interval"),
     "a schedule within its warm-up": (
@@ -183,7 +183,7 @@ def test_an_optimizer_has_its_own_settings():
 
 
 def test_settings_that_agree_with_the_model_change_nothing():
-    named = {"n_qubits": 2, "circuit_depth": 2, "entanglement": "linear"}
+    named = {"n_qubits": 2, "circuit_depth": 2, "entanglement": "circular"}
     wanted, _ = trained()
     assert trained(**named)[0].tobytes() == wanted.tobytes()
 
