@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,13 +30,25 @@ from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
     Amplitudes,
+    Channel,
+    Kraus,
     MixedGate,
     PauliSum,
+    Slot,
+    Transfer,
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 
+NO_STRENGTHS = (
+    "Trajectories give no gradient with respect to parameters of {}. Use "
+    'method="density", or mark them as not trainable.'
+)
 Word = Any  # qml.pauli.PauliWord
+
+
+class NeedsMixedStatesError(DeviceError):
+    """A circuit whose states were taken to be pure has a channel."""
 
 
 class CacheInfo(NamedTuple):
@@ -230,14 +242,12 @@ def lower(
     words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     if noise is not None:
         words = [noise.observed(word, circuit.order) for word in words]
-    return _program(
-        circuit.order,
-        zip(circuit.operations, circuit.parameters, strict=True),
-        words,
-        (len(circuit.weights), circuit.features.shape[1]),
-        noise,
-        program,
-    )
+    position = {label: i for i, label in enumerate(circuit.order)}
+    gates: list[MixedGate] = []
+    for op, params in zip(circuit.operations, circuit.parameters, strict=True):
+        gates += _gates_of(op, params, position, noise)
+    sizes = len(circuit.weights), circuit.features.shape[1]
+    return _program(circuit.order, gates, words, sizes, noise, program)
 
 
 def lower_bound(
@@ -270,11 +280,20 @@ def lower_bound(
     _check_memory(order, noise, program)
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)
-    first, bound = 0, []
+    position = {label: i for i, label in enumerate(order)}
+    gates: list[MixedGate] = []
+    first = 0
     for op in tape.operations:
-        end = first + op.num_params
-        bound.append((op, _bound(op, inputs[first:end])))
-        first = end
+        params = [
+            Constant(to_numpy(value)) if given is None else given
+            for value, given in zip(op.data, inputs[first:], strict=False)
+        ]
+        found = _bound_gates(op, params, position, noise)
+        strengths = any(isinstance(gate, Channel) and _slots(gate) for gate in found)
+        if strengths and noise is not None and program is not MixedProgram:
+            raise DeviceError(NO_STRENGTHS.format(op.name))
+        gates += found
+        first += len(params)
     if any(entry is not None for entry in inputs[first:]):
         raise DeviceError(
             "Parameters of observables must be constants in a compiled circuit, but "
@@ -283,7 +302,47 @@ def lower_bound(
     outputs = [
         terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
     ]
-    return _program(order, bound, outputs, (n_weights, n_features), noise, program)
+    return _program(order, gates, outputs, (n_weights, n_features), noise, program)
+
+
+def _gates_of(
+    op: Operator,
+    params: Sequence[Any],
+    position: Mapping[Any, int],
+    noise: SpecNoise | None,
+) -> Iterable[MixedGate]:
+    if noise is not None:
+        return noise.gates(op, params, position)
+    wires = tuple(position[label] for label in op.wires.labels)
+    return lower_operation(op, params, wires)
+
+
+def _bound_gates(
+    op: Operator,
+    params: Sequence[Symbols | Constant],
+    position: Mapping[Any, int],
+    noise: SpecNoise | None,
+) -> list[MixedGate]:
+    """The gates of an operation whose parameters are symbols or constants."""
+    try:
+        gates = list(_gates_of(op, params, position, noise))
+    except SymbolError as error:
+        raise DeviceError(
+            f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
+            "circuit through its QNode."
+        ) from error
+    channels = (Channel, Kraus, Transfer)
+    if noise is None and any(isinstance(gate, channels) for gate in gates):
+        raise NeedsMixedStatesError(
+            f"{op.name} is a channel or has one inside, and states are pure on this "
+            "device. Use qstore.mock_noisy."
+        )
+    return gates
+
+
+def _slots(channel: Channel) -> set[Slot]:
+    """The weights and features that the strengths of a channel depend on."""
+    return set().union(*(a.slots for a in (*channel.factors, channel.shift)))
 
 
 def _check_inputs(
@@ -312,45 +371,14 @@ def _check_inputs(
                     )
 
 
-def _bound(op: Operator, inputs: Sequence[Symbols | None]) -> Sequence[Any]:
-    """What is known of each number that an operation's entry asks for."""
-    entry = entry_of(op)
-    if entry is not None and (entry.jacobian is not None or entry.complex):
-        if entry.complex or any(given is not None for given in inputs):
-            raise DeviceError(
-                f"Parameters of {op.name} cannot be bound to weights or features: "
-                "other numbers are computed from them. Use the circuit's QNode."
-            )
-        assert entry.values is not None
-        return [Constant(value) for value in entry.values(op)]
-    return [
-        Constant(to_numpy(value)) if given is None else given
-        for value, given in zip(op.data, inputs, strict=True)
-    ]
-
-
 def _program(
     order: Sequence[Any],
-    operations: Iterable[tuple[Operator, Sequence[Any]]],
+    gates: Sequence[MixedGate],
     outputs: Sequence[PauliSum],
     sizes: tuple[int, int],
     noise: SpecNoise | None,
     program: Callable[..., Program],
 ) -> Program:
-    position = {label: i for i, label in enumerate(order)}
-    gates: list[MixedGate] = []
-    for op, params in operations:
-        try:
-            if noise is None:
-                wires = tuple(position[label] for label in op.wires.labels)
-                gates += lower_operation(op, params, wires)
-            else:
-                gates += noise.gates(op, params, position)
-        except SymbolError as error:
-            raise DeviceError(
-                f"{op.name} cannot be compiled: it takes {error} of a parameter. Run "
-                "the circuit through its QNode."
-            ) from error
     if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."

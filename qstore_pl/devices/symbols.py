@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qstore_pl._checks import choice
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, Slot, slot_angles
 
+TOO_MANY_FACTORS = "a product of more than two numbers"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
@@ -132,7 +133,7 @@ class Symbols(NDArrayOperatorsMixin):
             try:
                 return _wrapped(ufunc(*arrays))
             except ValueError as error:  # of a degree past 2
-                raise SymbolError("a product of more than two numbers") from error
+                raise SymbolError(TOO_MANY_FACTORS) from error
             except TypeError as error:
                 raise SymbolError("a product with a complex number") from error
         if ufunc is np.positive:
