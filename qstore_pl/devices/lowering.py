@@ -27,6 +27,7 @@ from qstore_pl.devices.tensors import NUMPY, Arrays
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 
 Word = Any  # qml.pauli.PauliWord
 
@@ -312,7 +313,7 @@ def _program(
     n_values = {"n_weights": sizes["weights"], "n_features": sizes["features"]}
     if noise is None:
         check_memory(len(order))
-        return Program(len(order), gates, observables, **n_values)
+        return PureProgram(len(order), gates, observables, **n_values)
     check_memory(len(order), mixed=program is MixedProgram)
     observables = [noise.observed(terms, order) for terms in observables]
     return program(len(order), gates, observables, **n_values)
