@@ -39,6 +39,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 
 NO_STRENGTHS = (
     "Trajectories give no gradient with respect to parameters of {}. Use "
@@ -383,7 +384,7 @@ def _program(
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."
         )
-    kind = Program if noise is None else program
+    kind = PureProgram if noise is None else program
     n_weights, n_features = sizes
     return kind(len(order), gates, outputs, n_weights=n_weights, n_features=n_features)
 

@@ -139,7 +139,7 @@ def test_a_constant_operation_is_that_of_pennylane(name, device):
     ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
     theirs = qml.device(oracle, wires=len(op.wires) or 1)
     if op.name in NO_PLACE:
-        with pytest.raises(DeviceError, match="cannot be compiled.* a constant"):
+        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
             compared(op, [], "weights", ours, theirs, mixed=mixed)
         return
     compared(op, [], "weights", ours, theirs, mixed=mixed)
@@ -190,7 +190,7 @@ def test_a_constant_channel_is_that_of_pennylane(name):
     ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
     theirs = qml.device("default.mixed", wires=len(op.wires))
     if op.name in NO_PLACE:
-        with pytest.raises(DeviceError, match="cannot be compiled.* a constant"):
+        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
             compared(op, [], "weights", ours, theirs)
         return
     compared(op, [], "weights", ours, theirs)
