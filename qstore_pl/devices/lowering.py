@@ -8,6 +8,7 @@ instead how each parameter of a tape depends on weights and features of the call
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -41,6 +42,7 @@ from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.pure import PureProgram
 
+_CHANNELS = frozenset({Channel, Kraus, Transfer})
 NO_STRENGTHS = (
     "Trajectories give no gradient with respect to parameters of {}. Use "
     'method="density", or mark them as not trainable.'
@@ -67,6 +69,7 @@ class Circuit:
     Args:
         order: Wire labels in the order of the register.
         operations: The operations, for their structure only.
+        wires: Labels of the wires of each operation.
         parameters: Where each parameter of each operation is found.
         words: The distinct Pauli words to measure.
         weights: Values shared by all samples, shape ``(n_weights,)``; of numpy or JAX.
@@ -77,6 +80,7 @@ class Circuit:
 
     order: tuple[Any, ...]
     operations: Sequence[Operator]
+    wires: Sequence[tuple[Any, ...]]
     parameters: tuple[tuple[Parameter, ...], ...]
     words: tuple[Word, ...]
     weights: Any
@@ -108,6 +112,7 @@ def take_apart(
     weights: list[Any] = []
     features: list[Any] = []
     parameters: list[tuple[Parameter, ...]] = []
+    wires: list[tuple[Any, ...]] = []
     key: list[Hashable] = [order, tuple(words)]
     trainable = set(tape.trainable_params)
     index = n_weights = n_features = 0
@@ -118,7 +123,9 @@ def take_apart(
                 f"Operation {op.name} was not decomposed for this device."
             )
         data = op.data if entry.values is None else entry.values(op)
-        key.append((type(op), op.name, op.wires.labels, entry.key(op)))
+        labels = op.wires.labels  # which costs something where there are controls
+        wires.append(labels)
+        key.append((type(op), op.name, labels, entry.key(op)))
         first, index = index, index + op.num_params
         if not data:
             parameters.append(())
@@ -156,6 +163,7 @@ def take_apart(
     return Circuit(
         order=order,
         operations=tape.operations,
+        wires=wires,
         parameters=tuple(parameters),
         words=tuple(words),
         weights=arrays.joined(weights, (0,)),
@@ -245,8 +253,10 @@ def lower(
         words = [noise.observed(word, circuit.order) for word in words]
     position = {label: i for i, label in enumerate(circuit.order)}
     gates: list[MixedGate] = []
-    for op, params in zip(circuit.operations, circuit.parameters, strict=True):
-        gates += _gates_of(op, params, position, noise)
+    for op, labels, params in zip(
+        circuit.operations, circuit.wires, circuit.parameters, strict=True
+    ):
+        gates += _gates_of(op, labels, params, position, noise)
     sizes = len(circuit.weights), circuit.features.shape[1]
     return _program(circuit.order, gates, words, sizes, noise, program)
 
@@ -277,25 +287,25 @@ def lower_bound(
         DeviceError: As :func:`lower`, or if an operation needs other numbers than
             polynomials of weights and features.
     """
-    order = wire_order(tape)
+    wires = [op.wires.labels for op in tape.operations]
+    order = wire_order(tape, wires)
     _check_memory(order, noise, program)
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)
     position = {label: i for i, label in enumerate(order)}
+    drawn = noise is not None and program is not MixedProgram
     gates: list[MixedGate] = []
-    first = 0
-    for op in tape.operations:
+    rest = iter(inputs)
+    for op, labels in zip(tape.operations, wires, strict=True):
         params = [
             Constant(to_numpy(value)) if given is None else given
-            for value, given in zip(op.data, inputs[first:], strict=False)
+            for value, given in zip(op.data, rest, strict=False)
         ]
-        found = _bound_gates(op, params, position, noise)
-        strengths = any(isinstance(gate, Channel) and _slots(gate) for gate in found)
-        if strengths and noise is not None and program is not MixedProgram:
+        found = _bound_gates(op, labels, params, position, noise)
+        if drawn and any(isinstance(gate, Channel) and _slots(gate) for gate in found):
             raise DeviceError(NO_STRENGTHS.format(op.name))
         gates += found
-        first += len(params)
-    if any(entry is not None for entry in inputs[first:]):
+    if any(entry is not None for entry in rest):
         raise DeviceError(
             "Parameters of observables must be constants in a compiled circuit, but "
             "one depends on weights or features. Use the circuit's QNode."
@@ -308,32 +318,32 @@ def lower_bound(
 
 def _gates_of(
     op: Operator,
+    labels: Sequence[Any],
     params: Sequence[Any],
     position: Mapping[Any, int],
     noise: SpecNoise | None,
 ) -> Iterable[MixedGate]:
     if noise is not None:
         return noise.gates(op, params, position)
-    wires = tuple(position[label] for label in op.wires.labels)
-    return lower_operation(op, params, wires)
+    return lower_operation(op, params, tuple([position[label] for label in labels]))
 
 
 def _bound_gates(
     op: Operator,
+    labels: Sequence[Any],
     params: Sequence[Symbols | Constant],
     position: Mapping[Any, int],
     noise: SpecNoise | None,
 ) -> list[MixedGate]:
     """The gates of an operation whose parameters are symbols or constants."""
     try:
-        gates = list(_gates_of(op, params, position, noise))
+        gates = list(_gates_of(op, labels, params, position, noise))
     except SymbolError as error:
         raise DeviceError(
             f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
             "circuit through its QNode."
         ) from error
-    channels = (Channel, Kraus, Transfer)
-    if noise is None and any(isinstance(gate, channels) for gate in gates):
+    if noise is None and not _CHANNELS.isdisjoint(map(type, gates)):
         raise NeedsMixedStatesError(
             f"{op.name} is a channel or has one inside, and states are pure on this "
             "device. Use qstore.mock_noisy."
@@ -419,16 +429,24 @@ def memory() -> int:
     return 1 << 62
 
 
-def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
+def wire_order(
+    tape: qml.tape.QuantumScript, wires: Sequence[tuple[Any, ...]] | None = None
+) -> tuple[Any, ...]:
     """Wire labels in the order of the register: PennyLane's standard order.
 
     Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
     labels come as the operations name them, then those only measured.
+
+    Args:
+        tape: The circuit.
+        wires: Labels of the wires of each operation, where they are known already.
     """
     labels = tape.wires.labels
     if labels == tuple(range(len(labels))):
         return labels
-    acted = list(dict.fromkeys(w for op in tape.operations for w in op.wires.labels))
+    if wires is None:
+        wires = [op.wires.labels for op in tape.operations]
+    acted = list(dict.fromkeys(itertools.chain.from_iterable(wires)))
     on = set(acted)
     named = dict.fromkeys(w for mp in tape.measurements for w in mp.wires.labels)
     rest = [label for label in named if label not in on]

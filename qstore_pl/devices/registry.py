@@ -21,7 +21,7 @@ from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import templates
-from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
+from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of, rotation_of
 from qstore_pl.devices.readout import real
 from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.devices.symbols import TOO_MANY_FACTORS, Constant, SymbolError, Symbols
@@ -512,7 +512,9 @@ def made_of(
     try:
         with qml.QueuingManager.stop_recording():
             bound = _with_symbols(op, params)
-            parts = qml.map_wires(bound, names).decomposition()
+            if any(label is not name for label, name in names.items()):
+                bound = qml.map_wires(bound, names)
+            parts = bound.decomposition()
         return [(part, tuple(map(_parameter, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
@@ -719,29 +721,20 @@ def _by_itself(
     Raises:
         DeviceError: As :func:`made_of`, or if it has no decomposition.
     """
-    if isinstance(op, qml.ops.Evolution) and is_pauli_rotation(op):
-        return [_pauli_rotation(op, params, wires)]
+    if isinstance(op, qml.ops.Exp) and is_pauli_rotation(op):
+        names = dict(zip(op.wires.labels, wires, strict=True))
+        rotation = qml.map_wires(rotation_of(op), names)
+        if all(isinstance(param, Constant) for param in params):
+            return [(rotation, tuple(map(_parameter, rotation.data)))]
+        if isinstance(op, qml.ops.Evolution):  # the factor of its base is no parameter
+            factor = 2.0 * real(next(iter(op.base.pauli_rep.values())))
+            return [(rotation, (factor * Symbols(params[0].angles),))]
     if not has_own_decomposition(op):
         raise DeviceError(
             f"Operation {op.name} is not supported by the qstore devices and has no "
             "decomposition. Write one: compute_decomposition of its class."
         )
     return made_of(op, params, wires)
-
-
-def _pauli_rotation(
-    op: qml.ops.Evolution, params: Sequence[Any], wires: Sequence[Any]
-) -> tuple[Operator, tuple[Any, ...]]:
-    """The rotation that the evolution under a multiple of a Pauli word is.
-
-    PennyLane cannot give new parameters to the evolution under a multiple.
-    """
-    names = dict(zip(op.wires.labels, wires, strict=True))
-    ((word, coefficient),) = op.base.pauli_rep.items()
-    angle = 2.0 * real(coefficient) * Symbols(params[0].angles)
-    labels = [names[label] for label in word]
-    rotation = qml.PauliRot(0.0, "".join(word.values()), wires=labels)
-    return rotation, (angle,)
 
 
 def lower_operation(

@@ -101,7 +101,7 @@ class Symbols(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Symbols:
-        return _wrapped(self.angles[key])
+        return _of_angles(self.angles[key])
 
     def reshape(self, *shape: Any) -> Symbols:
         """As numpy's."""
@@ -258,12 +258,19 @@ def _plain_inside(value: Any) -> Any:
     return _plain(value)
 
 
+def _of_angles(found: Any) -> Symbols:
+    """One angle, or an array of nothing else."""
+    if isinstance(found, np.ndarray):
+        return Symbols(found)
+    array = np.empty((), dtype=object)
+    array[()] = found
+    return Symbols(array)
+
+
 def _wrapped(value: Any) -> Symbols:
     """A result as symbols; numbers among the entries are constants."""
     if isinstance(value, Angle):
-        array = np.empty((), dtype=object)
-        array[()] = value
-        return Symbols(array)
+        return _of_angles(value)
     array = np.asarray(value, dtype=object)
     if not all(isinstance(entry, Angle) for entry in array.flat):
         made = np.empty(array.shape, dtype=object)
