@@ -18,6 +18,7 @@ from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl.devices.registry import REGISTRY, Entry, Wires, first_slot
+from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_jax, to_jax, to_numpy
 from qstore_pl.engine.gates import Angle, Channel, Kraus, MixedGate, Transfer
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
@@ -27,8 +28,10 @@ ONE = Angle(1.0)
 
 
 def _numbers(op: Operator) -> list[Any]:
-    """The parameters as floats, or as JAX traces them."""
-    return [v if is_jax(v) else float(to_numpy(v)) for v in op.data]
+    """The parameters as floats, as JAX traces them, or as symbols."""
+    kept = [isinstance(v, Symbols) or is_jax(v) for v in op.data]
+    pairs = zip(op.data, kept, strict=True)
+    return [v if as_it_is else float(to_numpy(v)) for v, as_it_is in pairs]
 
 
 def _checked(op: Operator, holds: Any, needed: str, values: Sequence[Any]) -> Any:
@@ -36,7 +39,10 @@ def _checked(op: Operator, holds: Any, needed: str, values: Sequence[Any]) -> An
     if qml.math.is_abstract(holds):
         return tuple(qml.math.where(holds, value, np.nan) for value in values)
     if not holds:
-        shown = ", ".join(f"{float(value):g}" for value in values)
+        shown = ", ".join(
+            "a symbol" if isinstance(value, Symbols) else f"{float(value):g}"
+            for value in values
+        )
         raise ValueError(
             f"Parameters of {op.name} must have {needed}, but are {shown}."
         )
@@ -51,8 +57,14 @@ def _probabilities(op: Operator) -> tuple[Any, ...]:
 def _from_0_to_1(*values: Any) -> Any:
     holds: Any = True
     for value in values:
-        holds = holds & (value >= 0.0) & (value <= 1.0)
+        if _are_known(value):
+            holds = holds & (value >= 0.0) & (value <= 1.0)
     return holds
+
+
+def _are_known(*values: Any) -> bool:
+    """Whether values are not symbols, which have values when the circuit runs."""
+    return not any(isinstance(value, Symbols) for value in values)
 
 
 def _one_wire(
@@ -91,7 +103,8 @@ def _reset(to_zero: Angle, to_one: Angle) -> tuple[Angle, Angle, Angle, Angle]:
 
 def _reset_values(op: Operator) -> tuple[Any, ...]:
     values = _probabilities(op)
-    return _checked(op, sum(values) <= 1.0, "a sum <= 1", values)
+    holds = not _are_known(*values) or sum(values) <= 1.0
+    return _checked(op, holds, "a sum <= 1", values)
 
 
 _one_wire("DepolarizingChannel", _depolarizing)
@@ -143,7 +156,8 @@ def _relaxation(op: Operator) -> tuple[float, ...]:
     needed = "an excited population from 0 to 1"
     values = _checked(op, _from_0_to_1(values[0]), needed, values)
     excited, t1, t2, time = values
-    holds = (t1 > 0.0) & (t2 > 0.0) & (t2 <= 2.0 * t1) & (time >= 0.0)
+    known = _are_known(t1, t2, time)
+    holds = not known or (t1 > 0.0) & (t2 > 0.0) & (t2 <= 2.0 * t1) & (time >= 0.0)
     needed = "times t1 > 0, 0 < t2 <= 2 t1 and a gate time >= 0"
     excited, t1, t2, time = _checked(op, holds, needed, values)
     kept = qml.math.exp(-time / t1)
@@ -198,7 +212,7 @@ REGISTRY["PauliError"] = Entry(
 
 def _kraus(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     (param,) = params
-    yield Kraus(wires, first_slot(op, param), len(op.data), param.wanted)
+    yield Kraus(wires, first_slot(op, param, complex=True), len(op.data), param.wanted)
 
 
 def _kraus_values(op: Operator) -> tuple[Any, ...]:
@@ -235,7 +249,7 @@ def _replacement(op: Operator) -> tuple[Any, ...]:
 
 REGISTRY["QubitDensityMatrix"] = Entry(
     lambda op, params, wires: [
-        Kraus(wires, first_slot(op, params[0]), 4 ** len(wires))
+        Kraus(wires, first_slot(op, params[0], complex=True), 4 ** len(wires))
     ],
     ndims=(3,),
     values=_replacement,

@@ -8,11 +8,12 @@ instead how each parameter of a tape depends on weights and features of the call
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,13 +31,27 @@ from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
     Amplitudes,
+    Channel,
+    Kraus,
     MixedGate,
     PauliSum,
+    Slot,
+    Transfer,
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 
+_CHANNELS = frozenset({Channel, Kraus, Transfer})
+NO_STRENGTHS = (
+    "Trajectories give no gradient with respect to parameters of {}. Use "
+    'method="density", or mark them as not trainable.'
+)
 Word = Any  # qml.pauli.PauliWord
+
+
+class NeedsMixedStatesError(DeviceError):
+    """A circuit whose states were taken to be pure has a channel."""
 
 
 class CacheInfo(NamedTuple):
@@ -54,6 +69,7 @@ class Circuit:
     Args:
         order: Wire labels in the order of the register.
         operations: The operations, for their structure only.
+        wires: Labels of the wires of each operation.
         parameters: Where each parameter of each operation is found.
         words: The distinct Pauli words to measure.
         weights: Values shared by all samples, shape ``(n_weights,)``; of numpy or JAX.
@@ -64,6 +80,7 @@ class Circuit:
 
     order: tuple[Any, ...]
     operations: Sequence[Operator]
+    wires: Sequence[tuple[Any, ...]]
     parameters: tuple[tuple[Parameter, ...], ...]
     words: tuple[Word, ...]
     weights: Any
@@ -95,6 +112,7 @@ def take_apart(
     weights: list[Any] = []
     features: list[Any] = []
     parameters: list[tuple[Parameter, ...]] = []
+    wires: list[tuple[Any, ...]] = []
     key: list[Hashable] = [order, tuple(words)]
     trainable = set(tape.trainable_params)
     index = n_weights = n_features = 0
@@ -105,7 +123,9 @@ def take_apart(
                 f"Operation {op.name} was not decomposed for this device."
             )
         data = op.data if entry.values is None else entry.values(op)
-        key.append((type(op), op.name, op.wires.labels, entry.key(op)))
+        labels = op.wires.labels  # which costs something where there are controls
+        wires.append(labels)
+        key.append((type(op), op.name, labels, entry.key(op)))
         first, index = index, index + op.num_params
         if not data:
             parameters.append(())
@@ -143,6 +163,7 @@ def take_apart(
     return Circuit(
         order=order,
         operations=tape.operations,
+        wires=wires,
         parameters=tuple(parameters),
         words=tuple(words),
         weights=arrays.joined(weights, (0,)),
@@ -230,14 +251,14 @@ def lower(
     words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     if noise is not None:
         words = [noise.observed(word, circuit.order) for word in words]
-    return _program(
-        circuit.order,
-        zip(circuit.operations, circuit.parameters, strict=True),
-        words,
-        (len(circuit.weights), circuit.features.shape[1]),
-        noise,
-        program,
-    )
+    position = {label: i for i, label in enumerate(circuit.order)}
+    gates: list[MixedGate] = []
+    for op, labels, params in zip(
+        circuit.operations, circuit.wires, circuit.parameters, strict=True
+    ):
+        gates += _gates_of(op, labels, params, position, noise)
+    sizes = len(circuit.weights), circuit.features.shape[1]
+    return _program(circuit.order, gates, words, sizes, noise, program)
 
 
 def lower_bound(
@@ -266,20 +287,29 @@ def lower_bound(
         DeviceError: As :func:`lower`, or if an operation needs other numbers than
             polynomials of weights and features.
     """
-    order = wire_order(tape)
+    wires = [op.wires.labels for op in tape.operations]
+    order = wire_order(tape, wires)
     _check_memory(order, noise, program)
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)
+    position = {label: i for i, label in enumerate(order)}
+    drawn = noise is not None and program is not MixedProgram
+    gates: list[MixedGate] = []
     bound = bound_operations(tape, inputs)
+    for (op, params), labels in zip(bound, wires, strict=True):
+        found = _bound_gates(op, labels, params, position, noise)
+        if drawn and any(isinstance(gate, Channel) and _slots(gate) for gate in found):
+            raise DeviceError(NO_STRENGTHS.format(op.name))
+        gates += found
     outputs = [
         terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
     ]
-    return _program(order, bound, outputs, (n_weights, n_features), noise, program)
+    return _program(order, gates, outputs, (n_weights, n_features), noise, program)
 
 
 def bound_operations(
     tape: qml.tape.QuantumScript, inputs: Sequence[Symbols | None]
-) -> list[tuple[Operator, Sequence[Any]]]:
+) -> list[tuple[Operator, Sequence[Symbols | Constant]]]:
     """The operations of a tape, each with what is known of its numbers.
 
     Args:
@@ -287,20 +317,65 @@ def bound_operations(
         inputs: As :func:`lower_bound`.
 
     Raises:
-        DeviceError: If an operation needs other numbers than polynomials of weights and
-            features, or an observable is no constant.
+        DeviceError: If a number of an observable is no constant.
     """
-    first, bound = 0, []
-    for op in tape.operations:
-        end = first + op.num_params
-        bound.append((op, _bound(op, inputs[first:end])))
-        first = end
-    if any(entry is not None for entry in inputs[first:]):
+    rest = iter(inputs)
+    bound = [
+        (
+            op,
+            [
+                Constant(to_numpy(value)) if given is None else given
+                for value, given in zip(op.data, rest, strict=False)
+            ],
+        )
+        for op in tape.operations
+    ]
+    if any(entry is not None for entry in rest):
         raise DeviceError(
             "Parameters of observables must be constants in a compiled circuit, but "
             "one depends on weights or features. Use the circuit's QNode."
         )
     return bound
+
+
+def _gates_of(
+    op: Operator,
+    labels: Sequence[Any],
+    params: Sequence[Any],
+    position: Mapping[Any, int],
+    noise: SpecNoise | None,
+) -> Iterable[MixedGate]:
+    if noise is not None:
+        return noise.gates(op, params, position)
+    return lower_operation(op, params, tuple([position[label] for label in labels]))
+
+
+def _bound_gates(
+    op: Operator,
+    labels: Sequence[Any],
+    params: Sequence[Symbols | Constant],
+    position: Mapping[Any, int],
+    noise: SpecNoise | None,
+) -> list[MixedGate]:
+    """The gates of an operation whose parameters are symbols or constants."""
+    try:
+        gates = list(_gates_of(op, labels, params, position, noise))
+    except SymbolError as error:
+        raise DeviceError(
+            f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
+            "circuit through its QNode."
+        ) from error
+    if noise is None and not _CHANNELS.isdisjoint(map(type, gates)):
+        raise NeedsMixedStatesError(
+            f"{op.name} is a channel or has one inside, and states are pure on this "
+            "device. Use qstore.mock_noisy."
+        )
+    return gates
+
+
+def _slots(channel: Channel) -> set[Slot]:
+    """The weights and features that the strengths of a channel depend on."""
+    return set().union(*(a.slots for a in (*channel.factors, channel.shift)))
 
 
 def _check_inputs(
@@ -329,50 +404,19 @@ def _check_inputs(
                     )
 
 
-def _bound(op: Operator, inputs: Sequence[Symbols | None]) -> Sequence[Any]:
-    """What is known of each number that an operation's entry asks for."""
-    entry = entry_of(op)
-    if entry is not None and (entry.jacobian is not None or entry.complex):
-        if entry.complex or any(given is not None for given in inputs):
-            raise DeviceError(
-                f"Parameters of {op.name} cannot be bound to weights or features: "
-                "other numbers are computed from them. Use the circuit's QNode."
-            )
-        assert entry.values is not None
-        return [Constant(value) for value in entry.values(op)]
-    return [
-        Constant(to_numpy(value)) if given is None else given
-        for value, given in zip(op.data, inputs, strict=True)
-    ]
-
-
 def _program(
     order: Sequence[Any],
-    operations: Iterable[tuple[Operator, Sequence[Any]]],
+    gates: Sequence[MixedGate],
     outputs: Sequence[PauliSum],
     sizes: tuple[int, int],
     noise: SpecNoise | None,
     program: Callable[..., Program],
 ) -> Program:
-    position = {label: i for i, label in enumerate(order)}
-    gates: list[MixedGate] = []
-    for op, params in operations:
-        try:
-            if noise is None:
-                wires = tuple(position[label] for label in op.wires.labels)
-                gates += lower_operation(op, params, wires)
-            else:
-                gates += noise.gates(op, params, position)
-        except SymbolError as error:
-            raise DeviceError(
-                f"{op.name} cannot be compiled: it takes {error} of a parameter. Run "
-                "the circuit through its QNode."
-            ) from error
     if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."
         )
-    kind = Program if noise is None else program
+    kind = PureProgram if noise is None else program
     n_weights, n_features = sizes
     return kind(len(order), gates, outputs, n_weights=n_weights, n_features=n_features)
 
@@ -407,16 +451,24 @@ def memory() -> int:
     return 1 << 62
 
 
-def wire_order(tape: qml.tape.QuantumScript) -> tuple[Any, ...]:
+def wire_order(
+    tape: qml.tape.QuantumScript, wires: Sequence[tuple[Any, ...]] | None = None
+) -> tuple[Any, ...]:
     """Wire labels in the order of the register: PennyLane's standard order.
 
     Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
     labels come as the operations name them, then those only measured.
+
+    Args:
+        tape: The circuit.
+        wires: Labels of the wires of each operation, where they are known already.
     """
     labels = tape.wires.labels
     if labels == tuple(range(len(labels))):
         return labels
-    acted = list(dict.fromkeys(w for op in tape.operations for w in op.wires.labels))
+    if wires is None:
+        wires = [op.wires.labels for op in tape.operations]
+    acted = list(dict.fromkeys(itertools.chain.from_iterable(wires)))
     on = set(acted)
     named = dict.fromkeys(w for mp in tape.measurements for w in mp.wires.labels)
     rest = [label for label in named if label not in on]

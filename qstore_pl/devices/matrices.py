@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pennylane.operation import Operator
 from scipy import linalg
 
+from qstore_pl._blas import one_blas_thread
 from qstore_pl.engine.transfer import pauli_words
 
 
@@ -52,6 +53,41 @@ def is_pauli_rotation(op: qml.ops.Exp) -> bool:
     return bool(qml.math.all(qml.math.real(op.coeff) == 0.0))
 
 
+def rotation_of(op: qml.ops.Exp) -> Operator:
+    """The rotation that an exponential is for which :func:`is_pauli_rotation` holds.
+
+    The gate is the one that PennyLane's decomposition comes to, which looks for it
+    among all gates.
+    """
+    ((word, coefficient),) = op.base.pauli_rep.items()
+    return rotation_about(word, qml.math.real(2j * op.coeff * coefficient))
+
+
+def rotation_about(word: qml.pauli.PauliWord, angle: Any) -> Operator:
+    r"""PennyLane's gate for :math:`e^{-i\,angle\,P/2}`.
+
+    Args:
+        word: P, not the identity.
+        angle: Radians, of any framework.
+    """
+    letters, wires = "".join(word.values()), list(word)
+    if letters in _ROTATIONS:
+        return _ROTATIONS[letters](angle, wires=wires)
+    if set(letters) == {"Z"}:
+        return qml.MultiRZ(angle, wires=wires)
+    return qml.PauliRot(angle, letters, wires=wires)
+
+
+_ROTATIONS = {
+    "X": qml.RX,
+    "Y": qml.RY,
+    "Z": qml.RZ,
+    "XX": qml.IsingXX,
+    "YY": qml.IsingYY,
+    "ZZ": qml.IsingZZ,
+}
+
+
 def _complex(value: Any) -> Any:
     if qml.math.get_interface(value) in ("autograd", "jax"):
         return value + 0j  # JAX has a precision of its own
@@ -68,11 +104,16 @@ def _exponential(matrix: Any) -> Any:
 
 @primitive
 def _expm(matrix: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    return np.asarray(linalg.expm(matrix))
+    with one_blas_thread():  # matrices are small: threads would wait for one another
+        return np.asarray(linalg.expm(matrix))
 
 
 def _pull_back(_: Any, matrix: NDArray[np.complex128]) -> Any:
-    return lambda g: linalg.expm_frechet(matrix.T, g, compute_expm=False)
+    def pull_back(gradient: Any) -> Any:
+        with one_blas_thread():
+            return linalg.expm_frechet(matrix.T, gradient, compute_expm=False)
+
+    return pull_back
 
 
 defvjp(_expm, _pull_back)

@@ -18,6 +18,7 @@ from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.metric import Bures, FubiniStudy, Metric
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 
 METRICS = {"fubini-study": FubiniStudy, "bures": Bures}
 
@@ -46,7 +47,7 @@ def metric(
         ValueError: If a chosen value is no part of an angle.
     """
     choice("metric", kind, METRICS)
-    if kind == "fubini-study" and type(program) is not Program:
+    if kind == "fubini-study" and not isinstance(program, PureProgram):
         raise DeviceError(
             "The Fubini-Study metric must be that of pure states, but the device is "
             'noisy. Take metric="noiseless", that of the circuit without noise, or '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,12 @@ from qstore_pl.devices.acceptance import (
 )
 from qstore_pl.devices.base import PURE, QStoreDevice
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import Circuit, lower_bound
+from qstore_pl.devices.lowering import (
+    NO_STRENGTHS,
+    Circuit,
+    NeedsMixedStatesError,
+    lower_bound,
+)
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
@@ -44,15 +50,10 @@ from qstore_pl.devices.states import MixedStates, States
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
-from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import TrajectoryPass
 
 METHODS = ("density", "trajectories")
-NO_STRENGTHS = (
-    "Trajectories give no gradient with respect to parameters of {}. Use "
-    'method="density", or mark them as not trainable.'
-)
 
 
 class MockNoisy(QStoreDevice):
@@ -211,23 +212,23 @@ class MockNoisy(QStoreDevice):
         n_features: int,
     ) -> Program | None:
         """The Program of a bound tape, or None if the noise reads values."""
-        sizes = {"n_weights": n_weights, "n_features": n_features}
-        kind = self._kind(tape)
-        if self._model is None:
-            noise = None if kind is PURE else self._noise
-        elif self._model.meas_map:
-            return None
-        else:
-            noise = ModelNoise(self._model)
-            kind = self._mixed()
-        program: Any = MixedProgram
-        if isinstance(kind, TrajectoryStates):
-            program = kind.program
-            for op in tape.operations:
-                if isinstance(op, qml.operation.Channel):
-                    raise DeviceError(NO_STRENGTHS.format(op.name))
+        kind, noise = self._kind(tape), self._noise
+        if self._model is not None:
+            if self._model.meas_map:
+                return None
+            kind, noise = self._mixed(), ModelNoise(self._model)
+        lower = functools.partial(
+            lower_bound, tape, inputs, n_weights=n_weights, n_features=n_features
+        )
         try:
-            return lower_bound(tape, inputs, noise, program, **sizes)
+            if kind is PURE:
+                try:
+                    return lower()
+                except NeedsMixedStatesError:  # a channel inside another operation
+                    kind = self._mixed()
+            if isinstance(kind, TrajectoryStates):
+                return lower(noise, kind.program)
+            return lower(noise)
         except ReadsValuesError:
             return None
 

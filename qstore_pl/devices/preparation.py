@@ -21,7 +21,7 @@ from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
 from qstore_pl._lazy import cached_property
-from qstore_pl.devices.matrices import matrix_of
+from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of, rotation_of
 from qstore_pl.devices.readout import untraced
 from qstore_pl.devices.registry import (
     MATRIX_ENTRY,
@@ -34,6 +34,7 @@ from qstore_pl.devices.tensors import to_numpy
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
 _FIXED = frozenset({float, int, np.float64, ArrayBox})  # as most values are
 _MARKED = type(qml.fourier.mark(qml.Identity(0), ""))
+_REWRITTEN = frozenset({_MARKED, qml.ops.Exp, qml.ops.Evolution})
 
 
 def _first(results: Any) -> Any:
@@ -43,6 +44,8 @@ def _first(results: Any) -> Any:
 @qml.transform
 def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
     """Lists of values as tensors, sparse values dense, marked gates without the mark.
+
+    Exponentials of Pauli words become rotations.
 
     Args:
         tape: A circuit. Labels that are numpy's integers become Python's, which is what
@@ -55,7 +58,7 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
         (tape,), _ = qml.map_wires(tape, {label: int(label) for label in labels})
     operations = [
         op
-        if type(op) is not _MARKED and _FIXED.issuperset(map(type, op.data))
+        if type(op) not in _REWRITTEN and _FIXED.issuperset(map(type, op.data))
         else _tidied(op, keep=keep)
         for op in tape.operations
     ]
@@ -77,6 +80,8 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
 def _tidied(op: Any, *, keep: bool) -> Any:
     if isinstance(op, _MARKED):
         op = op.base
+    if isinstance(op, qml.ops.Exp) and qml.math.ndim(op.data[0]) == 0:
+        op = rotation_of(op) if is_pauli_rotation(op) else op
     others = [value for value in op.data if type(value) not in _FIXED]
     for value in others:
         _check_numbers(op, value)

@@ -21,9 +21,10 @@ from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import templates
-from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of
+from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of, rotation_of
+from qstore_pl.devices.readout import real
 from qstore_pl.devices.records import Record, RecordCopy
-from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
+from qstore_pl.devices.symbols import TOO_MANY_FACTORS, Constant, SymbolError, Symbols
 from qstore_pl.devices.tensors import is_jax, to_numpy
 from qstore_pl.engine.gates import (
     ONE,
@@ -387,12 +388,25 @@ def _phase_swap(
 # --- values ----------------------------------------------------------------------
 
 
-def first_slot(op: Operator, param: Any) -> Slot:
+NOT_COMPLEX = (
+    "{} cannot be compiled: its numbers are complex, which weights and features are "
+    "not. Run the circuit through its QNode, or leave it constant."
+)
+
+
+def first_slot(op: Operator, param: Any, *, complex: bool = False) -> Slot:
     """The first slot of a parameter whose numbers are not angles.
+
+    Args:
+        op: Whose parameter it is.
+        param: The parameter.
+        complex: Whether imaginary parts must follow the real ones.
 
     Raises:
         DeviceError: If its numbers are not consecutive weights or features.
     """
+    if complex and isinstance(param, Symbols):
+        raise DeviceError(NOT_COMPLEX.format(op.name))
     try:
         return param.slot
     except SymbolError as error:
@@ -406,7 +420,8 @@ def first_slot(op: Operator, param: Any) -> Slot:
 @register("QubitUnitary", ndims=(2,), complex=True)
 def _unitary(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
     (param,) = params
-    yield Matrix(wires, first_slot(op, param), differentiable=param.wanted)
+    slot = first_slot(op, param, complex=True)
+    yield Matrix(wires, slot, differentiable=param.wanted)
 
 
 def _diagonal(op: Operator) -> tuple[Any, ...]:
@@ -493,21 +508,30 @@ def made_of(
         DeviceError: If the decomposition does more with a parameter than a polynomial
             of degree 2 says.
     """
-    symbols = [
-        param.numbers if isinstance(param, Constant) else Symbols(param.angles)
-        for param in params
-    ]
     names = dict(zip(op.wires.labels, wires, strict=True))
     try:
         with qml.QueuingManager.stop_recording():
-            bound = bind_new_parameters(op, symbols) if symbols else op
-            parts = qml.map_wires(bound, names).decomposition()
+            bound = _with_symbols(op, params)
+            if any(label is not name for label, name in names.items()):
+                bound = qml.map_wires(bound, names)
+            parts = bound.decomposition()
         return [(part, tuple(map(_parameter, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
             f"{op.name} cannot be compiled: its decomposition takes {error} of a "
             "parameter. Run the circuit through its QNode."
         ) from error
+
+
+def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
+    """The operation with symbols in the place of the numbers that are no constants."""
+    if all(isinstance(param, Constant) for param in params):
+        return op
+    given = [
+        param.numbers if isinstance(param, Constant) else Symbols(param.angles)
+        for param in params
+    ]
+    return bind_new_parameters(op, given)
 
 
 def _parameter(value: Any) -> Symbols | Constant:
@@ -557,9 +581,16 @@ def _zz_feature_map(
             yield phase(x[i])
         for i, j in pairs:
             # CNOT, phase shift, CNOT: a phase where the two bits differ.
-            product = 2.0 * ((np.pi - x[i]) * (np.pi - x[j]))
+            product = 2.0 * _product(np.pi - x[i], np.pi - x[j])
             yield PauliRotation("ZZ", (wires[i], wires[j]), product)
             yield phase(0.5 * product)
+
+
+def _product(one: Angle, other: Angle) -> Angle:
+    try:
+        return one * other
+    except ValueError as error:  # of a degree past 2
+        raise SymbolError(TOO_MANY_FACTORS) from error
 
 
 # --- the operations PennyLane builds from others ---------------------------------
@@ -650,8 +681,9 @@ def _symbolic_key(op: Any) -> Hashable:
 
 
 def _inverse(op: Any, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    gates = list(lower_operation(op.base, params, wires))
-    for gate in reversed(gates):
+    entry = entry_of(op.base)
+    assert entry is not None
+    for gate in reversed(list(entry.lower(op.base, params, wires))):
         assert isinstance(gate, PauliRotation | Permutation | Matrix)
         yield gate.adjoint()
 
@@ -661,7 +693,9 @@ def _controlled(op: Any, params: Sequence[Any], wires: Wires) -> Iterable[MixedG
     controls = list(zip(wires, values, strict=False))
     n_base = len(op.base.wires)
     base_wires = wires[len(values) : len(values) + n_base]
-    for gate in lower_operation(op.base, params, base_wires):
+    entry = entry_of(op.base)
+    assert entry is not None
+    for gate in entry.lower(op.base, params, base_wires):
         assert isinstance(gate, PauliRotation | Permutation | Matrix)
         yield gate.controlled(controls)
 
@@ -687,6 +721,14 @@ def _by_itself(
     Raises:
         DeviceError: As :func:`made_of`, or if it has no decomposition.
     """
+    if isinstance(op, qml.ops.Exp) and is_pauli_rotation(op):
+        names = dict(zip(op.wires.labels, wires, strict=True))
+        rotation = qml.map_wires(rotation_of(op), names)
+        if all(isinstance(param, Constant) for param in params):
+            return [(rotation, tuple(map(_parameter, rotation.data)))]
+        if isinstance(op, qml.ops.Evolution):  # the factor of its base is no parameter
+            factor = 2.0 * real(next(iter(op.base.pauli_rep.values())))
+            return [(rotation, (factor * Symbols(params[0].angles),))]
     if not has_own_decomposition(op):
         raise DeviceError(
             f"Operation {op.name} is not supported by the qstore devices and has no "
@@ -701,18 +743,32 @@ def lower_operation(
     """The gates of an operation, of one that is not in the registry by its parts.
 
     Args:
-        op: Its data is not looked at.
-        params: Where its numbers are found, one for each parameter.
+        op: The operation; a number of it that is no constant is not looked at.
+        params: What each of its parameters is; or, of a tape that was taken apart,
+            where the numbers are found that its entry computes from its parameters.
         wires: Positions of its wires in the register.
 
     Raises:
         DeviceError: If it has no decomposition, or one that is no polynomial.
+        SymbolError: If a gate of it needs more of a parameter than a polynomial.
     """
     entry = entry_of(op)
     if entry is not None:
+        if entry.values is not None:
+            params = _held(op, entry, params)
         return entry.lower(op, params, wires)
     parts = _by_itself(op, params, wires)
     return itertools.chain.from_iterable(
         lower_operation(part, its_params, tuple(part.wires.labels))
         for part, its_params in parts
     )
+
+
+def _held(op: Operator, entry: Entry, params: Sequence[Any]) -> Sequence[Any]:
+    """The numbers that an operation's gates hold, computed from its parameters."""
+    if any(isinstance(param, Parameter) for param in params):
+        return params
+    assert entry.values is not None
+    if entry.complex and any(isinstance(param, Symbols) for param in params):
+        raise DeviceError(NOT_COMPLEX.format(op.name))
+    return [_parameter(value) for value in entry.values(_with_symbols(op, params))]

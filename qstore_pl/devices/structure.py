@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
@@ -13,7 +14,7 @@ from qstore_pl.devices.lowering import bound_operations, wire_order
 from qstore_pl.devices.noise import is_gate
 from qstore_pl.devices.outputs import outputs_of
 from qstore_pl.devices.registry import lower_operation
-from qstore_pl.devices.symbols import Symbols
+from qstore_pl.devices.symbols import SymbolError, Symbols
 from qstore_pl.engine import lightcone
 from qstore_pl.engine.gates import FEATURE, WEIGHT, MixedGate, Slot
 
@@ -72,7 +73,13 @@ def light_cones(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> LightC
     lowered: list[MixedGate] = []
     for op, params in bound_operations(tape, inputs):
         wires = tuple(position[label] for label in op.wires.labels)
-        lowered += lower_operation(op, params, wires)
+        try:
+            lowered += lower_operation(op, params, wires)
+        except SymbolError as error:
+            raise DeviceError(
+                f"{op.name} takes {error} of a parameter: what depends on it is not "
+                "known."
+            ) from error
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
     cones = lightcone.light_cones(lowered, outputs)
     return LightCones(

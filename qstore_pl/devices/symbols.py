@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qstore_pl._checks import choice
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, Slot, slot_angles
 
+TOO_MANY_FACTORS = "a product of more than two numbers"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
@@ -100,7 +101,7 @@ class Symbols(NDArrayOperatorsMixin):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Symbols:
-        return _wrapped(self.angles[key])
+        return _of_angles(self.angles[key])
 
     def reshape(self, *shape: Any) -> Symbols:
         """As numpy's."""
@@ -132,7 +133,7 @@ class Symbols(NDArrayOperatorsMixin):
             try:
                 return _wrapped(ufunc(*arrays))
             except ValueError as error:  # of a degree past 2
-                raise SymbolError("a product of more than two numbers") from error
+                raise SymbolError(TOO_MANY_FACTORS) from error
             except TypeError as error:
                 raise SymbolError("a product with a complex number") from error
         if ufunc is np.positive:
@@ -257,12 +258,19 @@ def _plain_inside(value: Any) -> Any:
     return _plain(value)
 
 
+def _of_angles(found: Any) -> Symbols:
+    """One angle, or an array of nothing else."""
+    if isinstance(found, np.ndarray):
+        return Symbols(found)
+    array = np.empty((), dtype=object)
+    array[()] = found
+    return Symbols(array)
+
+
 def _wrapped(value: Any) -> Symbols:
     """A result as symbols; numbers among the entries are constants."""
     if isinstance(value, Angle):
-        array = np.empty((), dtype=object)
-        array[()] = value
-        return Symbols(array)
+        return _of_angles(value)
     array = np.asarray(value, dtype=object)
     if not all(isinstance(entry, Angle) for entry in array.flat):
         made = np.empty(array.shape, dtype=object)

@@ -39,6 +39,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
+from qstore_pl.engine.pure import PureProgram
 from qstore_pl.engine.transfer import density_matrix
 
 APPROXIMATIONS = ("full", "block-diag", "diag")
@@ -106,8 +107,7 @@ class Metric(ABC):
             self._kept = layer[:, None] == layer
         elif approximation == "diag":
             self._kept = np.eye(len(layer), dtype=bool)
-        self._turned = type(program)(
-            program.n_wires,
+        self._turned = program.with_gates(
             turned,
             n_weights=len(weights),
             n_features=self._n_features + len(self._uses),
@@ -261,6 +261,11 @@ class FubiniStudy(Metric):
         *,
         approximation: str = "full",
     ) -> None:
+        if not isinstance(program, PureProgram):
+            raise TypeError(
+                "The Fubini-Study metric must be that of pure states, but the circuit "
+                f"is a {type(program).__name__}."
+            )
         self._lane_bytes = 32 << program.n_wires
         super().__init__(program, weights, features, approximation=approximation)
         self._program, self._weights = program, weights

@@ -1,14 +1,12 @@
 """The mixed-state Program: channels and gates in, expectation values out.
 
-It runs like a :class:`Program` of pure states; states are Pauli vectors. This module
-knows arrays and the kernels, not PennyLane.
+States are Pauli vectors. This module knows arrays and the kernels, not PennyLane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +21,25 @@ LANES = 8  # samples of a chunk, where they are not too large, to fill the vecto
 LARGEST = 1 << 22  # components of a chunk of several samples
 
 
+@final
 class MixedProgram(Program):
     """A mixed-state circuit: weights and features in, expectation values out.
+
+    Its states are Pauli vectors, shape ``(batch, 4**n_wires)``.
 
     Args: as :class:`Program`, and channels among the gates.
     """
 
-    _build: Callable[..., Any] = staticmethod(build)
+    tables: PauliTables
+
+    def _build(self) -> PauliTables:
+        return build(
+            self.n_wires,
+            self.gates,
+            self.observables,
+            n_weights=self.n_weights,
+            n_features=self.n_features,
+        )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> MixedPass:
         """Work arrays for runs of ``batch`` samples, to keep in a loop.
@@ -40,13 +50,8 @@ class MixedProgram(Program):
         """
         return MixedPass(self, batch, keep=keep)
 
-    def states(
-        self, weights: Float1D, features: Float2D, rows: Rows | None = None
-    ) -> NDArray[Any]:
-        """Pauli vectors, shape ``(batch, 4**n_wires)``."""
-        return super().states(weights, features, rows)
 
-
+@final
 class MixedPass(Pass):
     """Work arrays of one forward run of Pauli vectors, kept for its backward run.
 
@@ -59,7 +64,7 @@ class MixedPass(Pass):
     _digit_bits = 2
     _tables: PauliTables
 
-    def states(self, *, phase: bool = True) -> NDArray[Any]:
+    def states(self, *, phase: bool = True) -> NDArray[np.float64]:
         """The states of the last :meth:`forward`, shape ``(batch, 4**n_wires)``."""
         del phase  # a density matrix has none
         if self._values is None:

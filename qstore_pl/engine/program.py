@@ -1,25 +1,27 @@
-"""The Program: a circuit structure that runs on arrays, forward and backward.
+"""The abstract Program: a circuit structure that runs on arrays, forward and backward.
 
 A Program is immutable and shared between threads; a :class:`Pass` holds the work
 arrays of one forward run until its backward run and belongs to one thread at a time.
-This module knows arrays and the kernels, not PennyLane.
+The kind of states is the business of the final classes: :mod:`pure`, :mod:`mixed` and
+:mod:`trajectories`. This module knows arrays and threads, not PennyLane.
 """
 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
-from qstore_pl.engine import statevector, threads
+from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
-from qstore_pl.engine.fusion import PERMUTE, Tables, build
+from qstore_pl.engine.fusion import PERMUTE
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -33,14 +35,13 @@ Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
 PARALLEL = 1 << 22  # amplitudes times instructions from which threads pay
 KEPT_BYTES = 1 << 28  # most bytes of forward states kept for the backward run
 _NO_WEIGHTS = np.empty(0)
 
 
-class Program:
-    """A pure-state circuit: weights and features in, expectation values out.
+class Program(ABC):
+    """A circuit: weights and features in, expectation values out.
 
     Args:
         n_wires: Number of wires; wire 0 is the most significant bit of an index.
@@ -50,7 +51,7 @@ class Program:
         n_features: Columns of the features, the values each sample has.
     """
 
-    _build: Callable[..., Any] = staticmethod(build)
+    tables: Any  # what the kernels read
 
     def __init__(
         self,
@@ -61,25 +62,40 @@ class Program:
         n_weights: int = 0,
         n_features: int = 0,
     ) -> None:
+        self.n_wires, self.n_weights, self.n_features = n_wires, n_weights, n_features
         self.gates, self.observables = tuple(gates), tuple(observables)
-        self.tables: Any = self._build(
-            n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+        self.tables = self._build()
+
+    @abstractmethod
+    def _build(self) -> Any:
+        """The circuit as the kernels read it."""
+
+    @abstractmethod
+    def new_pass(self, batch: int, *, keep: bool = False) -> Any:
+        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+
+        Args:
+            batch: Number of samples.
+            keep: Whether to keep every state, however large.
+        """
+
+    def with_gates(
+        self,
+        gates: Sequence[MixedGate],
+        observables: Sequence[PauliSum] = (),
+        *,
+        n_weights: int = 0,
+        n_features: int = 0,
+    ) -> Self:
+        """A Program of this kind and on these wires, of another circuit."""
+        return type(self)(
+            self.n_wires, gates, observables, n_weights=n_weights, n_features=n_features
         )
-
-    @property
-    def n_wires(self) -> int:
-        """Number of wires."""
-        return self.tables.n_wires
-
-    @property
-    def n_features(self) -> int:
-        """Columns of the features."""
-        return self.tables.n_features
 
     @property
     def n_outputs(self) -> int:
         """Number of observables."""
-        return self.tables.n_outputs
+        return len(self.observables)
 
     @cached_property
     def untied(self) -> Program:
@@ -90,15 +106,11 @@ class Program:
             kind, index = slot
             return (FEATURE, n_features + index) if kind == WEIGHT else slot
 
-        return self._again(
+        return self.with_gates(
             [renamed(gate, rename) for gate in self.gates],
-            n_features + self.tables.n_weights,
+            self.observables,
+            n_features=n_features + self.n_weights,
         )
-
-    def _again(self, gates: Sequence[MixedGate], n_features: int) -> Program:
-        """A Program of this kind and these observables, without weights."""
-        n_wires = self.n_wires
-        return type(self)(n_wires, gates, self.observables, n_features=n_features)
 
     def run(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
@@ -161,19 +173,16 @@ class Program:
         gw, gx = work.backward(cotangents, inputs=inputs)
         return gw.copy(), None if gx is None else gx.copy()
 
-    def new_pass(self, batch: int, *, keep: bool = False) -> Pass:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop.
-
-        Args:
-            batch: Number of samples.
-            keep: Whether to keep every state, however large.
-        """
-        return Pass(self, batch, keep=keep)
-
     def states(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
-    ) -> NDArray[np.complex128]:
-        """State vectors, shape ``(batch, 2**n_wires)``, global phase included."""
+    ) -> NDArray[Any]:
+        """The states, a row for each sample; what they are is said by their kind.
+
+        Args:
+            weights: Shared values, shape ``(n_weights,)``.
+            features: Values per sample, shape ``(n_samples, n_features)``.
+            rows: Which samples, shape ``(batch,)``; all of them if None.
+        """
         values = self._checked(weights, features, rows)
         work = self.new_pass(len(values[2]), keep=True)
         work.forward(*values, gradient=False)
@@ -185,10 +194,9 @@ class Program:
         """The arrays as the kernels take them, which read without looking."""
         weights = np.ascontiguousarray(weights, dtype=np.float64)
         features = np.ascontiguousarray(features, dtype=np.float64)
-        tables = self.tables
-        if weights.shape != (tables.n_weights,):
+        if weights.shape != (self.n_weights,):
             raise ValueError(
-                f"Argument `weights` must have shape ({tables.n_weights},), but has "
+                f"Argument `weights` must have shape ({self.n_weights},), but has "
                 f"shape {weights.shape}."
             )
         if features.ndim != 2 or features.shape[1] != self.n_features:
@@ -214,7 +222,7 @@ class Program:
         return state
 
 
-class Pass:
+class Pass(ABC):
     """Work arrays of one forward run, kept for its backward run.
 
     It is for loops: arguments are not checked, and must be contiguous float64 arrays
@@ -225,16 +233,13 @@ class Pass:
         batch: Number of samples.
         keep: Whether to keep every state, however large; else states beyond a bound are
             computed again in the backward run.
-        checkpoints: Number of states that drawn matrices keep.
     """
 
-    _kernels: ModuleType = statevector
-    _parts = 2  # real numbers of a component
-    _digit_bits = 1  # of a component's index, for each wire
+    _kernels: ModuleType
+    _parts: int  # real numbers of a component
+    _digit_bits: int  # of a component's index, for each wire
 
-    def __init__(
-        self, program: Program, batch: int, *, keep: bool = False, checkpoints: int = 0
-    ) -> None:
+    def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         tables = self._tables = program.tables
         variant = "general" if tables.general else "core"
         self._forward = getattr(self._kernels, f"forward_{variant}").compiled
@@ -253,11 +258,6 @@ class Pass:
             (start, min(start + columns, batch)) for start in range(0, batch, columns)
         ] or [(0, 0)]
         sizes = [self._work_size(end - start) for start, end in self._spans]
-        state = self._parts * self._length
-        sizes = [
-            size + checkpoints * state * (end - start)
-            for size, (start, end) in zip(sizes, self._spans, strict=True)
-        ]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
         self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
         self._parallel = (
@@ -333,20 +333,29 @@ class Pass:
         """After :meth:`backward`, the same forward run for another backward run."""
         self.forward(*self._spent)
 
+    @abstractmethod
+    def states(self, *, phase: bool = True) -> NDArray[Any]:
+        """The states of the last :meth:`forward`, a row for each sample.
+
+        Args:
+            phase: Whether the global phase is included, where states have one.
+        """
+
+    @abstractmethod
     def _columns(self) -> int:
         """Samples of a chunk."""
-        return max(1, min(512, CHUNK >> self._tables.n_wires))
 
+    @abstractmethod
     def _work_size(self, batch: int) -> int:
-        """Numbers a chunk needs: three states, angles, blocks, sums."""
-        return work_size(self._tables, batch)
+        """Numbers a chunk of so many samples needs."""
 
+    @abstractmethod
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
-        work = self._works[i if self._kept else 0]
-        self._forward(*self._structure, weights, features, rows, work, out)
+        """Call the forward kernel on chunk ``i``."""
 
+    @abstractmethod
     def _run_backward(
         self,
         i: int,
@@ -357,31 +366,7 @@ class Pass:
         stop: int,
         gx: Float2D | None,
     ) -> None:
-        assert self._backward is not None
-        self._backward(
-            *self._structure, weights, features, rows,
-            self._works[i if self._kept else 0], dy, stop, self._swapped, self._gw[i],
-            self._no_gx if gx is None else gx,
-        )  # fmt: skip
-
-    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
-
-        Args:
-            phase: Whether the global phase is included.
-        """
-        if self._values is None:
-            raise RuntimeError("Pass.states needs a forward run before it.")
-        weights, features, rows = self._values
-        states = np.empty((self.batch, 1 << self._tables.n_wires), np.complex128)
-        for i, (start, end) in enumerate(self._spans):
-            re, im = self._state(i, end - start)
-            states[start:end].real = re.T
-            states[start:end].imag = im.T
-        if not phase:
-            return states
-        turn = self._tables.phase.evaluate(weights, features[rows])
-        return states * np.exp(1j * turn)[:, None]
+        """Call the backward kernel on chunk ``i``."""
 
     @property
     def nbytes(self) -> int:
@@ -451,19 +436,10 @@ def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:
     return np.concatenate([features, np.broadcast_to(weights, shape)], axis=1)
 
 
-def work_size(tables: Tables, batch: int) -> int:
-    """Numbers a chunk needs: three states, angles, blocks, sums."""
-    sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
-    per_sample = (
-        (6 << tables.n_wires) + 2 * len(tables.rotations) + 4 * len(tables.code) + sums
-    )
-    return per_sample * max(batch, 1)
-
-
 _local = threading.local()
 
 
-def _scratch_pass(program: Program, batch: int) -> Pass:
+def _scratch_pass(program: Program, batch: int) -> Any:
     """This thread's last Pass if it fits, else a new one."""
     last = getattr(_local, "last", None)
     if last is None or last[0] is not program or last[1].batch != batch:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import (
     FEATURE,
     Angle,
@@ -35,7 +36,8 @@ from qstore_pl.engine.gates import (
     Transfer,
     slot_angles,
 )
-from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
+from qstore_pl.engine.pure import PurePass
 from qstore_pl.engine.transfer import kraus_matrices
 
 Uniform = Callable[[tuple[int, ...]], Float2D]
@@ -174,8 +176,11 @@ class Choice:
         self.flat = np.concatenate([part.reshape(m, -1) for part in parts], axis=1)
 
 
+@final
 class TrajectoryProgram(Program):
     """A mixed-state circuit as an average over trajectories.
+
+    Its states are those of every trajectory, as :class:`TrajectoryPass` has them.
 
     Args:
         n_wires: Number of wires.
@@ -186,6 +191,8 @@ class TrajectoryProgram(Program):
         trajectories: How many are drawn for each sample.
         uniform: Where the draws come from.
     """
+
+    tables: Tables  # of the drawn circuit: its features have the columns drawn as well
 
     def __init__(
         self,
@@ -199,11 +206,15 @@ class TrajectoryProgram(Program):
         uniform: Uniform,
     ) -> None:
         self.trajectories, self.uniform = trajectories, uniform
-        given = tuple(gates)
+        super().__init__(
+            n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+        )
+
+    def _build(self) -> Tables:
         self.draws: list[tuple[int, Draw]] = []
-        self._n_features = n_columns = n_features
-        pure: list[MixedGate] = []
-        for gate in gates:
+        n_columns = self.n_features
+        pure: list[Gate] = []
+        for gate in self.gates:
             if not isinstance(gate, Channel | Kraus | Transfer):
                 pure.append(gate)
                 continue
@@ -211,17 +222,15 @@ class TrajectoryProgram(Program):
             self.draws.append((n_columns, draw))
             pure += draw.gates
             n_columns += draw.n_columns
-        super().__init__(
-            n_wires, pure, observables, n_weights=n_weights, n_features=n_columns
+        return build(
+            self.n_wires,
+            pure,
+            self.observables,
+            n_weights=self.n_weights,
+            n_features=n_columns,
         )
-        self.gates = given
 
-    @property
-    def n_features(self) -> int:
-        """Columns of the features, without those drawn."""
-        return self._n_features
-
-    def new_pass(self, batch: int, *, keep: bool = False) -> Any:
+    def new_pass(self, batch: int, *, keep: bool = False) -> TrajectoryPass:
         """Work arrays for runs of ``batch`` samples, to keep in a loop.
 
         Args:
@@ -230,21 +239,31 @@ class TrajectoryProgram(Program):
         """
         return TrajectoryPass(self, batch, keep=keep)
 
-    def _again(self, gates: Sequence[MixedGate], n_features: int) -> Program:
-        return TrajectoryProgram(
+    def with_gates(
+        self,
+        gates: Sequence[MixedGate],
+        observables: Sequence[PauliSum] = (),
+        *,
+        n_weights: int = 0,
+        n_features: int = 0,
+    ) -> Self:
+        """The average over as many trajectories of another circuit."""
+        return type(self)(
             self.n_wires,
             gates,
-            self.observables,
+            observables,
+            n_weights=n_weights,
             n_features=n_features,
             trajectories=self.trajectories,
             uniform=self.uniform,
         )
 
 
+@final
 class TrajectoryPass:
     """One set of trajectories, drawn by its forward run and used by its backward run.
 
-    As :class:`Pass`; but states and bras are those of every trajectory, shape
+    As a :class:`Pass`; but states and bras are those of every trajectory, shape
     ``(batch * trajectories, 2**n_wires)``, the trajectories of a sample in a row.
 
     Args:
@@ -260,7 +279,7 @@ class TrajectoryPass:
         self._n_rows = batch * program.trajectories
         self._rows = np.arange(self._n_rows)
         self._values = np.empty((self._n_rows, program.tables.n_features))
-        self._passes: dict[int, Pass] = {}
+        self._passes: dict[int, PurePass] = {}
         self.out = np.empty((batch, program.n_outputs))
 
     def forward(
@@ -280,7 +299,9 @@ class TrajectoryPass:
                 growth, checkpoints = 1.0, checkpoints + 1
         run = self._passes.get(checkpoints)
         if run is None:
-            run = Pass(program, self._n_rows, keep=self._keep, checkpoints=checkpoints)
+            run = PurePass(
+                program, self._n_rows, keep=self._keep, checkpoints=checkpoints
+            )
             self._passes = {checkpoints: run}
         self._run = run
         run.forward(weights, values, self._rows, gradient=gradient)

@@ -19,7 +19,7 @@ PEERS = ("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer")
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
-    *("metric", "natural-step", "import", "first-epoch"),
+    *("metric", "natural-step", "lowering", "import", "first-epoch"),
 )
 COMPARISONS = ("training", "noisy", "trajectories", "metric", "natural-step")
 
@@ -38,6 +38,10 @@ def run(name, repeats):
         from tests.benchmarks.qnode_gradient import qnode_gradient
 
         return qnode_gradient(repeats)
+    if name == "lowering":
+        from tests.benchmarks.lowering import lowering
+
+        return lowering(repeats)
     if name in ("metric", "natural-step"):
         from tests.benchmarks.metric import metric, natural_step
 

@@ -358,14 +358,3 @@ def test_a_batch_without_samples_is_refused():
 
     with pytest.raises(ValueError, match="at least one, but have 0"):
         turned(np.zeros(0))
-
-
-@pytest.mark.parametrize(
-    "op", [qml.AmplitudeDamping(0.1, 0), qml.QubitUnitary(np.eye(2), 0)]
-)
-def test_numbers_that_are_computed_cannot_be_bound(op):
-    tape = qml.tape.QuantumScript([op], [qml.expval(qml.Z(0))])
-    device = qml.device("qstore.mock_noisy", wires=1, noise=None)
-    of_shape = devices.symbols("weights", 0, np.shape(op.data[0]))
-    with pytest.raises(DeviceError, match=f"Parameters of {op.name} cannot be bound"):
-        devices.compile(tape, [of_shape], device, n_weights=8, n_features=0)

@@ -17,7 +17,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.metric import Bures, FubiniStudy
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 from qstore_pl.engine.trajectories import TrajectoryProgram
 from tests.engine.test_metric import CIRCUITS, masks, values_of
 from tests.engine.test_pauli import dense_matrix
@@ -220,8 +220,8 @@ def test_programs_without_density_matrices_are_refused():
     drawn = TrajectoryProgram(
         1, gates, n_weights=1, trajectories=3, uniform=np.random.default_rng(0).random
     )
-    pure = Program(1, gates[:1], n_weights=1)
-    for circuit, kind in ((drawn, "TrajectoryProgram"), (pure, "Program")):
+    pure = PureProgram(1, gates[:1], n_weights=1)
+    for circuit, kind in ((drawn, "TrajectoryProgram"), (pure, "PureProgram")):
         with pytest.raises(TypeError, match=f"of a MixedProgram, but.* a {kind}"):
             Bures(circuit, np.ones(1, bool))
 

@@ -367,8 +367,8 @@ print(int(x[0]))
 
 
 def run(directory, code, **environment):
-    """What a new process prints, and what it logs."""
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    """What a new process prints, and what it logs; it imports this checkout."""
+    kept = {**os.environ, "PYTHONPATH": str(ENGINE.parents[1])}
     process = subprocess.run(
         [sys.executable, *code],
         cwd=directory,

@@ -23,7 +23,7 @@ from qstore_pl.engine.gates import (
     Permutation,
     slot_angles,
 )
-from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 from tests.naive import controlled, dense_state, on_all_wires, pauli_word_matrix
 
 NO_FEATURES = np.empty(0)
@@ -120,7 +120,7 @@ class Circuit:
     observables: tuple = ()
 
     def program(self):
-        return Program(
+        return PureProgram(
             self.n,
             self.gates,
             self.observables,
@@ -314,7 +314,7 @@ GATES = {
 def unitary(n, gates):
     """What the engine does to every basis state, shape ``(2**n, 2**n)``."""
     load = Amplitudes(tuple(range(n)), (FEATURE, 0))
-    program = Program(n, [load, *gates], n_weights=len(VALUES), n_features=2**n)
+    program = PureProgram(n, [load, *gates], n_weights=len(VALUES), n_features=2**n)
     return program.states(VALUES, np.eye(2**n)).T
 
 

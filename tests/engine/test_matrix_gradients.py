@@ -17,7 +17,8 @@ from qstore_pl.engine.gates import (
     Permutation,
 )
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.engine.program import Program, untied_columns
+from qstore_pl.engine.program import untied_columns
+from qstore_pl.engine.pure import PureProgram
 
 STEP = 1e-5
 OBSERVABLES = [((1.0, "ZX", (0, 2)), (0.4, "Y", (1,))), ((0.7, "XZ", (1, 2)),)]
@@ -67,7 +68,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("program", [Program, MixedProgram])
+@pytest.mark.parametrize("program", [PureProgram, MixedProgram])
 @pytest.mark.parametrize("kind", [WEIGHT, FEATURE])
 @pytest.mark.parametrize(("wires", "inverse", "controls"), CASES)
 def test_gradient_by_a_matrix_is_the_difference(
@@ -136,7 +137,7 @@ def test_gradient_by_kraus_matrices_is_the_difference(kind, wires, rng):
         np.testing.assert_allclose(gx, expected, atol=2e-9)
 
 
-@pytest.mark.parametrize("program", [Program, MixedProgram])
+@pytest.mark.parametrize("program", [PureProgram, MixedProgram])
 def test_entries_that_are_not_wanted_get_no_gradient(program, rng):
     gates = [*rotations(WEIGHT), Matrix((1,), (WEIGHT, 2)), *rotations(WEIGHT)]
     program = program(3, gates, OBSERVABLES, n_weights=10)

@@ -18,7 +18,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.metric import FubiniStudy as Metric
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.engine.program import Program
+from qstore_pl.engine.pure import PureProgram
 from tests.engine.test_gates import Circuit
 from tests.engine.test_pauli_fusion import cnot, depolarizing
 from tests.engine.test_program import dense_tangents
@@ -40,11 +40,11 @@ def model(n, n_layers):
         for i in range(n):
             gates += [turn(letter, (i,), next(weights)) for letter in "XYZ"]
         gates += [cnot(i, (i + 1) % n) for i in range(n)]
-    return Program(n, gates, n_weights=3 * n * n_layers, n_features=n)
+    return PureProgram(n, gates, n_weights=3 * n * n_layers, n_features=n)
 
 
 def program(n, gates, n_weights=3, n_features=2):
-    return Program(n, gates, n_weights=n_weights, n_features=n_features)
+    return PureProgram(n, gates, n_weights=n_weights, n_features=n_features)
 
 
 MIXING = [turn("X", (0,), Angle(0.7)), turn("Y", (1,), Angle(1.1)), cnot(0, 1)]
@@ -356,7 +356,7 @@ def ours(gates, n, n_weights):
             made.append(Permutation(wires, (0, 1, 2, 3), (0, 0, 0, 4)))
         else:
             made.append(turn(LETTERS.get(name, "ZZ"), wires, w[index]))
-    return Program(n, made, n_weights=n_weights)
+    return PureProgram(n, made, n_weights=n_weights)
 
 
 def theirs(gates, n):
@@ -414,7 +414,7 @@ def test_unknown_approximations_are_refused():
 # ------------------------------------------------------- products
 def large():
     """Four wires and 48 weights."""
-    return Program(
+    return PureProgram(
         4,
         [gate for _ in range(2) for gate in model(4, 4).gates],
         n_weights=48,

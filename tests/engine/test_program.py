@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import program as program_module
+from qstore_pl.engine import pure as pure_module
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -424,7 +425,7 @@ def test_known_circuits():
 
 # ------------------------------------------------------- work arrays
 def chunks_of(monkeypatch, circuit, columns):
-    monkeypatch.setattr(program_module, "CHUNK", columns << circuit.n)
+    monkeypatch.setattr(pure_module, "CHUNK", columns << circuit.n)
 
 
 @pytest.mark.parametrize("columns", [1, 2, 4])

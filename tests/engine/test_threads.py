@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import program as program_module
+from qstore_pl.engine import pure as pure_module
 from qstore_pl.engine import threads
 from tests.engine.test_gates import random_circuit
 
@@ -113,7 +114,7 @@ def same_bits(results, expected):
 @pytest.mark.parametrize("seed", range(6))
 def test_no_bit_depends_on_the_number_of_threads(seed, monkeypatch):
     circuit = drawn(seed, batch=50)
-    monkeypatch.setattr(program_module, "CHUNK", 4 << circuit.n)
+    monkeypatch.setattr(pure_module, "CHUNK", 4 << circuit.n)
     serial = numbers(circuit.program(), circuit.weights, circuit.features)
     assert threads._pool is None  # too small for threads
     monkeypatch.setattr(program_module, "PARALLEL", 0)
@@ -130,7 +131,7 @@ def test_no_bit_depends_on_the_number_of_threads(seed, monkeypatch):
 def test_eight_threads_on_one_program_give_the_serial_results(work, monkeypatch):
     monkeypatch.setenv("QSTORE_NUM_THREADS", "2")
     circuit = drawn(2, batch=40)
-    monkeypatch.setattr(program_module, "CHUNK", 4 << circuit.n)
+    monkeypatch.setattr(pure_module, "CHUNK", 4 << circuit.n)
     monkeypatch.setattr(program_module, "PARALLEL", work)
     rng = np.random.default_rng(0)
     tasks = []
@@ -149,14 +150,14 @@ def test_eight_threads_on_one_program_give_the_serial_results(work, monkeypatch)
 FORK = """
 import os, signal
 import numpy as np
-from qstore_pl.engine import program, threads
+from qstore_pl.engine import program, pure, threads
 from qstore_pl.engine.gates import FEATURE, WEIGHT, PauliRotation, slot_angles
 
-program.CHUNK, program.PARALLEL = 8, 0
+pure.CHUNK, program.PARALLEL = 8, 0
 w, x = slot_angles(WEIGHT, 0, (1,)), slot_angles(FEATURE, 0, (1,))
 gates = [PauliRotation("X", (0,), w[0]), PauliRotation("Y", (1,), x[0] * w[0])]
 outputs = [((1.0, "Z", (wire,)),) for wire in range(2)]
-circuit = program.Program(2, gates, outputs, n_weights=1, n_features=1)
+circuit = pure.PureProgram(2, gates, outputs, n_weights=1, n_features=1)
 
 def numbers():
     values = np.array([0.3]), np.linspace(0, 1, 9)[:, None]

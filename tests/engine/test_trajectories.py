@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import program as program_module
+from qstore_pl.engine import pure as pure_module
 from qstore_pl.engine import threads
 from qstore_pl.engine import trajectories as trajectories_module
 from qstore_pl.engine.gates import (
@@ -429,23 +430,24 @@ def test_no_state_is_kept_where_growth_stays_below_a_thousand():
         assert checkpoints(case, drawn(case, 3)) == count
 
 
-CHUNKS = {"chunks": {"CHUNK": 8 * 7}, "not kept": {"CHUNK": 8 * 7, "KEPT_BYTES": 0}}
+CHUNKS = {"chunks": [(pure_module, "CHUNK", 8 * 7)]}
+CHUNKS["not kept"] = [*CHUNKS["chunks"], (program_module, "KEPT_BYTES", 0)]
 
 
-@pytest.mark.parametrize("name", ["reset", "strong damping", "depolarizing"])
+@pytest.mark.parametrize("channel", ["reset", "strong damping", "depolarizing"])
 @pytest.mark.parametrize("patched", CHUNKS)
-def test_chunks_change_nothing(name, patched, monkeypatch):
-    case = layers(DEEP[name][0], 3)
+def test_chunks_change_nothing(channel, patched, monkeypatch):
+    case = layers(DEEP[channel][0], 3)
     whole = results(case, drawn(case, 30, frozen(6)))
-    for key, value in CHUNKS[patched].items():
-        monkeypatch.setattr(program_module, key, value)
+    for module, name, value in CHUNKS[patched]:
+        monkeypatch.setattr(module, name, value)
     agree(results(case, drawn(case, 30, frozen(6))), whole, 1e-10)
 
 
 @pytest.mark.parametrize("patched", ["whole", *CHUNKS])
 def test_bras_stand_for_cotangents(patched, monkeypatch):
-    for key, value in CHUNKS.get(patched, {}).items():
-        monkeypatch.setattr(program_module, key, value)
+    for module, name, value in CHUNKS.get(patched, []):
+        monkeypatch.setattr(module, name, value)
     case = layers(DEEP["strong damping"][0], 3)
     dy, work = cotangents(case), drawn(case, 30, frozen(6)).new_pass(2)
     run = case.weights, case.features, np.arange(2)
@@ -496,7 +498,7 @@ def test_samples_of_a_batch_have_draws_of_their_own():
 
 @pytest.mark.parametrize("count", ["1", "2", "4"])
 def test_no_bit_depends_on_the_number_of_threads(count, monkeypatch):
-    monkeypatch.setattr(program_module, "CHUNK", 8 * 16)
+    monkeypatch.setattr(pure_module, "CHUNK", 8 * 16)
     case = layers(DEEP["strong damping"][0], 3)
     serial = results(case, drawn(case, 200, 7))
     monkeypatch.setattr(program_module, "PARALLEL", 0)

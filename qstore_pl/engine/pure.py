@@ -1,0 +1,128 @@
+"""The pure-state Program: gates in, expectation values out.
+
+States are vectors of amplitudes. This module knows arrays and the kernels, not
+PennyLane.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.engine import statevector
+from qstore_pl.engine.fusion import Tables, build
+from qstore_pl.engine.gates import Gate
+from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+
+CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
+
+
+@final
+class PureProgram(Program):
+    """A pure-state circuit: weights and features in, expectation values out.
+
+    Its states are vectors of amplitudes, shape ``(batch, 2**n_wires)``, with their
+    global phase.
+
+    Args: as :class:`Program`; the gates are no channels.
+    """
+
+    tables: Tables
+
+    def _build(self) -> Tables:
+        return build(
+            self.n_wires,
+            cast(tuple[Gate, ...], self.gates),
+            self.observables,
+            n_weights=self.n_weights,
+            n_features=self.n_features,
+        )
+
+    def new_pass(self, batch: int, *, keep: bool = False) -> PurePass:
+        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+
+        Args:
+            batch: Number of samples.
+            keep: Whether to keep every state, however large.
+        """
+        return PurePass(self, batch, keep=keep)
+
+
+@final
+class PurePass(Pass):
+    """Work arrays of one forward run of state vectors, kept for its backward run.
+
+    Args:
+        program: The circuit; its tables are those of :mod:`fusion`.
+        batch: Number of samples.
+        keep: Whether to keep every state, however large; else states beyond a bound are
+            computed again in the backward run.
+        checkpoints: Number of states that drawn matrices keep.
+    """
+
+    _kernels: ModuleType = statevector
+    _parts = 2
+    _digit_bits = 1
+    _tables: Tables
+
+    def __init__(
+        self, program: Program, batch: int, *, keep: bool = False, checkpoints: int = 0
+    ) -> None:
+        self._checkpoints = checkpoints
+        super().__init__(program, batch, keep=keep)
+
+    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
+        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
+
+        Args:
+            phase: Whether the global phase is included.
+        """
+        if self._values is None:
+            raise RuntimeError("Pass.states needs a forward run before it.")
+        weights, features, rows = self._values
+        states = np.empty((self.batch, self._length), np.complex128)
+        for i, (start, end) in enumerate(self._spans):
+            re, im = self._state(i, end - start)
+            states[start:end].real = re.T
+            states[start:end].imag = im.T
+        if not phase:
+            return states
+        turn = self._tables.phase.evaluate(weights, features[rows])
+        return states * np.exp(1j * turn)[:, None]
+
+    def _columns(self) -> int:
+        return max(1, min(512, CHUNK >> self._tables.n_wires))
+
+    def _work_size(self, batch: int) -> int:
+        """Numbers a chunk needs: three states, angles, blocks, sums, checkpoints."""
+        tables = self._tables
+        sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
+        per_sample = 6 * self._length + 2 * len(tables.rotations) + sums
+        per_sample += 4 * len(tables.code)
+        return per_sample * max(batch, 1) + self._checkpoints * 2 * self._length * batch
+
+    def _run_forward(
+        self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
+    ) -> None:
+        work = self._works[i if self._kept else 0]
+        self._forward(*self._structure, weights, features, rows, work, out)
+
+    def _run_backward(
+        self,
+        i: int,
+        weights: Float1D,
+        features: Float2D,
+        rows: Rows,
+        dy: Float2D,
+        stop: int,
+        gx: Float2D | None,
+    ) -> None:
+        assert self._backward is not None
+        self._backward(
+            *self._structure, weights, features, rows,
+            self._works[i if self._kept else 0], dy, stop, self._swapped, self._gw[i],
+            self._no_gx if gx is None else gx,
+        )  # fmt: skip

@@ -1,0 +1,99 @@
+"""Row `lowering`: a Program of a new structure, 1,000 gates on 16 wires."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pennylane as qml
+
+from qstore_pl import devices
+from tests.benchmarks.timing import Row, check_close, in_turn, medians
+
+N_WIRES = 16
+N_WEIGHTS = 750
+TARGET = 1.0
+GATES = (qml.RX, qml.RY, qml.RZ)
+
+
+def gate_by_gate(weights):
+    """RX, RY, RZ and a CNOT in turn, around the ring of wires."""
+    for i in range(1000):
+        layer, kind = divmod(i, 4)
+        wire = 7 * i % N_WIRES
+        if kind < 3:
+            GATES[kind](weights[3 * layer + kind], wires=wire)
+        else:
+            qml.CNOT([wire, (wire + 1) % N_WIRES])
+    return qml.expval(qml.Z(0))
+
+
+def random_layers(weights):
+    """A template that draws its gates: 750 rotations, and a third as many CNOTs."""
+    qml.RandomLayers(
+        weights.reshape(10, 75), wires=range(N_WIRES), ratio_imprim=0.25, seed=3
+    )
+    return qml.expval(qml.Z(0))
+
+
+def preprocessed(circuit, weights, device):
+    """The tape as PennyLane makes it and hands it to a device."""
+    tape = qml.tape.make_qscript(circuit)(weights)
+    (made,), _ = device.preprocess_transforms()([tape])
+    return made
+
+
+def compiled(circuit, weights, device):
+    """The function that lowers the circuit, with every number as a weight."""
+    tape = qml.tape.make_qscript(circuit)(weights)
+    inputs, first = [], 0
+    for value in tape.get_parameters(trainable_only=False):
+        inputs.append(devices.symbols("weights", first, np.shape(value)))
+        first += np.size(value)
+
+    def lower():
+        return devices.compile(tape, inputs, device, n_weights=first, n_features=0)
+
+    return lower
+
+
+def lowering(repeats):
+    """Time `devices.compile`, and PennyLane's way to a tape that a device takes."""
+    circuits = {"gate by gate": gate_by_gate, "RandomLayers": random_layers}
+    weights = np.random.default_rng(0).normal(size=N_WEIGHTS)
+    ours = qml.device("qstore.mock_ideal", wires=N_WIRES)
+    peer = qml.device("default.qubit", wires=N_WIRES)
+    functions = {}
+    for kind, circuit in circuits.items():
+        lower = compiled(circuit, weights, ours)
+        found = lower().run(weights, np.empty((1, 0)))[0, 0]
+        (wanted,) = peer.execute([preprocessed(circuit, weights, peer)])
+        check_close(f"expectation value of {kind}", found, wanted)
+        functions[kind, "ours"] = lower
+        functions[kind, "peer"] = lambda circuit=circuit: preprocessed(
+            circuit, weights, peer
+        )
+
+    def measurement(function):
+        def measure():
+            start = time.perf_counter()
+            function()
+            return time.perf_counter() - start
+
+        return measure
+
+    print("lowering: timing in turn", flush=True)
+    raw = in_turn({key: measurement(f) for key, f in functions.items()}, repeats)
+    times = medians(raw)
+    return [
+        Row(
+            row=f"lowering, {kind}",
+            ours=times[kind, "ours"],
+            peer="PennyLane's tape",
+            setting="made and preprocessed for default.qubit",
+            peer_time=times[kind, "peer"],
+            target=TARGET,
+            raw={who: raw[kind, who] for who in ("ours", "peer")},
+        )
+        for kind in circuits
+    ]

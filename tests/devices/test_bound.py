@@ -1,0 +1,275 @@
+"""Every operation compiled: its parameters weights, features or constants."""
+
+import numpy as np
+import pennylane as qml
+import pytest
+from pennylane.exceptions import DeviceError
+from pennylane.ops.functions import bind_new_parameters
+
+from qstore_pl import devices
+from tests.cases import GATES, PREPARATIONS, TEMPLATES
+from tests.devices.test_channels import CHANNELS
+
+pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+PURE = GATES | TEMPLATES | PREPARATIONS
+SOURCES = ("weights", "features")
+BITS = {"BasisState", "BasisEmbedding", "BasisEncoding"}  # no gradient: discrete
+# Why an operation is refused whose parameters are weights or features.
+COMPLEX = "are complex, which weights and features are not"
+REFUSED = {
+    "QubitUnitary": COMPLEX,
+    "DiagonalQubitUnitary": COMPLEX,
+    "ControlledQubitUnitary": COMPLEX,
+    "SpecialUnitary": COMPLEX,
+    "BlockEncode": COMPLEX,
+    "Exp": "takes real of a parameter",  # with a real coefficient, no unitary
+    "QubitChannel": COMPLEX,
+}
+
+
+# Not yet: constants that are no angles have no place among the weights.
+NO_PLACE = {
+    *("QubitUnitary", "DiagonalQubitUnitary", "ControlledQubitUnitary", "BlockEncode"),
+    *("SpecialUnitary", "QubitChannel", "StatePrep", "AmplitudeEmbedding"),
+}
+
+
+def operation_of(name):
+    rng = np.random.default_rng(3)
+    if name in PURE:
+        return PURE[name].random(rng, range(PURE[name].n_wires))
+    row = CHANNELS[name]
+    return row.build(row.numbers, range(row.n_wires))
+
+
+def tape_of(op, *, mixed=False):
+    """The operation between rotations, with a channel if the state must be mixed."""
+    wires = list(op.wires) or [0]
+    first = isinstance(op, qml.operation.StatePrepBase)
+    before = [] if first else [qml.RY(0.3 + 0.2 * i, w) for i, w in enumerate(wires)]
+    after = [qml.RX(0.7 - 0.1 * i, w) for i, w in enumerate(wires)]
+    if mixed:
+        after.append(qml.PhaseFlip(0.1, wires[0]))
+    measured = [qml.expval(qml.Z(w)) for w in wires] + [qml.probs(wires=wires[:2])]
+    place = range(len(before), len(before) + op.num_params)
+    return qml.tape.QuantumScript([*before, op, *after], measured), place
+
+
+def with_numbers(op, numbers):
+    """The operation with other parameters, which PennyLane fails at for this class."""
+    if isinstance(op, qml.ops.Evolution):
+        return qml.evolve(op.base, *numbers)
+    return bind_new_parameters(op, numbers)
+
+
+def simulated(op, numbers, device, *, mixed):
+    """The measurements with these parameters of the operation."""
+    tape, _ = tape_of(with_numbers(op, numbers), mixed=mixed)
+    (results,) = qml.execute([tape], device)
+    return np.hstack(results)
+
+
+def compared(op, symbolic, source, device, oracle, *, mixed=False):
+    """Compile with some parameters symbolic: values and gradients are the oracle's."""
+    tape, place = tape_of(op, mixed=mixed)
+    values = tape.get_parameters(trainable_only=False)
+    inputs, numbers = [None] * len(values), np.empty(0)
+    for i in symbolic:
+        index = place[i]
+        inputs[index] = devices.symbols(source, len(numbers), np.shape(values[index]))
+        numbers = np.append(numbers, values[index])
+    numbers = numbers.real.astype(float)
+    sizes = {"n_weights": 0, "n_features": 0, f"n_{source}": len(numbers)}
+    program = devices.compile(tape, inputs, device, **sizes)
+    arguments = (numbers, np.empty((1, 0)))
+    if source == "features":
+        arguments = (np.empty(0), numbers[None])
+
+    def expected(numbers):
+        given, start = [values[index] for index in place], 0
+        for i in symbolic:
+            shape = np.shape(given[i])
+            size = int(np.prod(shape))
+            given[i] = numbers[start : start + size].reshape(shape)
+            start += size
+        return simulated(op, given, oracle, mixed=mixed)
+
+    found = program.run(*arguments)[0]
+    np.testing.assert_allclose(found, expected(numbers), rtol=0, atol=1e-10)
+    if op.name in BITS:
+        return
+    dy = np.random.default_rng(0).normal(size=(1, len(found)))
+    gradients = program.vjp(*arguments, dy, inputs=True)
+    gradient = gradients[0] if source == "weights" else gradients[1][0]
+    slopes, step = [], 1e-5
+    for i in range(len(numbers)):
+        moved = numbers + step * np.eye(len(numbers))[i]
+        other = numbers - step * np.eye(len(numbers))[i]
+        slopes.append((dy @ (expected(moved) - expected(other))).item() / (2 * step))
+    np.testing.assert_allclose(gradient, slopes, rtol=1e-7, atol=1e-7)
+
+
+DEVICES = {
+    "mock_ideal": (False, "default.qubit", {}),
+    "mock_noisy": (True, "default.mixed", {"noise": None}),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", PURE)
+def test_a_bound_operation_is_that_of_pennylane(name, device, source):
+    op = operation_of(name)
+    mixed, oracle, options = DEVICES[device]
+    ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
+    theirs = qml.device(oracle, wires=len(op.wires) or 1)
+    symbolic = range(op.num_params)
+    if op.name in REFUSED:
+        with pytest.raises(DeviceError, match=f"{REFUSED[op.name]}.*QNode"):
+            compared(op, symbolic, source, ours, theirs, mixed=mixed)
+    else:
+        compared(op, symbolic, source, ours, theirs, mixed=mixed)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", PURE)
+def test_a_constant_operation_is_that_of_pennylane(name, device):
+    op = operation_of(name)
+    mixed, oracle, options = DEVICES[device]
+    ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
+    theirs = qml.device(oracle, wires=len(op.wires) or 1)
+    if op.name in NO_PLACE:
+        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
+            compared(op, [], "weights", ours, theirs, mixed=mixed)
+        return
+    compared(op, [], "weights", ours, theirs, mixed=mixed)
+
+
+# For each channel the parameters that may depend on weights and features, one by one;
+# its numbers are polynomials of these, and a square root or exponential of the others.
+BOUND = {
+    "AmplitudeDamping": [],
+    "GeneralizedAmplitudeDamping": [1],
+    "PhaseDamping": [],
+    "DepolarizingChannel": [0],
+    "BitFlip": [0],
+    "PhaseFlip": [0],
+    "ResetError": [0, 1],
+    "ThermalRelaxationError": [0],
+    "PauliError": [0],
+    "QubitChannel": [],
+}
+BY_NUMBER = [
+    (name, i) for name in CHANNELS for i in range(operation_of(name).num_params)
+]
+WHY = {
+    "AmplitudeDamping": "takes sqrt of a parameter",
+    "GeneralizedAmplitudeDamping": "takes sqrt of a parameter",
+    "PhaseDamping": "takes sqrt of a parameter",
+    "ThermalRelaxationError": "takes exp of a parameter|takes divide of a parameter",
+    "QubitChannel": COMPLEX,
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("name", "index"), BY_NUMBER)
+def test_a_channel_of_bound_strength_is_that_of_pennylane(name, index, source):
+    op = operation_of(name)
+    ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
+    theirs = qml.device("default.mixed", wires=len(op.wires))
+    if index in BOUND[op.name]:
+        compared(op, [index], source, ours, theirs)
+        return
+    with pytest.raises(DeviceError, match=f"{op.name} cannot.*({WHY[op.name]}).*QNode"):
+        compared(op, [index], source, ours, theirs)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_constant_channel_is_that_of_pennylane(name):
+    op = operation_of(name)
+    ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
+    theirs = qml.device("default.mixed", wires=len(op.wires))
+    if op.name in NO_PLACE:
+        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
+            compared(op, [], "weights", ours, theirs)
+        return
+    compared(op, [], "weights", ours, theirs)
+
+
+def test_several_numbers_of_a_channel_may_be_bound():
+    op = operation_of("ResetError")
+    ours = qml.device("qstore.mock_noisy", wires=1, noise=None)
+    compared(op, [0, 1], "weights", ours, qml.device("default.mixed", wires=1))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        qml.GeneralizedAmplitudeDamping(1.5, 0.2, wires=0),
+        qml.ThermalRelaxationError(0.2, 1.0, 3.0, 0.1, wires=0),
+    ],
+)
+def test_constant_strengths_are_checked_beside_bound_ones(op):
+    tape, place = tape_of(op)
+    inputs = [None] * len(tape.par_info)
+    inputs[place[op.name == "GeneralizedAmplitudeDamping"]] = devices.symbols(
+        "weights", 0, ()
+    )
+    device = qml.device("qstore.mock_noisy", wires=1, noise=None)
+    with pytest.raises(ValueError, match=f"Parameters of {op.name} must have .*symbol"):
+        devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+
+
+class Damped(qml.operation.Operation):
+    """A user's own operation with channels inside."""
+
+    ndim_params = (0, 0)
+
+    @staticmethod
+    def compute_decomposition(angle, strength, wires):
+        return [
+            qml.RX(2.0 * angle, wires[0]),
+            qml.AmplitudeDamping(0.3, wires[0]),
+            qml.BitFlip(strength / 2.0, wires[0]),
+        ]
+
+
+def test_channels_inside_an_operation_of_ones_own_are_compiled():
+    op = Damped(0.4, 0.5, wires=[0])
+    ours = qml.device("qstore.mock_noisy", wires=1, noise=None)
+    compared(op, [0, 1], "weights", ours, qml.device("default.mixed", wires=1))
+
+
+def test_pure_states_have_no_channels():
+    device = qml.device("qstore.mock_ideal", wires=1)
+    for op in (qml.BitFlip(0.1, 0), Damped(0.4, 0.5, wires=[0])):
+        tape, _ = tape_of(op)
+        inputs = [None] * len(tape.par_info)
+        with pytest.raises(
+            DeviceError, match=r"is a channel or has .*Use qstore.mock_noisy"
+        ):
+            devices.compile(tape, inputs, device, n_weights=0, n_features=0)
+
+
+@pytest.mark.parametrize("op", [qml.BitFlip(0.1, 0), Damped(0.4, 0.5, wires=[0])])
+def test_trajectories_have_no_bound_strengths(op):
+    options = {"noise": None, "method": "trajectories", "trajectories": 10}
+    device = qml.device("qstore.mock_noisy", wires=1, **options)
+    tape, place = tape_of(op)
+    inputs = [None] * len(tape.par_info)
+    constant = devices.compile(tape, inputs, device, n_weights=0, n_features=0)
+    assert constant.run([], np.empty((1, 0))).shape == (1, 3)
+    inputs[place[-1]] = devices.symbols("weights", 0, ())
+    with pytest.raises(DeviceError, match=f"no gradient .* parameters of {op.name}"):
+        devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+
+
+def test_a_product_of_too_many_numbers_is_refused():
+    op = operation_of("ZZFeatureMap-full")
+    tape, place = tape_of(op)
+    x = devices.symbols("weights", 0, (3,))
+    inputs = [None] * len(tape.par_info)
+    inputs[place[0]] = x * x
+    device = qml.device("qstore.mock_ideal", wires=3)
+    with pytest.raises(DeviceError, match=r"ZZFeatureMap.*more than two numb.*QNode"):
+        devices.compile(tape, inputs, device, n_weights=3, n_features=0)
