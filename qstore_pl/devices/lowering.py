@@ -309,7 +309,7 @@ def lower_bound(
 
 def bound_operations(
     tape: qml.tape.QuantumScript, inputs: Sequence[Symbols | None]
-) -> list[tuple[Operator, Sequence[Symbols | Constant]]]:
+) -> list[tuple[Operator, list[Symbols | Constant]]]:
     """The operations of a tape, each with what is known of its numbers.
 
     Args:
@@ -320,7 +320,7 @@ def bound_operations(
         DeviceError: If a number of an observable is no constant.
     """
     rest = iter(inputs)
-    bound = [
+    bound: list[tuple[Operator, list[Symbols | Constant]]] = [
         (
             op,
             [
