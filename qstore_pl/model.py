@@ -8,26 +8,28 @@ no loss, no optimizer and no data set.
 from __future__ import annotations
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from os import PathLike
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import Device
-from pennylane.exceptions import DeviceError
 from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 
-from qstore_pl import checkpoint, devices, readout
+from qstore_pl import checkpoint
 from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend
-from qstore_pl.circuit import Block, Features, Weights, extent
-from qstore_pl.errors import CheckpointError, UnseenWarning
+from qstore_pl.description import (
+    arguments_of,
+    layers_described,
+    listed,
+    readout_described,
+)
+from qstore_pl.errors import CheckpointError
 from qstore_pl.layers import (
     AmplitudeEncoding,
     AngleEncoding,
@@ -38,9 +40,10 @@ from qstore_pl.layers import (
     ZZEncoding,
 )
 from qstore_pl.losses import decided
-from qstore_pl.placed import Placed, traced
-from qstore_pl.readout import Affine, Readout, n_values, observable_of, readout_of
-from qstore_pl.summary import LayerRow, ModelSummary, listed
+from qstore_pl.placed import Placed
+from qstore_pl.readout import Readout, n_values, readout_of
+from qstore_pl.stack import Stack
+from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -51,22 +54,6 @@ _ENCODING_LAYERS: dict[str, type[Encoding]] = {
     "basis": BasisEncoding,
     "zz_feature_map": ZZEncoding,
 }
-_KNOWN_LAYERS: dict[str, Callable[..., Layer]] = {
-    "AngleEncoding": AngleEncoding,
-    "QuantumLayer": QuantumLayer,
-    **{cls.__name__: cls for cls in _ENCODING_LAYERS.values()},
-}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A layer of the model: which blocks it has, and where its numbers begin."""
-
-    layer: Layer
-    wires: tuple[int, ...]
-    blocks: tuple[Block, ...]
-    first_feature: int
-    first_weight: int
 
 
 class QuantumModel:
@@ -152,26 +139,21 @@ class QuantumModel:
             self._words = {**given, "scale": float(scale)}
         else:
             _check_left_out(given)
-        self._parts = _parts(layers, self.input_dim, n_qubits, seed)
-        self.n_qubits = len(self._parts[0].wires)
+        self.stack = Stack(layers, self.input_dim, n_qubits, seed)
         self._named_readout = readout if observables is None else None
         self.measurements = self._checked_measurements()
-        self.blocks = tuple(block for part in self._parts for block in part.blocks)
-        distinct = self._distinct
-        self.n_weights = sum(part.layer.n_weights for part in distinct)
-        self.n_features = sum(_n_columns(part.layer) for part in distinct)
+        self.blocks = self.stack.blocks
         own = self._checked_readout()
         self._parameters = np.concatenate([np.zeros(self.n_weights), own])
         self._trainable = np.ones(self._parameters.size, dtype=bool)
-        self._share_views()
+        self.stack.move_into(self._parameters, self._trainable)
         self._predicts = ""
         self._backend: Backend | None = None
         self.backend = backend
-        self._warn_of_unseen()
+        warn_of_unseen(self, stacklevel=2)
 
     def _checked_measurements(self) -> Sequence[MeasurementProcess]:
-        last = self._parts[-1]
-        kept = tuple(last.layer.keeps(last.wires))
+        kept = self.stack.kept
         found = list(self.readout.measurements(kept, self.output_dim))
         n_values(found)
         measured = {wire for mp in found for wire in mp.wires}
@@ -196,17 +178,24 @@ class QuantumModel:
         return own
 
     @property
-    def _distinct(self) -> list[_Part]:
-        """The parts without those that are a layer again."""
-        seen: dict[int, _Part] = {}
-        for part in self._parts:
-            seen.setdefault(id(part.layer), part)
-        return list(seen.values())
+    def n_qubits(self) -> int:
+        """Number of qubits."""
+        return self.stack.n_qubits
+
+    @property
+    def n_weights(self) -> int:
+        """Number of weights of the circuit."""
+        return self.stack.n_weights
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the encoded data that :meth:`prepare` returns."""
+        return self.stack.n_features
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers in the order in which they act, with their weights."""
-        return tuple(part.layer for part in self._parts)
+        return tuple(part.layer for part in self.stack.parts)
 
     @property
     def quantum_layer(self) -> QuantumLayer:
@@ -215,67 +204,14 @@ class QuantumModel:
         Raises:
             ValueError: If it has none, or several.
         """
-        found = [
-            part.layer
-            for part in self._distinct
-            if isinstance(part.layer, QuantumLayer)
-        ]
+        layers = [part.layer for part in self.stack.distinct]
+        found = [layer for layer in layers if isinstance(layer, QuantumLayer)]
         if len(found) != 1:
             raise ValueError(
                 f"A model must have one QuantumLayer for `quantum_layer`, but has "
                 f"{len(found)}. Take model.layers[i]."
             )
         return found[0]
-
-    # --- structure ----------------------------------------------------------------
-
-    @cached_property
-    def _light_cones(self) -> devices.LightCones | None:
-        """What the outputs can depend on; None where that cannot be found out."""
-        try:
-            return devices.light_cones(*traced(self, range(self.n_qubits)))
-        except DeviceError:  # which is raised where such a circuit is to be compiled
-            return None
-
-    def _features_seen(self, columns: Iterable[int]) -> set[int]:
-        """The features of a sample that some columns of the encoded data depend on."""
-        sources = [
-            source
-            for part in self._distinct
-            if isinstance(part.layer, Encoding)
-            for source in part.layer.sources(part.layer.n_columns)
-        ]
-        return {i for column in columns for i in sources[column]}
-
-    def _unseen(self, cones: devices.LightCones) -> tuple[list[int], list[int]]:
-        """Features and weights that no output can depend on."""
-        features = self._features_seen(frozenset().union(*cones.features))
-        weights: frozenset[int] = frozenset().union(*cones.weights)
-        return (
-            [i for i in range(self.input_dim) if i not in features],
-            [i for i in range(self.n_weights) if i not in weights],
-        )
-
-    def _warn_of_unseen(self) -> None:
-        cones = self._light_cones
-        if cones is None:
-            return
-        features, weights = self._unseen(cones)
-        if not features and set(weights) <= cones.last:
-            return
-        shown = " and ".join(
-            f"the {name}{'s'[: len(which) - 1]} {listed(which)}"
-            for name, which in (("feature", features), ("weight", weights))
-            if which
-        )
-        warnings.warn(
-            f"No output depends on {shown}, whatever their values are: the circuit "
-            "does not join their wires to those that are measured. Take "
-            'entanglement="circular", more layers, more outputs, or observables on '
-            "other wires; model.summary() shows what is seen.",
-            UnseenWarning,
-            stacklevel=3,
-        )
 
     def summary(self) -> ModelSummary:
         """The layers with their wires, weights, gates and depth; print it.
@@ -290,36 +226,7 @@ class QuantumModel:
             >>> summary.total.n_gates, summary.total.depth, summary.unseen_weights
             ((28, 8), 15, (14, 17, 20, 23))
         """
-        seen: set[int] = set()
-        rows = []
-        everything: list[Operator] = []
-        for part in self._parts:
-            again = id(part.layer) in seen
-            seen.add(id(part.layer))
-            gates = devices.gates(*traced(_Blocks(self, part.blocks), part.wires))
-            everything += gates
-            n_weights = 0 if again else part.layer.n_weights
-            n_trained = 0 if again else int(part.layer.trainable.sum())
-            rows.append(_row(repr(part.layer), part.wires, n_weights, n_trained, gates))
-        n = self.n_weights
-        trained = int(self._trainable[:n].sum())
-        wires = tuple(range(self.n_qubits))
-        cones = devices.light_cones(*traced(self, wires))
-        features, weights = self._unseen(cones)
-        return ModelSummary(
-            rows=tuple(rows),
-            total=_row("total", wires, n, trained, everything),
-            readout=repr(self.readout),
-            n_outputs=self.output_dim,
-            n_readout=self._parameters.size - n,
-            n_readout_trainable=int(self._trainable[n:].sum()),
-            features_seen=tuple(
-                len(self._features_seen(columns)) for columns in cones.features
-            ),
-            weights_seen=tuple(map(len, cones.weights)),
-            unseen_features=tuple(features),
-            unseen_weights=tuple(weights),
-        )
+        return summary_of(self)
 
     # --- parameters ---------------------------------------------------------------
 
@@ -437,7 +344,7 @@ class QuantumModel:
         found = checkpoint.load(path)
         try:
             state = found["model"] if "run" in found else found
-            model = cls(**_arguments(state["model"], layers, readout))
+            model = cls(**arguments_of(state["model"], layers, readout))
             model.load_state(state)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
@@ -457,13 +364,11 @@ class QuantumModel:
         if self._words is not None:
             found |= self._words
         else:
-            first = {id(p.layer): i for i, p in reversed([*enumerate(self._parts)])}
-            found["layers"] = [
-                [_class_name(p.layer), p.layer.options(), first[id(p.layer)]]
-                for p in self._parts
-            ]
+            found["layers"] = layers_described(self.stack)
         named = isinstance(self._named_readout, str)
-        found["readout"] = self._named_readout if named else _described(self.readout)
+        found["readout"] = (
+            self._named_readout if named else readout_described(self.readout)
+        )
         return found
 
     # --- running ------------------------------------------------------------------
@@ -489,7 +394,7 @@ class QuantumModel:
 
     def _run_on(self, backend: Backend | None) -> None:
         self._backend = backend
-        for part in self._distinct:
+        for part in self.stack.distinct:
             if isinstance(part.layer, QuantumLayer):
                 part.layer.backend = backend or as_backend("mock_ideal")
         self.__dict__.pop("placed", None)
@@ -542,13 +447,7 @@ class QuantumModel:
                 f"at least one sample, but has shape {array.shape}. The model has "
                 f"input_dim={self.input_dim}."
             )
-        samples = finite("inputs", array)
-        columns = [
-            _encoded(part.layer, samples)
-            for part in self._distinct
-            if isinstance(part.layer, Encoding)
-        ]
-        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        return self.stack.encode(finite("inputs", array))
 
     def examples(self) -> Float2D:
         """Encoded samples that differ: the first feature is 1, or the last."""
@@ -617,62 +516,18 @@ class QuantumModel:
 
     # --- copies -------------------------------------------------------------------
 
-    def _share_views(self) -> None:
-        for part in self._distinct:
-            first, end = part.first_weight, part.first_weight + part.layer.n_weights
-            part.layer.move_into(
-                self._parameters[first:end], self._trainable[first:end]
-            )
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Copied apart, the layers' arrays become views of the model's again.
-        self._share_views()
+        self.stack.move_into(self._parameters, self._trainable)
 
     def __repr__(self) -> str:
         shown = {k: repr(v) for k, v in self._description().items()}
         if self._words is None:
-            shown["layers"] = _listed(self.layers)
+            shown["layers"] = listed(self.layers)
         if not isinstance(self._named_readout, str):
             shown["readout"] = repr(self.readout)
         return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
-
-
-@dataclass(frozen=True)
-class _Blocks:
-    """Some blocks of a model, as a circuit that measures nothing."""
-
-    model: QuantumModel
-    blocks: tuple[Block, ...]
-    measurements: tuple[MeasurementProcess, ...] = ()
-
-    @property
-    def n_qubits(self) -> int:
-        return self.model.n_qubits
-
-    @property
-    def n_features(self) -> int:
-        return self.model.n_features
-
-    @property
-    def n_weights(self) -> int:
-        return self.model.n_weights
-
-    def examples(self) -> Float2D:
-        return self.model.examples()
-
-
-def _row(
-    name: str,
-    wires: tuple[int, ...],
-    n_weights: int,
-    n_trained: int,
-    gates: Sequence[Operator],
-) -> LayerRow:
-    """A row of the summary."""
-    on_two = sum(len(gate.wires) > 1 for gate in gates)
-    counts = len(gates) - on_two, on_two
-    return LayerRow(name, wires, n_weights, n_trained, counts, devices.depth(gates))
 
 
 def _layers_of(
@@ -702,155 +557,3 @@ def _check_left_out(given: dict[str, Any]) -> None:
             f"Arguments {', '.join(f'`{name}`' for name in ignored)} must be left out "
             "with `layers`, which would ignore them. Give them to the layers."
         )
-
-
-def _parts(
-    layers: Sequence[Layer], input_dim: int, n_qubits: int | None, seed: Any
-) -> tuple[_Part, ...]:
-    """The layers on their wires, one after the other."""
-    layers = list(layers)
-    for layer in layers:
-        if not isinstance(layer, Layer):
-            raise TypeError(
-                "Argument `layers` must hold layers, but has one of type "
-                f"{type(layer).__name__}. Inherit from qstore_pl.layers.Layer."
-            )
-    encodings = [layer for layer in layers if isinstance(layer, Encoding)]
-    if not encodings:
-        raise ValueError(
-            "Argument `layers` must have an encoding, which puts the data on the "
-            "wires, but has none. Begin with AngleEncoding()."
-        )
-    if n_qubits is None:
-        n_qubits = max(
-            *(encoding.n_wires(input_dim) for encoding in encodings),
-            *(layer.n_qubits for layer in layers if _is_sized(layer)),
-            1,
-        )
-    n_qubits = integer("n_qubits", n_qubits, minimum=1)
-    for encoding in encodings:
-        if encoding.n_wires(input_dim) > n_qubits:
-            raise ValueError(
-                f"Argument `n_qubits` must be >= {encoding.n_wires(input_dim)}, for "
-                f"{input_dim} features by {encoding!r}, but is {n_qubits}. Fewer hold "
-                'them by angles about several axes, as AngleEncoding("YZ"), or in two '
-                f"uploads: AngleEncoding(features=range({n_qubits})), a layer, and the "
-                "rest."
-            )
-    wires = tuple(range(n_qubits))
-    rng = np.random.default_rng(seed)
-    parts: list[_Part] = []
-    first: dict[int, tuple[Layer, int, int]] = {}
-    n_features = n_weights = 0
-    for layer in layers:
-        if id(layer) not in first:
-            own = layer.built(wires, input_dim, rng)
-            first[id(layer)] = own, n_features, n_weights
-            n_features += _n_columns(own)
-            n_weights += own.n_weights
-        own, at_feature, at_weight = first[id(layer)]
-        blocks = _checked_blocks(own, wires)
-        moved = tuple(b.moved(features=at_feature, weights=at_weight) for b in blocks)
-        parts.append(_Part(own, wires, moved, at_feature, at_weight))
-        wires = tuple(own.keeps(wires))
-    return tuple(parts)
-
-
-def _is_sized(layer: Layer) -> TypeGuard[QuantumLayer]:
-    return isinstance(layer, QuantumLayer) and layer.is_sized
-
-
-def _checked_blocks(layer: Layer, wires: tuple[int, ...]) -> Sequence[Block]:
-    """The blocks of a built layer, if they fit its wires and numbers."""
-    blocks = list(layer.blocks(wires))
-    sizes = {"weights": layer.n_weights, "features": _n_columns(layer)}
-    for name, kind in (("weights", Weights), ("features", Features)):
-        if extent(blocks, kind) > sizes[name]:
-            raise ValueError(
-                f"{layer!r} must have the same {name} wherever it stands in the list "
-                f"of layers, but has {sizes[name]}, and {extent(blocks, kind)} on the "
-                f"wires {list(wires)}. Use another layer there."
-            )
-    for block in blocks:
-        if not set(block.wires) <= set(wires):
-            raise ValueError(
-                f"{layer!r} must act on the wires it is given, {list(wires)}, but has "
-                f"{block}."
-            )
-    return blocks
-
-
-def _n_columns(layer: Layer) -> int:
-    return layer.n_columns if isinstance(layer, Encoding) else 0
-
-
-def _encoded(layer: Encoding, samples: Float2D) -> Float2D:
-    """The rows that an encoding makes of samples, checked."""
-    rows = finite("encode()", layer.encode(samples))
-    if rows.shape != (len(samples), layer.n_columns):
-        raise ValueError(
-            f"{layer!r} must encode {len(samples)} samples as shape "
-            f"({len(samples)}, {layer.n_columns}), but gives shape {rows.shape}."
-        )
-    return rows
-
-
-def _class_name(part: Layer | Readout) -> str:
-    """The name of a class of ours; of another, with its module."""
-    cls = type(part)
-    known = (*_KNOWN_LAYERS.values(), Affine, *readout.BUILT_IN.values())
-    if cls in known:
-        return cls.__name__
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _described(part: Readout) -> list[Any]:
-    return [_class_name(part), part.options()]
-
-
-def _listed(layers: Sequence[Layer]) -> str:
-    """Layers as Python writes them, a list that repeats itself as a product."""
-    n = len(layers)
-    for size in range(1, n + 1):
-        if n % size == 0 and all(
-            a is b for a, b in zip(layers, layers[size:], strict=False)
-        ):
-            times = f" * {n // size}" if n > size else ""
-            return f"{list(layers[:size])!r}{times}"
-    return repr(list(layers))
-
-
-def _arguments(
-    description: dict[str, Any],
-    layers: Sequence[Layer] | None,
-    given: Readout | None,
-) -> dict[str, Any]:
-    """The arguments that make the model of a description again."""
-    found = dict(description)
-    if layers is not None:
-        found["layers"] = layers
-    elif "layers" in found:
-        made: list[Layer] = []
-        for i, (name, options, first) in enumerate(found["layers"]):
-            if name not in _KNOWN_LAYERS:
-                raise ValueError(
-                    f"its layer {name} is none of qstore_pl's, pass layers=[...]"
-                )
-            made.append(_KNOWN_LAYERS[name](**options) if first == i else made[first])
-        found["layers"] = made
-    if given is not None:
-        found["readout"] = given
-    elif not isinstance(found["readout"], str):
-        found["readout"] = _readout_from(*found["readout"])
-    return found
-
-
-def _readout_from(name: str, options: dict[str, Any]) -> Readout:
-    if name == "Affine":
-        return Affine(_readout_from(*options["of"]))
-    if name not in readout.BUILT_IN:
-        raise ValueError(f"its readout {name} is none of qstore_pl's, pass readout=")
-    if "observables" in options:
-        observables = [observable_of(terms) for terms in options["observables"]]
-        return readout.ExpectationValues(observables)
-    return readout.BUILT_IN[name](**options)

@@ -7,7 +7,7 @@ every call. It knows no layer, no device and no loss.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -338,10 +338,6 @@ class _Direct(_Measured):
 DIRECT = _Direct()
 """Outputs are what the circuit itself measures."""
 
-BUILT_IN: dict[str, Callable[..., Readout]] = {
-    "ExpectationValues": ExpectationValues,
-    "Probabilities": Probabilities,
-}
 WORDS = ("affine", "expval", "probs")
 
 

@@ -1,10 +1,44 @@
-"""What a model is made of, as a table. It knows how to count, and runs nothing."""
+"""What a model is made of and what its outputs can depend on; nothing is run."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import MeasurementProcess
+from pennylane.operation import Operator
+
+from qstore_pl import devices
+from qstore_pl.circuit import Block
+from qstore_pl.errors import UnseenWarning
+from qstore_pl.placed import Circuit, traced
+from qstore_pl.readout import Readout
+from qstore_pl.stack import Stack
+
+
+class Model(Circuit, Protocol):
+    """What a summary needs of a model."""
+
+    @property
+    def stack(self) -> Stack:
+        """Its layers on their wires."""
+
+    @property
+    def readout(self) -> Readout:
+        """How outputs are made of what is measured."""
+
+    @property
+    def output_dim(self) -> int:
+        """Number of outputs."""
+
+    @property
+    def trainable(self) -> NDArray[np.bool_]:
+        """Which parameters are trained: weights first, then those of the readout."""
 
 
 @final
@@ -75,7 +109,7 @@ class ModelSummary:
             f"{_span(self.weights_seen)} weights"
         )
         unseen = [
-            f"no output depends on the {name}{'s'[: len(which) - 1]} {listed(which)}"
+            f"no output depends on {_named(name, which)}"
             for name, which in (
                 ("feature", self.unseen_features),
                 ("weight", self.unseen_weights),
@@ -85,6 +119,133 @@ class ModelSummary:
         return "\n".join([*table, readout, seen, *unseen])
 
     __repr__ = __str__
+
+
+def summary_of(model: Model) -> ModelSummary:
+    """The summary of a model.
+
+    Args:
+        model: The model.
+
+    Raises:
+        DeviceError: If an operation has no decomposition that can be compiled.
+    """
+    stack, rows = model.stack, []
+    everything: list[Operator] = []
+    for part in stack.parts:
+        gates = devices.gates(*traced(_Some(model, part.blocks), range(model.n_qubits)))
+        everything += gates
+        n_weights = n_trained = 0
+        if not part.is_again:
+            n_weights = part.layer.n_weights
+            n_trained = int(part.layer.trainable.sum())
+        rows.append(_row(repr(part.layer), part.wires, n_weights, n_trained, gates))
+    trained = model.trainable
+    n, wires = model.n_weights, tuple(range(model.n_qubits))
+    cones = _light_cones(model)
+    features, weights = _unseen(model, cones)
+    return ModelSummary(
+        rows=tuple(rows),
+        total=_row("total", wires, n, int(trained[:n].sum()), everything),
+        readout=repr(model.readout),
+        n_outputs=model.output_dim,
+        n_readout=trained.size - n,
+        n_readout_trainable=int(trained[n:].sum()),
+        features_seen=tuple(len(stack.sources(c)) for c in cones.features),
+        weights_seen=tuple(map(len, cones.weights)),
+        unseen_features=features,
+        unseen_weights=weights,
+    )
+
+
+def warn_of_unseen(model: Model, *, stacklevel: int) -> None:
+    """Warn of features and weights that no output can depend on, if there are any.
+
+    Weights in the last gates of a wire are excused, as long as all features are seen:
+    there some always change nothing, as those that turn about the measured axis.
+
+    Args:
+        model: The model.
+        stacklevel: Which caller the warning is for, as :func:`warnings.warn` counts.
+    """
+    try:
+        cones = _light_cones(model)
+    except DeviceError:  # said where the circuit is compiled
+        return
+    features, weights = _unseen(model, cones)
+    if not features and cones.last.issuperset(weights):
+        return
+    shown = " and ".join(
+        _named(name, which)
+        for name, which in (("feature", features), ("weight", weights))
+        if which
+    )
+    warnings.warn(
+        f"No output depends on {shown}, whatever their values are: the circuit does "
+        "not join their wires to those that are measured. Take "
+        'entanglement="circular", more layers, more outputs, or observables on other '
+        "wires; model.summary() shows what is seen.",
+        UnseenWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+@dataclass(frozen=True)
+class _Some:
+    """Some blocks of a model, as a circuit that measures nothing."""
+
+    model: Model
+    blocks: tuple[Block, ...]
+    measurements: tuple[MeasurementProcess, ...] = ()
+
+    @property
+    def n_qubits(self) -> int:
+        return self.model.n_qubits
+
+    @property
+    def n_features(self) -> int:
+        return self.model.n_features
+
+    @property
+    def n_weights(self) -> int:
+        return self.model.n_weights
+
+    def examples(self) -> NDArray[np.float64]:
+        return self.model.examples()
+
+
+def _light_cones(model: Model) -> devices.LightCones:
+    return devices.light_cones(*traced(model, range(model.n_qubits)))
+
+
+def _unseen(
+    model: Model, cones: devices.LightCones
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Features and weights that no output can depend on."""
+    stack = model.stack
+    features = stack.sources(frozenset().union(*cones.features))
+    weights: frozenset[int] = frozenset().union(*cones.weights)
+    return (
+        tuple(i for i in range(stack.input_dim) if i not in features),
+        tuple(i for i in range(stack.n_weights) if i not in weights),
+    )
+
+
+def _row(
+    name: str,
+    wires: tuple[int, ...],
+    n_weights: int,
+    n_trainable: int,
+    gates: Sequence[Operator],
+) -> LayerRow:
+    on_two = sum(len(gate.wires) > 1 for gate in gates)
+    counts = len(gates) - on_two, on_two
+    return LayerRow(name, wires, n_weights, n_trainable, counts, devices.depth(gates))
+
+
+def _named(name: str, positions: Sequence[int]) -> str:
+    """As "the features 3-9", or "the feature 3" of one."""
+    return f"the {name}{'s'[: len(positions) - 1]} {listed(positions)}"
 
 
 def listed(positions: Sequence[int]) -> str:

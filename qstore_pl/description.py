@@ -1,0 +1,116 @@
+"""Models as words and numbers, which go to files, and models made of them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qstore_pl.layers import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    BasisEncoding,
+    Layer,
+    QuantumLayer,
+    ZZEncoding,
+)
+from qstore_pl.readout import (
+    Affine,
+    ExpectationValues,
+    Probabilities,
+    Readout,
+    observable_of,
+)
+from qstore_pl.stack import Stack
+
+LAYERS: dict[str, Callable[..., Layer]] = {
+    "AmplitudeEncoding": AmplitudeEncoding,
+    "AngleEncoding": AngleEncoding,
+    "BasisEncoding": BasisEncoding,
+    "QuantumLayer": QuantumLayer,
+    "ZZEncoding": ZZEncoding,
+}
+READOUTS: dict[str, Callable[..., Readout]] = {
+    "Affine": Affine,
+    "ExpectationValues": ExpectationValues,
+    "Probabilities": Probabilities,
+}
+
+
+def layers_described(stack: Stack) -> list[list[Any]]:
+    """The layers of a stack: class, options, and where in the list it stands first."""
+    first: dict[int, int] = {}
+    for i, part in enumerate(stack.parts):
+        first.setdefault(id(part.layer), i)
+    return [
+        [_class_name(part.layer), part.layer.options(), first[id(part.layer)]]
+        for part in stack.parts
+    ]
+
+
+def readout_described(readout: Readout) -> list[Any]:
+    """A readout: class and options."""
+    return [_class_name(readout), readout.options()]
+
+
+def arguments_of(
+    description: dict[str, Any],
+    layers: Sequence[Layer] | None,
+    readout: Readout | None,
+) -> dict[str, Any]:
+    """The arguments that make the model of a description again.
+
+    Args:
+        description: What a file holds.
+        layers: Instead of those described, or None.
+        readout: Instead of the one described, or None.
+
+    Raises:
+        ValueError: If a class is none of this package and nothing is given instead.
+    """
+    found = dict(description)
+    if layers is not None:
+        found["layers"] = layers
+    elif "layers" in found:
+        made: list[Layer] = []
+        for i, (name, options, first) in enumerate(found["layers"]):
+            if name not in LAYERS:
+                raise ValueError(
+                    f"its layer {name} is none of qstore_pl's, pass layers=[...]"
+                )
+            made.append(LAYERS[name](**options) if first == i else made[first])
+        found["layers"] = made
+    if readout is not None:
+        found["readout"] = readout
+    elif not isinstance(found["readout"], str):
+        found["readout"] = _readout_of(*found["readout"])
+    return found
+
+
+def _readout_of(name: str, options: dict[str, Any]) -> Readout:
+    if name not in READOUTS:
+        raise ValueError(f"its readout {name} is none of qstore_pl's, pass readout=")
+    options = dict(options)
+    if "of" in options:
+        options["of"] = _readout_of(*options["of"])
+    if "observables" in options:
+        options["observables"] = list(map(observable_of, options["observables"]))
+    return READOUTS[name](**options)
+
+
+def _class_name(part: Layer | Readout) -> str:
+    """The name of a class of this package; of another, with its module."""
+    cls = type(part)
+    if cls in (*LAYERS.values(), *READOUTS.values()):
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def listed(layers: Sequence[Layer]) -> str:
+    """Layers as Python writes them, a list that repeats itself as a product."""
+    n = len(layers)
+    for size in range(1, n + 1):
+        pairs = zip(layers, layers[size:], strict=False)
+        if n % size == 0 and all(one is other for one, other in pairs):
+            times = f" * {n // size}" if n > size else ""
+            return f"{list(layers[:size])!r}{times}"
+    return repr(list(layers))
