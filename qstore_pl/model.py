@@ -425,6 +425,19 @@ class QuantumModel:
         """
         return self.placed.qnode
 
+    def circuit(self, features: Any, weights: Any) -> list[MeasurementProcess]:
+        """The circuit as a quantum function, for a QNode on a device of your own.
+
+        Args:
+            features: Encoded data from :meth:`prepare`, shape ``(n_features,)`` or
+                ``(n_samples, n_features)``.
+            weights: Shape ``(n_weights,)``.
+
+        Returns:
+            PennyLane's measurements.
+        """
+        return self.placed.circuit(features, weights)
+
     def prepare(self, inputs: Any) -> Float2D:
         """Samples as the circuit takes them: encoded.
 
