@@ -310,7 +310,10 @@ def _program(
         raise DeviceError(
             "A state preparation must be the first operation, or be decomposed."
         )
-    n_values = {"n_weights": sizes["weights"], "n_features": sizes["features"]}
+    n_values: dict[str, Any] = {
+        "n_weights": sizes["weights"],
+        "n_features": sizes["features"],
+    }
     if noise is None:
         check_memory(len(order))
         return PureProgram(len(order), gates, observables, **n_values)
