@@ -10,11 +10,12 @@ from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.failures import running_on
-from qstore_pl.devices.lowering import CacheInfo, check_memory
+from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
 from qstore_pl.engine.metric import FubiniStudy, Metric

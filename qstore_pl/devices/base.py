@@ -42,16 +42,14 @@ from qstore_pl.devices.acceptance import (
     runs_whole,
     runs_whole_or_measures,
 )
+from qstore_pl.devices.bound import lower_bound
 from qstore_pl.devices.framework import (
     as_interface,
     simulate_followed,
     simulated_vjp,
 )
 from qstore_pl.devices.lowering import (
-    CacheInfo,
     Circuit,
-    ProgramCache,
-    lower_bound,
     take_apart,
     wire_order,
 )
@@ -61,6 +59,7 @@ from qstore_pl.devices.preparation import (
     interface_of_lists,
     tidy,
 )
+from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
 from qstore_pl.devices.readout import Readout, check_hermitian, untraced
 from qstore_pl.devices.registry import REGISTRY

@@ -64,7 +64,7 @@ class SpecNoise:
         """The gates of an operation, of a template one after the other, with noise."""
         parts = _gates_of if self.spec.has_gate_noise else elementary
         for part, its_params in parts(op, params):
-            wires = tuple(position[label] for label in part.wires.labels)
+            wires = _own_places(part, op, position)
             if isinstance(part, Record):
                 yield from self._misread_record(part, wires)
             noisy = self.is_noisy(part)
@@ -170,7 +170,7 @@ class ModelNoise(SpecNoise):
         for part, its_params in _gates_of(op, params):
             before, after = self._inserted(part)
             yield from (constant_gate(o, _places(o, position)) for o in before)
-            wires = _places(part, position)
+            wires = _own_places(part, op, position)
             yield from lower_operation(part, its_params, wires)
             yield from (constant_gate(o, _places(o, position)) for o in after)
 
@@ -235,6 +235,17 @@ class _Unknown:
 
 
 _Unknown.__module__ = "numpy"  # what PennyLane takes it for
+
+
+def _own_places(part: Operator, op: Operator, position: Positions) -> Wires:
+    """The places of the wires of a part of an operation."""
+    try:
+        return tuple([position[label] for label in part.wires.labels])
+    except KeyError as error:
+        raise DeviceError(
+            f"{op.name} must act on its own wires, but its decomposition has a "
+            f"{part.name} on wire {error.args[0]!r}."
+        ) from None
 
 
 def _places(op: Operator, position: Positions) -> Wires:

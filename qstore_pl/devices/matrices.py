@@ -44,7 +44,7 @@ def is_pauli_rotation(op: qml.ops.Exp) -> bool:
     if sentence is None or len(sentence) != 1 or not next(iter(sentence)):
         return False
     if isinstance(op, qml.ops.Evolution):
-        return bool(qml.math.get_interface(op.coeff) != "torch")
+        return bool(qml.math.get_interface(op.param) != "torch")
     # A traced coefficient may have a real part: that is no rotation. PennyLane has no
     # decomposition of torch's.
     interface = qml.math.get_interface(op.coeff)
@@ -60,6 +60,8 @@ def rotation_of(op: qml.ops.Exp) -> Operator:
     among all gates.
     """
     ((word, coefficient),) = op.base.pauli_rep.items()
+    if isinstance(op, qml.ops.Evolution):
+        return rotation_about(word, 2.0 * op.param * qml.math.real(coefficient))
     return rotation_about(word, qml.math.real(2j * op.coeff * coefficient))
 
 

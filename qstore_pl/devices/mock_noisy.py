@@ -32,13 +32,9 @@ from qstore_pl.devices.acceptance import (
     runs_noisy,
 )
 from qstore_pl.devices.base import PURE, QStoreDevice
+from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError, lower_bound
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import (
-    NO_STRENGTHS,
-    Circuit,
-    NeedsMixedStatesError,
-    lower_bound,
-)
+from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise

@@ -7,8 +7,8 @@ PennyLane decomposes. Nothing here depends on a value.
 
 from __future__ import annotations
 
+import copy
 import functools
-import itertools
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -16,13 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
-from pennylane.exceptions import DeviceError
+from pennylane.exceptions import DecompositionUndefinedError, DeviceError
 from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import templates
 from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of, rotation_of
-from qstore_pl.devices.readout import real
 from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.devices.symbols import TOO_MANY_FACTORS, Constant, SymbolError, Symbols
 from qstore_pl.devices.tensors import is_jax, to_numpy
@@ -407,6 +406,8 @@ def first_slot(op: Operator, param: Any, *, complex: bool = False) -> Slot:
     """
     if complex and isinstance(param, Symbols):
         raise DeviceError(NOT_COMPLEX.format(op.name))
+    if complex and isinstance(param, Constant):
+        return Constant(param.numbers.astype(np.complex128)).slot
     try:
         return param.slot
     except SymbolError as error:
@@ -521,6 +522,14 @@ def made_of(
             f"{op.name} cannot be compiled: its decomposition takes {error} of a "
             "parameter. Run the circuit through its QNode."
         ) from error
+    except DecompositionUndefinedError as error:
+        raise DeviceError(
+            f"{op.name} cannot be compiled: it has no decomposition for any value of "
+            "its parameters. Run the circuit through its QNode."
+        ) from error
+
+
+_AROUND = (qml.ops.op_math.Adjoint, qml.ops.op_math.Controlled, qml.ops.Pow)
 
 
 def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
@@ -531,6 +540,14 @@ def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
         param.numbers if isinstance(param, Constant) else Symbols(param.angles)
         for param in params
     ]
+    inner = op
+    while isinstance(inner, _AROUND):
+        inner = inner.base
+    if isinstance(inner, qml.ops.Evolution):
+        # Its base may hold numbers, which are no parameters: PennyLane looks for those.
+        twin = copy.copy(op)
+        twin.data = tuple(given)
+        return twin
     return bind_new_parameters(op, given)
 
 
@@ -539,8 +556,7 @@ def _parameter(value: Any) -> Symbols | Constant:
 
 
 def _by_parts(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
-    for part, its_params in made_of(op, params, wires):
-        yield from lower_operation(part, its_params, tuple(part.wires.labels))
+    return _lower_parts(op, made_of(op, params, wires), wires)
 
 
 def _structure(op: Operator) -> Hashable:
@@ -723,12 +739,8 @@ def _by_itself(
     """
     if isinstance(op, qml.ops.Exp) and is_pauli_rotation(op):
         names = dict(zip(op.wires.labels, wires, strict=True))
-        rotation = qml.map_wires(rotation_of(op), names)
-        if all(isinstance(param, Constant) for param in params):
-            return [(rotation, tuple(map(_parameter, rotation.data)))]
-        if isinstance(op, qml.ops.Evolution):  # the factor of its base is no parameter
-            factor = 2.0 * real(next(iter(op.base.pauli_rep.values())))
-            return [(rotation, (factor * Symbols(params[0].angles),))]
+        rotation = qml.map_wires(rotation_of(_with_symbols(op, params)), names)
+        return [(rotation, tuple(map(_parameter, rotation.data)))]
     if not has_own_decomposition(op):
         raise DeviceError(
             f"Operation {op.name} is not supported by the qstore devices and has no "
@@ -757,11 +769,21 @@ def lower_operation(
         if entry.values is not None:
             params = _held(op, entry, params)
         return entry.lower(op, params, wires)
-    parts = _by_itself(op, params, wires)
-    return itertools.chain.from_iterable(
-        lower_operation(part, its_params, tuple(part.wires.labels))
-        for part, its_params in parts
-    )
+    return _lower_parts(op, _by_itself(op, params, wires), wires)
+
+
+def _lower_parts(
+    op: Operator, parts: Iterable[tuple[Operator, Sequence[Any]]], wires: Wires
+) -> Iterable[MixedGate]:
+    own = frozenset(wires)
+    for part, its_params in parts:
+        its_wires = part.wires.labels
+        if not own.issuperset(its_wires):
+            raise DeviceError(
+                f"{op.name} must act on its own wires, but its decomposition has a "
+                f"{part.name} on others."
+            )
+        yield from lower_operation(part, its_params, its_wires)
 
 
 def _held(op: Operator, entry: Entry, params: Sequence[Any]) -> Sequence[Any]:

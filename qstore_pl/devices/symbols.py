@@ -17,7 +17,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, Slot, slot_angles
+from qstore_pl.engine.gates import CONSTANT, FEATURE, WEIGHT, Angle, Slot, slot_angles
 
 TOO_MANY_FACTORS = "a product of more than two numbers"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
@@ -211,13 +211,23 @@ class Constant:
         return constant_angle(self.numbers)
 
     @property
-    def slot(self) -> Slot:
-        """Constants have no slot.
+    def slot(self) -> Unplaced:
+        """The slot of the numbers, imaginary parts behind real ones."""
+        flat = self.numbers.ravel()
+        parts = [flat.real, flat.imag] if self.complex else [flat]
+        slot = Unplaced((CONSTANT, 0))
+        slot.numbers = np.concatenate(parts).astype(np.float64)
+        return slot
 
-        Raises:
-            SymbolError: Always.
-        """
-        raise SymbolError("a constant")
+
+class Unplaced(tuple[int, int]):
+    """The slot of constants that have no place behind the weights yet.
+
+    Attributes:
+        numbers: The constants, a flat array.
+    """
+
+    numbers: NDArray[np.float64]
 
 
 def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:

@@ -39,6 +39,7 @@ class PureProgram(Program):
             self.observables,
             n_weights=self.n_weights,
             n_features=self.n_features,
+            n_constants=self.constants.size,
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> PurePass:
