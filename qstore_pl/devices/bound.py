@@ -1,7 +1,8 @@
-"""The compiled road: a tape whose parameters are functions of weights and features.
+"""Compiled circuits: tapes whose parameters are functions of weights and features.
 
-Symbols say what each parameter is. Numbers that are no angles, as entries of a matrix,
-may be constants: these the Program holds behind the weights.
+Symbols say what each parameter is as a function of the weights and features with which
+the Program will be called. A parameter may also be a constant. Constants that are no
+angles, such as the entries of a matrix, are held by the Program, behind its weights.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ NO_STRENGTHS = (
 
 
 class NeedsMixedStatesError(DeviceError):
-    """A circuit whose states were taken to be pure has a channel."""
+    """A circuit that was lowered for pure states has a channel."""
 
 
 def lower_bound(
@@ -55,22 +56,25 @@ def lower_bound(
     n_weights: int,
     n_features: int,
 ) -> Program:
-    """The Program of a tape whose parameters depend on weights and features.
+    """The Program of a tape whose parameters are functions of weights and features.
 
     Args:
-        tape: One sample's circuit, measuring what :func:`outputs_of` takes.
-        inputs: What each tape parameter is, in the tape's order: a symbol for every
-            number of it, or None for a constant, the number on the tape.
-        noise: For mixed states, what follows the gates; None is for pure states.
-        program: What runs mixed states.
-        n_weights: Length of the weights.
-        n_features: Columns of the features.
+        tape: The circuit of one sample, with measurements that :func:`outputs_of`
+            takes.
+        inputs: What each parameter of the tape is, in the order of the tape: symbols of
+            the shape of the parameter, or None for a constant, the number that is on
+            the tape.
+        noise: Noise of the device, for mixed states; None is for pure states.
+        program: The class of the Program if the states are mixed.
+        n_weights: Length of the weights of the Program.
+        n_features: Number of columns of its features.
 
     Raises:
         ValueError: If the inputs do not fit the tape, or a measurement is none that a
             Program has.
-        DeviceError: As :func:`lower`, or if an operation needs other numbers than
-            polynomials of weights and features.
+        DeviceError: As :func:`lower`, or if an operation needs something else of its
+            parameters than polynomials.
+        NeedsMixedStatesError: If states are pure and the circuit has a channel.
     """
     wires = [op.wires.labels for op in tape.operations]
     lowering = Lowering(wire_order(tape, wires), noise, program)
@@ -116,11 +120,12 @@ def _gates_of(
     """The gates of an operation whose parameters are symbols or constants.
 
     Args:
-        lowering: To a register.
+        lowering: The steps to the register of the circuit.
         op: The operation.
         labels: Labels of its wires.
         params: What each of its parameters is.
-        at_start: Whether no gate was before it: then it may give initial amplitudes.
+        at_start: Whether no gate comes before those of the operation, so that the first
+            of them may give the initial amplitudes.
     """
     try:
         gates = list(lowering.gates_of(op, labels, params))
@@ -151,10 +156,10 @@ def _gates_of(
 
 
 def _as_gates(lowering: Lowering, amplitudes: Amplitudes) -> list[MixedGate]:
-    """Gates that turn |0...0> into amplitudes, inside a circuit.
+    """Gates that turn all wires in 0 into constant amplitudes, inside a circuit.
 
-    Those of weights and features stay, and are refused: only of constants is it known
-    by which angles they are reached.
+    Amplitudes that are weights or features stay as they are, and are refused later: the
+    angles of such gates are known for constants only.
     """
     if not isinstance(amplitudes.slot, Unplaced):
         return [amplitudes]
@@ -170,14 +175,15 @@ def _as_gates(lowering: Lowering, amplitudes: Amplitudes) -> list[MixedGate]:
 def _with_places(
     gates: Iterable[MixedGate], n_weights: int
 ) -> tuple[list[MixedGate], NDArray[np.float64]]:
-    """The gates with their constants in the weight slots behind the weights.
+    """Give constants their place in the weight slots behind the weights.
 
     Args:
-        gates: With constants that have no place yet.
+        gates: The circuit, in which constants have no place yet.
         n_weights: Length of the weights.
 
     Returns:
-        The gates, and the constants, where each array of them is once.
+        The gates, and the array of all constants. Constants of several gates that are
+        equal are held once.
     """
     places: dict[bytes, int] = {}
     constants = [np.empty(0)]
@@ -210,6 +216,14 @@ def _check_inputs(
     n_weights: int,
     n_features: int,
 ) -> None:
+    """Refuse inputs that do not fit the parameters of a tape, or the Program.
+
+    Args:
+        values: The parameters on the tape.
+        inputs: What each of them is.
+        n_weights: Length of the weights.
+        n_features: Number of columns of the features.
+    """
     shapes = [np.shape(value) for value in values]
     given = [None if entry is None else entry.shape for entry in inputs]
     fit = [a in (None, b) for a, b in zip(given, shapes, strict=False)]

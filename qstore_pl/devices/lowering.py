@@ -1,9 +1,9 @@
-"""The waist: tapes end here and Programs begin.
+"""Lowering: PennyLane's tapes end here, and Programs of the engine begin.
 
-A tape that is run is taken apart into structure and values. The structure, without any
-value, is the key of a cache of Programs; the values become one array of weights, the
-numbers that all samples share, and one of features, a row for each sample. A tape that
-is compiled has no values: see :mod:`bound`.
+A tape that is executed is taken apart into structure and values. The structure, which
+holds no value, is the key of a cache of Programs. The values become one array of
+weights, the numbers that all samples share, and one of features, with a row for each
+sample. A tape that is compiled has no values; :mod:`bound` lowers it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.devices.entries import Parameter
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.outputs import pauli_sum
-from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
+from qstore_pl.devices.registry import entry_of, lower_operation
 from qstore_pl.devices.tensors import NUMPY, Arrays
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
 from qstore_pl.engine.mixed import MixedProgram
@@ -36,18 +37,20 @@ Word = Any  # qml.pauli.PauliWord
 
 @dataclass(frozen=True)
 class Circuit:
-    """A tape taken apart.
+    """A tape, taken apart into structure and values.
 
     Args:
         order: Wire labels in the order of the register.
-        operations: The operations, for their structure only.
+        operations: The operations, of which the structure counts.
         wires: Labels of the wires of each operation.
-        parameters: Where each parameter of each operation is found.
+        parameters: The slots of the numbers of each operation.
         words: The distinct Pauli words to measure.
-        weights: Values shared by all samples, shape ``(n_weights,)``; of numpy or JAX.
-        features: Values per sample, shape ``(batch or 1, n_features)``.
+        weights: Numbers that all samples share, shape ``(n_weights,)``, an array of
+            numpy or of JAX.
+        features: Numbers of each sample, shape ``(batch, n_features)``; one row if the
+            tape has no batch axis.
         batch: Number of samples, or None for a tape without a batch axis.
-        key: The structure without any value.
+        key: The structure, in a form that can be hashed.
     """
 
     order: tuple[Any, ...]
@@ -68,17 +71,19 @@ def take_apart(
     order: tuple[Any, ...] | None = None,
     arrays: Arrays = NUMPY,
 ) -> Circuit:
-    """Separate the structure of a tape from its values, without a binding.
+    """Separate the structure of a tape from its values.
 
     Args:
-        tape: Its operations all have an entry in the registry.
+        tape: A circuit whose operations all have an entry in the registry.
         words: The distinct Pauli words to measure.
-        order: Wire labels in the order of the register; None takes the tape's.
-        arrays: What the values become.
+        order: Wire labels in the order of the register; None takes that of
+            :func:`wire_order`.
+        arrays: The kind of arrays, of numpy or of JAX, that hold the values.
 
     Raises:
-        DeviceError: If an operation was not decomposed, or an angle is complex.
-        ValueError: If batch axes differ in length or have none.
+        DeviceError: If an operation has no entry, or an angle is complex.
+        ValueError: If the batch axes of the parameters differ in length, or have length
+            0.
     """
     order = wire_order(tape) if order is None else order
     weights: list[Any] = []
@@ -95,14 +100,14 @@ def take_apart(
                 f"Operation {op.name} was not decomposed for this device."
             )
         data = op.data if entry.values is None else entry.values(op)
-        labels = op.wires.labels  # which costs something where there are controls
+        labels = op.wires.labels  # computed anew by PennyLane for controlled gates
         wires.append(labels)
         key.append((type(op), op.name, labels, entry.key(op)))
         first, index = index, index + op.num_params
         if not data:
             parameters.append(())
             continue
-        # Gradients by the entries of a matrix cost something: only where wanted.
+        # Gradients with respect to entries of a matrix cost time: only where wanted.
         wanted = entry.complex and not trainable.isdisjoint(range(first, index))
         found = []
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
@@ -146,7 +151,7 @@ def take_apart(
 
 
 def _common_batch(features: list[Any]) -> int | None:
-    """The number of samples, or None where nothing has a batch axis."""
+    """The number of samples, or None where no parameter has a batch axis."""
     sizes = {len(rows) for rows in features}
     if len(sizes) > 1 or 0 in sizes:
         raise ValueError(
@@ -165,11 +170,11 @@ def lower(
 
     Args:
         circuit: The tape.
-        noise: For mixed states, what follows the gates; None is for pure states.
-        program: What runs mixed states.
+        noise: Noise of the device, for mixed states; None is for pure states.
+        program: The class of the Program if the states are mixed.
 
     Raises:
-        DeviceError: If its states do not fit into memory, or initial amplitudes are not
+        DeviceError: If the states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
     lowering = Lowering(circuit.order, noise, program)
@@ -192,12 +197,12 @@ def lower(
 
 @dataclass(frozen=True)
 class Lowering:
-    """From operations on labelled wires to gates, and from these to a Program.
+    """The steps from operations on labelled wires to gates, and on to a Program.
 
     Args:
         order: Wire labels in the order of the register.
-        noise: For mixed states, what follows the gates; None is for pure states.
-        kind: What runs mixed states.
+        noise: Noise of the device, for mixed states; None is for pure states.
+        kind: The class of the Program if the states are mixed.
     """
 
     order: tuple[Any, ...]
@@ -206,12 +211,12 @@ class Lowering:
 
     @cached_property
     def position(self) -> dict[Any, int]:
-        """The place of each label in the register."""
+        """The position of each label in the register."""
         return {label: i for i, label in enumerate(self.order)}
 
     @property
     def is_drawn(self) -> bool:
-        """Whether states are trajectories."""
+        """Whether the states are trajectories, which are drawn at random."""
         return self.noise is not None and self.kind is not MixedProgram
 
     def check_memory(self) -> None:
@@ -226,12 +231,12 @@ class Lowering:
     def gates_of(
         self, op: Operator, labels: Sequence[Any], params: Sequence[Any]
     ) -> Iterable[MixedGate]:
-        """The gates of an operation, with the noise around them.
+        """The gates of an operation, and the noise before and after them.
 
         Args:
             op: The operation.
             labels: Labels of its wires.
-            params: What each of its parameters is, as :func:`lower_operation` has it.
+            params: What each of its parameters is, as for :func:`lower_operation`.
         """
         if self.noise is not None:
             return self.noise.gates(op, params, self.position)
@@ -250,14 +255,15 @@ class Lowering:
         """The Program of a circuit.
 
         Args:
-            gates: The circuit.
+            gates: The gates of the circuit, in the order they act.
             outputs: One Pauli sum for each output.
             n_weights: Length of the weights.
-            n_features: Columns of the features.
-            constants: Values in the weight slots behind the weights.
+            n_features: Number of columns of the features.
+            constants: Numbers of gates that never change, which are found in the weight
+                slots from ``n_weights`` on; None if there are none.
 
         Raises:
-            DeviceError: If initial amplitudes are not the first gate.
+            DeviceError: If a gate other than the first gives initial amplitudes.
         """
         if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
             raise DeviceError(
@@ -277,14 +283,15 @@ class Lowering:
 def wire_order(
     tape: qml.tape.QuantumScript, wires: Sequence[tuple[Any, ...]] | None = None
 ) -> tuple[Any, ...]:
-    """Wire labels in the order of the register: PennyLane's standard order.
+    """Wire labels in the order of the register, which is PennyLane's standard order.
 
-    Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
-    labels come as the operations name them, then those only measured.
+    If the labels are 0, 1, 2, ..., and those that are only measured come last, they
+    keep that order. Otherwise the labels come in the order in which the operations name
+    them, and then those that are only measured.
 
     Args:
         tape: The circuit.
-        wires: Labels of the wires of each operation, where they are known already.
+        wires: Labels of the wires of each operation; None reads them from the tape.
     """
     labels = tape.wires.labels
     if labels == tuple(range(len(labels))):

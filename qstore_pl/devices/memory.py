@@ -1,4 +1,4 @@
-"""How much memory states take, and how much this machine has."""
+"""How much memory the states of a circuit take, and how much this machine has."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pennylane.exceptions import DeviceError
 
 
 def check_memory(n_wires: int, *, mixed: bool = False) -> None:
-    """Refuse more wires than this machine has memory for.
+    """Refuse a register whose states do not fit into the memory of this machine.
+
+    A gradient needs three states at a time: the state, its cotangent and one to compute
+    with.
+
+    Args:
+        n_wires: Number of wires of the register.
+        mixed: Whether the states are density matrices.
 
     Raises:
-        DeviceError: If it has less than three states take: the state, its cotangent and
-            scratch.
+        DeviceError: If they do not fit.
     """
     needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
     if n_wires > (15 if mixed else 30) or needed > memory():
@@ -25,7 +31,7 @@ def check_memory(n_wires: int, *, mixed: bool = False) -> None:
 
 
 def memory() -> int:
-    """Bytes of physical memory, or what 64 bits can address where that is not known."""
+    """Bytes of physical memory, or ``2**62`` where the system does not tell."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 1 << 62

@@ -12,7 +12,13 @@ from qstore_pl.engine.program import Program
 
 
 class CacheInfo(NamedTuple):
-    """How often a structure was known, how often it had to be lowered."""
+    """What happened to a cache of Programs.
+
+    Attributes:
+        hits: How often the structure of a circuit was found in the cache.
+        misses: How often it was not, and was lowered.
+        size: How many Programs the cache has now.
+    """
 
     hits: int
     misses: int
@@ -20,10 +26,10 @@ class CacheInfo(NamedTuple):
 
 
 class ProgramCache:
-    """The most recently used Programs by structure; may be shared by threads.
+    """The most recently used Programs, found by structure. Threads may share it.
 
     Args:
-        size: Most Programs to keep.
+        size: The largest number of Programs that are kept.
     """
 
     def __init__(self, size: int = 128) -> None:
@@ -35,12 +41,12 @@ class ProgramCache:
     def get(
         self, circuit: Circuit, lower: Callable[[Circuit], Program], kind: Hashable
     ) -> Program:
-        """The Program of a structure, lowered when it is first met.
+        """The Program of a structure, which is lowered when it is first met.
 
         Args:
-            circuit: The structure.
-            lower: Makes its Program.
-            kind: What besides the structure determines the Program.
+            circuit: A tape that was taken apart.
+            lower: Function that gives its Program.
+            kind: What the Program depends on besides the structure.
         """
         key = kind, circuit.key
         with self._lock:
@@ -58,7 +64,7 @@ class ProgramCache:
         return program
 
     def info(self) -> CacheInfo:
-        """Hits, misses and Programs kept."""
+        """How often a structure was found or not, and how many Programs are kept."""
         with self._lock:
             return CacheInfo(self._hits, self._misses, len(self._programs))
 

@@ -24,7 +24,7 @@ REFUSED = {
     "ControlledQubitUnitary": COMPLEX,
     "SpecialUnitary": COMPLEX,
     "BlockEncode": COMPLEX,
-    "Exp": "takes real of a parameter",  # with a real coefficient, no unitary
+    "Exp": "with a complex number",  # with a real coefficient it is no unitary
     "QubitChannel": COMPLEX,
 }
 
@@ -54,8 +54,10 @@ def with_numbers(op, numbers):
     """The operation with other parameters.
 
     PennyLane's bind_new_parameters loses control values of matrices, and fails for the
-    evolution under a multiple of a word.
+    evolution under a multiple of a word, whose matrix keeps its first parameter.
     """
+    if isinstance(op, qml.ops.Evolution):
+        return qml.evolve(op.base, *numbers)
     twin = copy.copy(op)
     twin.data = tuple(numbers)
     return twin
