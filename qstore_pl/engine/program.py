@@ -30,6 +30,7 @@ from qstore_pl.engine.gates import (
     Slot,
     renamed,
 )
+from qstore_pl.engine.observables import multiply, shared_words
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -75,11 +76,20 @@ class Program(ABC):
             )
         self.constants.flags.writeable = False
         self.gates, self.observables = tuple(gates), tuple(observables)
-        self.tables = self._build()
+        shared = shared_words(self.observables, self._reads())
+        measured = self.observables
+        self.sums: Float2D | None = None  # from what is measured to the outputs
+        if shared is not None:
+            measured, self.sums = shared
+        self.tables = self._build(measured)
 
     @abstractmethod
-    def _build(self) -> Any:
-        """The circuit as the kernels read it."""
+    def _reads(self) -> int:
+        """How many numbers of a state the kernel reads to measure a Pauli word."""
+
+    @abstractmethod
+    def _build(self, observables: Sequence[PauliSum]) -> Any:
+        """The circuit as the kernels read it, with these observables."""
 
     @abstractmethod
     def new_pass(self, batch: int, *, keep: bool = False) -> Any:
@@ -300,7 +310,13 @@ class Pass(ABC):
             and batch * self._length * len(tables.code) >= PARALLEL
         )
         self.batch = batch
-        self.out = np.empty((batch, tables.n_outputs))
+        self.out = self._measured = np.empty((batch, program.n_outputs))
+        self._sums = program.sums
+        if self._sums is not None:
+            self._multiply = multiply.compiled
+            self._sums_transposed = np.ascontiguousarray(self._sums.T)
+            self._measured = np.empty((batch, tables.n_outputs))
+            self._measured_cotangents = np.empty((batch, tables.n_outputs))
         self._n_weights = program.n_weights
         # Only with constants is there a copy of the weights to hold them as well.
         self._joined: Float1D | None = None
@@ -328,9 +344,11 @@ class Pass(ABC):
             weights = self._joined
         self._values, self._gradient = (weights, features, rows), gradient
         if len(self._spans) == 1:
-            self._run_forward(0, weights, features, rows, self.out)
+            self._run_forward(0, weights, features, rows, self._measured)
         else:
             self._each(self._forward_chunk)
+        if self._sums is not None:
+            self._multiply(self._measured, self._sums_transposed, self.out)
         return self.out
 
     def backward(
@@ -356,6 +374,9 @@ class Pass(ABC):
             raise RuntimeError("Pass.backward needs a forward run, once for each.")
         if self._backward is None:
             self._backward = self._backward_kernel.compiled
+        if self._sums is not None and bra is None:
+            self._multiply(cotangents, self._sums, self._measured_cotangents)
+            cotangents = self._measured_cotangents
         gx = None
         stop = self._stop
         if inputs:
@@ -441,7 +462,8 @@ class Pass(ABC):
         assert self._values is not None
         weights, features, rows = self._values
         start, end = self._spans[i]
-        self._run_forward(i, weights, features, rows[start:end], self.out[start:end])
+        out = self._measured[start:end]
+        self._run_forward(i, weights, features, rows[start:end], out)
 
     def _backward_chunk(
         self,

@@ -224,7 +224,10 @@ class TrajectoryProgram(Program):
             constants=constants,
         )
 
-    def _build(self) -> Tables:
+    def _reads(self) -> int:
+        return self.trajectories << self.n_wires
+
+    def _build(self, observables: Sequence[PauliSum]) -> Tables:
         self.draws: list[tuple[int, Draw]] = []
         n_columns = self.n_features
         pure: list[Gate] = []
@@ -239,7 +242,7 @@ class TrajectoryProgram(Program):
         return build(
             self.n_wires,
             pure,
-            self.observables,
+            observables,
             n_weights=self.n_weights,
             n_features=n_columns,
             n_constants=self.constants.size,
