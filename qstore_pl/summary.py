@@ -215,7 +215,8 @@ class _Some:
 
 
 def _light_cones(model: Model) -> devices.LightCones:
-    return devices.light_cones(*traced(model, range(model.n_qubits)))
+    tape, inputs = traced(model, range(model.n_qubits))
+    return devices.light_cones(tape, inputs, model.n_weights)
 
 
 def _unseen(

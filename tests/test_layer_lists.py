@@ -210,7 +210,7 @@ def test_nothing_outside_the_light_cone_has_a_gradient(seed):
     features = model.prepare(np.eye(model.input_dim)[[0]])
     features[:] = rng.uniform(-1, 1, features.shape)
     program = model.placed.program
-    cones = devices.light_cones(*traced(model, range(model.n_qubits)))
+    cones = devices.light_cones(*traced(model, range(model.n_qubits)), model.n_weights)
     seen_x = np.zeros(model.n_features, bool)
     seen_w = np.zeros(model.n_weights, bool)
     for k in range(program.n_outputs):

@@ -1,4 +1,4 @@
-"""PennyLane devices over the engine, and the one door to its Programs."""
+"""PennyLane devices over the engine, and the Programs of compiled circuits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.failures import running_on
-from qstore_pl.devices.lowering import CacheInfo, check_memory
+from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
@@ -58,24 +59,32 @@ def is_native(device: Device) -> bool:
 
 
 def description(device: Device) -> str:
-    """What a device is, without its seed."""
+    """A text that says what a device is; its seed is not part of it."""
     if isinstance(device, QStoreDevice):
         return device.description
     return str(device.name)
 
 
 def functions(device: Device) -> list[Callable[..., Any]]:
-    """The user's own functions that the results of one of our devices depend on."""
+    """Functions of the user's that results depend on, such as those of a noise model.
+
+    They are listed for our devices only; another device gives an empty list.
+    """
     return device.functions if isinstance(device, QStoreDevice) else []
 
 
 def generator_state(device: Device) -> dict[str, Any] | None:
-    """Where the random draws of one of our devices are; None for another."""
+    """The state of the random generator of one of our devices; None for another one."""
     return device.generator_state if isinstance(device, QStoreDevice) else None
 
 
 def set_generator_state(device: Device, state: dict[str, Any] | None) -> None:
-    """Let one of our devices draw on from a state; None changes nothing."""
+    """Set the random generator of one of our devices to a state.
+
+    Args:
+        device: One of our devices; nothing happens for another.
+        state: What :func:`generator_state` gave; None changes nothing.
+    """
     if isinstance(device, QStoreDevice) and state is not None:
         device.generator_state = state
 

@@ -1,6 +1,7 @@
-"""What the devices take: operations to run whole, measurements, gradients.
+"""What the devices accept: operations, measurements, and circuits to differentiate.
 
-Predicates over PennyLane objects for its preprocessing transforms; nothing is run here.
+These are predicates that PennyLane's preprocessing transforms call. Nothing is executed
+here.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
+from qstore_pl.devices.entries import Entry
+from qstore_pl.devices.gates import MATRIX_ENTRY, STATE_ENTRY
 from qstore_pl.devices.noise import is_gate
 from qstore_pl.devices.registry import (
-    MATRIX_ENTRY,
-    STATE_ENTRY,
-    Entry,
     entry_of,
     has_own_decomposition,
     is_foreign,
@@ -36,18 +36,22 @@ from qstore_pl.devices.registry import (
 
 
 def runs_whole(op: Any) -> bool:
-    """Whether the engine runs an operation, not the first, without decomposing it."""
+    """Whether pure states take an operation without decomposing it.
+
+    It is asked of all operations but a state preparation at the start.
+    """
     entry = entry_of(op)
-    if entry is None:  # postselection becomes a projector
+    if entry is None:  # deferred measurements postselect by a projector
         return isinstance(op, qml.Projector) or _must_be_decomposed(op)
     return not entry.channel and _is_whole(op, entry)
 
 
 def _must_be_decomposed(op: Any) -> bool:
-    """False, where PennyLane can decompose an operation without taking it for another.
+    """False, where PennyLane can decompose an operation.
 
     Raises:
-        DeviceError: If only PennyLane's rules for an operation of that name are there.
+        DeviceError: If it is the user's own, has the name of one of PennyLane's and no
+            decomposition, so that PennyLane would decompose it as that one.
     """
     if is_foreign(op) and not has_own_decomposition(op) and op.name in vars(qml):
         raise DeviceError(
@@ -59,10 +63,11 @@ def _must_be_decomposed(op: Any) -> bool:
 
 
 def runs_noisy(op: Any) -> bool:
-    """Whether mixed states run an operation, not the first, as one noisy gate.
+    """Whether mixed states take an operation as one gate, which noise follows.
 
-    Templates are taken apart, as noise follows each of their gates, and so are gates on
-    more than two wires. An adjoint that is a gate of its own is written as that gate.
+    Templates are decomposed, since noise follows each of their gates, and so are gates
+    on more than two wires. An adjoint that is itself a gate of PennyLane's is written
+    as that gate.
     """
     if isinstance(op, qml.ops.op_math.Adjoint) and op.base.has_adjoint:
         return False
@@ -72,8 +77,8 @@ def runs_noisy(op: Any) -> bool:
 
 
 def runs_mixed(op: Any) -> bool:
-    """Whether mixed states run an operation, not the first, without gate noise."""
-    if isinstance(op, qml.Projector):  # postselection without noise
+    """Whether mixed states without gate noise take an operation whole."""
+    if isinstance(op, qml.Projector):  # deferred measurements postselect by it
         return True
     entry = entry_of(op)
     if entry is None or entry.parts is not None:
@@ -89,7 +94,7 @@ def runs_mixed(op: Any) -> bool:
 
 def _is_whole(op: Any, entry: Entry) -> bool:
     if entry.ndims is not None and op.batch_size is None:
-        # A batch PennyLane does not see yet: it does once the template is taken apart.
+        # PennyLane sees the batch of such a template only once it is decomposed.
         axes = zip(op.data, entry.ndims, strict=False)
         if any(qml.math.ndim(value) > ndim for value, ndim in axes):
             return False
@@ -97,27 +102,28 @@ def _is_whole(op: Any, entry: Entry) -> bool:
 
 
 def runs_whole_or_measures(op: Any) -> bool:
-    """As :func:`runs_whole`, or a measurement inside the circuit."""
+    """Whether pure states take an operation, or it measures inside the circuit."""
     return isinstance(op, MidMeasure | qml.ops.Conditional) or runs_whole(op)
 
 
 def runs_in_pieces(op: Any) -> bool:
-    """Whether PennyLane's own simulator runs an operation."""
+    """Whether PennyLane's own simulator of pure states takes an operation."""
     if isinstance(op, MidMeasure | qml.ops.Conditional | qml.operation.StatePrepBase):
         return True
     return (op.has_matrix and len(op.wires) < 8) or isinstance(op, qml.Snapshot)
 
 
 def has_native_gradient(tape: QuantumScript, *, conditions: bool) -> bool:
-    """Whether the backward run of the engine gives a tape's gradient.
+    """Whether the backward pass of the engine gives the gradient of a tape.
 
     Args:
-        tape: Operations not decomposed yet count as having a gradient.
-        conditions: Whether postselection becomes a condition on records.
+        tape: A circuit. Operations that will be decomposed count as having a gradient.
+        conditions: Whether postselection is a condition on records, as for mixed
+            states.
     """
     if not all(map(is_differentiable, tape.measurements)):
         return False
-    if all(map(is_plain, tape.operations)):  # what is in the registry has a gradient
+    if all(map(is_plain, tape.operations)):  # the registry has their gradients
         return True
     trainable = None
     index = 0
@@ -137,7 +143,7 @@ def has_native_gradient(tape: QuantumScript, *, conditions: bool) -> bool:
 
 
 def collapses(op: Any) -> bool:
-    """Whether an operation projects the state and makes its norm 1 again."""
+    """Whether an operation projects the state and divides it by its norm."""
     if isinstance(op, MidMeasure):
         return op.postselect is not None
     return isinstance(op, qml.Projector)
@@ -149,14 +155,14 @@ def is_differentiable(mp: MeasurementProcess) -> bool:
 
 
 def _differentiable(op: Any, entry: Entry) -> bool:
-    # What is known by its matrix or amplitudes becomes QubitUnitary or StatePrep.
+    # Preprocessing makes the other two a QubitUnitary or a StatePrep.
     if isinstance(op, qml.ops.op_math.Adjoint | qml.ops.op_math.Controlled):
         return _differentiable(op.base, entry_of(op.base) or entry)
     return entry.differentiable or entry in (MATRIX_ENTRY, STATE_ENTRY)
 
 
 def accepted_analytic(mp: MeasurementProcess) -> bool:
-    """Whether a measurement can be read off the state."""
+    """Whether a measurement without shots can be computed from the state."""
     if not isinstance(mp, StateMeasurement):
         return False
     obs = mp.obs
@@ -166,7 +172,7 @@ def accepted_analytic(mp: MeasurementProcess) -> bool:
 
 
 def accepted_sampled(mp: MeasurementProcess) -> bool:
-    """Whether a measurement can be sampled."""
+    """Whether a measurement can be estimated from shots."""
     if not isinstance(mp, SampleMeasurement | ClassicalShadowMP | ShadowExpvalMP):
         return False
     return mp.obs is None or _can_be_sampled(mp.obs)
@@ -182,7 +188,7 @@ def _can_be_sampled(obs: Any) -> bool:
 
 @qml.transform
 def expand_shadows(tape: QuantumScript) -> tuple[Any, Any]:
-    """PennyLane's classical shadows know no batch axis."""
+    """Split a batch into tapes where PennyLane's classical shadows take no batch."""
     shadows = (ClassicalShadowMP, ShadowExpvalMP)
     if any(isinstance(mp, shadows) for mp in tape.measurements):
         return qml.transforms.broadcast_expand(tape)

@@ -1,7 +1,7 @@
-"""What the qstore devices share: PennyLane's device interface round Programs.
+"""What the two devices have in common: PennyLane's interface of devices.
 
-Glue only. Preprocessing is PennyLane's own transforms; a tape is lowered once per
-structure; the whole batch of a tape and its gradient run in one call each.
+A tape is preprocessed by PennyLane's transforms and lowered once for each structure; a
+batch of samples is executed by one call of the Program, and differentiated by another.
 """
 
 from __future__ import annotations
@@ -9,38 +9,29 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pennylane as qml
-from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
-from pennylane.devices.preprocess import (
-    decompose,
-    device_resolve_dynamic_wires,
-    no_sampling,
-    validate_device_wires,
-    validate_measurements,
-)
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import ProbabilityMP
-from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
-from qstore_pl.devices.acceptance import (
-    accepted_analytic,
-    accepted_sampled,
-    collapses,
-    expand_shadows,
-    has_native_gradient,
-    runs_in_pieces,
-    runs_whole,
-    runs_whole_or_measures,
+from qstore_pl.devices.acceptance import collapses, has_native_gradient
+from qstore_pl.devices.bound import lower_bound
+from qstore_pl.devices.collapse import execute_with_collapse, has_collapse
+from qstore_pl.devices.differentiation import (
+    JAX,
+    NativeGradients,
+    is_own,
+    refuse_lost_derivatives,
+    resolved,
+    torch_records,
 )
 from qstore_pl.devices.framework import (
     as_interface,
@@ -48,27 +39,18 @@ from qstore_pl.devices.framework import (
     simulated_vjp,
 )
 from qstore_pl.devices.lowering import (
-    CacheInfo,
     Circuit,
-    ProgramCache,
-    lower_bound,
     take_apart,
     wire_order,
 )
-from qstore_pl.devices.preparation import (
-    as_numbers,
-    finish,
-    interface_of_lists,
-    tidy,
-)
+from qstore_pl.devices.passes import KeptPasses
+from qstore_pl.devices.preprocessing import pure_pipeline
+from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
 from qstore_pl.devices.readout import Readout, check_hermitian, untraced
-from qstore_pl.devices.registry import REGISTRY
-from qstore_pl.devices.runs import Runs
 from qstore_pl.devices.seeds import as_seed
-from qstore_pl.devices.shift_rules import checked
 from qstore_pl.devices.snapshots import take_snapshots
-from qstore_pl.devices.states import PureStates, States
+from qstore_pl.devices.states import PureStates, StateKind
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import (
     autograd_traces,
@@ -80,9 +62,6 @@ from qstore_pl.devices.tensors import (
 from qstore_pl.engine.program import Pass, Program
 
 PURE = PureStates()
-JAX = (qml.math.Interface.JAX, qml.math.Interface.JAX_JIT)
-FOLLOWED_METHODS = ("best", "backprop")  # a framework may differentiate a simulation
-OWN_METHODS = (*FOLLOWED_METHODS, "device", "adjoint")
 
 
 @simulator_tracking
@@ -97,29 +76,20 @@ class QStoreDevice(Device):
         self._rng = np.random.default_rng(as_seed(seed))
         self._rng_lock = threading.Lock()
         self._cache = ProgramCache()
-        self._runs = Runs()
-        self._last_asked: tuple[Any, bool] = (None, False)
-        # Its presence tells PennyLane that this device takes snapshots itself.
+        self._kept_passes = KeptPasses()
+        self._native_gradients = NativeGradients()
+        # PennyLane leaves snapshots to a device that has this attribute.
         self._debugger: Any = None
 
-    # --- what PennyLane asks before it runs anything ------------------------------
+    # --- before anything is executed ----------------------------------------------
 
     def supports_derivatives(
         self,
         execution_config: ExecutionConfig | None = None,
         circuit: QuantumScript | None = None,
     ) -> bool:
-        """Whether this device says itself how a gradient is taken.
-
-        ``"backprop"`` is taken for ``"best"``: what the engine differentiates need not
-        be differentiated by the framework.
-        """
-        if execution_config is None:
-            return True
-        method = execution_config.gradient_method
-        if method not in OWN_METHODS or (circuit is not None and circuit.shots):
-            return False
-        return execution_config.derivative_order == 1 or method in FOLLOWED_METHODS
+        """Whether this device says itself how a gradient is taken."""
+        return execution_config is None or is_own(execution_config, circuit)
 
     def supports_vjp(
         self,
@@ -134,47 +104,16 @@ class QStoreDevice(Device):
         config: ExecutionConfig | None = None,
         circuit: QuantumScript | None = None,
     ) -> ExecutionConfig:
-        """Resolve what PennyLane leaves open; calling it again changes nothing."""
+        """Fill in what PennyLane leaves open. A second call changes nothing."""
         config = config or ExecutionConfig()
         if config.device_options:
             raise DeviceError(
                 f"Device {self.name} has no device options, but was given "
                 f"{sorted(config.device_options)}."
             )
-        changes: dict[str, Any] = {
-            "mcm_config": self._mcm_config(config, circuit),
-            # PennyLane's own conversion loses the control values of some gates, but
-            # jax.jit needs it where the device gives no gradient.
-            "convert_to_numpy": config.interface is qml.math.Interface.JAX_JIT,
-        }
-        if config.interface is qml.math.Interface.NUMPY and circuit is not None:
-            changes["interface"] = interface_of_lists(circuit)
-            config = dataclasses.replace(config, interface=changes["interface"])
-        exact = circuit is None or not circuit.shots
-        own = config.gradient_method in OWN_METHODS
-        in_jax = exact and config.interface in JAX
-        if own or (in_jax and config.gradient_method is None):
-            twice = config.derivative_order > 1
-            if twice and circuit is not None and not self._is_pure(circuit):
-                shift = dataclasses.replace(
-                    config, gradient_method=qml.gradients.param_shift
-                )
-                changes["gradient_method"] = checked(shift, circuit)
-            else:
-                # JAX transforms the device's own primitive, a framework the simulation;
-                # else PennyLane asks for the vector-Jacobian product.
-                followed = in_jax or twice
-                changes |= {
-                    "gradient_method": "backprop" if followed else "adjoint",
-                    "use_device_gradient": True,
-                    "use_device_jacobian_product": not followed,
-                    "grad_on_execution": False,
-                    # A second derivative by autograd could not be told from a first.
-                    "convert_to_numpy": False,
-                }
-        elif circuit is not None and callable(config.gradient_method):
-            changes["gradient_method"] = checked(config, circuit)
-        return dataclasses.replace(config, **changes)
+        mcm_config = self._mcm_config(config, circuit)
+        config = dataclasses.replace(config, mcm_config=mcm_config)
+        return resolved(config, circuit, self._is_pure)
 
     def _mcm_config(
         self, config: ExecutionConfig, circuit: QuantumScript | None
@@ -199,48 +138,16 @@ class QStoreDevice(Device):
         self, execution_config: ExecutionConfig | None = None
     ) -> CompilePipeline:
         """PennyLane's transforms that bring a tape to what :meth:`execute` takes."""
-        config = execution_config or ExecutionConfig()
-        deferred = config.mcm_config.mcm_method != "one-shot"
-        pipeline = CompilePipeline()
-        pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
-        if deferred:
-            pipeline.add_transform(
-                qml.defer_measurements, allow_postselect=True, num_wires=None
-            )
-        pipeline.add_transform(
-            decompose,
-            stopping_condition=runs_whole if deferred else runs_whole_or_measures,
-            skip_initial_state_prep=True,
-            device_wires=self.wires,
-            target_gates=set(REGISTRY),
-            name=self.name,
+        return pure_pipeline(
+            execution_config or ExecutionConfig(), self.wires, self.name
         )
-        pipeline.add_transform(
-            device_resolve_dynamic_wires, wires=self.wires, allow_resets=not deferred
-        )
-        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
-        pipeline.add_transform(
-            validate_measurements,
-            analytic_measurements=accepted_analytic,
-            sample_measurements=accepted_sampled,
-            name=self.name,
-        )
-        pipeline.add_transform(expand_shadows)
-        if not deferred:
-            pipeline.add_transform(
-                qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
-            )
-        if config.gradient_method in ("adjoint", "backprop"):
-            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
-        pipeline.add_transform(finish)
-        return pipeline
 
-    # --- running ------------------------------------------------------------------
+    # --- execution ----------------------------------------------------------------
 
     def execute(
         self, circuits: Any, execution_config: ExecutionConfig | None = None
     ) -> Any:
-        """Run tapes; a batch of parameters is one run."""
+        """The results of tapes. A batch of parameters is executed in one pass."""
         config = execution_config or ExecutionConfig()
         keep = bool(config.use_device_jacobian_product)
         return tuple(self._execute(tape, config, keep=keep) for tape in circuits)
@@ -251,10 +158,10 @@ class QStoreDevice(Device):
         cotangents: Any,
         execution_config: ExecutionConfig | None = None,
     ) -> Any:
-        """Vector-Jacobian products, one array per trainable parameter of each tape."""
+        """Vector-Jacobian products: an array for each trainable parameter of a tape."""
         config = execution_config or ExecutionConfig()
         torch = config.interface is qml.math.Interface.TORCH
-        if torch and _torch_records():
+        if torch and torch_records():
             raise DeviceError(SECOND_DERIVATIVE)
         return tuple(
             self._vjp(tape, dy, conjugate=not torch)
@@ -281,11 +188,18 @@ class QStoreDevice(Device):
         n_weights: int,
         n_features: int,
     ) -> Program | None:
-        """The Program of a tape whose parameters depend on weights and features."""
+        """The Program of a tape whose parameters are functions of weights and features.
+
+        Args:
+            tape: The circuit of one sample.
+            inputs: What each parameter is: symbols, or None for a constant.
+            n_weights: Length of the weights of the Program.
+            n_features: Number of columns of its features.
+        """
         return lower_bound(tape, inputs, n_weights=n_weights, n_features=n_features)
 
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
-        """The Program of a tape that was taken apart."""
+        """The Program of a tape that was taken apart, from the cache if it is there."""
         kind = self._kind(tape)
         return self._cache.get(circuit, kind.lower, type(kind))
 
@@ -293,36 +207,36 @@ class QStoreDevice(Device):
         """Whether neither the device nor the circuit has noise."""
         return True
 
-    def _kind(self, tape: QuantumScript) -> States:
-        """The kind of states a tape needs here."""
+    def _kind(self, tape: QuantumScript) -> StateKind:
+        """The kind of states that a tape needs on this device."""
         return PURE
 
     def _followed(self, tape: QuantumScript, results: Any) -> Any:
-        """Results of PennyLane's simulator of pure states as this device has them."""
+        """Results of PennyLane's pure-state simulator in the form of this device."""
         return results
 
     def _report(
         self,
         readouts: Sequence[Readout],
         circuit: Circuit,
-        run: Any,
+        work: Any,
         states: NDArray[Any] | None,
     ) -> None:
-        """Tell the tracker more than PennyLane does."""
+        """Give the tracker more entries than PennyLane does."""
 
     @property
     def description(self) -> str:
-        """What the device is, without its seed."""
+        """A text that says what the device is; its seed is not part of it."""
         return str(self.name)
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
-        """The user's own functions that results depend on, in a fixed order."""
+        """The user's own functions that results depend on, always in the same order."""
         return []
 
     @property
     def generator_state(self) -> dict[str, Any]:
-        """Where the device's random draws are; may be set to go on from there."""
+        """The state of the random generator, which may be set."""
         with self._rng_lock:
             return dict(self._rng.bit_generator.state)
 
@@ -332,7 +246,7 @@ class QStoreDevice(Device):
             self._rng.bit_generator.state = state
 
     def cache_info(self) -> CacheInfo:
-        """How many circuit structures were lowered, and how often one was known."""
+        """How often the structure of a circuit was known or was lowered."""
         return self._cache.info()
 
     def _execute(
@@ -356,26 +270,17 @@ class QStoreDevice(Device):
                 return self._execute_in_jax(tape)
             results = self._execute_untraced(tape, config, keep=False)
             return as_interface(results, config.interface)
-        if config.gradient_method is None and any(map(_would_be_lost, values)):
-            raise DeviceError(
-                "Values that are being differentiated were given to a device that is "
-                "not asked for a gradient, which would be 0 without a word. Execute "
-                "the tape through a QNode or qml.execute, with a diff_method."
-            )
+        if config.gradient_method is None:
+            refuse_lost_derivatives(values)
         if keep and len(autograd_traces(values)) > 1:
             raise DeviceError(SECOND_DERIVATIVE)
         return self._execute_untraced(tape, config, keep=keep)
 
     def _needs_framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
-        """Whether a derivative of an exact tape is none of the engine's."""
+        """Whether a derivative of a tape without shots is none that the engine has."""
         if config.derivative_order > 1:
             return True
-        asked, native = self._last_asked  # PennyLane asks of a circuit several times
-        if asked is None or asked() is not tape:
-            conditions = not self._is_pure(tape)
-            native = has_native_gradient(tape, conditions=conditions)
-            self._last_asked = weakref.ref(tape), native
-        return not native
+        return not self._native_gradients.has(tape, conditions=not self._is_pure(tape))
 
     def _execute_in_jax(self, tape: QuantumScript) -> Any:
         from qstore_pl.devices.jax_circuit import execute_in_jax, plan
@@ -390,28 +295,28 @@ class QStoreDevice(Device):
         circuit = take_apart(tape, words, arrays=jax_arrays())
         program = self.lower(tape, circuit)
 
-        def report(run: Any, states: NDArray[Any] | None) -> None:
-            self._report(readouts, circuit, run, states)
+        def report(work: Any, states: NDArray[Any] | None) -> None:
+            self._report(readouts, circuit, work, states)
 
         results = execute_in_jax(
             program,
             circuit,
             plans,
-            self._runs,
+            self._kept_passes,
             exact=kind.exact,
             report=report,
             refusal=self._refusal(tape, kind),
         )
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _refusal(self, tape: QuantumScript, kind: States) -> str | None:
-        """Why a circuit whose values JAX follows has no derivative, or None."""
+    def _refusal(self, tape: QuantumScript, kind: StateKind) -> str | None:
+        """Why a circuit whose values JAX traces has no derivative, or None."""
         return None
 
     def _execute_untraced(
         self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
     ) -> Any:
-        if any(isinstance(op, MidMeasure | qml.Projector) for op in tape.operations):
+        if has_collapse(tape):
             return self._execute_with_collapse(tape, config)
         if self._debugger is not None and self._debugger.active:
             self._take_snapshots(tape)
@@ -420,15 +325,15 @@ class QStoreDevice(Device):
             return self._sample(tape, order)
         kind = self._kind(tape)
         readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
-        circuit, program, run = self._run(
+        circuit, program, work = self._run(
             tape, readouts, order, forward=True, gradient=keep
         )
         needs_state = any(readout.needs_state for readout in readouts)
-        states = run.states() if needs_state else None
-        results = [_value(readout, circuit, run, states) for readout in readouts]
-        self._report(readouts, circuit, run, states)
+        states = work.states() if needs_state else None
+        results = [_value(readout, circuit, work, states) for readout in readouts]
+        self._report(readouts, circuit, work, states)
         if keep:
-            self._runs.put(program, circuit.weights, circuit.features, run)
+            self._kept_passes.put(program, circuit.weights, circuit.features, work)
         return results[0] if len(results) == 1 else tuple(results)
 
     def _run(
@@ -444,20 +349,20 @@ class QStoreDevice(Device):
         circuit = take_apart(tape, tuple(words), order=order)
         kind = self._kind(tape)
         program = self.lower(tape, circuit)
-        # A kept run stands for a new one, unless states are drawn at random.
+        # A kept pass has the same results as a new one, unless states are drawn.
         reuse = kind.exact or not forward
         values = circuit.weights, circuit.features
-        run = self._runs.take(program, *values) if reuse else None
-        if run is None:
-            run = program.new_pass(len(circuit.features))
-            rows = np.arange(run.batch)
-            run.forward(circuit.weights, circuit.features, rows, gradient=gradient)
-        return circuit, program, run
+        work = self._kept_passes.take(program, *values) if reuse else None
+        if work is None:
+            work = program.new_pass(len(circuit.features))
+            rows = np.arange(work.batch)
+            work.forward(circuit.weights, circuit.features, rows, gradient=gradient)
+        return circuit, program, work
 
     def _states(
         self, tape: QuantumScript, order: tuple[Any, ...]
     ) -> tuple[Circuit, NDArray[Any]]:
-        """A tape taken apart, and its states as PennyLane takes them, with a batch."""
+        """A tape taken apart, and its states as PennyLane's functions take them."""
         kind = self._kind(tape)
         circuit = take_apart(tape, order=order)
         program = self.lower(tape, circuit)
@@ -488,37 +393,12 @@ class QStoreDevice(Device):
         self, tape: QuantumScript, config: ExecutionConfig
     ) -> Any:
         """Measurements inside the circuit and postselection: PennyLane's simulator."""
-        tape = as_numbers(tape)
-        (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=self.name)
-        if not tape.shots:
-            return self._read_collapsed(tape.map_to_standard_wires())
         with self._rng_lock:
-            return qml.devices.qubit.simulate(
-                tape.map_to_standard_wires(),
-                rng=self._rng,
-                debugger=self._debugger,
-                mcm_method=config.mcm_config.mcm_method,
-                postselect_mode=config.mcm_config.postselect_mode,
+            return execute_with_collapse(
+                tape, config, name=self.name, rng=self._rng, debugger=self._debugger
             )
 
-    def _read_collapsed(self, tape: QuantumScript) -> Any:
-        """The measurements of the state that PennyLane's simulator comes to."""
-        state, batched = qml.devices.qubit.get_final_state(
-            tape, debugger=self._debugger
-        )
-        order = tuple(range(tape.num_wires))
-        states = np.asarray(state).reshape(-1, 1 << len(order))
-        results = []
-        for mp in tape.measurements:
-            readout = PURE.readout(mp, order)
-            if batched or readout.per_sample:
-                result = readout.of_states(states)
-                results.append(result if batched else result[0])
-            else:
-                results.append(readout.value(np.empty(0), states[0]))
-        return results[0] if len(results) == 1 else tuple(results)
-
-    def _snapshot_kind(self, tape: QuantumScript) -> States:
+    def _snapshot_kind(self, tape: QuantumScript) -> StateKind:
         """The kind of states that snapshots show."""
         return self._kind(tape)
 
@@ -547,7 +427,7 @@ class QStoreDevice(Device):
                     "values, variances and probabilities."
                 )
         cotangents = (dy,) if len(readouts) == 1 else tuple(dy)
-        circuit, _, run = self._run(tape, readouts, order)
+        circuit, _, work = self._run(tape, readouts, order)
         arrays = [np.asarray(to_numpy(c), dtype=np.float64) for c in cotangents]
         extra = [
             array.ndim - (circuit.batch is not None) - isinstance(mp, ProbabilityMP)
@@ -558,7 +438,7 @@ class QStoreDevice(Device):
             return pull_back(
                 tape,
                 circuit,
-                run,
+                work,
                 readouts,
                 rows,
                 lambda mp: kind.readout(mp, order),
@@ -567,7 +447,7 @@ class QStoreDevice(Device):
 
         if not any(extra):
             return back(arrays)
-        # jax.jacobian stacks cotangents on a leading axis.
+        # jax.jacobian puts several cotangents on an axis in front.
         rows = []
         for j in range(
             max(len(a) for a, more in zip(arrays, extra, strict=True) if more)
@@ -576,7 +456,7 @@ class QStoreDevice(Device):
                 a[j] if more else a for a, more in zip(arrays, extra, strict=True)
             ]
             if j:
-                run.again()
+                work.again()
             rows.append(back(picked))
         return Gradients(np.stack(column) for column in zip(*rows, strict=True))
 
@@ -584,17 +464,17 @@ class QStoreDevice(Device):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_rng_lock", "_runs", "_last_asked", "_debugger"):
+        for name in ("_rng_lock", "_kept_passes", "_native_gradients", "_debugger"):
             del state[name]
-        # A copy draws a stream of its own, which follows from this device's seed.
+        # The generator of a copy is seeded by this one, and draws other numbers.
         with self._rng_lock:
             state["_rng"] = self._rng.spawn(1)[0]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._rng_lock, self._runs, self._debugger = threading.Lock(), Runs(), None
-        self._last_asked = (None, False)
+        self._rng_lock, self._debugger = threading.Lock(), None
+        self._kept_passes, self._native_gradients = KeptPasses(), NativeGradients()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QStoreDevice:
         twin = type(self).__new__(type(self))
@@ -604,25 +484,16 @@ class QStoreDevice(Device):
 
 
 def _value(
-    readout: Readout, circuit: Circuit, run: Pass, states: NDArray[np.complex128] | None
+    readout: Readout,
+    circuit: Circuit,
+    work: Pass,
+    states: NDArray[np.complex128] | None,
 ) -> Any:
     columns = [circuit.words.index(word) for word in readout.words]
-    words = run.out[:, columns]
+    words = work.out[:, columns]
     if circuit.batch is not None:
         return readout.value(words, states)
     if readout.per_sample:
         return readout.value(words, states)[0]
     assert states is not None
     return readout.value(words, states[0])
-
-
-def _would_be_lost(value: Any) -> bool:
-    """Whether a derivative that autograd or JAX is taking would not be noticed."""
-    return isbox(value) or (is_jax(value) and is_traced(value))
-
-
-def _torch_records() -> bool:
-    """Whether torch records a backward pass: it does so to differentiate it."""
-    import torch  # loaded already: its tensors are being differentiated
-
-    return torch.is_grad_enabled()

@@ -1,8 +1,9 @@
-"""PennyLane's channels as engine gates; they belong to the registry.
+"""PennyLane's channels, as gates of the engine.
 
-A channel's numbers are checked here, at the door of the devices. On one wire a channel
-scales X, Y and Z and may shift Z; where a scale is no polynomial of the parameters it
-is a number of its own, and the entry has its derivative.
+A channel on one wire multiplies the components X, Y and Z of the state by factors, and
+may add to Z. Where a factor is no polynomial of the channel's parameters, it is
+computed from their values, and the entry has its derivative. Strengths that are numbers
+are checked here; a strength that depends on weights or features is not.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
-from qstore_pl.devices.registry import REGISTRY, Entry, Wires, first_slot
+from qstore_pl.devices.entries import Entry, Wires, first_slot
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_jax, to_jax, to_numpy
 from qstore_pl.engine.gates import Angle, Channel, Kraus, MixedGate, Transfer
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 
-MAX_CHANNEL_WIRES = 4  # its transfer matrix has 16**wires entries
+MAX_CHANNEL_WIRES = 4  # a transfer matrix has 16**wires entries
 ONE = Angle(1.0)
+CHANNELS: dict[str, Entry] = {}
 
 
 def _numbers(op: Operator) -> list[Any]:
@@ -35,7 +37,14 @@ def _numbers(op: Operator) -> list[Any]:
 
 
 def _checked(op: Operator, holds: Any, needed: str, values: Sequence[Any]) -> Any:
-    """The values if something holds; where JAX hides whether it does, NaN if not."""
+    """The values, if a condition on them holds.
+
+    Where JAX compiles, whether it holds is not known yet: the values become NaN if it
+    does not.
+
+    Raises:
+        ValueError: If the condition does not hold.
+    """
     if qml.math.is_abstract(holds):
         return tuple(qml.math.where(holds, value, np.nan) for value in values)
     if not holds:
@@ -63,7 +72,7 @@ def _from_0_to_1(*values: Any) -> Any:
 
 
 def _are_known(*values: Any) -> bool:
-    """Whether values are not symbols, which have values when the circuit runs."""
+    """Whether no value is a symbol, which is known only on execution."""
     return not any(isinstance(value, Symbols) for value in values)
 
 
@@ -75,13 +84,23 @@ def _one_wire(
     values: Callable[[Operator], tuple[float, ...]] = _probabilities,
     jacobian: Callable[[Operator], NDArray[np.float64]] | None = None,
 ) -> None:
-    """Register a channel by its scales of X, Y, Z and its shift of Z."""
+    """Enter a channel on one wire into the table.
+
+    Args:
+        name: Name of the channel.
+        scales: Function from the numbers of the channel, as angles, to the factors of
+            X, Y and Z and what is added to Z.
+        n_values: How many numbers there are.
+        values: Function from the channel to its numbers.
+        jacobian: Function from the channel to the derivative of its numbers with
+            respect to its parameters; None if the numbers are the parameters.
+    """
 
     def lower(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
         x, y, z, shift = scales(*(param.angle for param in params))
         yield Channel(wires, (ONE, x, y, z), (0, 1, 2, 3), shift)
 
-    REGISTRY[name] = Entry(
+    CHANNELS[name] = Entry(
         lower,
         ndims=(0,) * n_values,
         values=values,
@@ -120,7 +139,7 @@ def _coherence(op: Operator) -> tuple[Any, ...]:
 
 def _coherence_jacobian(op: Operator) -> NDArray[np.float64]:
     gamma, *others = _numbers(op)
-    with np.errstate(divide="ignore"):  # infinite at gamma = 1, as it is
+    with np.errstate(divide="ignore"):  # the slope is infinite at gamma = 1
         slope = -0.5 / np.sqrt(np.float64(1.0 - gamma))
     jacobian = np.zeros((1 + len(others), 2 + len(others)))
     jacobian[0, :2] = slope, 1.0
@@ -191,7 +210,7 @@ _one_wire(
 def _pauli_error(
     op: Operator, params: Sequence[Any], wires: Wires
 ) -> Iterable[MixedGate]:
-    """Words that anticommute with the error are scaled."""
+    """A factor for each Pauli word that anticommutes with the error."""
     signs = np.ones(1)
     for letter in op.hyperparameters["operators"]:
         row = [1.0 if other in ("I", letter) else -1.0 for other in LETTERS]
@@ -200,7 +219,7 @@ def _pauli_error(
     yield Channel(wires, (ONE, ONE - 2.0 * params[0].angle), which)
 
 
-REGISTRY["PauliError"] = Entry(
+CHANNELS["PauliError"] = Entry(
     _pauli_error,
     key=lambda op: op.hyperparameters["operators"],
     ndims=(0,),
@@ -221,7 +240,7 @@ def _kraus_values(op: Operator) -> tuple[Any, ...]:
     return (qml.math.stack([tensor(matrix) for matrix in op.data]),)
 
 
-REGISTRY["QubitChannel"] = Entry(
+CHANNELS["QubitChannel"] = Entry(
     _kraus,
     key=lambda op: len(op.data),
     ndims=(3,),
@@ -234,7 +253,7 @@ REGISTRY["QubitChannel"] = Entry(
 
 
 def _replacement(op: Operator) -> tuple[Any, ...]:
-    """Kraus matrices that put a density matrix in the place of any state."""
+    """Kraus matrices that replace any state by a density matrix."""
     matrix = to_numpy(op.data[0])
     if len(op.wires) > MAX_CHANNEL_WIRES:
         raise DeviceError(
@@ -247,7 +266,7 @@ def _replacement(op: Operator) -> tuple[Any, ...]:
     return (np.stack([np.outer(c, e) for c in columns.T for e in units]),)
 
 
-REGISTRY["QubitDensityMatrix"] = Entry(
+CHANNELS["QubitDensityMatrix"] = Entry(
     lambda op, params, wires: [
         Kraus(wires, first_slot(op, params[0], complex=True), 4 ** len(wires))
     ],
@@ -261,7 +280,11 @@ REGISTRY["QubitDensityMatrix"] = Entry(
 
 
 def constant_gate(op: Operator, wires: Wires) -> Transfer:
-    """An operation with its present numbers, as a constant of the structure.
+    """An operation with its present values, as a gate without any value.
+
+    Args:
+        op: A channel, or a gate with a matrix.
+        wires: Positions of its wires in the register.
 
     Raises:
         DeviceError: If it has neither Kraus matrices nor a matrix, or too many wires.
@@ -282,5 +305,5 @@ def constant_gate(op: Operator, wires: Wires) -> Transfer:
         )
     matrix = transfer_matrix([to_numpy(part) for part in kraus])
     matrix[0] = 0.0
-    matrix[0, 0] = 1.0  # exactly: PennyLane's Kraus matrices are short by rounding
+    matrix[0, 0] = 1.0  # the trace is kept exactly, in spite of rounding
     return Transfer(wires, tuple(map(tuple, matrix.tolist())))

@@ -1,4 +1,4 @@
-"""What a device of others raises while it runs circuits, as one error."""
+"""One error for whatever another package's device raises while it executes circuits."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from qstore_pl.errors import QStoreError, QuantumCircuitError
 
 @contextmanager
 def running_on(device: Device, backend: str) -> Iterator[None]:
-    """A context in which circuits run on a device.
+    """A context in which circuits are executed on a device.
 
-    Our own devices fail only for what they were asked to do, and say what: their errors
-    pass as they are. So do ``KeyboardInterrupt`` and its like.
+    Our own devices raise errors that say what was wrong with a circuit; these are not
+    changed, and neither are ``KeyboardInterrupt`` and ``SystemExit``.
 
     Args:
-        device: Where they run.
+        device: The device.
         backend: Name of the backend, as the user knows it.
 
     Raises:
-        QuantumCircuitError: If another device fails; its own error is the cause.
+        QuantumCircuitError: If another package's device raises any error, which is its
+            cause.
     """
     try:
         yield
-    except Exception as error:  # nobody knows what a device of others may raise
+    except Exception as error:  # another package's device may raise anything
         if isinstance(device, QStoreDevice) or isinstance(error, QStoreError):
             raise
         raise QuantumCircuitError(

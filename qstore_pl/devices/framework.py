@@ -1,8 +1,8 @@
-"""Derivatives the engine does not have, by PennyLane's simulator in a framework.
+"""Derivatives that the engine does not have, by PennyLane's simulator of pure states.
 
-Gradients after a projection, and of states and entropies, are autograd's through the
-simulation of the same numbers. Second derivatives, and whatever JAX follows, are the
-user's own framework's. Pure states only.
+Gradients of states and entropies, and after a projection, are taken by autograd through
+PennyLane's simulation of the same circuit. Second derivatives, and derivatives of
+values that JAX traces, are taken by the user's own framework.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from qstore_pl.devices.tensors import to_numpy
 
 
 def simulate_followed(tape: QuantumScript, config: ExecutionConfig, name: str) -> Any:
-    """The results of a tape, as tensors that the framework differentiates.
+    """The results of a tape, as tensors that a framework differentiates.
 
     Args:
-        tape: Without shots.
-        config: With the interface whose tensors the tape holds.
-        name: Of the device.
+        tape: A circuit without shots.
+        config: The configuration with the interface whose tensors the tape holds.
+        name: Name of the device, for messages.
     """
     (tape,), _ = decompose(tape, stopping_condition=runs_in_pieces, name=name)
     return qml.devices.qubit.simulate(
@@ -49,11 +49,12 @@ def simulated_vjp(
     r"""The vector-Jacobian product of a tape, by autograd through the simulator.
 
     Args:
-        tape: Without shots; its values are numbers.
-        cotangents: One per measurement; :math:`g` stands for
-            :math:`\mathrm{Re}\sum g\,dz`.
-        followed: From the simulator's results to the device's.
-        name: Of the device.
+        tape: A circuit without shots, whose values are numbers.
+        cotangents: One cotangent for each measurement. The cotangent :math:`g` of a
+            complex result :math:`z` stands for the differential :math:`\mathrm{Re}\sum
+            g\,dz`.
+        followed: Function from the results of the simulator to those of the device.
+        name: Name of the device, for messages.
         conjugate: As for :func:`~qstore_pl.devices.pullback.pull_back`.
     """
     values = [pnp.array(to_numpy(value)) for value in tape.get_parameters()]
@@ -79,7 +80,12 @@ def simulated_vjp(
 
 
 def as_interface(results: Any, interface: Any) -> Any:
-    """Numpy results as tensors of an interface that has no boundary to do it."""
+    """Results as tensors of an interface, where PennyLane does not convert them.
+
+    Args:
+        results: Arrays of numpy, or tuples of them.
+        interface: PennyLane's interface.
+    """
     if isinstance(results, tuple | list):
         return type(results)(as_interface(result, interface) for result in results)
     if interface is qml.math.Interface.NUMPY:

@@ -1,7 +1,8 @@
-"""The noise of a device as constants of a circuit's structure.
+"""The noise of a device, put into a circuit when it is lowered.
 
-Channels follow each elementary gate, angles are over-rotated, measured words are
-misread. What is known of a gate is its name and wires; its values are symbols here.
+Channels follow each gate, angles are over-rotated, and measured words are misread. The
+noise is constant: it depends on the names and wires of gates, not on the values of
+their parameters, which are symbols here.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl.devices.channels import constant_gate
+from qstore_pl.devices.entries import Wires
+from qstore_pl.devices.gates import MATRIX_ENTRY
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.records import Record
 from qstore_pl.devices.registry import (
-    MATRIX_ENTRY,
-    Wires,
     elementary,
     entry_of,
     lower_operation,
@@ -33,12 +34,13 @@ Positions = Mapping[Any, int]
 
 
 class SpecNoise:
-    """The noise of a :class:`NoiseSpec`.
+    """The noise of a :class:`NoiseSpec`, for one register.
 
     Args:
-        spec: Its strengths.
-        records: Wires that hold outcomes: no wires of the machine, they suffer nothing
-            and were misread when they were written.
+        spec: The strengths of the noise.
+        records: Labels of wires that hold outcomes of measurements inside the circuit.
+            They belong to no machine: no noise acts on them, and they are not misread a
+            second time.
     """
 
     def __init__(self, spec: NoiseSpec, records: Iterable[Any] = ()) -> None:
@@ -47,24 +49,30 @@ class SpecNoise:
         self._after: dict[int, list[tuple[Wires, Transfer]]] = {}
 
     def knowing(self, records: Iterable[Any]) -> SpecNoise:
-        """The same noise, of a circuit with these records."""
+        """The same noise, for a circuit with these records."""
         return SpecNoise(self.spec, records) if records else self
 
     def readout_of(self, label: Any) -> tuple[float, float]:
-        """``(p(1|0), p(0|1))`` of a wire measured at the end."""
+        """The pair ``(p(1|0), p(0|1))`` of a wire that is measured at the end."""
         return (0.0, 0.0) if label in self.records else self.spec.readout_of(label)
 
     def is_noisy(self, op: Operator) -> bool:
-        """Whether noise follows an elementary operation."""
+        """Whether noise follows an operation that is not decomposed any further."""
         return self.spec.has_gate_noise and is_gate(op)
 
     def gates(
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
-        """The gates of an operation, of a template one after the other, with noise."""
+        """The gates of an operation, with the noise between them.
+
+        Args:
+            op: A gate, or a template, whose gates are noisy one by one.
+            params: What each of its parameters is.
+            position: The position of each label in the register.
+        """
         parts = gates_of if self.spec.has_gate_noise else elementary
         for part, its_params in parts(op, params):
-            wires = tuple(position[label] for label in part.wires.labels)
+            wires = _own_places(part, op, position)
             if isinstance(part, Record):
                 yield from self._misread_record(part, wires)
             noisy = self.is_noisy(part)
@@ -80,12 +88,17 @@ class SpecNoise:
                 yield from self.after(part, position)
 
     def after(self, op: Operator, position: Positions) -> Iterable[Transfer]:
-        """What follows an elementary gate."""
+        """The channels that follow a gate.
+
+        Args:
+            op: A gate on one or two wires, besides records.
+            position: The position of each label in the register.
+        """
         labels = tuple(w for w in op.wires.labels if w not in self.records)
         if not labels:
             return
         if len(labels) not in self._after:
-            if len(labels) < len(op.wires):  # decided by an outcome
+            if len(labels) < len(op.wires):  # controlled by an outcome
                 op = qml.QubitUnitary(np.eye(1 << len(labels)), wires=labels)
             channels = self.spec.operations_after(op)
             local = {label: i for i, label in enumerate(labels)}
@@ -99,18 +112,18 @@ class SpecNoise:
             yield Transfer(wires, gate.matrix)
 
     def observed(self, terms: PauliSum, labels: Sequence[Any]) -> PauliSum:
-        r"""The operator whose ideal value the device reads instead.
+        r"""The operator whose expectation value the device reads instead of another.
 
-        On each measured wire :math:`P \to (1 - e_0 - e_1) P + (e_1 - e_0) I`.
+        On each measured wire it has :math:`P \to (1 - e_0 - e_1) P + (e_1 - e_0) I`.
 
         Args:
-            terms: The operator, on positions.
+            terms: The operator that is measured, with positions in the register.
             labels: Label of each position.
         """
         return tuple(part for term in terms for part in self._misread(term, labels))
 
     def _misread_record(self, record: Record, wires: Wires) -> Iterable[Transfer]:
-        """The outcome as it is read, in front of everything that depends on it."""
+        """The misreading of an outcome, before anything depends on it."""
         e0, e1 = self.spec.readout_of(record.hyperparameters["measured"])
         if e0 or e1:
             kept = float(np.sqrt((1.0 - e0) * (1.0 - e1)))
@@ -137,10 +150,10 @@ class SpecNoise:
 def gates_of(
     op: Operator, params: Sequence[Any]
 ) -> Iterable[tuple[Operator, Sequence[Any]]]:
-    """The gates that noise follows, as a QNode would find them.
+    """The gates of an operation that noise follows, as a QNode finds them.
 
-    They are those of a template, and of a gate on more than two wires; an adjoint that
-    is a gate of its own is written as that gate.
+    They are the gates of a template, and of a gate on more than two wires. An adjoint
+    that is itself a gate of PennyLane's is written as that gate.
     """
     for part, its_params in elementary(op, params):
         adjoint = isinstance(part, qml.ops.op_math.Adjoint) and part.base.has_adjoint
@@ -156,7 +169,8 @@ class ModelNoise(SpecNoise):
     """The noise of a `qml.NoiseModel` that does not depend on the values of gates.
 
     Args:
-        model: Conditions and what they insert; nothing at measurements.
+        model: Pairs of a condition on gates and what is inserted where it holds. It has
+            nothing for measurements.
     """
 
     def __init__(self, model: qml.NoiseModel) -> None:
@@ -166,18 +180,27 @@ class ModelNoise(SpecNoise):
     def gates(
         self, op: Operator, params: Sequence[Any], position: Positions
     ) -> Iterable[MixedGate]:
-        """The gates of an operation, of a template one after the other, with noise."""
+        """The gates of an operation, with what the noise model inserts.
+
+        Args:
+            op: A gate, or a template, whose gates are noisy one by one.
+            params: What each of its parameters is.
+            position: The position of each label in the register.
+
+        Raises:
+            ReadsValuesError: If the model reads the value of a parameter.
+        """
         for part, its_params in gates_of(op, params):
             before, after = self._inserted(part)
             yield from (constant_gate(o, _places(o, position)) for o in before)
-            wires = _places(part, position)
+            wires = _own_places(part, op, position)
             yield from lower_operation(part, its_params, wires)
             yield from (constant_gate(o, _places(o, position)) for o in after)
 
     def _inserted(self, op: Operator) -> tuple[list[Operator], list[Operator]]:
-        """What the model inserts before and after a gate, whatever its values are.
+        """What the model inserts before and after a gate, whatever its parameters are.
 
-        As `qml.noise.add_noise` does it, which needs values to look for the gate.
+        It is what `qml.noise.add_noise` inserts, which needs the values.
         """
         values = [np.asarray(v) if np.ndim(v) else _Unknown() for v in op.data]
         gate = bind_new_parameters(op, values) if values else op
@@ -206,11 +229,11 @@ class ModelNoise(SpecNoise):
 
 
 class ReadsValuesError(DeviceError):
-    """Noise that depends on values cannot be compiled into a structure."""
+    """A noise model reads values of gates, so that it cannot be compiled."""
 
 
 class _Unknown:
-    """The value of a parameter before it has one: nothing can be done with it."""
+    """A parameter without a value: whatever is done with it raises an error."""
 
     ndim = 0
     shape = ()
@@ -234,7 +257,18 @@ class _Unknown:
     __hash__ = object.__hash__
 
 
-_Unknown.__module__ = "numpy"  # what PennyLane takes it for
+_Unknown.__module__ = "numpy"  # by which PennyLane finds the interface
+
+
+def _own_places(part: Operator, op: Operator, position: Positions) -> Wires:
+    """The positions of the wires of a gate that is part of an operation."""
+    try:
+        return tuple([position[label] for label in part.wires.labels])
+    except KeyError as error:
+        raise DeviceError(
+            f"{op.name} must act on its own wires, but its decomposition has a "
+            f"{part.name} on wire {error.args[0]!r}."
+        ) from None
 
 
 def _places(op: Operator, position: Positions) -> Wires:

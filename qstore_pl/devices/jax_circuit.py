@@ -21,10 +21,10 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess, VarianceMP
 
 from qstore_pl.devices.jax_primitive import Measured, apply
 from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.passes import KeptPasses
 from qstore_pl.devices.pullback import check_unitary
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.runs import Runs
-from qstore_pl.devices.states import States
+from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.tensors import is_complex, is_traced, to_jax
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.transfer import LETTERS, pauli_words
@@ -45,7 +45,7 @@ class Plan:
     combine: Callable[[list[Any]], Any]
 
 
-def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: States) -> Plan:
+def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: StateKind) -> Plan:
     """How a measurement is made of readouts.
 
     Args:
@@ -74,7 +74,7 @@ def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: States) -> Plan:
     )
 
 
-def _sum(obs: Any, order: tuple[Any, ...], kind: States, *, power: int) -> Plan:
+def _sum(obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int) -> Plan:
     """The mean of an observable's power as a sum that JAX differentiates."""
     if obs.pauli_rep is not None:
         sentence = obs.pauli_rep
@@ -94,7 +94,7 @@ def _sum(obs: Any, order: tuple[Any, ...], kind: States, *, power: int) -> Plan:
 
 
 def _of_matrix(
-    obs: Any, order: tuple[Any, ...], kind: States, *, power: int
+    obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int
 ) -> tuple[list[Any], list[Any]]:
     """Pauli words and coefficients of a matrix that JAX traces."""
     wires = obs.wires
@@ -126,7 +126,7 @@ def execute_in_jax(
     program: Program,
     circuit: Circuit,
     plans: Sequence[Plan],
-    runs: Runs,
+    kept_passes: KeptPasses,
     *,
     exact: bool,
     report: Callable[[Any, NDArray[Any] | None], None],
@@ -138,9 +138,9 @@ def execute_in_jax(
         program: The circuit lowered.
         circuit: The circuit taken apart, with arrays of JAX.
         plans: One per measurement.
-        runs: Where forward runs wait for their backward call.
-        exact: Whether two runs on the same values are the same.
-        report: Is told every forward run, and its states where some were read.
+        kept_passes: Where forward passes wait for their backward call.
+        exact: Whether two passes on the same values are the same.
+        report: Is told every forward pass, and its states where some were read.
         refusal: Why the circuit has no derivative, or None.
     """
     readouts = [readout for each in plans for readout in each.readouts]
@@ -148,7 +148,7 @@ def execute_in_jax(
         program,
         circuit.words,
         readouts,
-        runs,
+        kept_passes,
         exact=exact,
         report=report,
         check=functools.partial(check_unitary, circuit.operations, circuit.parameters),

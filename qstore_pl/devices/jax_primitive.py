@@ -23,9 +23,9 @@ from jax.interpreters import ad, batching, mlir
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
-from qstore_pl.devices.pullback import SECOND_DERIVATIVE, run_back
+from qstore_pl.devices.passes import KeptPasses
+from qstore_pl.devices.pullback import SECOND_DERIVATIVE, backward
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.runs import Runs
 from qstore_pl.engine.program import Pass, Program, untied_columns
 
 Float = NDArray[np.float64]
@@ -39,9 +39,9 @@ class Measured:
         program: The circuit.
         words: The Pauli words it measures.
         readouts: One per measurement.
-        runs: Where forward runs wait for their backward call.
-        exact: Whether two runs on the same values are the same.
-        report: Is told every forward run, and its states where some were read.
+        kept_passes: Where forward passes wait for their backward call.
+        exact: Whether two passes on the same values are the same.
+        report: Is told every forward pass, and its states where some were read.
         check: Refuses weights and features of which there is no derivative.
         refusal: Why the circuit has no derivative at all, or None.
     """
@@ -51,7 +51,7 @@ class Measured:
         program: Program,
         words: Sequence[Any],
         readouts: Sequence[Readout],
-        runs: Runs,
+        kept_passes: KeptPasses,
         *,
         exact: bool,
         report: Callable[[Any, NDArray[Any] | None], None],
@@ -59,7 +59,7 @@ class Measured:
         refusal: str | None = None,
     ) -> None:
         self.program, self.words, self.readouts = program, tuple(words), tuple(readouts)
-        self._runs, self._exact, self._report = runs, exact, report
+        self._kept_passes, self._exact, self._report = kept_passes, exact, report
         self._check, self.refusal = check, refusal
         self._needs_state = any(readout.needs_state for readout in self.readouts)
 
@@ -70,7 +70,7 @@ class Measured:
             self.program.untied,
             self.words,
             self.readouts,
-            self._runs,
+            self._kept_passes,
             exact=self._exact,
             report=self._report,
             check=lambda _, own: self._check(own[:, n:], own[:, :n]),
@@ -79,21 +79,25 @@ class Measured:
 
     def run(self, weights: Float, features: Float) -> list[NDArray[Any]]:
         """The measurements, each of shape ``(batch, *shape)``."""
-        run = self._runs.take(self.program, weights, features) if self._exact else None
-        run = run or self._forward(weights, features)
-        states = run.states() if self._needs_state else None
+        work = (
+            self._kept_passes.take(self.program, weights, features)
+            if self._exact
+            else None
+        )
+        work = work or self._forward(weights, features)
+        states = work.states() if self._needs_state else None
         results = []
         for readout in self.readouts:
             columns = [self.words.index(word) for word in readout.words]
-            words = run.out[:, columns]
+            words = work.out[:, columns]
             if readout.per_sample:
                 results.append(np.array(readout.value(words, states)))
             else:
                 assert states is not None
                 pairs = zip(words, states, strict=True)
                 results.append(np.stack([readout.value(w, s) for w, s in pairs]))
-        self._report(run, states)
-        self._runs.put(self.program, weights, features, run)
+        self._report(work, states)
+        self._kept_passes.put(self.program, weights, features, work)
         return results
 
     def push(
@@ -109,20 +113,20 @@ class Measured:
             tangents[:, :n] = by_features
         if by_weights is not None:
             tangents[:, n:] = by_weights
-        run = program.new_pass(len(own))
-        run.forward(np.empty(0), own, np.arange(len(own)))
+        work = program.new_pass(len(own))
+        work.forward(np.empty(0), own, np.arange(len(own)))
         results = [np.zeros((len(own), *readout.shape)) for readout in self.readouts]
         first = True
         for result in results:
             numbers = result.reshape(len(own), -1)
             for k in range(numbers.shape[1]):
                 if not first:
-                    run.again()
+                    work.again()
                 first = False
                 rows = [np.zeros_like(other) for other in results]
                 rows[_index(results, result)].reshape(len(own), -1)[:, k] = 1.0
-                _, gradient = run_back(
-                    run, self.words, self.readouts, rows, inputs=True
+                _, gradient = backward(
+                    work, self.words, self.readouts, rows, inputs=True
                 )
                 assert gradient is not None
                 numbers[:, k] = np.sum(gradient * tangents, axis=1)
@@ -136,7 +140,7 @@ class Measured:
         *,
         inputs: bool,
     ) -> tuple[Float, Float | None]:
-        """Vector-Jacobian products of one forward run.
+        """Vector-Jacobian products of one forward pass.
 
         Args:
             weights: Shape ``(n_weights,)``.
@@ -148,22 +152,22 @@ class Measured:
             Shapes ``(n, n_weights)`` and ``(n, batch, n_features)`` or None.
         """
         self._check(weights, features)
-        run = self._runs.take(self.program, weights, features)
-        run = run or self._forward(weights, features)
+        work = self._kept_passes.take(self.program, weights, features)
+        work = work or self._forward(weights, features)
         by_weights, by_features = [], []
         for k, rows in enumerate(zip(*cotangents, strict=True)):
             if k:
-                run.again()
-            gw, gx = run_back(run, self.words, self.readouts, rows, inputs=inputs)
+                work.again()
+            gw, gx = backward(work, self.words, self.readouts, rows, inputs=inputs)
             by_weights.append(gw.copy())
             if gx is not None:
                 by_features.append(gx.copy())
         return np.stack(by_weights), np.stack(by_features) if inputs else None
 
     def _forward(self, weights: Float, features: Float) -> Pass:
-        run = self.program.new_pass(len(features))
-        run.forward(weights, features, np.arange(run.batch))
-        return run
+        work = self.program.new_pass(len(features))
+        work.forward(weights, features, np.arange(work.batch))
+        return work
 
 
 def _index(items: Sequence[Any], item: Any) -> int:
@@ -440,7 +444,7 @@ def _pull_batch(
     # Mapped cotangents, (size, n, batch, ...).
     given = [_first(v, a, size) for v, a in zip(values[2:], axes[2:], strict=True)]
     n = given[0].shape[1]
-    if axes[0] is None and axes[1] is None:  # one forward run serves all, as in jacrev
+    if axes[0] is None and axes[1] is None:  # one forward pass serves all, as in jacrev
         rows = [_flat(dy) for dy in given]
         pulled = pull_p.bind(w, x, *rows, measured=measured, wanted=wanted)
         return [g.reshape(size, n, *g.shape[1:]) for g in pulled], [0] * len(pulled)

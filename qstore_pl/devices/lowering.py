@@ -1,81 +1,56 @@
-"""The waist: tapes end here and Programs begin.
+"""Lowering: PennyLane's tapes end here, and Programs of the engine begin.
 
-A tape is taken apart into structure and values. The structure, without any value, is
-the key of a cache of Programs; the values become one array of weights (numbers all
-samples share) and one of features (a row per sample). On the compiled road symbols say
-instead how each parameter of a tape depends on weights and features of the caller's.
+A tape that is executed is taken apart into structure and values. The structure, which
+holds no value, is the key of a cache of Programs. The values become one array of
+weights, the numbers that all samples share, and one of features, with a row for each
+sample. A tape that is compiled has no values; :mod:`bound` lowers it.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pennylane as qml
+from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
+from qstore_pl._lazy import cached_property
+from qstore_pl.devices.entries import Parameter
 from qstore_pl.devices.gate_noise import SpecNoise
-from qstore_pl.devices.outputs import outputs_of, pauli_sum
-from qstore_pl.devices.registry import Parameter, entry_of, lower_operation
-from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
-from qstore_pl.devices.tensors import NUMPY, Arrays, to_numpy
-from qstore_pl.engine.gates import (
-    FEATURE,
-    WEIGHT,
-    Amplitudes,
-    Channel,
-    Kraus,
-    MixedGate,
-    PauliSum,
-    Slot,
-    Transfer,
-)
+from qstore_pl.devices.memory import check_memory
+from qstore_pl.devices.outputs import pauli_sum
+from qstore_pl.devices.registry import entry_of, lower_operation
+from qstore_pl.devices.tensors import NUMPY, Arrays
+from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.pure import PureProgram
 
-_CHANNELS = frozenset({Channel, Kraus, Transfer})
-NO_STRENGTHS = (
-    "Trajectories give no gradient with respect to parameters of {}. Use "
-    'method="density", or mark them as not trainable.'
-)
 Word = Any  # qml.pauli.PauliWord
-
-
-class NeedsMixedStatesError(DeviceError):
-    """A circuit whose states were taken to be pure has a channel."""
-
-
-class CacheInfo(NamedTuple):
-    """How often a structure was known, how often it had to be lowered."""
-
-    hits: int
-    misses: int
-    size: int
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """A tape taken apart.
+    """A tape, taken apart into structure and values.
 
     Args:
         order: Wire labels in the order of the register.
-        operations: The operations, for their structure only.
+        operations: The operations, of which the structure counts.
         wires: Labels of the wires of each operation.
-        parameters: Where each parameter of each operation is found.
+        parameters: The slots of the numbers of each operation.
         words: The distinct Pauli words to measure.
-        weights: Values shared by all samples, shape ``(n_weights,)``; of numpy or JAX.
-        features: Values per sample, shape ``(batch or 1, n_features)``.
+        weights: Numbers that all samples share, shape ``(n_weights,)``, an array of
+            numpy or of JAX.
+        features: Numbers of each sample, shape ``(batch, n_features)``; one row if the
+            tape has no batch axis.
         batch: Number of samples, or None for a tape without a batch axis.
-        key: The structure without any value.
+        key: The structure, in a form that can be hashed.
     """
 
     order: tuple[Any, ...]
@@ -96,17 +71,19 @@ def take_apart(
     order: tuple[Any, ...] | None = None,
     arrays: Arrays = NUMPY,
 ) -> Circuit:
-    """Separate the structure of a tape from its values, without a binding.
+    """Separate the structure of a tape from its values.
 
     Args:
-        tape: Its operations all have an entry in the registry.
+        tape: A circuit whose operations all have an entry in the registry.
         words: The distinct Pauli words to measure.
-        order: Wire labels in the order of the register; None takes the tape's.
-        arrays: What the values become.
+        order: Wire labels in the order of the register; None takes that of
+            :func:`wire_order`.
+        arrays: The kind of arrays, of numpy or of JAX, that hold the values.
 
     Raises:
-        DeviceError: If an operation was not decomposed, or an angle is complex.
-        ValueError: If batch axes differ in length or have none.
+        DeviceError: If an operation has no entry, or an angle is complex.
+        ValueError: If the batch axes of the parameters differ in length, or have length
+            0.
     """
     order = wire_order(tape) if order is None else order
     weights: list[Any] = []
@@ -123,14 +100,14 @@ def take_apart(
                 f"Operation {op.name} was not decomposed for this device."
             )
         data = op.data if entry.values is None else entry.values(op)
-        labels = op.wires.labels  # which costs something where there are controls
+        labels = op.wires.labels  # computed anew by PennyLane for controlled gates
         wires.append(labels)
         key.append((type(op), op.name, labels, entry.key(op)))
         first, index = index, index + op.num_params
         if not data:
             parameters.append(())
             continue
-        # Gradients by the entries of a matrix cost something: only where wanted.
+        # Gradients with respect to entries of a matrix cost time: only where wanted.
         wanted = entry.complex and not trainable.isdisjoint(range(first, index))
         found = []
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
@@ -174,7 +151,7 @@ def take_apart(
 
 
 def _common_batch(features: list[Any]) -> int | None:
-    """The number of samples, or None where nothing has a batch axis."""
+    """The number of samples, or None where no parameter has a batch axis."""
     sizes = {len(rows) for rows in features}
     if len(sizes) > 1 or 0 in sizes:
         raise ValueError(
@@ -182,53 +159,6 @@ def _common_batch(features: list[Any]) -> int | None:
             f"least one, but have {' and '.join(map(str, sorted(sizes)))}."
         )
     return sizes.pop() if sizes else None
-
-
-class ProgramCache:
-    """The most recently used Programs by structure; may be shared by threads.
-
-    Args:
-        size: Most Programs to keep.
-    """
-
-    def __init__(self, size: int = 128) -> None:
-        self._size = size
-        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
-        self._hits = self._misses = 0
-        self._lock = threading.Lock()
-
-    def get(
-        self, circuit: Circuit, lower: Callable[[Circuit], Program], kind: Hashable
-    ) -> Program:
-        """The Program of a structure, lowered when it is first met.
-
-        Args:
-            circuit: The structure.
-            lower: Makes its Program.
-            kind: What besides the structure determines the Program.
-        """
-        key = kind, circuit.key
-        with self._lock:
-            program = self._programs.get(key)
-            if program is not None:
-                self._hits += 1
-                self._programs.move_to_end(key)
-                return program
-            self._misses += 1
-        program = lower(circuit)
-        with self._lock:
-            self._programs[key] = program
-            if len(self._programs) > self._size:
-                self._programs.popitem(last=False)
-        return program
-
-    def info(self) -> CacheInfo:
-        """Hits, misses and Programs kept."""
-        with self._lock:
-            return CacheInfo(self._hits, self._misses, len(self._programs))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ProgramCache, (self._size,)
 
 
 def lower(
@@ -240,228 +170,128 @@ def lower(
 
     Args:
         circuit: The tape.
-        noise: For mixed states, what follows the gates; None is for pure states.
-        program: What runs mixed states.
+        noise: Noise of the device, for mixed states; None is for pure states.
+        program: The class of the Program if the states are mixed.
 
     Raises:
-        DeviceError: If its states do not fit into memory, or initial amplitudes are not
+        DeviceError: If the states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
-    _check_memory(circuit.order, noise, program)
+    lowering = Lowering(circuit.order, noise, program)
+    lowering.check_memory()
     words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     if noise is not None:
         words = [noise.observed(word, circuit.order) for word in words]
-    position = {label: i for i, label in enumerate(circuit.order)}
     gates: list[MixedGate] = []
     for op, labels, params in zip(
         circuit.operations, circuit.wires, circuit.parameters, strict=True
     ):
-        gates += _gates_of(op, labels, params, position, noise)
-    sizes = len(circuit.weights), circuit.features.shape[1]
-    return _program(circuit.order, gates, words, sizes, noise, program)
+        gates += lowering.gates_of(op, labels, params)
+    return lowering.program_of(
+        gates,
+        words,
+        n_weights=len(circuit.weights),
+        n_features=circuit.features.shape[1],
+    )
 
 
-def lower_bound(
-    tape: qml.tape.QuantumScript,
-    inputs: Sequence[Symbols | None],
-    noise: SpecNoise | None = None,
-    program: Callable[..., Program] = MixedProgram,
-    *,
-    n_weights: int,
-    n_features: int,
-) -> Program:
-    """The Program of a tape whose parameters depend on weights and features.
+@dataclass(frozen=True)
+class Lowering:
+    """The steps from operations on labelled wires to gates, and on to a Program.
 
     Args:
-        tape: One sample's circuit, measuring what :func:`outputs_of` takes.
-        inputs: What each tape parameter is, in the tape's order: a symbol for every
-            number of it, or None for a constant, the number on the tape.
-        noise: For mixed states, what follows the gates; None is for pure states.
-        program: What runs mixed states.
-        n_weights: Length of the weights.
-        n_features: Columns of the features.
-
-    Raises:
-        ValueError: If the inputs do not fit the tape, or a measurement is none that a
-            Program has.
-        DeviceError: As :func:`lower`, or if an operation needs other numbers than
-            polynomials of weights and features.
+        order: Wire labels in the order of the register.
+        noise: Noise of the device, for mixed states; None is for pure states.
+        kind: The class of the Program if the states are mixed.
     """
-    wires = [op.wires.labels for op in tape.operations]
-    order = wire_order(tape, wires)
-    _check_memory(order, noise, program)
-    values = tape.get_parameters(trainable_only=False)
-    _check_inputs(values, inputs, n_weights, n_features)
-    position = {label: i for i, label in enumerate(order)}
-    drawn = noise is not None and program is not MixedProgram
-    gates: list[MixedGate] = []
-    bound = bound_operations(tape, inputs)
-    for (op, params), labels in zip(bound, wires, strict=True):
-        found = _bound_gates(op, labels, params, position, noise)
-        if drawn and any(isinstance(gate, Channel) and _slots(gate) for gate in found):
-            raise DeviceError(NO_STRENGTHS.format(op.name))
-        gates += found
-    outputs = [
-        terms for mp in tape.measurements for terms in outputs_of(mp, order, noise)
-    ]
-    return _program(order, gates, outputs, (n_weights, n_features), noise, program)
 
+    order: tuple[Any, ...]
+    noise: SpecNoise | None = None
+    kind: Callable[..., Program] = MixedProgram
 
-def bound_operations(
-    tape: qml.tape.QuantumScript, inputs: Sequence[Symbols | None]
-) -> list[tuple[Operator, list[Symbols | Constant]]]:
-    """The operations of a tape, each with what is known of its numbers.
+    @cached_property
+    def position(self) -> dict[Any, int]:
+        """The position of each label in the register."""
+        return {label: i for i, label in enumerate(self.order)}
 
-    Args:
-        tape: The circuit.
-        inputs: As :func:`lower_bound`.
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the states are trajectories, which are drawn at random."""
+        return self.noise is not None and self.kind is not MixedProgram
 
-    Raises:
-        DeviceError: If a number of an observable is no constant.
-    """
-    rest = iter(inputs)
-    bound: list[tuple[Operator, list[Symbols | Constant]]] = [
-        (
-            op,
-            [
-                Constant(to_numpy(value)) if given is None else given
-                for value, given in zip(op.data, rest, strict=False)
-            ],
+    def check_memory(self) -> None:
+        """Refuse a register whose states do not fit into memory.
+
+        Raises:
+            DeviceError: If they do not.
+        """
+        mixed = self.noise is not None and self.kind is MixedProgram
+        check_memory(len(self.order), mixed=mixed)
+
+    def gates_of(
+        self, op: Operator, labels: Sequence[Any], params: Sequence[Any]
+    ) -> Iterable[MixedGate]:
+        """The gates of an operation, and the noise before and after them.
+
+        Args:
+            op: The operation.
+            labels: Labels of its wires.
+            params: What each of its parameters is, as for :func:`lower_operation`.
+        """
+        if self.noise is not None:
+            return self.noise.gates(op, params, self.position)
+        wires = tuple([self.position[label] for label in labels])
+        return lower_operation(op, params, wires)
+
+    def program_of(
+        self,
+        gates: Sequence[MixedGate],
+        outputs: Sequence[PauliSum],
+        *,
+        n_weights: int,
+        n_features: int,
+        constants: NDArray[np.float64] | None = None,
+    ) -> Program:
+        """The Program of a circuit.
+
+        Args:
+            gates: The gates of the circuit, in the order they act.
+            outputs: One Pauli sum for each output.
+            n_weights: Length of the weights.
+            n_features: Number of columns of the features.
+            constants: Numbers of gates that never change, which are found in the weight
+                slots from ``n_weights`` on; None if there are none.
+
+        Raises:
+            DeviceError: If a gate other than the first gives initial amplitudes.
+        """
+        if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
+            raise DeviceError(
+                "A state preparation must be the first operation, or be decomposed."
+            )
+        kind = PureProgram if self.noise is None else self.kind
+        return kind(
+            len(self.order),
+            gates,
+            outputs,
+            n_weights=n_weights,
+            n_features=n_features,
+            constants=() if constants is None else constants,
         )
-        for op in tape.operations
-    ]
-    if any(entry is not None for entry in rest):
-        raise DeviceError(
-            "Parameters of observables must be constants in a compiled circuit, but "
-            "one depends on weights or features. Use the circuit's QNode."
-        )
-    return bound
-
-
-def _gates_of(
-    op: Operator,
-    labels: Sequence[Any],
-    params: Sequence[Any],
-    position: Mapping[Any, int],
-    noise: SpecNoise | None,
-) -> Iterable[MixedGate]:
-    if noise is not None:
-        return noise.gates(op, params, position)
-    return lower_operation(op, params, tuple([position[label] for label in labels]))
-
-
-def _bound_gates(
-    op: Operator,
-    labels: Sequence[Any],
-    params: Sequence[Symbols | Constant],
-    position: Mapping[Any, int],
-    noise: SpecNoise | None,
-) -> list[MixedGate]:
-    """The gates of an operation whose parameters are symbols or constants."""
-    try:
-        gates = list(_gates_of(op, labels, params, position, noise))
-    except SymbolError as error:
-        raise DeviceError(
-            f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
-            "circuit through its QNode."
-        ) from error
-    if noise is None and not _CHANNELS.isdisjoint(map(type, gates)):
-        raise NeedsMixedStatesError(
-            f"{op.name} is a channel or has one inside, and states are pure on this "
-            "device. Use qstore.mock_noisy."
-        )
-    return gates
-
-
-def _slots(channel: Channel) -> set[Slot]:
-    """The weights and features that the strengths of a channel depend on."""
-    return set().union(*(a.slots for a in (*channel.factors, channel.shift)))
-
-
-def _check_inputs(
-    values: Sequence[Any],
-    inputs: Sequence[Symbols | None],
-    n_weights: int,
-    n_features: int,
-) -> None:
-    shapes = [np.shape(value) for value in values]
-    given = [None if entry is None else entry.shape for entry in inputs]
-    fit = [a in (None, b) for a, b in zip(given, shapes, strict=False)]
-    if len(given) != len(shapes) or not all(fit):
-        raise ValueError(
-            "Argument `inputs` must have an entry for each parameter of the tape, None "
-            f"or of its shape: {shapes}, but has {given}."
-        )
-    sizes = {WEIGHT: n_weights, FEATURE: n_features}
-    for entry in inputs:
-        for angle in [] if entry is None else entry.entries:
-            for kind, index in angle.slots:
-                if index >= sizes[kind]:
-                    name = "weights" if kind == WEIGHT else "features"
-                    raise ValueError(
-                        f"Argument `inputs` must use indices < {sizes[kind]} of the "
-                        f"{name}, but uses {index}."
-                    )
-
-
-def _program(
-    order: Sequence[Any],
-    gates: Sequence[MixedGate],
-    outputs: Sequence[PauliSum],
-    sizes: tuple[int, int],
-    noise: SpecNoise | None,
-    program: Callable[..., Program],
-) -> Program:
-    if any(isinstance(gate, Amplitudes) for gate in gates[1:]):
-        raise DeviceError(
-            "A state preparation must be the first operation, or be decomposed."
-        )
-    kind = PureProgram if noise is None else program
-    n_weights, n_features = sizes
-    return kind(len(order), gates, outputs, n_weights=n_weights, n_features=n_features)
-
-
-def _check_memory(
-    order: Sequence[Any], noise: SpecNoise | None, program: Callable[..., Program]
-) -> None:
-    check_memory(len(order), mixed=noise is not None and program is MixedProgram)
-
-
-def check_memory(n_wires: int, *, mixed: bool = False) -> None:
-    """Refuse more wires than this machine has memory for.
-
-    Raises:
-        DeviceError: If it has less than three states take: the state, its cotangent and
-            scratch.
-    """
-    needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
-    if n_wires > (15 if mixed else 30) or needed > memory():
-        way_out = ', or method="trajectories"' if mixed else ""
-        raise DeviceError(
-            f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
-            f"{'density matrices' if mixed else 'states'}, but this machine has "
-            f"{memory():,}. Use fewer wires{way_out}."
-        )
-
-
-def memory() -> int:
-    """Bytes of physical memory, or what 64 bits can address where that is not known."""
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 1 << 62
 
 
 def wire_order(
     tape: qml.tape.QuantumScript, wires: Sequence[tuple[Any, ...]] | None = None
 ) -> tuple[Any, ...]:
-    """Wire labels in the order of the register: PennyLane's standard order.
+    """Wire labels in the order of the register, which is PennyLane's standard order.
 
-    Labels 0, 1, 2, ... keep their order where those only measured come last. Otherwise
-    labels come as the operations name them, then those only measured.
+    If the labels are 0, 1, 2, ..., and those that are only measured come last, they
+    keep that order. Otherwise the labels come in the order in which the operations name
+    them, and then those that are only measured.
 
     Args:
         tape: The circuit.
-        wires: Labels of the wires of each operation, where they are known already.
+        wires: Labels of the wires of each operation; None reads them from the tape.
     """
     labels = tape.wires.labels
     if labels == tuple(range(len(labels))):

@@ -1,8 +1,8 @@
-r"""Matrices of operations, differentiable in every framework.
+r"""Exponentials and matrices of operations, which every framework can differentiate.
 
-PennyLane refuses to differentiate matrix exponentials in autograd. Here
-:math:`e^A` has the derivative :math:`L(A, E) = \int_0^1 e^{(1-s)A} E\, e^{sA}\, ds`,
-whose transpose is :math:`L(A^T, \cdot)`.
+PennyLane refuses to differentiate matrix exponentials in autograd. Here :math:`e^A` has
+the derivative :math:`L(A, E) = \int_0^1 e^{(1-s)A} E\, e^{sA}\, ds` in the direction E,
+and the transpose of that linear map is :math:`L(A^T, \cdot)`.
 
 References:
     Higham, Functions of Matrices (SIAM, 2008), section 10.2.
@@ -39,14 +39,17 @@ def matrix_of(op: Operator) -> Any:
 
 
 def is_pauli_rotation(op: qml.ops.Exp) -> bool:
-    """Whether an exponential is a rotation about a Pauli word, for any coefficient."""
+    """Whether an exponential is a rotation about a Pauli word.
+
+    An exponential with a coefficient that has a real part is no rotation.
+    """
     sentence = op.base.pauli_rep
     if sentence is None or len(sentence) != 1 or not next(iter(sentence)):
         return False
     if isinstance(op, qml.ops.Evolution):
-        return bool(qml.math.get_interface(op.coeff) != "torch")
-    # A traced coefficient may have a real part: that is no rotation. PennyLane has no
-    # decomposition of torch's.
+        return bool(qml.math.get_interface(op.param) != "torch")
+    # A coefficient that JAX traces may have a real part. A coefficient of torch has no
+    # decomposition in PennyLane.
     interface = qml.math.get_interface(op.coeff)
     if interface == "torch" or qml.math.is_abstract(op.coeff):
         return False
@@ -54,12 +57,16 @@ def is_pauli_rotation(op: qml.ops.Exp) -> bool:
 
 
 def rotation_of(op: qml.ops.Exp) -> Operator:
-    """The rotation that an exponential is for which :func:`is_pauli_rotation` holds.
+    """The rotation that is equal to an exponential of a Pauli word.
 
-    The gate is the one that PennyLane's decomposition comes to, which looks for it
-    among all gates.
+    It is the gate that PennyLane's decomposition finds by a search through all gates.
+
+    Args:
+        op: An exponential for which :func:`is_pauli_rotation` holds.
     """
     ((word, coefficient),) = op.base.pauli_rep.items()
+    if isinstance(op, qml.ops.Evolution):
+        return rotation_about(word, 2.0 * op.param * qml.math.real(coefficient))
     return rotation_about(word, qml.math.real(2j * op.coeff * coefficient))
 
 
@@ -67,8 +74,8 @@ def rotation_about(word: qml.pauli.PauliWord, angle: Any) -> Operator:
     r"""PennyLane's gate for :math:`e^{-i\,angle\,P/2}`.
 
     Args:
-        word: P, not the identity.
-        angle: Radians, of any framework.
+        word: The Pauli word P, which is not the identity.
+        angle: The angle in radians, a number of any framework.
     """
     letters, wires = "".join(word.values()), list(word)
     if letters in _ROTATIONS:
@@ -90,7 +97,7 @@ _ROTATIONS = {
 
 def _complex(value: Any) -> Any:
     if qml.math.get_interface(value) in ("autograd", "jax"):
-        return value + 0j  # JAX has a precision of its own
+        return value + 0j  # a cast would change the precision that JAX is set to
     return qml.math.cast(value, "complex128")
 
 
@@ -104,7 +111,7 @@ def _exponential(matrix: Any) -> Any:
 
 @primitive
 def _expm(matrix: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    with one_blas_thread():  # matrices are small: threads would wait for one another
+    with one_blas_thread():  # for small matrices several threads are slower
         return np.asarray(linalg.expm(matrix))
 
 

@@ -11,42 +11,23 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import ExecutionConfig
-from pennylane.devices.preprocess import (
-    decompose,
-    device_resolve_dynamic_wires,
-    no_sampling,
-    validate_device_wires,
-    validate_measurements,
-)
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import StateMP
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl._checks import choice, integer, real
-from qstore_pl.devices.acceptance import (
-    accepted_analytic,
-    accepted_sampled,
-    expand_shadows,
-    runs_mixed,
-    runs_noisy,
-)
 from qstore_pl.devices.base import PURE, QStoreDevice
+from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError, lower_bound
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import (
-    NO_STRENGTHS,
-    Circuit,
-    NeedsMixedStatesError,
-    lower_bound,
-)
+from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.noise import NoiseSpec
-from qstore_pl.devices.preparation import finish, tidy
+from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.records import find_records, mark_records, records_of
-from qstore_pl.devices.registry import REGISTRY
-from qstore_pl.devices.states import MixedStates, States
+from qstore_pl.devices.records import records_of
+from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
@@ -162,46 +143,9 @@ class MockNoisy(QStoreDevice):
     ) -> CompilePipeline:
         """PennyLane's transforms that bring a tape to what :meth:`execute` takes."""
         config = execution_config or ExecutionConfig()
-        noisy = self._noise.spec.has_gate_noise or self._model is not None
-        gates = {
-            "stopping_condition": runs_noisy if noisy else runs_mixed,
-            "skip_initial_state_prep": True,
-            "device_wires": self.wires,
-            "target_gates": {
-                name for name, entry in REGISTRY.items() if entry.parts is None
-            },
-            "name": self.name,
-        }
-        pipeline = CompilePipeline()
-        pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
-        misread = self._noise.spec.has_readout_error
-        pipeline.add_transform(mark_records, noisy=noisy or misread)
-        pipeline.add_transform(
-            qml.defer_measurements, allow_postselect=True, num_wires=None
+        return noisy_pipeline(
+            config, self.wires, self.name, self._noise.spec, self._model
         )
-        pipeline.add_transform(find_records)
-        pipeline.add_transform(decompose, **gates)
-        pipeline.add_transform(
-            device_resolve_dynamic_wires, wires=self.wires, allow_resets=False
-        )
-        pipeline.add_transform(validate_device_wires, self.wires, name=self.name)
-        pipeline.add_transform(
-            validate_measurements,
-            analytic_measurements=accepted_analytic,
-            sample_measurements=accepted_sampled,
-            name=self.name,
-        )
-        if self._model is not None:
-            pipeline.add_transform(
-                qml.noise.add_noise, noise_model=self._model, level="device"
-            )
-            pipeline.add_transform(decompose, **gates)
-        pipeline.add_transform(expand_shadows)
-        if config.gradient_method in ("adjoint", "backprop"):
-            pipeline.add_transform(no_sampling, name=f"adjoint + {self.name}")
-        over_rotated = bool(self._noise.spec.over_rotation)
-        pipeline.add_transform(finish, over_rotated=over_rotated)
-        return pipeline
 
     def compile(
         self,
@@ -239,7 +183,7 @@ class MockNoisy(QStoreDevice):
         # the deferred circuit in both cases.
         return super()._mcm_config(config, circuit)
 
-    def _mixed(self, operations: Sequence[Any] = ()) -> States:
+    def _mixed(self, operations: Sequence[Any] = ()) -> StateKind:
         records = records_of(operations)
         noise = self._noise.knowing([record.wires[0] for record in records])
         postselected = {
@@ -263,14 +207,14 @@ class MockNoisy(QStoreDevice):
         self,
         readouts: Sequence[Readout],
         circuit: Circuit,
-        run: Any,
+        work: Any,
         states: NDArray[Any] | None,
     ) -> None:
-        if self.tracker.active and isinstance(run, TrajectoryPass):
-            errors = standard_errors(readouts, circuit, run, states)
+        if self.tracker.active and isinstance(work, TrajectoryPass):
+            errors = standard_errors(readouts, circuit, work, states)
             self.tracker.update(standard_errors=errors)
 
-    def _refusal(self, tape: QuantumScript, kind: States) -> str | None:
+    def _refusal(self, tape: QuantumScript, kind: StateKind) -> str | None:
         if isinstance(kind, TrajectoryStates):
             for op in tape.operations:
                 channel = isinstance(op, qml.operation.Channel)
@@ -301,7 +245,7 @@ class MockNoisy(QStoreDevice):
         results = super()._execute_with_collapse(tape, config)
         return results if tape.shots else self._followed(tape, results)
 
-    def _snapshot_kind(self, tape: QuantumScript) -> States:
+    def _snapshot_kind(self, tape: QuantumScript) -> StateKind:
         return self._mixed(tape.operations)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
@@ -324,7 +268,7 @@ class MockNoisy(QStoreDevice):
             or any(isinstance(op, mixed) for op in tape.operations)
         )
 
-    def _kind(self, tape: QuantumScript) -> States:
+    def _kind(self, tape: QuantumScript) -> StateKind:
         """Pure where nothing is noisy, but a state is always a density matrix here."""
         if not self._is_pure(tape):
             return self._mixed(tape.operations)

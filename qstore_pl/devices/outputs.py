@@ -1,8 +1,8 @@
-"""What a compiled circuit measures, as Pauli sums of the engine.
+"""The outputs of compiled circuits, as Pauli sums of the engine.
 
-Its outputs are expectation values, so each measurement becomes one Hermitian operator,
-or one for each probability. Readout error is part of the operator: its ideal value is
-what the device reads.
+Every output is an expectation value: a measured expectation value is one output, and
+probabilities are one output for each outcome. Readout error is put into the operator
+that is measured, so that its expectation value is what the device reads.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ from qstore_pl.devices.readout import check_hermitian, real, real_values
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.gates import PauliSum
 
-MAX_WIRES = 8  # of a matrix in Pauli words, and of probabilities
+MAX_WIRES = 8  # on k wires there are 4**k words of a matrix, 2**k probabilities
 
 
 def outputs_of(
     mp: MeasurementProcess, order: Sequence[Any], noise: SpecNoise | None = None
 ) -> list[PauliSum]:
-    """The operators whose expectation values are a measurement.
+    """The operators whose expectation values a measurement is made of.
 
     Args:
-        mp: An expectation value, or probabilities of the computational basis.
+        mp: An expectation value, or probabilities of outcomes in the computational
+            basis.
         order: Wire labels in the order of the register.
-        noise: How outcomes are misread; None reads them as they are.
+        noise: Noise of the device, of which the readout error counts; None for no
+            noise.
 
     Returns:
-        One operator for an expectation value; ``2**k`` for the probabilities of k
-        wires, the first wire most significant.
+        One operator for an expectation value, and ``2**k`` for the probabilities of k
+        wires, in the order of the outcomes; the first wire is the most significant bit.
 
     Raises:
         ValueError: If it is another measurement, or on too many wires.
-        DeviceError: If an observable is not Hermitian, or has no outcomes to misread.
+        DeviceError: If an observable is not Hermitian, or cannot be read with errors.
     """
     if isinstance(mp, ProbabilityMP) and mp.obs is None and mp.eigvals() is None:
         wires = list(mp.wires) or list(order)
@@ -66,10 +68,11 @@ def outputs_of(
 
 
 def pauli_sum(sentence: Any, order: Sequence[Any]) -> PauliSum:
-    """PennyLane's sum of Pauli words as the engine's.
+    """A sum of Pauli words of PennyLane's, as one of the engine.
 
     Args:
-        sentence: The sum, of any framework's numbers.
+        sentence: The sum, a `qml.pauli.PauliSentence` with coefficients of any
+            framework.
         order: Wire labels in the order of the register.
 
     Raises:
@@ -85,7 +88,7 @@ def pauli_sum(sentence: Any, order: Sequence[Any]) -> PauliSum:
 def _projectors(
     wires: Sequence[Any], order: Sequence[Any], noise: SpecNoise | None
 ) -> list[PauliSum]:
-    r"""The operators of the outcomes, each a product of :math:`a_i I + b_i Z`."""
+    """The operator of each outcome, a product of :math:`a_i I + b_i Z`."""
     position = {label: i for i, label in enumerate(order)}
     factors = []
     for wire in wires:
@@ -104,6 +107,7 @@ def _projectors(
 
 
 def _kron(factors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The Kronecker product of some vectors, the first of them most significant."""
     product = np.ones(1)
     for factor in factors:
         product = np.kron(product, factor)
@@ -111,7 +115,7 @@ def _kron(factors: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 def _observed_matrix(obs: Any, noise: SpecNoise | None) -> NDArray[Any]:
-    """The matrix of an observable, or of what is read instead of it."""
+    """The matrix of an observable, or of the operator that is read instead of it."""
     check_hermitian(obs)
     if noise is None or not any(any(noise.readout_of(wire)) for wire in obs.wires):
         if obs.has_matrix:

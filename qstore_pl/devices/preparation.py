@@ -21,14 +21,10 @@ from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.devices.gates import MATRIX_ENTRY, STATE_ENTRY
 from qstore_pl.devices.matrices import is_pauli_rotation, matrix_of, rotation_of
 from qstore_pl.devices.readout import untraced
-from qstore_pl.devices.registry import (
-    MATRIX_ENTRY,
-    STATE_ENTRY,
-    entry_of,
-    is_plain,
-)
+from qstore_pl.devices.registry import entry_of, is_plain
 from qstore_pl.devices.tensors import to_numpy
 
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
@@ -51,7 +47,7 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
         tape: A circuit. Labels that are numpy's integers become Python's, which is what
             PennyLane looks for when it defers measurements.
         keep: Whether values that somebody else might change in place are copied, since
-            a backward run reads them again.
+            a backward pass reads them again.
     """
     labels = [w for w in tape.wires.labels if isinstance(w, np.integer)]
     if labels:

@@ -1,6 +1,6 @@
 """From cotangents of measurements to gradients of tape parameters.
 
-One backward run of the Program for a whole tape; the chain rule of observables with
+One backward pass of the Program for a whole tape; the chain rule of observables with
 trainable coefficients is here, that of angles is the Program's.
 """
 
@@ -19,9 +19,10 @@ from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.devices.entries import Parameter, Pull
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.readout import PauliSumValue, Readout, real
-from qstore_pl.devices.registry import Parameter, Pull, entry_of
+from qstore_pl.devices.registry import entry_of
 from qstore_pl.devices.tensors import dtype_of, to_numpy
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.program import Pass
@@ -105,54 +106,54 @@ def _at(place: Parameter, gw: Float, gx: Float | None) -> NDArray[Any]:
     return part.reshape(part.shape[:-1] + place.shape)
 
 
-def run_back(
-    run: Pass,
+def backward(
+    work: Pass,
     words: Sequence[Any],
     readouts: Sequence[Readout],
     rows: Sequence[Float],
     *,
     inputs: bool,
 ) -> tuple[Float, Float | None]:
-    """Gradients by weights and features from a forward run, which it uses up.
+    """Gradients by weights and features from a forward pass, which it uses up.
 
     Args:
-        run: The forward run, on ``words``.
+        work: The forward pass, on ``words``.
         words: The Pauli words measured.
         readouts: One per measurement.
         rows: A cotangent per measurement, with a batch axis.
         inputs: Whether the gradient with respect to the features is wanted.
     """
     if any(readout.needs_state for readout in readouts):
-        states = run.states(phase=False)
+        states = work.states(phase=False)
         bra = np.zeros_like(states)
         for readout, dy in zip(readouts, rows, strict=True):
             bra += readout.bra(dy, states)
-        return run.backward(np.empty((0, 0)), inputs=inputs, bra=bra)
-    dwords = np.zeros((run.batch, len(words)))
+        return work.backward(np.empty((0, 0)), inputs=inputs, bra=bra)
+    dwords = np.zeros((work.batch, len(words)))
     columns = {word: i for i, word in enumerate(words)}
     for readout, dy in zip(readouts, rows, strict=True):
         assert isinstance(readout, PauliSumValue)
         for word, c in zip(readout.words, readout.coefficients, strict=True):
             dwords[:, columns[word]] += c * dy
-    return run.backward(dwords, inputs=inputs)
+    return work.backward(dwords, inputs=inputs)
 
 
 def pull_back(
     tape: QuantumScript,
     circuit: Circuit,
-    run: Pass,
+    work: Pass,
     readouts: Sequence[Readout],
     cotangents: Sequence[Float],
     readout_of: Callable[[MeasurementProcess], Readout],
     *,
     conjugate: bool,
 ) -> Gradients:
-    r"""Gradients of a tape from a forward run, which it uses up.
+    r"""Gradients of a tape from a forward pass, which it uses up.
 
     Args:
         tape: Its trainable parameters are those wanted.
         circuit: The tape taken apart.
-        run: The forward run of the circuit.
+        work: The forward pass of the circuit.
         readouts: One per measurement.
         cotangents: One per measurement, with a batch axis if the circuit has one.
         readout_of: The readout of another measurement of the same states.
@@ -177,8 +178,8 @@ def pull_back(
     )
     inputs = any(place is not None and place.kind == FEATURE for place in wanted)
     rows = [dy if circuit.batch is not None else dy[None] for dy in cotangents]
-    coefficients = _coefficient_gradients(tape, circuit, run, rows, readout_of)
-    gw, gx = run_back(run, circuit.words, readouts, rows, inputs=inputs)
+    coefficients = _coefficient_gradients(tape, circuit, work, rows, readout_of)
+    gw, gx = backward(work, circuit.words, readouts, rows, inputs=inputs)
     gradients = []
     for index, place, value in zip(
         tape.trainable_params, wanted, tape.get_parameters(), strict=True
@@ -223,7 +224,7 @@ def check_unitary(
     weights: Float,
     features: Float,
 ) -> None:
-    """The backward run un-computes a matrix by its adjoint, which must be its inverse.
+    """The backward pass un-computes a matrix by its adjoint, which must be its inverse.
 
     Args:
         operations: The circuit's.
@@ -255,7 +256,7 @@ def check_unitary(
 def _coefficient_gradients(
     tape: QuantumScript,
     circuit: Circuit,
-    run: Pass,
+    work: Pass,
     rows: Sequence[Float],
     readout_of: Callable[[MeasurementProcess], Readout],
 ) -> dict[int, NDArray[Any]]:
@@ -265,7 +266,7 @@ def _coefficient_gradients(
     trainable = {i for i in tape.trainable_params if i >= index}
     if not trainable:
         return gradients
-    mean = _Means(circuit, run, readout_of)
+    mean = _Means(circuit, work, readout_of)
     for mp, dy in zip(tape.measurements, rows, strict=True):
         data = [
             to_numpy(value) for value in (mp.obs.data if mp.obs is not None else ())
@@ -289,26 +290,26 @@ def _coefficient_gradients(
 
 
 class _Means:
-    """Expectation values of other observables in the states of a forward run.
+    """Expectation values of other observables in the states of a forward pass.
 
     Args:
         circuit: What was run.
-        run: The forward run.
+        work: The forward pass.
         readout_of: The readout of a measurement of the same states.
     """
 
     def __init__(
         self,
         circuit: Circuit,
-        run: Pass,
+        work: Pass,
         readout_of: Callable[[MeasurementProcess], Readout],
     ) -> None:
-        self._run, self._readout_of = run, readout_of
+        self._work, self._readout_of = work, readout_of
         self._columns = {word: i for i, word in enumerate(circuit.words)}
 
     @cached_property
     def _states(self) -> NDArray[Any]:
-        return self._run.states(phase=False)
+        return self._work.states(phase=False)
 
     def __call__(self, obs: Any) -> Float:
         """Shape ``(batch,)``.
@@ -318,9 +319,9 @@ class _Means:
         """
         sentence = obs.pauli_rep
         if sentence is not None and sentence.keys() <= self._columns.keys():
-            total = np.zeros(self._run.batch)
+            total = np.zeros(self._work.batch)
             for word, c in sentence.items():
-                total += real(c) * self._run.out[:, self._columns[word]]
+                total += real(c) * self._work.out[:, self._columns[word]]
             return total
         readout = self._readout_of(ExpectationMP(obs))
         if not readout.affine:

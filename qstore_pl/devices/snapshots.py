@@ -10,13 +10,13 @@ from pennylane.measurements import Shots
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.lowering import take_apart
-from qstore_pl.devices.states import States
+from qstore_pl.devices.states import StateKind
 
 
 def take_snapshots(
     tape: QuantumScript,
     order: tuple[Any, ...],
-    kind: States,
+    kind: StateKind,
     debugger: Any,
     rng: np.random.Generator,
 ) -> None:

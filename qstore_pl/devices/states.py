@@ -1,7 +1,7 @@
-"""The two kinds of states a device runs: how a tape is lowered, read and sampled.
+"""The kinds of states that a device simulates: lowered, measured and sampled.
 
-Glue between Programs and PennyLane's functions of states; a device chooses the kind for
-each tape.
+A device chooses the kind for each tape. Here Programs of the engine meet PennyLane's
+functions of states.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from qstore_pl.engine.program import Program
 SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
 
 
-class States(ABC):
-    """A kind of states."""
+class StateKind(ABC):
+    """A kind of states: vectors, density matrices, or trajectories."""
 
     simulator: ModuleType
-    """PennyLane's functions of states of this kind."""
+    """PennyLane's module with functions of states of this kind."""
 
     exact = True
-    """Whether two runs on the same values are the same."""
+    """Whether two executions with the same values have the same results."""
 
     @abstractmethod
     def lower(self, circuit: Circuit) -> Program:
@@ -52,14 +52,23 @@ class States(ABC):
 
     @abstractmethod
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
-        """The readout of an analytic measurement."""
+        """What an analytic measurement needs of the states, and its value.
+
+        Args:
+            mp: The measurement.
+            order: Wire labels in the order of the register.
+        """
 
     @abstractmethod
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
-        """What a Program calls states as PennyLane does, shape (batch, 2, ..., 2)."""
+        """The states of a Program in the shape that PennyLane's functions take.
+
+        Args:
+            states: From the Program, a row for each sample.
+        """
 
     def reads_truly(self, wires: Iterable[Any]) -> bool:
-        """Whether no outcome on these wires is misread."""
+        """Whether the outcomes on these wires are read without errors."""
         return True
 
     def sample(
@@ -72,15 +81,15 @@ class States(ABC):
         *,
         batched: bool,
     ) -> Any:
-        """Results from finite shots, in PennyLane's nesting for several measurements.
+        """Results from finite shots, nested as PennyLane does for several measurements.
 
         Args:
-            measurements: On the labels of ``order``.
-            states: From :meth:`tensor`.
+            measurements: The measurements, on the labels in ``order``.
+            states: The states, as :meth:`tensor` gives them.
             order: Wire labels in the order of the register.
-            shots: How many.
-            rng: Where the samples come from.
-            batched: Whether results have a batch axis.
+            shots: Number of shots, which may be several numbers.
+            rng: The random generator that outcomes are drawn from.
+            batched: Whether the results have a batch axis.
         """
         positions = {label: i for i, label in enumerate(order)}
         states, shots = self._kept(states, order, shots, rng)
@@ -100,11 +109,11 @@ class States(ABC):
         shots: Shots,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.complex128], Shots]:
-        """The states and shots that postselection leaves."""
+        """The states after postselection, and the number of shots that it keeps."""
         return states, shots
 
     def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
-        """The measurement as PennyLane is given it."""
+        """The measurement that is handed to PennyLane's sampling in its place."""
         return mp
 
     def _misreading(
@@ -113,8 +122,8 @@ class States(ABC):
         return {}
 
 
-class PureStates(States):
-    """State vectors."""
+class PureStates(StateKind):
+    """State vectors, for circuits without noise."""
 
     simulator = qml.devices.qubit
 
@@ -123,7 +132,7 @@ class PureStates(States):
         return lower(circuit)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
-        """The readout of an analytic measurement."""
+        """What an analytic measurement needs of state vectors, and its value."""
         return readout_of(mp, order)
 
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
@@ -132,12 +141,13 @@ class PureStates(States):
         return states.reshape((len(states), *[2] * n_wires))
 
 
-class MixedStates(States):
-    """Density matrices, with noise after the gates and misread outcomes.
+class MixedStates(StateKind):
+    """Density matrices, for circuits with noise.
 
     Args:
-        noise: What follows the gates.
-        postselected: The outcome that is kept, for each record with a condition.
+        noise: Noise of the device.
+        postselected: The outcome that is kept, for the label of each record that is
+            postselected.
     """
 
     simulator = qml.devices.qubit_mixed
@@ -152,7 +162,7 @@ class MixedStates(States):
         return lower(circuit, self.noise)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
-        """The readout of an analytic measurement."""
+        """What an analytic measurement needs of density matrices, and its value."""
         readout = mixed_readout_of(mp, order, self.noise)
         if not self.postselected:
             return readout
@@ -177,7 +187,7 @@ class MixedStates(States):
             for axis in (1 + order.index(label), 1 + n + order.index(label)):
                 np.moveaxis(states, axis, 0)[1 - outcome] = 0.0
         matrix = states.reshape(len(states), 1 << n, 1 << n)
-        (share,) = np.einsum("bii->b", matrix).real  # batches were expanded
+        (share,) = np.einsum("bii->b", matrix).real  # one sample
         left = [int(rng.binomial(s, min(share, 1.0))) for s in shots]
         if not all(left):
             raise DeviceError(
@@ -187,7 +197,7 @@ class MixedStates(States):
         return states / share, Shots(left if shots.has_partitioned_shots else left[0])
 
     def reads_truly(self, wires: Iterable[Any]) -> bool:
-        """Whether no outcome on these wires is misread."""
+        """Whether the outcomes on these wires are read without errors."""
         return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
     def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
@@ -215,9 +225,10 @@ class MixedStates(States):
 
 
 def word_by_word(mp: MeasurementProcess) -> MeasurementProcess:
-    """The expectation value of a sum as one that PennyLane samples term by term.
+    """The expectation value of a sum, in a form that PennyLane samples word by word.
 
-    A multiple of a sum it would read in an eigenbasis, which is misread otherwise.
+    PennyLane samples a multiple of a sum in the eigenbasis of the sum, where readout
+    error has another effect.
     """
     sentence = None if mp.obs is None else mp.obs.pauli_rep
     if isinstance(mp, ExpectationMP) and sentence is not None and len(sentence) > 1:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
-from qstore_pl.devices.gate_noise import gates_of
-from qstore_pl.devices.lowering import bound_operations, wire_order
-from qstore_pl.devices.noise import is_gate
+from qstore_pl.devices.bound import bound_gates, bound_operations
+from qstore_pl.devices.gate_noise import SpecNoise, gates_of
+from qstore_pl.devices.lowering import Lowering, wire_order
+from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
-from qstore_pl.devices.registry import lower_operation
-from qstore_pl.devices.symbols import SymbolError, Symbols
+from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine import lightcone
-from qstore_pl.engine.gates import FEATURE, WEIGHT, MixedGate, Slot
+from qstore_pl.engine.gates import FEATURE, WEIGHT, Slot
 
 
 def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operator]:
@@ -58,34 +57,30 @@ class LightCones:
     last: frozenset[int]
 
 
-def light_cones(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> LightCones:
+def light_cones(
+    tape: QuantumScript, inputs: Sequence[Symbols | None], n_weights: int
+) -> LightCones:
     """What each output of a circuit can depend on.
 
     Args:
         tape: The circuit, measuring what :func:`qstore_pl.devices.compile` takes.
         inputs: As :func:`qstore_pl.devices.compile`.
+        n_weights: Length of the weights.
 
     Raises:
         DeviceError: If an operation cannot be lowered.
     """
-    order = wire_order(tape)
-    position = {label: i for i, label in enumerate(order)}
-    lowered: list[MixedGate] = []
-    for op, params in bound_operations(tape, inputs):
-        wires = tuple(position[label] for label in op.wires.labels)
-        try:
-            lowered += lower_operation(op, params, wires)
-        except SymbolError as error:
-            raise DeviceError(
-                f"{op.name} takes {error} of a parameter: what depends on it is not "
-                "known."
-            ) from error
+    # As if states were mixed, since the circuit may have channels; without noise.
+    lowering = Lowering(wire_order(tape), SpecNoise(NoiseSpec()))
+    lowered, _ = bound_gates(tape, inputs, lowering, n_weights)
+    order = lowering.order
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
     cones = lightcone.light_cones(lowered, outputs)
+    held = frozenset(range(n_weights))  # behind them are constants
     return LightCones(
         features=tuple(_of_kind(FEATURE, cone) for cone in cones),
-        weights=tuple(_of_kind(WEIGHT, cone) for cone in cones),
-        last=_of_kind(WEIGHT, lightcone.last_slots(lowered)),
+        weights=tuple(_of_kind(WEIGHT, cone) & held for cone in cones),
+        last=_of_kind(WEIGHT, lightcone.last_slots(lowered)) & held,
     )
 
 

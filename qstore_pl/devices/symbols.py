@@ -1,9 +1,9 @@
-"""Numbers that are not known yet, with which PennyLane's decompositions compute.
+"""Symbols: numbers without a value yet, with which PennyLane's decompositions compute.
 
-A template says what it is made of by a function of its parameters. Called with symbols
-instead of numbers, that function tells how each gate's angle depends on them: as a
-polynomial of degree at most 2. Whatever else it would do with a number, as to compare
-it or to take its sine, is refused by name.
+The decomposition of a template is a function of its parameters. Called with symbols
+instead of numbers, it tells how the angle of each gate depends on them: as a polynomial
+of degree at most 2. Whatever else it does with a number, such as comparing it or taking
+its sine, is refused by name.
 """
 
 from __future__ import annotations
@@ -17,18 +17,22 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, Slot, slot_angles
+from qstore_pl.engine.gates import CONSTANT, FEATURE, WEIGHT, Angle, Slot, slot_angles
 
 TOO_MANY_FACTORS = "a product of more than two numbers"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
 class SymbolError(TypeError):
-    """A decomposition does something with a number that no polynomial describes."""
+    """Something is done with a symbol that is no polynomial of degree at most 2.
+
+    Its text is a noun that says what, such as "sin": whoever catches it knows the
+    operation.
+    """
 
 
 _UFUNCS = {np.add, np.subtract, np.multiply, np.negative}
-_FUNCTIONS = {  # that move or add up the entries of arrays
+_FUNCTIONS = {  # numpy functions that move or add up the entries of arrays
     *(np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze),
     *(np.expand_dims, np.stack, np.concatenate, np.hstack, np.vstack, np.split),
     *(np.flip, np.roll, np.repeat, np.tile, np.take, np.sum, np.dot, np.tensordot),
@@ -38,14 +42,15 @@ _SHAPES = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}
 
 
 class Symbols(NDArrayOperatorsMixin):
-    """An array of angles that PennyLane and numpy take for one of numbers.
+    """An array of angles, which PennyLane and numpy take for an array of numbers.
 
     Args:
-        angles: The entries, polynomials, of any shape.
+        angles: The entries, an object array of polynomials in weights and features, of
+            any shape.
     """
 
     dtype = np.dtype(np.float64)
-    complex = wanted = False  # as a tape's parameter has them
+    complex = wanted = False  # attributes of Parameter that gates ask for
 
     def __init__(self, angles: NDArray[np.object_]) -> None:
         self.angles = angles
@@ -57,7 +62,7 @@ class Symbols(NDArrayOperatorsMixin):
 
     @property
     def entries(self) -> list[Angle]:
-        """The entries in C order."""
+        """All entries in C order."""
         return self.angles.ravel().tolist()
 
     @property
@@ -65,7 +70,8 @@ class Symbols(NDArrayOperatorsMixin):
         """The first of the consecutive weights or features that the entries are.
 
         Raises:
-            SymbolError: If they are not consecutive, or are computed from these.
+            SymbolError: If the entries are not consecutive, or are computed from
+                weights or features.
         """
         entries = self.entries
         if entries and len(entries[0].slots) == 1:
@@ -76,22 +82,22 @@ class Symbols(NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """The shape of the array."""
         return self.angles.shape
 
     @property
     def ndim(self) -> int:
-        """Number of axes."""
+        """The number of axes."""
         return self.angles.ndim
 
     @property
     def size(self) -> int:
-        """Number of entries."""
+        """The number of entries."""
         return self.angles.size
 
     @property
     def T(self) -> Symbols:
-        """The array with its axes in the other order."""
+        """The array with its axes in reverse order."""
         return Symbols(self.angles.T)
 
     def __len__(self) -> int:
@@ -104,21 +110,28 @@ class Symbols(NDArrayOperatorsMixin):
         return _of_angles(self.angles[key])
 
     def reshape(self, *shape: Any) -> Symbols:
-        """As numpy's."""
+        """The array with another shape, as in numpy."""
         return Symbols(self.angles.reshape(*shape))
 
     def ravel(self) -> Symbols:
-        """As numpy's."""
+        """The array with one axis, as in numpy."""
         return Symbols(self.angles.ravel())
 
     flatten = ravel
 
     def sum(self, axis: Any = None) -> Symbols:
-        """As numpy's."""
+        """The sum along an axis or of all entries, as in numpy."""
         return _wrapped(self.angles.sum(axis=axis))
 
     def astype(self, dtype: Any, **_: Any) -> Symbols:
-        """The same: symbols stand for float64."""
+        """The same symbols, which stand for numbers of type float64.
+
+        Args:
+            dtype: A type of real numbers.
+
+        Raises:
+            SymbolError: If it is a type of integers or complex numbers.
+        """
         if np.dtype(dtype).kind != "f":
             raise SymbolError(f"a conversion to {np.dtype(dtype)}")
         return self
@@ -175,10 +188,11 @@ autoray.register_backend(Symbols, "numpy")
 
 
 class Constant:
-    """The numbers of a parameter that are part of the circuit's structure.
+    """A parameter whose numbers are known when the circuit is compiled.
 
     Args:
-        numbers: Real, or complex where they are entries of a matrix or amplitudes.
+        numbers: A real array, or a complex one for amplitudes and the entries of
+            matrices.
     """
 
     wanted = False
@@ -188,7 +202,7 @@ class Constant:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array."""
+        """The shape of the array."""
         return self.numbers.shape
 
     @property
@@ -198,35 +212,50 @@ class Constant:
 
     @property
     def angles(self) -> NDArray[np.object_]:
-        """The numbers as angles, shape ``shape``.
+        """The numbers as angles, an array of the same shape.
 
         Raises:
-            SymbolError: If they are not real.
+            SymbolError: If the numbers are complex.
         """
         return _wrapped(self.numbers).angles
 
     @property
     def angle(self) -> Angle:
-        """The one number of a scalar parameter."""
+        """The only number of a scalar parameter, as an angle.
+
+        Raises:
+            SymbolError: If it is complex.
+        """
         return constant_angle(self.numbers)
 
     @property
-    def slot(self) -> Slot:
-        """Constants have no slot.
+    def slot(self) -> Unplaced:
+        """A slot without a place, with imaginary parts after all real parts."""
+        flat = self.numbers.ravel()
+        parts = [flat.real, flat.imag] if self.complex else [flat]
+        slot = Unplaced((CONSTANT, 0))
+        slot.numbers = np.concatenate(parts).astype(np.float64)
+        return slot
 
-        Raises:
-            SymbolError: Always.
-        """
-        raise SymbolError("a constant")
+
+class Unplaced(tuple[int, int]):
+    """The slot of constants that have no place behind the weights of a Program yet.
+
+    Attributes:
+        numbers: The constants, a real array with one axis.
+    """
+
+    numbers: NDArray[np.float64]
 
 
 def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
-    """Symbols of consecutive weights or features.
+    """Symbols for consecutive weights or features.
 
     Args:
-        source: ``"weights"`` or ``"features"``.
-        offset: Index of the first of them.
-        shape: Shape of the array of symbols, filled in C order.
+        source: ``"weights"``, which all samples share, or ``"features"``, which each
+            sample has.
+        offset: Index of the first weight or feature, >= 0.
+        shape: Shape of the array, which is filled in C order.
 
     Example:
         >>> symbols("weights", 2, (3, 2))
@@ -237,7 +266,7 @@ def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
 
 
 def constant_angle(value: Any) -> Angle:
-    """A number as an angle.
+    """A real number as an angle.
 
     Raises:
         SymbolError: If it is not a real number.
@@ -259,7 +288,7 @@ def _plain_inside(value: Any) -> Any:
 
 
 def _of_angles(found: Any) -> Symbols:
-    """One angle, or an array of nothing else."""
+    """Symbols of one angle, or of an array that holds nothing else."""
     if isinstance(found, np.ndarray):
         return Symbols(found)
     array = np.empty((), dtype=object)
@@ -268,7 +297,7 @@ def _of_angles(found: Any) -> Symbols:
 
 
 def _wrapped(value: Any) -> Symbols:
-    """A result as symbols; numbers among the entries are constants."""
+    """Symbols of a result, in which numbers among the entries are constants."""
     if isinstance(value, Angle):
         return _of_angles(value)
     array = np.asarray(value, dtype=object)

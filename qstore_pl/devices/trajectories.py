@@ -34,7 +34,7 @@ from qstore_pl.devices.readout import (
     outcomes,
     real_values,
 )
-from qstore_pl.devices.states import SHADOWS, States, word_by_word
+from qstore_pl.devices.states import SHADOWS, StateKind, word_by_word
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import (
     TrajectoryPass,
@@ -47,7 +47,7 @@ Complex2D = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 
-class TrajectoryStates(States):
+class TrajectoryStates(StateKind):
     """State vectors drawn at random, whose average is the density matrix.
 
     Args:
@@ -262,7 +262,7 @@ class TrajectoryOutcomes(Readout):
 def standard_errors(
     readouts: Iterable[Readout],
     circuit: Circuit,
-    run: TrajectoryPass,
+    work: TrajectoryPass,
     states: Complex2D | None,
 ) -> tuple[Float, ...]:
     """One for each measurement, of its shape."""
@@ -270,7 +270,7 @@ def standard_errors(
     for readout in readouts:
         assert isinstance(readout, TrajectorySum | TrajectoryOutcomes)
         columns = [circuit.words.index(word) for word in readout.words]
-        error = readout.standard_error(run.samples[..., columns], states)
+        error = readout.standard_error(work.samples[..., columns], states)
         errors.append(error if circuit.batch is not None else error[0])
     return tuple(errors)
 

@@ -8,7 +8,7 @@ block of each wire is written directly as a factor of a product state.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from qstore_pl.engine.gates import (
     PauliRotation,
     PauliSum,
     Permutation,
+    Slot,
 )
 
 # Columns of an instruction, by operation:
@@ -143,6 +144,7 @@ def build(
     *,
     n_weights: int = 0,
     n_features: int = 0,
+    n_constants: int = 0,
 ) -> Tables:
     """Fuse ``gates`` and write their tables.
 
@@ -152,9 +154,10 @@ def build(
         observables: One Pauli sum per output.
         n_weights: Number of shared values.
         n_features: Number of per-sample values.
+        n_constants: Number of constants, in the weight slots from ``n_weights`` on.
     """
     phase, blocks = _fuse(gates)
-    writer = _Writer(n_wires)
+    writer = _Writer(n_wires, n_weights if n_constants else None)
     code = _product_state(n_wires, blocks, writer)
     for block in blocks:
         code.append(writer.instruction(block))
@@ -198,6 +201,20 @@ def reach(kinds: Sequence[set[int]]) -> tuple[int, int]:
         for kind in (WEIGHT, FEATURE)
     )
     return first_weight, first_feature
+
+
+def value_kinds(slots: Iterable[Slot], first_constant: int | None) -> set[int]:
+    """The kinds of values among slots: WEIGHT, FEATURE, both or none.
+
+    Args:
+        slots: Any slots.
+        first_constant: Weight slots from here on are constants; None if there are none.
+    """
+    return {
+        kind
+        for kind, index in slots
+        if first_constant is None or kind != WEIGHT or index < first_constant
+    }
 
 
 def write_angle(writer: Any, axis: int, angle: Angle) -> int:
@@ -279,8 +296,8 @@ def _product_state(
 class _Writer:
     """Tables that grow while the instructions are written."""
 
-    def __init__(self, n_wires: int) -> None:
-        self.n_wires = n_wires
+    def __init__(self, n_wires: int, first_constant: int | None = None) -> None:
+        self.n_wires, self._first_constant = n_wires, first_constant
         self.rotations: list[tuple[int, int, int, int]] = []
         self.constants: list[float] = []
         self.terms: list[tuple[int, int, int, int]] = []
@@ -311,7 +328,7 @@ class _Writer:
         weight_before = False
         for gate in gates:
             assert isinstance(gate, PauliRotation)
-            kinds |= {kind for kind, _ in gate.angle.slots}
+            kinds |= value_kinds(gate.angle.slots, self._first_constant)
             index = write_angle(self, "XYZ".index(gate.word), gate.angle)
             if self.rotations[index][3]:
                 split, weight_before = len(self.rotations), WEIGHT in kinds
@@ -349,7 +366,7 @@ class _Writer:
         controls, values = _control_masks(self.n_wires, gate.controls)
         index = write_angle(self, 0, gate.angle)
         batched = self.rotations[index][3]
-        self.kinds.append({kind for kind, _ in gate.angle.slots})
+        self.kinds.append(value_kinds(gate.angle.slots, self._first_constant))
         low = _lowest_bit(x | z | controls)
         op = PAULI if x else DIAGONAL
         return op, low, index, batched, x, z, controls, values
@@ -362,13 +379,14 @@ class _Writer:
         kind, slot = gate.slot
         k = len(gate.wires)
         if isinstance(gate, Amplitudes):
-            self.kinds.append({kind})
+            self.kinds.append(value_kinds({gate.slot}, self._first_constant))
             return AMPLITUDES, first, kind, int(gate.complex), k, slot, 0, 0
         if isinstance(gate, Drawn):
             self.kinds.append(set())
             self.scratch = max(self.scratch, 4, 1 << k)
             return MATRIX, first, kind, DRAWN, k, slot, 0, 0
-        self.kinds.append({kind} if gate.differentiable else set())
+        slots = {gate.slot} if gate.differentiable else set()
+        self.kinds.append(value_kinds(slots, self._first_constant))
         self.scratch = max(self.scratch, 1 << k)
         flags = INVERSE * gate.inverse + WANTED * gate.differentiable
         controls, values = _control_masks(self.n_wires, gate.controls)

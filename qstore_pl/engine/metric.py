@@ -113,7 +113,7 @@ class Metric(ABC):
             n_features=self._n_features + len(self._uses),
         )
         varying = any(
-            ONE not in (a, b)
+            self._is_value(a) and self._is_value(b)
             for angle in self._uses
             for _, a, b in angle.terms
             if a in self._place or b in self._place
@@ -210,6 +210,7 @@ class Metric(ABC):
 
     def _chain(self, weights: Float1D, features: Float2D) -> Float3D:
         """Derivatives of the uses by the values, shape (batch, uses, size)."""
+        weights = self._turned.with_constants(weights)
         chain = np.zeros((len(features), len(self._uses), self.size))
         for u, angle in enumerate(self._uses):
             for coefficient, a, b in angle.terms:
@@ -218,6 +219,11 @@ class Metric(ABC):
                         value = coefficient * _value(other, weights, features)
                         chain[:, u, self._place[slot]] += value
         return chain
+
+    def _is_value(self, slot: Slot) -> bool:
+        """Whether it is a weight or a feature, not 1 or a constant."""
+        kind, index = slot
+        return slot != ONE and not (kind == WEIGHT and index >= self._turned.n_weights)
 
     def _wanted(self, angle: Angle) -> bool:
         return not self._place.keys().isdisjoint(angle.slots)

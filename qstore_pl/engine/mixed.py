@@ -5,6 +5,7 @@ States are Pauli vectors. This module knows arrays and the kernels, not PennyLan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import final
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.engine import pauli
+from qstore_pl.engine.gates import PauliSum
 from qstore_pl.engine.pauli_fusion import PauliTables, build
 from qstore_pl.engine.pauli_values import TILE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
@@ -32,13 +34,17 @@ class MixedProgram(Program):
 
     tables: PauliTables
 
-    def _build(self) -> PauliTables:
+    def _reads(self) -> int:
+        return 1
+
+    def _build(self, observables: Sequence[PauliSum]) -> PauliTables:
         return build(
             self.n_wires,
             self.gates,
-            self.observables,
+            observables,
             n_weights=self.n_weights,
             n_features=self.n_features,
+            n_constants=self.constants.size,
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> MixedPass:

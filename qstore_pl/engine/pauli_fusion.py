@@ -27,6 +27,7 @@ from qstore_pl.engine.fusion import (
     WANTED,
     pack,
     reach,
+    value_kinds,
     write_angle,
 )
 from qstore_pl.engine.gates import (
@@ -149,6 +150,7 @@ def build(
     *,
     n_weights: int = 0,
     n_features: int = 0,
+    n_constants: int = 0,
 ) -> PauliTables:
     """Fuse ``gates`` and write their tables.
 
@@ -158,9 +160,10 @@ def build(
         observables: One Pauli sum per output.
         n_weights: Number of shared values.
         n_features: Number of per-sample values.
+        n_constants: Number of constants, in the weight slots from ``n_weights`` on.
     """
     blocks = _fuse(gates)
-    writer = _Writer(n_wires)
+    writer = _Writer(n_wires, n_weights if n_constants else None)
     code = _product_state(n_wires, blocks, writer)
     for block in blocks:
         code.append(writer.instruction(block))
@@ -327,8 +330,8 @@ def _product_state(
 class _Writer:
     """Tables that grow while the instructions are written."""
 
-    def __init__(self, n_wires: int) -> None:
-        self.n_wires = n_wires
+    def __init__(self, n_wires: int, first_constant: int | None = None) -> None:
+        self.n_wires, self._first_constant = n_wires, first_constant
         self.elements: list[tuple[int, int, int, int, int]] = []
         self.rotations: list[tuple[int, int, int, int]] = []
         self.constants: list[float] = []
@@ -377,13 +380,13 @@ class _Writer:
             if isinstance(gate, PauliRotation):
                 axis = "XYZ".index(gate.word)
                 angle = self._angle(axis, gate.angle)
-                kinds |= {kind for kind, _ in gate.angle.slots}
+                kinds |= value_kinds(gate.angle.slots, self._first_constant)
                 self.elements.append((axis, angle, 0, 0, 0))
             else:
                 assert isinstance(gate, Channel)
                 x, y, z = (self._value(gate.factors[i], 1.0) for i in gate.which[1:])
                 shift = self._value(gate.shift, 0.0)
-                kinds |= {kind for kind, _ in _slots(gate)}
+                kinds |= value_kinds(_slots(gate), self._first_constant)
                 self.elements.append((DAMP, x, y, z, shift))
         self._fixed(pending)
         self.kinds.append(kinds)
@@ -424,14 +427,14 @@ class _Writer:
 
     def _word(self, gate: PauliRotation) -> tuple[int, ...]:
         word = word_index(self.n_wires, gate.word, gate.wires)
-        kinds = {kind for kind, _ in gate.angle.slots}
+        kinds = value_kinds(gate.angle.slots, self._first_constant)
         self.kinds.append(kinds)
         low = ((word & -word).bit_length() - 1) // 2
         angle = self._angle(0, gate.angle)
         return PAULI, low, angle, int(FEATURE in kinds), _mask(kinds), word, 0, 0
 
     def _scale(self, gate: Channel) -> tuple[int, ...]:
-        kinds = {kind for kind, _ in _slots(gate)}
+        kinds = value_kinds(_slots(gate), self._first_constant)
         self.kinds.append(kinds)
         wires = self._digits(gate.wires)
         first = len(self.rotations)
@@ -461,12 +464,14 @@ class _Writer:
     def _values(self, gate: Matrix | Kraus | Amplitudes) -> tuple[int, ...]:
         kind, slot = gate.slot
         if isinstance(gate, Amplitudes):
-            self.kinds.append({kind})
-            mask = _mask({kind})
+            kinds = value_kinds({gate.slot}, self._first_constant)
+            self.kinds.append(kinds)
+            mask = _mask(kinds)
             self.scratch = max(self.scratch, 4 << self.n_wires)
             first, k = self._digits(gate.wires), len(gate.wires)
             return AMPLITUDES, first, k, kind, mask, slot, int(gate.complex), 0
-        self.kinds.append({kind} if gate.differentiable else set())
+        slots = {gate.slot} if gate.differentiable else set()
+        self.kinds.append(value_kinds(slots, self._first_constant))
         controls = gate.controls if isinstance(gate, Matrix) else ()
         wires = (*(wire for wire, _ in controls), *gate.wires)
         first, k = self._digits(wires), len(wires)

@@ -30,6 +30,7 @@ from qstore_pl.engine.gates import (
     Slot,
     renamed,
 )
+from qstore_pl.engine.observables import multiply, shared_words
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -49,6 +50,9 @@ class Program(ABC):
         observables: One Pauli sum per output.
         n_weights: Length of the weights, the values all samples share.
         n_features: Columns of the features, the values each sample has.
+        constants: Values that never change, shape ``(n_constants,)``. Gates name them
+            by the weight slots from ``n_weights`` on, and have no gradient with respect
+            to them. The entries of one gate are all constants, or none is.
     """
 
     tables: Any  # what the kernels read
@@ -61,14 +65,31 @@ class Program(ABC):
         *,
         n_weights: int = 0,
         n_features: int = 0,
+        constants: Float1D | Sequence[float] = (),
     ) -> None:
         self.n_wires, self.n_weights, self.n_features = n_wires, n_weights, n_features
+        self.constants = np.array(constants, dtype=np.float64)
+        if self.constants.ndim != 1:
+            raise ValueError(
+                "Argument `constants` must have shape (n_constants,), but has shape "
+                f"{self.constants.shape}."
+            )
+        self.constants.flags.writeable = False
         self.gates, self.observables = tuple(gates), tuple(observables)
-        self.tables = self._build()
+        shared = shared_words(self.observables, self._reads())
+        measured = self.observables
+        self.sums: Float2D | None = None  # from what is measured to the outputs
+        if shared is not None:
+            measured, self.sums = shared
+        self.tables = self._build(measured)
 
     @abstractmethod
-    def _build(self) -> Any:
-        """The circuit as the kernels read it."""
+    def _reads(self) -> int:
+        """How many numbers of a state the kernel reads to measure a Pauli word."""
+
+    @abstractmethod
+    def _build(self, observables: Sequence[PauliSum]) -> Any:
+        """The circuit as the kernels read it, with these observables."""
 
     @abstractmethod
     def new_pass(self, batch: int, *, keep: bool = False) -> Any:
@@ -87,10 +108,29 @@ class Program(ABC):
         n_weights: int = 0,
         n_features: int = 0,
     ) -> Self:
-        """A Program of this kind and on these wires, of another circuit."""
+        """A Program of this kind, on these wires and with these constants, of others.
+
+        Args:
+            gates: The circuit; constants are in the weight slots from the new
+                ``n_weights`` on.
+            observables: One Pauli sum per output.
+            n_weights: Length of the weights.
+            n_features: Columns of the features.
+        """
         return type(self)(
-            self.n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+            self.n_wires,
+            gates,
+            observables,
+            n_weights=n_weights,
+            n_features=n_features,
+            constants=self.constants,
         )
+
+    def with_constants(self, weights: Float1D) -> Float1D:
+        """The weights as the kernels read them, the constants behind them."""
+        if self.constants.size == 0:
+            return weights
+        return np.concatenate([weights, self.constants])
 
     @property
     def n_outputs(self) -> int:
@@ -100,16 +140,20 @@ class Program(ABC):
     @cached_property
     def untied(self) -> Program:
         """The circuit whose weights each sample has for itself: its last features."""
-        n_features = self.n_features
+        n_weights, n_features = self.n_weights, self.n_features
 
         def rename(slot: Slot) -> Slot:
             kind, index = slot
-            return (FEATURE, n_features + index) if kind == WEIGHT else slot
+            if kind != WEIGHT:
+                return slot
+            if index >= n_weights:  # a constant: all samples still share it
+                return (WEIGHT, index - n_weights)
+            return (FEATURE, n_features + index)
 
         return self.with_gates(
             [renamed(gate, rename) for gate in self.gates],
             self.observables,
-            n_features=n_features + self.n_weights,
+            n_features=n_features + n_weights,
         )
 
     def run(
@@ -266,8 +310,20 @@ class Pass(ABC):
             and batch * self._length * len(tables.code) >= PARALLEL
         )
         self.batch = batch
-        self.out = np.empty((batch, tables.n_outputs))
-        self._gw = np.empty((len(self._spans), tables.n_weights))
+        self.out = self._measured = np.empty((batch, program.n_outputs))
+        self._sums = program.sums
+        if self._sums is not None:
+            self._multiply = multiply.compiled
+            self._sums_transposed = np.ascontiguousarray(self._sums.T)
+            self._measured = np.empty((batch, tables.n_outputs))
+            self._measured_cotangents = np.empty((batch, tables.n_outputs))
+        self._n_weights = program.n_weights
+        # Only with constants is there a copy of the weights to hold them as well.
+        self._joined: Float1D | None = None
+        if program.constants.size:
+            self._joined = program.with_constants(np.zeros(self._n_weights))
+        n_shared = self._n_weights + program.constants.size
+        self._gw = np.empty((len(self._spans), n_shared))
         self._gx: Float2D | None = None
         self._no_gx = np.empty((0, 0))
         self._values: tuple[Float1D, Float2D, Rows] | None = None
@@ -283,11 +339,16 @@ class Pass(ABC):
             rows: Which samples.
             gradient: Whether :meth:`backward` may follow.
         """
+        if self._joined is not None:
+            self._joined[: self._n_weights] = weights
+            weights = self._joined
         self._values, self._gradient = (weights, features, rows), gradient
         if len(self._spans) == 1:
-            self._run_forward(0, weights, features, rows, self.out)
+            self._run_forward(0, weights, features, rows, self._measured)
         else:
             self._each(self._forward_chunk)
+        if self._sums is not None:
+            self._multiply(self._measured, self._sums_transposed, self.out)
         return self.out
 
     def backward(
@@ -313,6 +374,9 @@ class Pass(ABC):
             raise RuntimeError("Pass.backward needs a forward run, once for each.")
         if self._backward is None:
             self._backward = self._backward_kernel.compiled
+        if self._sums is not None and bra is None:
+            self._multiply(cotangents, self._sums, self._measured_cotangents)
+            cotangents = self._measured_cotangents
         gx = None
         stop = self._stop
         if inputs:
@@ -327,11 +391,14 @@ class Pass(ABC):
         self._spent, self._values = self._values, None
         # In the order of the chunks, whatever the threads did.
         gw = self._gw[0] if len(self._spans) == 1 else self._gw.sum(axis=0)
+        if self._joined is not None:
+            gw = gw[: self._n_weights]
         return gw, gx
 
     def again(self) -> None:
         """After :meth:`backward`, the same forward run for another backward run."""
-        self.forward(*self._spent)
+        weights, features, rows = self._spent
+        self.forward(weights[: self._n_weights], features, rows)
 
     @abstractmethod
     def states(self, *, phase: bool = True) -> NDArray[Any]:
@@ -395,7 +462,8 @@ class Pass(ABC):
         assert self._values is not None
         weights, features, rows = self._values
         start, end = self._spans[i]
-        self._run_forward(i, weights, features, rows[start:end], self.out[start:end])
+        out = self._measured[start:end]
+        self._run_forward(i, weights, features, rows[start:end], out)
 
     def _backward_chunk(
         self,

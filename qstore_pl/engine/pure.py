@@ -6,6 +6,7 @@ PennyLane.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import cast, final
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine import statevector
 from qstore_pl.engine.fusion import Tables, build
-from qstore_pl.engine.gates import Gate
+from qstore_pl.engine.gates import Gate, PauliSum
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
 
 CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
@@ -32,13 +33,17 @@ class PureProgram(Program):
 
     tables: Tables
 
-    def _build(self) -> Tables:
+    def _reads(self) -> int:
+        return 1 << self.n_wires
+
+    def _build(self, observables: Sequence[PauliSum]) -> Tables:
         return build(
             self.n_wires,
             cast(tuple[Gate, ...], self.gates),
-            self.observables,
+            observables,
             n_weights=self.n_weights,
             n_features=self.n_features,
+            n_constants=self.constants.size,
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> PurePass:

@@ -64,7 +64,7 @@ class Draw(ABC):
         """Draw for every row.
 
         Args:
-            weights: Shared values.
+            weights: Shared values, constants behind them.
             features: Values of each row, shape ``(n_rows, n_features)``.
             uniform: One number in [0, 1) for each row.
             columns: Shape ``(n_rows, n_columns)``, written.
@@ -114,22 +114,29 @@ class PauliDraw(Draw):
 class MatrixDraw(Draw):
     """A matrix and its inverse, for any other channel, which all samples share."""
 
-    def __init__(self, gate: Channel | Kraus | Transfer, first: int) -> None:
+    def __init__(
+        self, gate: Channel | Kraus | Transfer, first: int, program: Program
+    ) -> None:
         self._gate, self._side = gate, 1 << len(gate.wires)
         self.n_columns = 4 * self._side**2 + 1
         self.gates = [Drawn(gate.wires, (FEATURE, first))]
         self._constant: Choice | None = None
         if isinstance(gate, Transfer):
             self._constant = Choice(kraus_matrices(np.array(gate.matrix)))
-        elif isinstance(gate, Kraus):
+            return
+        if isinstance(gate, Kraus):
             slots = {gate.slot}
         else:
             slots = set().union(*(a.slots for a in (*gate.factors, gate.shift)))
-        if self._constant is None and any(kind == FEATURE for kind, _ in slots):
+        if any(kind == FEATURE for kind, _ in slots):
             raise ValueError(
                 "A channel drawn by trajectories must be the same for all samples. Run "
                 "the samples one by one."
             )
+        n_weights = program.n_weights
+        if all(index >= n_weights for _, index in slots):  # constants
+            shared = program.with_constants(np.zeros(n_weights))
+            self._constant = Choice(self._matrices(shared))
 
     def fill(
         self, weights: Float1D, features: Float2D, uniform: Float1D, columns: Float2D
@@ -188,6 +195,7 @@ class TrajectoryProgram(Program):
         observables: One Pauli sum per output.
         n_weights: Length of the weights.
         n_features: Columns of the features.
+        constants: Values that never change, in the weight slots from ``n_weights`` on.
         trajectories: How many are drawn for each sample.
         uniform: Where the draws come from.
     """
@@ -202,15 +210,24 @@ class TrajectoryProgram(Program):
         *,
         n_weights: int = 0,
         n_features: int = 0,
+        constants: Float1D | Sequence[float] = (),
         trajectories: int,
         uniform: Uniform,
     ) -> None:
         self.trajectories, self.uniform = trajectories, uniform
         super().__init__(
-            n_wires, gates, observables, n_weights=n_weights, n_features=n_features
+            n_wires,
+            gates,
+            observables,
+            n_weights=n_weights,
+            n_features=n_features,
+            constants=constants,
         )
 
-    def _build(self) -> Tables:
+    def _reads(self) -> int:
+        return self.trajectories << self.n_wires
+
+    def _build(self, observables: Sequence[PauliSum]) -> Tables:
         self.draws: list[tuple[int, Draw]] = []
         n_columns = self.n_features
         pure: list[Gate] = []
@@ -218,16 +235,17 @@ class TrajectoryProgram(Program):
             if not isinstance(gate, Channel | Kraus | Transfer):
                 pure.append(gate)
                 continue
-            draw = _draw(gate, n_columns)
+            draw = _draw(gate, n_columns, self)
             self.draws.append((n_columns, draw))
             pure += draw.gates
             n_columns += draw.n_columns
         return build(
             self.n_wires,
             pure,
-            self.observables,
+            observables,
             n_weights=self.n_weights,
             n_features=n_columns,
+            n_constants=self.constants.size,
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> TrajectoryPass:
@@ -254,6 +272,7 @@ class TrajectoryProgram(Program):
             observables,
             n_weights=n_weights,
             n_features=n_features,
+            constants=self.constants,
             trajectories=self.trajectories,
             uniform=self.uniform,
         )
@@ -290,10 +309,11 @@ class TrajectoryPass:
         n = program.n_features
         values[:, :n] = np.repeat(features[rows], program.trajectories, axis=0)
         uniform = program.uniform((len(program.draws), self._n_rows))
+        shared = program.with_constants(weights)
         growth, checkpoints = 1.0, 0
         for (first, draw), numbers in zip(program.draws, uniform, strict=True):
             columns = values[:, first : first + draw.n_columns]
-            growth *= draw.fill(weights, values[:, :n], numbers, columns)
+            growth *= draw.fill(shared, values[:, :n], numbers, columns)
             if gradient and not growth <= MOST_GROWTH:
                 columns[:, -1] = checkpoints
                 growth, checkpoints = 1.0, checkpoints + 1
@@ -368,14 +388,14 @@ def standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     return samples.std(axis=1, ddof=1) / np.sqrt(n)
 
 
-def _draw(gate: Channel | Kraus | Transfer, first: int) -> Draw:
+def _draw(gate: Channel | Kraus | Transfer, first: int, program: Program) -> Draw:
     if isinstance(gate, Transfer):
         matrix = np.array(gate.matrix)
         scales = np.diag(matrix)
         if not np.allclose(matrix, np.diag(scales), rtol=0, atol=1e-14):
-            return MatrixDraw(gate, first)
+            return MatrixDraw(gate, first, program)
         factors = tuple(map(Angle, scales.tolist()))
         gate = Channel(gate.wires, factors, tuple(range(len(factors))))
     if isinstance(gate, Channel) and gate.shift == Angle():
         return PauliDraw(gate, first)
-    return MatrixDraw(gate, first)
+    return MatrixDraw(gate, first, program)

@@ -1,13 +1,15 @@
 """Every operation compiled: its parameters weights, features or constants."""
 
+import contextlib
+import copy
+
 import numpy as np
 import pennylane as qml
 import pytest
 from pennylane.exceptions import DeviceError
-from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import devices
-from tests.cases import GATES, PREPARATIONS, TEMPLATES
+from tests.cases import GATES, PREPARATIONS, TEMPLATES, VARIANTS, has_variant
 from tests.devices.test_channels import CHANNELS
 
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
@@ -22,15 +24,8 @@ REFUSED = {
     "ControlledQubitUnitary": COMPLEX,
     "SpecialUnitary": COMPLEX,
     "BlockEncode": COMPLEX,
-    "Exp": "takes real of a parameter",  # with a real coefficient, no unitary
+    "Exp": "with a complex number",  # with a real coefficient it is no unitary
     "QubitChannel": COMPLEX,
-}
-
-
-# Not yet: constants that are no angles have no place among the weights.
-NO_PLACE = {
-    *("QubitUnitary", "DiagonalQubitUnitary", "ControlledQubitUnitary", "BlockEncode"),
-    *("SpecialUnitary", "QubitChannel", "StatePrep", "AmplitudeEmbedding"),
 }
 
 
@@ -56,10 +51,16 @@ def tape_of(op, *, mixed=False):
 
 
 def with_numbers(op, numbers):
-    """The operation with other parameters, which PennyLane fails at for this class."""
+    """The operation with other parameters.
+
+    PennyLane's bind_new_parameters loses control values of matrices, and fails for the
+    evolution under a multiple of a word, whose matrix keeps its first parameter.
+    """
     if isinstance(op, qml.ops.Evolution):
         return qml.evolve(op.base, *numbers)
-    return bind_new_parameters(op, numbers)
+    twin = copy.copy(op)
+    twin.data = tuple(numbers)
+    return twin
 
 
 def simulated(op, numbers, device, *, mixed):
@@ -138,11 +139,27 @@ def test_a_constant_operation_is_that_of_pennylane(name, device):
     mixed, oracle, options = DEVICES[device]
     ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
     theirs = qml.device(oracle, wires=len(op.wires) or 1)
-    if op.name in NO_PLACE:
-        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
-            compared(op, [], "weights", ours, theirs, mixed=mixed)
-        return
     compared(op, [], "weights", ours, theirs, mixed=mixed)
+
+
+BY_VARIANT = [
+    (name, variant)
+    for name, row in GATES.items()
+    for variant in VARIANTS
+    if has_variant(row, variant)
+]
+
+
+@pytest.mark.parametrize(("name", "variant"), BY_VARIANT)
+def test_a_variant_of_a_gate_is_run_or_refused(name, variant):
+    """Bound where it can be, always as a constant."""
+    rng, n = np.random.default_rng(3), GATES[name].n_wires
+    op = VARIANTS[variant](operation_of(name), [n, n + 1], rng)
+    ours = qml.device("qstore.mock_ideal", wires=n + 2)
+    theirs = qml.device("default.qubit", wires=n + 2)
+    compared(op, [], "weights", ours, theirs)
+    with contextlib.suppress(DeviceError):
+        compared(op, range(op.num_params), "weights", ours, theirs)
 
 
 # For each channel the parameters that may depend on weights and features, one by one;
@@ -189,10 +206,6 @@ def test_a_constant_channel_is_that_of_pennylane(name):
     op = operation_of(name)
     ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
     theirs = qml.device("default.mixed", wires=len(op.wires))
-    if op.name in NO_PLACE:
-        with pytest.raises(DeviceError, match=r"cannot be compiled.* a constant"):
-            compared(op, [], "weights", ours, theirs)
-        return
     compared(op, [], "weights", ours, theirs)
 
 
@@ -273,3 +286,99 @@ def test_a_product_of_too_many_numbers_is_refused():
     device = qml.device("qstore.mock_ideal", wires=3)
     with pytest.raises(DeviceError, match=r"ZZFeatureMap.*more than two numb.*QNode"):
         devices.compile(tape, inputs, device, n_weights=3, n_features=0)
+
+
+# --- constants that are no angles -------------------------------------------------
+
+
+class Mixture(qml.operation.Operation):
+    """A user's own operation with constant matrices and amplitudes inside."""
+
+    ndim_params = (0,)
+
+    @staticmethod
+    def compute_decomposition(angle, wires):
+        matrix = qml.IsingXY(0.7, wires=[0, 1]).matrix()
+        return [
+            qml.StatePrep(np.array([0.6, 0.8j]), wires=wires[0]),
+            qml.RX(angle, wires[0]),
+            qml.QubitUnitary(matrix, wires=wires[1:]),
+            qml.RY(-angle, wires[1]),
+            qml.ctrl(qml.QubitUnitary(matrix, wires=wires[:2]), wires[2]),
+            qml.adjoint(qml.DiagonalQubitUnitary([1.0, 1j], wires=wires[0])),
+            qml.SpecialUnitary(np.array([0.1, -0.2, 0.3]), wires=wires[0]),
+        ]
+
+
+def test_constants_inside_an_operation_of_ones_own_are_compiled():
+    ours, theirs = qml.device("qstore.mock_ideal", 3), qml.device("default.qubit", 3)
+    compared(Mixture(0.4, wires=[2, 0, 1]), [0], "weights", ours, theirs)
+
+
+class Astray(qml.operation.Operation):
+    """An operation that acts on a wire which it does not name."""
+
+    @staticmethod
+    def compute_decomposition(wires):
+        return [qml.CNOT([wires[0], 1])]
+
+
+@pytest.mark.parametrize("device", ["mock_ideal", "mock_noisy"])
+def test_an_operation_acts_on_its_own_wires(device):
+    tape = qml.tape.QuantumScript([Astray(wires=0)], [qml.expval(qml.Z(0))])
+    ours = qml.device(f"qstore.{device}", wires=2)
+    with pytest.raises(DeviceError, match="Astray must act on its own wires"):
+        devices.compile(tape, [], ours, n_weights=0, n_features=0)
+
+
+@pytest.mark.parametrize("noise", [None, "strong"])
+def test_noise_treats_constants_as_a_qnode_does(noise):
+    """Amplitudes in the middle of a circuit are gates, and noise follows these."""
+    ops = [
+        qml.RX(0.3, 0),
+        qml.QubitUnitary(qml.IsingXY(0.7, wires=[0, 1]).matrix(), wires=[0, 1]),
+        qml.StatePrep(np.array([0.6, 0.0, 0.48, 0.64j]), wires=[1, 2]),
+        qml.QubitChannel(qml.AmplitudeDamping(0.2, 0).kraus_matrices(), wires=1),
+        qml.SpecialUnitary(np.linspace(0.1, 0.3, 3), wires=2),
+        Mixture(0.4, wires=[2, 0, 1]),
+    ]
+    tape = qml.tape.QuantumScript(ops, [qml.probs(wires=[0, 1, 2])])
+    device = qml.device("qstore.mock_noisy", wires=3, noise=noise)
+    inputs = [devices.symbols("weights", 0, ()), *[None] * (len(tape.par_info) - 1)]
+    program = devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+    (tapes,), _ = device.preprocess_transforms()([tape])
+    (expected,) = device.execute([tapes])
+    found = program.run(np.array([0.3]), np.empty((1, 0)))[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    gradient, _ = program.vjp(np.array([0.3]), np.empty((1, 0)), np.ones((1, 8)))
+    assert gradient.shape == (1,)
+
+
+def test_equal_constants_are_held_once():
+    matrix = qml.IsingXY(0.7, wires=[0, 1]).matrix()
+    ops = [qml.QubitUnitary(matrix, wires=[i, i + 1]) for i in range(5)]
+    tape = qml.tape.QuantumScript(ops, [qml.expval(qml.Z(0))])
+    device = qml.device("qstore.mock_ideal", wires=6)
+    program = devices.compile(tape, [None] * 5, device, n_weights=0, n_features=0)
+    assert program.constants.shape == (32,)
+
+
+def test_bound_amplitudes_are_the_first_operation():
+    ops = [qml.RX(0.1, 0), qml.StatePrep(np.array([0.6, 0.8]), wires=1)]
+    tape = qml.tape.QuantumScript(ops, [qml.expval(qml.Z(1))])
+    device = qml.device("qstore.mock_ideal", wires=2)
+    inputs = [None, devices.symbols("features", 0, (2,))]
+    with pytest.raises(DeviceError, match="must be the first operation"):
+        devices.compile(tape, inputs, device, n_weights=0, n_features=2)
+
+
+def test_trajectories_draw_from_constant_matrices():
+    kraus = qml.AmplitudeDamping(0.6, 0).kraus_matrices()
+    ops = [qml.RX(2.0, 0), qml.QubitChannel(kraus, wires=0)]
+    tape = qml.tape.QuantumScript(ops, [qml.expval(qml.Z(0))])
+    options = {"noise": None, "method": "trajectories", "trajectories": 4000}
+    device = qml.device("qstore.mock_noisy", wires=1, seed=1, **options)
+    inputs = [devices.symbols("weights", 0, ()), None, None]
+    program = devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+    found = program.run(np.array([2.0]), np.empty((1, 0)))[0, 0]
+    assert found == pytest.approx(0.6 + 0.4 * np.cos(2.0), abs=0.06)

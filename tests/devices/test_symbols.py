@@ -70,6 +70,9 @@ COMPILED = {
     ),
     "Permute": lambda: qml.Permute([2, 0, 1], wires=range(3)),
     "PhaseAdder": lambda: qml.PhaseAdder(2, x_wires=range(3)),
+    "PrepSelPrep": lambda: qml.PrepSelPrep(
+        qml.Hamiltonian([0.3, 0.5], PAIRS), control=[2]
+    ),
     "QAOAEmbedding": lambda: qml.QAOAEmbedding(values(3), values(2, 6), wires=range(3)),
     "QFT": lambda: qml.QFT(wires=range(3)),
     "QuantumPhaseEstimation": lambda: qml.QuantumPhaseEstimation(
@@ -124,10 +127,6 @@ REFUSED = {
     "MottonenStatePreparation": (
         lambda: qml.MottonenStatePreparation(np.full(4, 0.5), wires=range(2)),
         "absolute",
-    ),
-    "PrepSelPrep": (
-        lambda: qml.PrepSelPrep(qml.Hamiltonian([0.3, 0.5], PAIRS), control=[2]),
-        "consecutive",
     ),
     "QDrift": (
         lambda: qml.QDrift(HAMILTONIAN, 0.7, n=3, seed=1),

@@ -1,0 +1,37 @@
+"""How much memory the states of a circuit take, and how much this machine has."""
+
+from __future__ import annotations
+
+import os
+
+from pennylane.exceptions import DeviceError
+
+
+def check_memory(n_wires: int, *, mixed: bool = False) -> None:
+    """Refuse a register whose states do not fit into the memory of this machine.
+
+    A gradient needs three states at a time: the state, its cotangent and one to compute
+    with.
+
+    Args:
+        n_wires: Number of wires of the register.
+        mixed: Whether the states are density matrices.
+
+    Raises:
+        DeviceError: If they do not fit.
+    """
+    needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
+    if n_wires > (15 if mixed else 30) or needed > memory():
+        way_out = ', or method="trajectories"' if mixed else ""
+        raise DeviceError(
+            f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
+            f"{'density matrices' if mixed else 'states'}, but this machine has "
+            f"{memory():,}. Use fewer wires{way_out}."
+        )
+
+
+def memory() -> int:
+    """Bytes of physical memory, or ``2**62`` where the system does not tell."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1 << 62

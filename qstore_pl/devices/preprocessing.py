@@ -1,0 +1,131 @@
+"""The transforms that bring a tape to what a device executes, in their order.
+
+Almost all are PennyLane's own; ours are in :mod:`preparation`, :mod:`records` and
+:mod:`acceptance`.
+"""
+
+from __future__ import annotations
+
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.devices.preprocess import (
+    decompose,
+    device_resolve_dynamic_wires,
+    no_sampling,
+    validate_device_wires,
+    validate_measurements,
+)
+from pennylane.transforms.core import CompilePipeline
+from pennylane.wires import Wires
+
+from qstore_pl.devices.acceptance import (
+    accepted_analytic,
+    accepted_sampled,
+    expand_shadows,
+    runs_mixed,
+    runs_noisy,
+    runs_whole,
+    runs_whole_or_measures,
+)
+from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.preparation import finish, tidy
+from qstore_pl.devices.records import find_records, mark_records
+from qstore_pl.devices.registry import REGISTRY
+
+DEVICE_GRADIENTS = ("adjoint", "backprop")
+
+
+def pure_pipeline(
+    config: ExecutionConfig, wires: Wires | None, name: str
+) -> CompilePipeline:
+    """The transforms for pure states, which run templates whole.
+
+    Args:
+        config: Resolved by the device.
+        wires: Of the device; None takes those of each circuit.
+        name: Of the device, for messages.
+    """
+    deferred = config.mcm_config.mcm_method != "one-shot"
+    pipeline = CompilePipeline()
+    pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
+    if deferred:
+        pipeline.add_transform(
+            qml.defer_measurements, allow_postselect=True, num_wires=None
+        )
+    pipeline.add_transform(
+        decompose,
+        stopping_condition=runs_whole if deferred else runs_whole_or_measures,
+        skip_initial_state_prep=True,
+        device_wires=wires,
+        target_gates=set(REGISTRY),
+        name=name,
+    )
+    _check(pipeline, wires, name, allow_resets=not deferred)
+    pipeline.add_transform(expand_shadows)
+    if not deferred:
+        pipeline.add_transform(
+            qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
+        )
+    if config.gradient_method in DEVICE_GRADIENTS:
+        pipeline.add_transform(no_sampling, name=f"adjoint + {name}")
+    pipeline.add_transform(finish)
+    return pipeline
+
+
+def noisy_pipeline(
+    config: ExecutionConfig,
+    wires: Wires | None,
+    name: str,
+    spec: NoiseSpec,
+    model: qml.NoiseModel | None,
+) -> CompilePipeline:
+    """The transforms for mixed states, which take templates apart into noisy gates.
+
+    Args:
+        config: Resolved by the device.
+        wires: Of the device; None takes those of each circuit.
+        name: Of the device, for messages.
+        spec: The noise of the device.
+        model: A noise model that PennyLane inserts, or None.
+    """
+    noisy = spec.has_gate_noise or model is not None
+    gates = {
+        "stopping_condition": runs_noisy if noisy else runs_mixed,
+        "skip_initial_state_prep": True,
+        "device_wires": wires,
+        "target_gates": {name for name, entry in REGISTRY.items() if not entry.parts},
+        "name": name,
+    }
+    pipeline = CompilePipeline()
+    pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
+    pipeline.add_transform(mark_records, noisy=noisy or spec.has_readout_error)
+    pipeline.add_transform(
+        qml.defer_measurements, allow_postselect=True, num_wires=None
+    )
+    pipeline.add_transform(find_records)
+    pipeline.add_transform(decompose, **gates)
+    _check(pipeline, wires, name, allow_resets=False)
+    if model is not None:
+        pipeline.add_transform(qml.noise.add_noise, noise_model=model, level="device")
+        pipeline.add_transform(decompose, **gates)
+    pipeline.add_transform(expand_shadows)
+    if config.gradient_method in DEVICE_GRADIENTS:
+        pipeline.add_transform(no_sampling, name=f"adjoint + {name}")
+    pipeline.add_transform(finish, over_rotated=bool(spec.over_rotation))
+    return pipeline
+
+
+def _check(
+    pipeline: CompilePipeline, wires: Wires | None, name: str, *, allow_resets: bool
+) -> None:
+    """Add the checks of wires and measurements, and the choice of borrowed wires."""
+    pipeline.add_transform(
+        device_resolve_dynamic_wires, wires=wires, allow_resets=allow_resets
+    )
+    pipeline.add_transform(validate_device_wires, wires, name=name)
+    pipeline.add_transform(
+        validate_measurements,
+        analytic_measurements=accepted_analytic,
+        sample_measurements=accepted_sampled,
+        name=name,
+    )

@@ -1,0 +1,72 @@
+"""The cache of Programs: a structure that was met before is not lowered again."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+from qstore_pl.devices.lowering import Circuit
+from qstore_pl.engine.program import Program
+
+
+class CacheInfo(NamedTuple):
+    """What happened to a cache of Programs.
+
+    Attributes:
+        hits: How often the structure of a circuit was found in the cache.
+        misses: How often it was not, and was lowered.
+        size: How many Programs the cache has now.
+    """
+
+    hits: int
+    misses: int
+    size: int
+
+
+class ProgramCache:
+    """The most recently used Programs, found by structure. Threads may share it.
+
+    Args:
+        size: The largest number of Programs that are kept.
+    """
+
+    def __init__(self, size: int = 128) -> None:
+        self._size = size
+        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self._hits = self._misses = 0
+        self._lock = threading.Lock()
+
+    def get(
+        self, circuit: Circuit, lower: Callable[[Circuit], Program], kind: Hashable
+    ) -> Program:
+        """The Program of a structure, which is lowered when it is first met.
+
+        Args:
+            circuit: A tape that was taken apart.
+            lower: Function that gives its Program.
+            kind: What the Program depends on besides the structure.
+        """
+        key = kind, circuit.key
+        with self._lock:
+            program = self._programs.get(key)
+            if program is not None:
+                self._hits += 1
+                self._programs.move_to_end(key)
+                return program
+            self._misses += 1
+        program = lower(circuit)
+        with self._lock:
+            self._programs[key] = program
+            if len(self._programs) > self._size:
+                self._programs.popitem(last=False)
+        return program
+
+    def info(self) -> CacheInfo:
+        """How often a structure was found or not, and how many Programs are kept."""
+        with self._lock:
+            return CacheInfo(self._hits, self._misses, len(self._programs))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ProgramCache, (self._size,)
