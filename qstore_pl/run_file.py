@@ -30,7 +30,11 @@ def tables_of(path: Path) -> dict[str, Any]:
 
     known = {
         "data": ["path"],
-        "model": [n for n in inspect.signature(QuantumModel).parameters if n != "self"],
+        "model": [
+            name
+            for name in inspect.signature(QuantumModel).parameters
+            if name not in ("layers", "observables")  # objects, which no file holds
+        ],
         "training": list(DEFAULTS),
     }
     try:  # editors of Windows begin files with a byte order mark
