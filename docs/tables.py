@@ -121,7 +121,9 @@ def words():
         "entanglement": ENTANGLEMENTS,
         "readout of a model": WORDS,
         "metric tensor of the natural gradient": config.CHOICES["metric_tensor"],
-        "approximation of the metric tensor": config.CHOICES["metric_tensor_approximation"],
+        "approximation of the metric tensor": config.CHOICES[
+            "metric_tensor_approximation"
+        ],
         "schedule": config.CHOICES["schedule"],
         "noise preset": PRESETS,
         "backend": BackendManager().list_backends(),

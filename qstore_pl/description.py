@@ -14,11 +14,13 @@ from qstore_pl.layers import (
     ZZEncoding,
 )
 from qstore_pl.readout import (
+    WORDS,
     Affine,
     ExpectationValues,
     Probabilities,
     Readout,
     observable_of,
+    readout_of,
 )
 from qstore_pl.stack import Stack
 
@@ -47,9 +49,14 @@ def layers_described(stack: Stack) -> list[list[Any]]:
     ]
 
 
-def readout_described(readout: Readout) -> list[Any]:
-    """A readout: class and options."""
-    return [_class_name(readout), readout.options()]
+def readout_described(readout: Readout) -> str | list[Any]:
+    """A readout: the word that means it, or its class and options."""
+    found = [_class_name(readout), readout.options()]
+    for word in WORDS:
+        meant = readout_of(word, None)
+        if found == [_class_name(meant), meant.options()]:
+            return word
+    return found
 
 
 def arguments_of(

@@ -140,7 +140,6 @@ class QuantumModel:
         else:
             _check_left_out(given)
         self.stack = Stack(layers, self.input_dim, n_qubits, seed)
-        self._named_readout = readout if observables is None else None
         self.measurements = self._checked_measurements()
         self.blocks = self.stack.blocks
         own = self._checked_readout()
@@ -366,9 +365,7 @@ class QuantumModel:
         else:
             found["layers"] = layers_described(self.stack)
         named = isinstance(self._named_readout, str)
-        found["readout"] = (
-            self._named_readout if named else readout_described(self.readout)
-        )
+        found["readout"] = readout_described(self.readout)
         return found
 
     # --- running ------------------------------------------------------------------
@@ -538,7 +535,7 @@ class QuantumModel:
         shown = {k: repr(v) for k, v in self._description().items()}
         if self._words is None:
             shown["layers"] = listed(self.layers)
-        if not isinstance(self._named_readout, str):
+        if not isinstance(readout_described(self.readout), str):
             shown["readout"] = repr(self.readout)
         return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
 
