@@ -364,7 +364,6 @@ class QuantumModel:
             found |= self._words
         else:
             found["layers"] = layers_described(self.stack)
-        named = isinstance(self._named_readout, str)
         found["readout"] = readout_described(self.readout)
         return found
 
