@@ -131,8 +131,9 @@ def _gates_of(
         gates = list(lowering.gates_of(op, labels, params))
     except SymbolError as error:
         raise DeviceError(
-            f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
-            "circuit through its QNode."
+            f"{op.name} cannot be compiled: it needs more of a parameter than a "
+            f"polynomial of degree 2: {error}. Run the circuit through its QNode, or "
+            "leave the parameter constant."
         ) from error
     kinds = set(map(type, gates))
     if lowering.noise is None and not _CHANNELS.isdisjoint(kinds):

@@ -180,10 +180,10 @@ BY_NUMBER = [
     (name, i) for name in CHANNELS for i in range(operation_of(name).num_params)
 ]
 WHY = {
-    "AmplitudeDamping": "takes sqrt of a parameter",
-    "GeneralizedAmplitudeDamping": "takes sqrt of a parameter",
-    "PhaseDamping": "takes sqrt of a parameter",
-    "ThermalRelaxationError": "takes exp of a parameter|takes divide of a parameter",
+    "AmplitudeDamping": ": sqrt",
+    "GeneralizedAmplitudeDamping": ": sqrt",
+    "PhaseDamping": ": sqrt",
+    "ThermalRelaxationError": ": exp|: divide",
     "QubitChannel": COMPLEX,
 }
 
