@@ -30,7 +30,10 @@ from qstore_pl.devices.tensors import to_numpy
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
 _FIXED = frozenset({float, int, np.float64, ArrayBox})  # types of most values
 _MARKED = type(qml.fourier.mark(qml.Identity(0), ""))
-_REWRITTEN = frozenset({_MARKED, qml.ops.Exp, qml.ops.Evolution})
+_EXPONENTIALS = {qml.ops.Exp, qml.ops.Evolution}  # with what may be around them
+_EXPONENTIALS |= {qml.ops.Controlled, qml.ops.ControlledOp}
+_EXPONENTIALS |= {type(qml.adjoint(qml.RX(0.0, 0), lazy=True)), qml.ops.Adjoint}
+_REWRITTEN = frozenset({_MARKED, *_EXPONENTIALS})
 
 
 def _first(results: Any) -> Any:
@@ -78,8 +81,8 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
 def _tidied(op: Any, *, keep: bool) -> Any:
     if isinstance(op, _MARKED):
         op = op.base
-    if isinstance(op, qml.ops.Exp) and qml.math.ndim(op.data[0]) == 0:
-        op = rotation_of(op) if is_pauli_rotation(op) else op
+    if type(op) in _EXPONENTIALS and is_pauli_rotation(op):
+        op = op if qml.math.ndim(op.data[0]) else rotation_of(op)
     others = [value for value in op.data if type(value) not in _FIXED]
     for value in others:
         _check_numbers(op, value)

@@ -312,7 +312,7 @@ def _by_itself(
     Raises:
         DeviceError: As :func:`made_of`, or if it has no decomposition.
     """
-    if isinstance(op, qml.ops.Exp) and is_pauli_rotation(op):
+    if is_pauli_rotation(op):
         names = dict(zip(op.wires.labels, wires, strict=True))
         rotation = qml.map_wires(rotation_of(_with_symbols(op, params)), names)
         return [(rotation, tuple(map(_parameter, rotation.data)))]
