@@ -7,13 +7,11 @@ angles, such as the entries of a matrix, are held by the Program, behind its wei
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pennylane as qml
-from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
@@ -31,7 +29,6 @@ from qstore_pl.engine.gates import (
     MixedGate,
     Slot,
     Transfer,
-    renamed,
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
@@ -87,11 +84,7 @@ def lower_bound(
         for terms in outputs_of(mp, lowering.order, noise)
     ]
     return lowering.program_of(
-        gates,
-        outputs,
-        n_weights=n_weights,
-        n_features=n_features,
-        constants=constants,
+        gates, outputs, n_weights=n_weights, n_features=n_features
     )
 
 
@@ -168,8 +161,9 @@ def _gates_of(
         gates = list(lowering.gates_of(op, labels, params))
     except SymbolError as error:
         raise DeviceError(
-            f"{op.name} cannot be compiled: it takes {error} of a parameter. Run the "
-            "circuit through its QNode."
+            f"{op.name} cannot be compiled: it needs more of a parameter than a "
+            f"polynomial of degree 2: {error}. Run the circuit through its QNode, or "
+            "leave the parameter constant."
         ) from error
     kinds = set(map(type, gates))
     if lowering.noise is None and not _CHANNELS.isdisjoint(kinds):
@@ -207,39 +201,6 @@ def _as_gates(lowering: Lowering, amplitudes: Amplitudes) -> list[MixedGate]:
     labels = [lowering.order[wire] for wire in amplitudes.wires]
     op = qml.MottonenStatePreparation(vector, wires=labels)
     return _gates_of(lowering, op, labels, [Constant(vector)])
-
-
-def _with_places(
-    gates: Iterable[MixedGate], n_weights: int
-) -> tuple[list[MixedGate], NDArray[np.float64]]:
-    """Give constants their place in the weight slots behind the weights.
-
-    Args:
-        gates: The circuit, in which constants have no place yet.
-        n_weights: Length of the weights.
-
-    Returns:
-        The gates, and the array of all constants. Constants of several gates that are
-        equal are held once.
-    """
-    places: dict[bytes, int] = {}
-    constants = [np.empty(0)]
-    end, placed = n_weights, []
-    for gate in gates:
-        slot = getattr(gate, "slot", None)
-        if isinstance(slot, Unplaced):
-            key = slot.numbers.tobytes()
-            if key not in places:
-                places[key] = end
-                constants.append(slot.numbers)
-                end += slot.numbers.size
-            gate = renamed(gate, functools.partial(_moved, (WEIGHT, places[key])))
-        placed.append(gate)
-    return placed, np.concatenate(constants)
-
-
-def _moved(to: Slot, _: Slot) -> Slot:
-    return to
 
 
 def _slots(channel: Channel) -> set[Slot]:

@@ -1,7 +1,7 @@
-"""Circuits with measurements inside or projectors: PennyLane's simulator of states.
+"""Circuits with projectors or measurements inside, by PennyLane's simulator.
 
 The engine has unitaries and channels. Where an outcome decides what happens next, or a
-projection makes the norm 1 again, PennyLane's own simulator of pure states runs.
+projection has to be normalised, PennyLane's simulator of pure states is used.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ def execute_with_collapse(
     rng: np.random.Generator,
     debugger: Any,
 ) -> Any:
-    """The results of a tape.
+    """The results of a tape with projectors or measurements inside.
 
     Args:
-        tape: With shots or without.
-        config: With the method of measurements inside the circuit.
-        name: Of the device.
-        rng: Where outcomes are drawn; the caller holds its lock.
-        debugger: PennyLane's, for snapshots, or None.
+        tape: A circuit, with or without shots.
+        config: The configuration, with the method for measurements inside the circuit.
+        name: Name of the device, for messages.
+        rng: The random generator that outcomes are drawn from. The caller holds its
+            lock.
+        debugger: PennyLane's debugger for snapshots, or None.
     """
     (tape,), _ = decompose(
         as_numbers(tape), stopping_condition=runs_in_pieces, name=name
@@ -58,7 +59,7 @@ def execute_with_collapse(
 
 
 def _exact(tape: QuantumScript, debugger: Any) -> Any:
-    """Analytic measurements of the state that PennyLane's simulator comes to."""
+    """The analytic measurements of the final state in PennyLane's simulator."""
     state, batched = qml.devices.qubit.get_final_state(tape, debugger=debugger)
     order = tuple(range(tape.num_wires))
     states = np.asarray(state).reshape(-1, 1 << len(order))

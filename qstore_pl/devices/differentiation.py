@@ -23,19 +23,21 @@ from qstore_pl.devices.shift_rules import checked
 from qstore_pl.devices.tensors import is_jax, is_traced
 
 JAX = (qml.math.Interface.JAX, qml.math.Interface.JAX_JIT)
-FOLLOWED_METHODS = ("best", "backprop")  # a framework may differentiate a simulation
+# The methods for which a framework may differentiate a simulation.
+FOLLOWED_METHODS = ("best", "backprop")
 OWN_METHODS = (*FOLLOWED_METHODS, "device", "adjoint")
 
 
 def is_own(config: ExecutionConfig, circuit: QuantumScript | None) -> bool:
     """Whether the device itself says how a gradient is taken.
 
-    ``"backprop"`` is taken for ``"best"``: what the engine differentiates need not be
-    differentiated by the framework.
+    The method ``"backprop"`` means the same as ``"best"`` here: the user's framework
+    need not differentiate what the engine does.
 
     Args:
-        config: With the gradient method that the user asked for.
-        circuit: The circuit to differentiate; None asks for circuits without shots.
+        config: The configuration, with the gradient method that the user asked for.
+        circuit: The circuit to differentiate; None stands for any circuit without
+            shots.
     """
     method = config.gradient_method
     if method not in OWN_METHODS or (circuit is not None and circuit.shots):
@@ -51,9 +53,11 @@ def resolved(
     """The configuration with the gradient method that is used for a circuit.
 
     Args:
-        config: As PennyLane gives it; one that was resolved before stays as it is.
-        circuit: The circuit; None is any circuit without shots.
-        is_pure: Whether the states of a circuit are vectors.
+        config: The configuration, as PennyLane gives it. One that was resolved before
+            does not change.
+        circuit: The circuit to differentiate; None stands for any circuit without
+            shots.
+        is_pure: Function that says whether the states of a circuit are vectors.
     """
     changes: dict[str, Any] = {
         # PennyLane's own conversion loses the control values of some gates, but
@@ -74,15 +78,15 @@ def resolved(
             )
             changes["gradient_method"] = checked(shift, circuit)
         else:
-            # JAX transforms the device's own primitive, a framework the simulation;
-            # else PennyLane asks for the vector-Jacobian product.
+            # JAX transforms the primitives of the device, and a framework transforms a
+            # simulation. Otherwise PennyLane asks for the vector-Jacobian product.
             followed = in_jax or twice
             changes |= {
                 "gradient_method": "backprop" if followed else "adjoint",
                 "use_device_gradient": True,
                 "use_device_jacobian_product": not followed,
                 "grad_on_execution": False,
-                # A second derivative by autograd could not be told from a first.
+                # Of numbers it could not be told that autograd differentiates twice.
                 "convert_to_numpy": False,
             }
     elif circuit is not None and callable(config.gradient_method):
@@ -91,21 +95,22 @@ def resolved(
 
 
 class NativeGradients:
-    """Whether the engine has the gradient of a tape; the last answer is kept.
+    """Whether the engine has the gradient of a tape; the last answer is remembered.
 
-    PennyLane executes a tape several times while it is differentiated.
+    While a circuit is differentiated, PennyLane has the same tape executed several
+    times.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Any, bool] = (None, False)
 
     def has(self, tape: QuantumScript, *, conditions: bool) -> bool:
-        """Whether the engine has it.
+        """Whether the engine has the gradient of a tape.
 
         Args:
             tape: A circuit without shots.
-            conditions: Whether postselection is a condition on records, as where states
-                are mixed.
+            conditions: Whether postselection is a condition on records, as for mixed
+                states.
         """
         asked, native = self._last
         if asked is None or asked() is not tape:
@@ -115,10 +120,13 @@ class NativeGradients:
 
 
 def refuse_lost_derivatives(values: Iterable[Any]) -> None:
-    """Refuse values that autograd or JAX follows, where nobody asked for a gradient.
+    """Refuse values that are being differentiated, where no gradient was asked for.
+
+    Args:
+        values: The values on a tape.
 
     Raises:
-        DeviceError: If there is one: its derivative would be 0 without a word.
+        DeviceError: If autograd or JAX traces one of them: its derivative would be 0.
     """
     if any(isbox(value) or (is_jax(value) and is_traced(value)) for value in values):
         raise DeviceError(
@@ -129,7 +137,7 @@ def refuse_lost_derivatives(values: Iterable[Any]) -> None:
 
 
 def torch_records() -> bool:
-    """Whether torch records a backward pass: it does, to differentiate it again."""
+    """Whether torch records a backward pass, so as to differentiate it again."""
     import torch  # loaded already: its tensors are being differentiated
 
     return torch.is_grad_enabled()

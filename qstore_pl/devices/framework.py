@@ -51,8 +51,8 @@ def simulated_vjp(
     Args:
         tape: A circuit without shots, whose values are numbers.
         cotangents: One cotangent for each measurement. The cotangent :math:`g` of a
-            complex result :math:`z` stands for the differential :math:`\mathrm{Re}\sum
-            g\,dz`.
+            complex result :math:`z` stands for the differential
+            :math:`\mathrm{Re}\sum g\,dz`.
         followed: Function from the results of the simulator to those of the device.
         name: Name of the device, for messages.
         conjugate: As for :func:`~qstore_pl.devices.pullback.pull_back`.

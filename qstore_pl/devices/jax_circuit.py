@@ -1,8 +1,8 @@
-"""A tape whose values are JAX's, as arrays for the primitives and back.
+"""Circuits whose values are JAX's: the arrays for the primitives, and the results.
 
-What JAX follows in an observable (its coefficients, a Hermitian matrix) stays outside
-of the primitives: they give expectation values of Pauli words, and JAX combines them.
-It is only loaded where JAX is.
+The primitives give expectation values of Pauli words. Where JAX traces the numbers of
+an observable, its coefficients or a Hermitian matrix, JAX combines those values. This
+module is imported only where JAX is installed.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from qstore_pl.devices.tensors import is_complex, is_traced, to_jax
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.transfer import LETTERS, pauli_words
 
-MOST_MATRIX_WIRES = 4  # of an observable whose matrix JAX follows: 4**n Pauli words
+MOST_MATRIX_WIRES = 4  # a traced matrix on n wires has 4**n Pauli words
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one measurement is made of readouts.
+    """How a measurement is computed from what the primitives give.
 
     Args:
-        readouts: What the primitives give.
-        combine: From their values, each with a batch axis, to the measurement.
+        readouts: The readouts that the primitives evaluate.
+        combine: Function from the values of the readouts, each with a batch axis, to
+            the value of the measurement.
     """
 
     readouts: Sequence[Readout]
@@ -46,15 +47,15 @@ class Plan:
 
 
 def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: StateKind) -> Plan:
-    """How a measurement is made of readouts.
+    """How a measurement is computed from what the primitives give.
 
     Args:
         mp: An analytic measurement.
         order: Wire labels in the order of the register.
-        kind: The states it is made of.
+        kind: The kind of states that are measured.
 
     Raises:
-        DeviceError: If JAX follows an observable that cannot be differentiated here.
+        DeviceError: If JAX traces an observable that cannot be differentiated here.
     """
     if mp.obs is None or not any(map(is_traced, mp.obs.data)):
         return Plan([kind.readout(mp, order)], lambda values: values[0])
@@ -75,7 +76,7 @@ def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: StateKind) -> Pla
 
 
 def _sum(obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int) -> Plan:
-    """The mean of an observable's power as a sum that JAX differentiates."""
+    """The expectation value of a power of an observable, summed by JAX."""
     if obs.pauli_rep is not None:
         sentence = obs.pauli_rep
         for _ in range(power - 1):
@@ -96,7 +97,7 @@ def _sum(obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int) -> Pl
 def _of_matrix(
     obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int
 ) -> tuple[list[Any], list[Any]]:
-    """Pauli words and coefficients of a matrix that JAX traces."""
+    """The Pauli words of a matrix that JAX traces, and their coefficients."""
     wires = obs.wires
     if len(wires) > MOST_MATRIX_WIRES or not kind.reads_truly(wires):
         raise DeviceError(
@@ -132,16 +133,17 @@ def execute_in_jax(
     report: Callable[[Any, NDArray[Any] | None], None],
     refusal: str | None,
 ) -> list[Any]:
-    """The measurements of a circuit, as JAX follows them.
+    """The measurements of a circuit whose values JAX traces.
 
     Args:
-        program: The circuit lowered.
-        circuit: The circuit taken apart, with arrays of JAX.
-        plans: One per measurement.
-        kept_passes: Where forward passes wait for their backward call.
-        exact: Whether two passes on the same values are the same.
-        report: Is told every forward pass, and its states where some were read.
-        refusal: Why the circuit has no derivative, or None.
+        program: The Program of the circuit.
+        circuit: The tape taken apart, with arrays of JAX.
+        plans: One for each measurement.
+        kept_passes: Where forward passes are kept for their backward passes.
+        exact: Whether two executions with the same values have the same results.
+        report: Function that is called with every forward pass, and with its states
+            where these were computed.
+        refusal: Why the circuit has no derivative, or None if it has one.
     """
     readouts = [readout for each in plans for readout in each.readouts]
     measured = Measured(

@@ -1,12 +1,12 @@
-r"""A circuit as a function that JAX can transform: jit, vmap, grad, jvp, in any order.
+"""A circuit as a function that JAX transforms by jit, vmap, grad and jvp, in any order.
 
-Three primitives, each a call of the kernels: ``run`` gives the measurements
-:math:`f(w, X)`, ``push`` their derivative along tangents, and ``pull`` the transpose of
-that, the vector-Jacobian product, for several cotangents at once. ``push`` and ``pull``
-are linear in all but :math:`(w, X)`. With respect to those they have no derivative
-here, since that would be a second derivative of the circuit. Under ``vmap`` the new
-axis joins the batch axis, and weights that differ along it become features. This module
-is loaded only where JAX is installed.
+There are three primitives, and each is a call of the kernels: ``run`` gives the
+measurements :math:`f(w, X)`, ``push`` their derivative along tangents, and ``pull`` the
+transpose of that, the vector-Jacobian product, for several cotangents at once. ``push``
+and ``pull`` are linear in all but :math:`(w, X)`. With respect to these they have no
+derivative, since that would be a second derivative of the circuit. Under ``vmap`` the
+new axis is merged with the batch axis, and weights that vary along it become features.
+This module is imported only where JAX is installed.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ Array = Any  # an array or a tracer of JAX
 
 
 class Measured:
-    """What a circuit measures, as a function of weights and features on the host.
+    """The measurements of a circuit, as a function of numpy's weights and features.
 
     Args:
-        program: The circuit.
-        words: The Pauli words it measures.
-        readouts: One per measurement.
-        kept_passes: Where forward passes wait for their backward call.
-        exact: Whether two passes on the same values are the same.
-        report: Is told every forward pass, and its states where some were read.
-        check: Refuses weights and features of which there is no derivative.
-        refusal: Why the circuit has no derivative at all, or None.
+        program: The Program of the circuit.
+        words: The Pauli words that the Program measures.
+        readouts: One for each measurement.
+        kept_passes: Where forward passes are kept for their backward passes.
+        exact: Whether two executions with the same values have the same results.
+        report: Function that is called with every forward pass, and with its states
+            where these were computed.
+        check: Function that raises an error for weights and features at which there is
+            no derivative.
+        refusal: Why the circuit has no derivative at all, or None if it has one.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Measured:
         self._needs_state = any(readout.needs_state for readout in self.readouts)
 
     def untied(self) -> Measured:
-        """The circuit whose weights each sample has for itself: its last features."""
+        """The same circuit, with weights of each sample as further features."""
         n = self.program.n_features
         return Measured(
             self.program.untied,
@@ -78,7 +80,7 @@ class Measured:
         )
 
     def run(self, weights: Float, features: Float) -> list[NDArray[Any]]:
-        """The measurements, each of shape ``(batch, *shape)``."""
+        """The measurements, each an array of shape ``(batch, *shape)``."""
         work = (
             self._kept_passes.take(self.program, weights, features)
             if self._exact
@@ -103,7 +105,14 @@ class Measured:
     def push(
         self, weights: Float, features: Float, by_weights: Any, by_features: Any
     ) -> list[Float]:
-        """Derivatives of the measurements along tangents; None stands for zero."""
+        """Derivatives of the measurements along tangents.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+            by_weights: Tangent of the weights, or None for zero.
+            by_features: Tangent of the features, or None for zero.
+        """
         self._check(weights, features)
         program = self.program.untied
         own = untied_columns(weights, features)
@@ -140,16 +149,18 @@ class Measured:
         *,
         inputs: bool,
     ) -> tuple[Float, Float | None]:
-        """Vector-Jacobian products of one forward pass.
+        """Several vector-Jacobian products, from one forward pass.
 
         Args:
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
-            cotangents: Shapes ``(n, batch, *shape)``, for ``n`` products.
+            cotangents: One array for each measurement, shape ``(n, batch, *shape)`` for
+                n products.
             inputs: Whether the gradient with respect to the features is wanted.
 
         Returns:
-            Shapes ``(n, n_weights)`` and ``(n, batch, n_features)`` or None.
+            The gradients with respect to the weights, shape ``(n, n_weights)``, and
+            with respect to the features, shape ``(n, batch, n_features)`` or None.
         """
         self._check(weights, features)
         work = self._kept_passes.take(self.program, weights, features)
@@ -175,12 +186,12 @@ def _index(items: Sequence[Any], item: Any) -> int:
 
 
 def apply(measured: Measured, weights: Array, features: Array) -> list[Array]:
-    """The measurements of a circuit as JAX follows them.
+    """The measurements of a circuit, where JAX traces its values.
 
     Args:
         measured: The circuit.
-        weights: Shape ``(n_weights,)``, of JAX's default precision.
-        features: Shape ``(batch, n_features)``.
+        weights: Shape ``(n_weights,)``, in JAX's default precision.
+        features: Shape ``(batch, n_features)``, in JAX's default precision.
 
     Returns:
         One array of shape ``(batch, *shape)`` for each measurement.
@@ -261,7 +272,15 @@ def _pull_abstract(
 def _define(
     primitive: Primitive, host: Callable[..., Any], abstract: Callable[..., Any]
 ) -> None:
-    """Run eagerly without a callback, and through one inside compiled programs."""
+    """Define how a primitive is evaluated, alone and inside compiled functions.
+
+    Compiled functions call back into Python.
+
+    Args:
+        primitive: The primitive.
+        host: Function of numpy arrays that evaluates it.
+        abstract: Function from the shapes of its arguments to those of its results.
+    """
 
     def eager(*args: Array, **params: Any) -> list[Array]:
         shapes = abstract(*args, **params)
@@ -286,8 +305,8 @@ def _define(
             ]
             return [*arrays, np.zeros(1, np.uint8)]
 
-        # XLA 0.7.1 aborts the process ("invalid JSON in xla.cpu.BackendConfig") where
-        # a callback's only result is that of a large compiled function: so never one.
+        # There is a second result because XLA 0.7.1 aborts the process ("invalid JSON
+        # in xla.cpu.BackendConfig") where a large function only returns a callback's.
         more = jax.ShapeDtypeStruct((1,), np.uint8)
         return list(jax.pure_callback(call, [*shapes, more], *args))[:-1]
 
@@ -323,7 +342,7 @@ def _run_jvp(
 
 
 def _linear_jvp(primitive: Primitive) -> Callable[..., Any]:
-    """The derivative of push or pull, which are linear in all but their first two."""
+    """The derivative of push or pull, which are linear in all arguments but two."""
 
     def jvp(
         primals: Sequence[Array], tangents: Sequence[Array], **params: Any
@@ -365,19 +384,19 @@ ad.primitive_transposes[pull_p] = _pull_transpose
 
 
 def _first(value: Array, axis: int | None, size: int) -> Array:
-    """The mapped axis in front, made where there was none."""
+    """An array with its mapped axis in front, repeated along it if it had none."""
     if axis is None:
         return jnp.broadcast_to(value, (size, *value.shape))
     return jnp.moveaxis(value, axis, 0)
 
 
 def _flat(value: Array) -> Array:
-    """The two leading axes as one."""
+    """An array with its first two axes merged."""
     return value.reshape(math.prod(value.shape[:2]), *value.shape[2:])
 
 
 def _own(w: Array, x: Array) -> Array:
-    """Features ``(n, batch, f)`` beside the weights ``(n, w)`` of each."""
+    """Features ``(n, batch, f)``, with the weights ``(n, w)`` as further features."""
     shape = (*x.shape[:2], w.shape[-1])
     return jnp.concatenate([x, jnp.broadcast_to(w[:, None], shape)], axis=2)
 

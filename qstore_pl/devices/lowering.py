@@ -8,6 +8,7 @@ sample. A tape that is compiled has no values; :mod:`bound` lowers it.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -26,8 +27,17 @@ from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.outputs import pauli_sum
 from qstore_pl.devices.registry import entry_of, lower_operation
+from qstore_pl.devices.symbols import Unplaced
 from qstore_pl.devices.tensors import NUMPY, Arrays
-from qstore_pl.engine.gates import FEATURE, WEIGHT, Amplitudes, MixedGate, PauliSum
+from qstore_pl.engine.gates import (
+    FEATURE,
+    WEIGHT,
+    Amplitudes,
+    Kraus,
+    Matrix,
+    MixedGate,
+    PauliSum,
+)
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.pure import PureProgram
@@ -250,17 +260,15 @@ class Lowering:
         *,
         n_weights: int,
         n_features: int,
-        constants: NDArray[np.float64] | None = None,
     ) -> Program:
         """The Program of a circuit.
 
         Args:
-            gates: The gates of the circuit, in the order they act.
+            gates: The gates of the circuit, in the order they act. Constants that are
+                no angles need not have a place yet.
             outputs: One Pauli sum for each output.
             n_weights: Length of the weights.
             n_features: Number of columns of the features.
-            constants: Numbers of gates that never change, which are found in the weight
-                slots from ``n_weights`` on; None if there are none.
 
         Raises:
             DeviceError: If a gate other than the first gives initial amplitudes.
@@ -269,6 +277,7 @@ class Lowering:
             raise DeviceError(
                 "A state preparation must be the first operation, or be decomposed."
             )
+        gates, constants = _with_places(gates, n_weights)
         kind = PureProgram if self.noise is None else self.kind
         return kind(
             len(self.order),
@@ -276,8 +285,39 @@ class Lowering:
             outputs,
             n_weights=n_weights,
             n_features=n_features,
-            constants=() if constants is None else constants,
+            constants=constants,
         )
+
+
+def _with_places(
+    gates: Iterable[MixedGate], n_weights: int
+) -> tuple[list[MixedGate], NDArray[np.float64]]:
+    """Give constants their place in the weight slots behind the weights.
+
+    Args:
+        gates: The circuit, in which constants have no place yet.
+        n_weights: Length of the weights.
+
+    Returns:
+        The gates, and the array of all constants. Constants of several gates that are
+        equal are held once.
+    """
+    places: dict[bytes, int] = {}
+    constants = [np.empty(0)]
+    placed: list[MixedGate] = []
+    end = n_weights
+    for gate in gates:
+        if isinstance(gate, Matrix | Kraus | Amplitudes):
+            slot = gate.slot
+            if isinstance(slot, Unplaced):
+                key = slot.numbers.tobytes()
+                if key not in places:
+                    places[key] = end
+                    constants.append(slot.numbers)
+                    end += slot.numbers.size
+                gate = dataclasses.replace(gate, slot=(WEIGHT, places[key]))
+        placed.append(gate)
+    return placed, np.concatenate(constants)
 
 
 def wire_order(

@@ -38,11 +38,18 @@ def matrix_of(op: Operator) -> Any:
     return op.matrix()
 
 
-def is_pauli_rotation(op: qml.ops.Exp) -> bool:
-    """Whether an exponential is a rotation about a Pauli word.
+_AROUND = (qml.ops.op_math.Adjoint, qml.ops.op_math.Controlled)
 
-    An exponential with a coefficient that has a real part is no rotation.
+
+def is_pauli_rotation(op: Operator) -> bool:
+    """Whether an operation is the exponential of a Pauli word, and unitary.
+
+    It may also be the adjoint of such an exponential, or have controls.
     """
+    while isinstance(op, _AROUND):
+        op = op.base
+    if not isinstance(op, qml.ops.Exp):
+        return False
     sentence = op.base.pauli_rep
     if sentence is None or len(sentence) != 1 or not next(iter(sentence)):
         return False
@@ -56,14 +63,18 @@ def is_pauli_rotation(op: qml.ops.Exp) -> bool:
     return bool(qml.math.all(qml.math.real(op.coeff) == 0.0))
 
 
-def rotation_of(op: qml.ops.Exp) -> Operator:
+def rotation_of(op: Operator) -> Operator:
     """The rotation that is equal to an exponential of a Pauli word.
 
     It is the gate that PennyLane's decomposition finds by a search through all gates.
 
     Args:
-        op: An exponential for which :func:`is_pauli_rotation` holds.
+        op: An operation for which :func:`is_pauli_rotation` holds.
     """
+    if isinstance(op, qml.ops.op_math.Adjoint):
+        return qml.adjoint(rotation_of(op.base), lazy=True)
+    if isinstance(op, qml.ops.op_math.Controlled):
+        return qml.ctrl(rotation_of(op.base), op.control_wires, op.control_values)
     ((word, coefficient),) = op.base.pauli_rep.items()
     if isinstance(op, qml.ops.Evolution):
         return rotation_about(word, 2.0 * op.param * qml.math.real(coefficient))

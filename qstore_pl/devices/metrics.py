@@ -1,4 +1,4 @@
-"""Metrics of what a device runs, by the parameters of a tape or the weights bound."""
+"""Metric tensors of circuits, with respect to weights or parameters of a tape."""
 
 from __future__ import annotations
 
@@ -33,18 +33,20 @@ def metric(
     kind: str = "fubini-study",
     approximation: str = "full",
 ) -> Metric:
-    """The metric of a compiled circuit.
+    """The metric tensor of a compiled circuit.
 
     Args:
-        program: From :func:`compile`.
-        weights: Which weights, a mask of shape ``(n_weights,)``.
-        features: Which features, a mask of shape ``(n_features,)``.
-        kind: ``"fubini-study"`` of pure states, ``"bures"`` of mixed ones.
+        program: A Program, from :func:`compile`.
+        weights: Mask of the weights that count, a boolean array of shape
+            ``(n_weights,)``.
+        features: Mask of the features that count, a boolean array of shape
+            ``(n_features,)``; None for no features.
+        kind: ``"fubini-study"`` for pure states, ``"bures"`` for density matrices.
         approximation: ``"full"``, ``"block-diag"`` or ``"diag"``.
 
     Raises:
-        DeviceError: If the states are of another kind, or too large.
-        ValueError: If a chosen value is no part of an angle.
+        DeviceError: If the states are of the other kind, or too large.
+        ValueError: If a weight or feature that counts is in no angle.
     """
     choice("metric", kind, METRICS)
     if kind == "fubini-study" and not isinstance(program, PureProgram):
@@ -68,20 +70,21 @@ def tape_metric(
     kind: str = "fubini-study",
     approximation: str = "full",
 ) -> tuple[NDArray[np.float64], list[NDArray[np.intp]]]:
-    """The metric of a preprocessed tape by its trainable parameters, for each sample.
+    """The metric tensor of a tape with respect to its trainable parameters.
 
     Args:
-        tape: As the device runs it.
-        device: Where.
-        kind: As :func:`metric`.
-        approximation: As :func:`metric`.
+        tape: A tape, as the device executes it.
+        device: The device.
+        kind: ``"fubini-study"`` for pure states, ``"bures"`` for density matrices.
+        approximation: ``"full"``, ``"block-diag"`` or ``"diag"``.
 
     Returns:
-        The metric, shape ``(batch, n, n)``, and for each sample where its n numbers are
-        in the trainable parameters, flattened one after the other.
+        The metric tensor of each sample, shape ``(batch, n, n)``, and for each sample
+        the indices of its n rows among all numbers of the trainable parameters, which
+        are flattened one after the other.
 
     Raises:
-        DeviceError: As :func:`metric`, or if a parameter is no angle.
+        DeviceError: As :func:`metric`, or if a trainable parameter is no angle.
     """
     circuit = take_apart(tape)
     program = device.lower(tape, circuit)

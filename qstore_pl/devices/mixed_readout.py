@@ -1,8 +1,9 @@
-r"""Measurements of mixed states, misread or not, and their derivatives.
+"""Measurements of density matrices, read with or without errors, and their derivatives.
 
-States are Pauli vectors here, ``(batch, 4**n)``, and so is what a measurement gives
-back: its derivative by the components. Outcomes are those of the computational basis
-after an ideal rotation; each wire's outcome is then misread on its own.
+States are Pauli vectors of shape ``(batch, 4**n)``, and so are the derivatives of
+measurements with respect to states. The outcomes that a device reads are those of the
+computational basis, after a perfect rotation; the outcome of each wire is then misread
+independently.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ SPARSE_IS_NOT_MISREAD = (
 
 
 class MixedSum(PauliSumValue):
-    """Expectation value of an operator with a Pauli representation."""
+    """The expectation value of an operator with a Pauli representation."""
 
     def __init__(self, sentence: Any, order: Sequence[Any], noise: SpecNoise) -> None:
         super().__init__(sentence, order)
@@ -65,13 +66,13 @@ class MixedSum(PauliSumValue):
 
 
 class Outcomes:
-    """Probabilities of outcomes on some wires, as a linear map of Pauli vectors.
+    """Probabilities of outcomes, as a linear function of Pauli vectors.
 
     Args:
-        wires: Labels of the wires read.
-        order: Labels of the register.
-        pair_of: How each wire is misread.
-        rotation: Gates that bring the measured basis to the computational one.
+        wires: Labels of the wires that are read; the first is the most significant bit.
+        order: Wire labels in the order of the register.
+        pair_of: Function from a label to the pair ``(p(1|0), p(0|1))`` of its wire.
+        rotation: Gates that turn the basis that is measured into the computational one.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Outcomes:
         self._n = len(order)
         self._axes = [1 + order.index(wire) for wire in wires]
         turned = {wire for op in rotation for wire in op.wires}
-        # A rotation may reach wires that are not read, as a marginal of an eigenbasis.
+        # The gates of an eigenbasis may act on wires of which the outcome is not read.
         self._more = [1 + order.index(w) for w in order if w in turned - set(wires)]
         local = {axis: 1 + i for i, axis in enumerate(self._axes + self._more)}
         self._rotation = [
@@ -94,15 +95,15 @@ class Outcomes:
             )
             for op in rotation
         ]
-        # Components I and Z of the wires read, I of those only rotated.
+        # Components I and Z of the wires that are read, I of those only rotated.
         rows: list[slice | int] = [slice(None, None, 3)] * len(self._axes)
         self._diagonal = (slice(None), *rows, *[0] * len(self._more))
-        # All components of both, I of the wires left.
+        # All components of both, I of all other wires.
         rows = [slice(None)] * len(local)
         self._kept = (slice(None), *rows, *[0] * (self._n - len(local)))
         self.size = 1 << len(self._axes)
         self.misread = any(any(pair_of(wire)) for wire in wires)
-        # From components I, Z of a wire to the probabilities of reading 0 and 1.
+        # Matrices from the components I, Z of a wire to the probabilities of 0 and 1.
         self._read = []
         for wire in wires:
             e0, e1 = pair_of(wire)
@@ -111,7 +112,11 @@ class Outcomes:
             )
 
     def probabilities(self, states: Float) -> Float:
-        """Shape ``(batch, 2**k)``."""
+        """The probabilities, shape ``(batch, 2**k)`` for k wires.
+
+        Args:
+            states: Pauli vectors, shape ``(batch, 4**n)``.
+        """
         array = self._local(states)
         for axes, matrix in self._rotation:
             array = _apply(matrix, axes, array)
@@ -121,7 +126,12 @@ class Outcomes:
         return array.reshape(len(states), -1)
 
     def pull_back(self, dp: Float, states: Float) -> Float:
-        """The transpose of :meth:`probabilities`, shape ``(batch, 4**n)``."""
+        """The transpose of :meth:`probabilities`, shape ``(batch, 4**n)``.
+
+        Args:
+            dp: Cotangents of the probabilities, shape ``(batch, 2**k)``.
+            states: Pauli vectors, of which the shape counts.
+        """
         k, batch = len(self._axes), len(states)
         array = dp.reshape(batch, *[2] * k)
         for i, matrix in enumerate(self._read):
@@ -144,7 +154,7 @@ class Outcomes:
 
 
 class MixedProbabilities(Readout):
-    """Probabilities of outcomes."""
+    """The probabilities of outcomes."""
 
     def __init__(self, outcomes: Outcomes) -> None:
         self._outcomes = outcomes
@@ -159,7 +169,7 @@ class MixedProbabilities(Readout):
 
 
 class MixedMoment(Readout):
-    """Mean or variance of a function of outcomes."""
+    """The mean or the variance of a function of outcomes."""
 
     def __init__(self, outcomes: Outcomes, values: Any, *, variance: bool) -> None:
         self._outcomes, self._variance = outcomes, variance
@@ -181,7 +191,7 @@ class MixedMoment(Readout):
 
 
 class SparseValue(Readout):
-    """Expectation value of a sparse Hamiltonian, which no outcomes are read for."""
+    """The expectation value of a sparse Hamiltonian, which is not read in any basis."""
 
     def __init__(self, obs: Any, order: Sequence[Any]) -> None:
         dense = obs.sparse_matrix(wire_order=order).toarray()
@@ -196,7 +206,7 @@ class SparseValue(Readout):
 
 
 class MixedFunction(Readout):
-    """Any other measurement of the density matrix, by PennyLane's own function."""
+    """Any other measurement, computed by PennyLane; it has no gradient here."""
 
     differentiable = False
     per_sample = False
@@ -224,11 +234,11 @@ class MixedFunction(Readout):
 
 
 class Condition:
-    """Projection of Pauli vectors on outcomes of some wires, not normalised.
+    """Projection of Pauli vectors on outcomes of some wires, without normalisation.
 
     Args:
-        outcomes: The outcome, for each wire's label.
-        order: Labels of the register.
+        outcomes: The outcome for each label, 0 or 1.
+        order: Wire labels in the order of the register.
     """
 
     def __init__(self, outcomes: Mapping[Any, int], order: Sequence[Any]) -> None:
@@ -239,7 +249,11 @@ class Condition:
         }
 
     def project(self, states: Float) -> Float:
-        """The same map forward and backward: it is symmetric."""
+        """The projection, which is symmetric, so that it is its own transpose.
+
+        Args:
+            states: Pauli vectors, shape ``(batch, 4**n)``.
+        """
         array = states.reshape(-1, *[4] * self._n).copy()
         for axis, sign in self._signs.items():
             digits = np.moveaxis(array, axis, 0)
@@ -250,11 +264,11 @@ class Condition:
 
 
 class Conditioned(Readout):
-    """A measurement of the states that postselection leaves, of trace 1 again.
+    """A measurement after postselection: of projected states, divided by their trace.
 
     Args:
         readout: The measurement.
-        condition: What is postselected.
+        condition: The outcomes that are postselected.
     """
 
     def __init__(self, readout: Readout, condition: Condition) -> None:
@@ -271,7 +285,7 @@ class Conditioned(Readout):
     def _kept(self, states: Float) -> tuple[Float, Float]:
         kept = self._condition.project(states)
         share = kept[..., :1]
-        with np.errstate(invalid="ignore", divide="ignore"):  # never: not a number
+        with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 if it never occurs
             return kept / share, share
 
     def value(self, words: Float, states: Float | None) -> Any:
@@ -286,7 +300,7 @@ class Conditioned(Readout):
 
 
 def density_tensor(vectors: Float) -> NDArray[np.complex128]:
-    """Density matrices shaped ``(batch, 2, ..., 2)``, rows then columns."""
+    """Density matrices of shape ``(batch, 2, ..., 2)``, row axes before column axes."""
     matrices = density_matrix(vectors)
     n = matrices.shape[-1].bit_length() - 1
     return matrices.reshape(len(matrices), *[2] * (2 * n))
@@ -295,15 +309,15 @@ def density_tensor(vectors: Float) -> NDArray[np.complex128]:
 def mixed_readout_of(
     mp: MeasurementProcess, order: Sequence[Any], noise: SpecNoise
 ) -> Readout:
-    """The readout of a measurement of a mixed state.
+    """What an analytic measurement needs of density matrices, and its value.
 
     Args:
-        mp: An analytic measurement.
+        mp: The measurement.
         order: Wire labels in the order of the register.
-        noise: How each wire is misread.
+        noise: Noise of the device, of which the readout error counts.
 
     Raises:
-        DeviceError: If the measurement is misread and has no outcomes.
+        DeviceError: If the wires are misread, but the measurement reads no outcomes.
     """
     pair_of = noise.readout_of
     if isinstance(mp, ProbabilityMP):
@@ -328,10 +342,10 @@ def mixed_readout_of(
 
 
 def eigenbasis(obs: Any) -> tuple[Sequence[Any], Sequence[Any], Float]:
-    """Wires to read, gates to their computational basis, value of each outcome.
+    """How an observable is read: wires, gates before it, value of each outcome.
 
-    Words that commute on every wire are read letter by letter, as hardware does it; any
-    other operator in a basis of its own.
+    Words that commute on every wire are read wire by wire, as hardware does it. Any
+    other observable is read in its eigenbasis.
     """
     check_hermitian(obs)
     sentence = obs.pauli_rep
@@ -366,7 +380,7 @@ def _qubitwise(sentence: Any) -> bool:
 
 
 def _apply(matrix: Float, axes: Sequence[int], array: Float) -> Float:
-    """A matrix on some axes, the first of them most significant."""
+    """A matrix applied to some axes of an array, the first of them most significant."""
     side = array.shape[axes[0]]
     moved = np.moveaxis(array, axes, range(len(axes)))
     shape = moved.shape

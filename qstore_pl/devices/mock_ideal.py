@@ -1,4 +1,4 @@
-"""``qstore.mock_ideal``: exact pure states, whole batches, native gradients."""
+"""``qstore.mock_ideal``: exact pure states, batches in one call, its own gradients."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from qstore_pl.devices.base import QStoreDevice
 
 
 class MockIdeal(QStoreDevice):
-    """An exact simulator of pure states; a batch and its gradient are one call each.
+    """A simulator of pure states; a batch and its gradient are one call each.
 
-    Expectation values, variances and probabilities are differentiated by the device,
-    with respect to weights and inputs, in every PennyLane interface; with other
-    measurements or finite shots PennyLane takes parameter shift.
+    The device differentiates expectation values, variances and probabilities with
+    respect to weights and inputs, in every interface of PennyLane. For other
+    measurements, and with finite shots, PennyLane takes the parameter-shift rule.
 
     Args:
         wires: Number of wires, or their labels; None takes them from each circuit.
-        shots: PennyLane's deprecated default; prefer ``qml.set_shots``.
-        seed: Seed of the samples: anything :func:`numpy.random.default_rng` takes, a
-            key of ``jax.random``, or ``"global"`` for a number that numpy's global
-            generator draws, so that ``np.random.seed`` decides as on PennyLane's
-            devices.
+        shots: PennyLane's deprecated default number of shots; prefer ``qml.set_shots``.
+        seed: Seed of the samples: anything that :func:`numpy.random.default_rng` takes,
+            a key of ``jax.random``, or ``"global"`` for a number that numpy's global
+            generator draws, so that ``np.random.seed`` decides as it does for
+            PennyLane's devices.
 
     **Example**
 
@@ -49,5 +49,5 @@ class MockIdeal(QStoreDevice):
 
     @property
     def name(self) -> str:
-        """The name ``qml.device`` knows."""
+        """The name for ``qml.device``."""
         return "qstore.mock_ideal"

@@ -1,4 +1,4 @@
-"""``qstore.mock_noisy``: noise after every gate, whole batches, native gradients."""
+"""``qstore.mock_noisy``: noise after gates, batches in one call, its own gradients."""
 
 from __future__ import annotations
 
@@ -38,32 +38,35 @@ METHODS = ("density", "trajectories")
 
 
 class MockNoisy(QStoreDevice):
-    """A simulator of mixed states with the noise of a machine.
+    """A simulator of density matrices with the noise of a machine.
 
-    Noise follows each gate on one or two wires as PennyLane writes it after expanding
-    templates; wider gates are decomposed first. Batches, gradients, interfaces, shots
-    and seeds are those of :class:`MockIdeal`. Channels in the circuit itself are run as
-    they are, and differentiated. ``qml.state()`` is the density matrix, or without
-    noise and channels the state vector; ``qml.density_matrix`` is the same in both.
+    Noise follows each gate on one or two wires, as PennyLane writes the gates after it
+    has decomposed templates; gates on more wires are decomposed first. Batches,
+    gradients, interfaces, shots and seeds are as for :class:`MockIdeal`. Channels in
+    the circuit itself are executed and differentiated. ``qml.state()`` is the density
+    matrix, or the state vector where there is neither noise nor a channel;
+    ``qml.density_matrix`` is the density matrix in both cases.
 
     Args:
         wires: Number of wires, or their labels; None takes them from each circuit.
-        shots: PennyLane's deprecated default; prefer ``qml.set_shots``.
-        noise: Name of a preset, a :class:`NoiseSpec`, a `qml.NoiseModel`, or None for
-            no noise.
-        noise_scale: Multiplies the strengths of the noise, >= 0, as
-            :meth:`NoiseSpec.scaled` says; for a `qml.NoiseModel` 0 or 1.
-        method: ``"density"`` runs density matrices, exactly; ``"trajectories"`` gives
-            unbiased averages of drawn state vectors, for more wires than memory has
-            room for: expectation values, probabilities and their gradients by weights
-            and inputs. Their standard errors are in a ``qml.Tracker``, under
+        shots: PennyLane's deprecated default number of shots; prefer ``qml.set_shots``.
+        noise: The name of a preset, a :class:`NoiseSpec`, a `qml.NoiseModel`, or None
+            for no noise.
+        noise_scale: Factor of the strengths of the noise, >= 0, as in
+            :meth:`NoiseSpec.scaled`; 0 or 1 for a `qml.NoiseModel`.
+        method: ``"density"`` simulates density matrices, exactly. ``"trajectories"``
+            averages over state vectors that are drawn at random, for more wires than
+            density matrices have memory for. It gives unbiased estimates of expectation
+            values, probabilities and their gradients with respect to weights and
+            inputs. Their standard errors are recorded by a ``qml.Tracker``, in
             ``history["standard_errors"]``.
-        trajectories: How many are drawn for each sample, >= 1; only for that method.
-        seed: Seed of samples and draws, as for :class:`MockIdeal`.
+        trajectories: Number of state vectors that are drawn for each sample, >= 1; None
+            unless the method is ``"trajectories"``.
+        seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
 
     Raises:
-        ValueError: If the preset or the method is unknown, or the scale is negative or
-            does not suit, or ``trajectories`` is missing or of no use.
+        ValueError: If the preset or the method is unknown, the scale is negative or not
+            allowed, or ``trajectories`` is missing or has no use.
         TypeError: If ``noise`` is something else.
 
     **Example**
@@ -116,18 +119,18 @@ class MockNoisy(QStoreDevice):
 
     @property
     def name(self) -> str:
-        """The name ``qml.device`` knows."""
+        """The name for ``qml.device``."""
         return "qstore.mock_noisy"
 
     @property
     def description(self) -> str:
-        """What the device is, without its seed."""
+        """A text that says what the device is; its seed is not part of it."""
         drawn = "" if self._trajectories is None else f", {self._trajectories} drawn"
         return f"{self.name}, noise={self.noise!r}{drawn}"
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
-        """The conditions and the channels of a `qml.NoiseModel`."""
+        """The functions in a `qml.NoiseModel`: its conditions and what they insert."""
         if self._model is None:
             return []
         pairs = [*self._model.model_map.items(), *self._model.meas_map.items()]
@@ -135,7 +138,7 @@ class MockNoisy(QStoreDevice):
 
     @property
     def noise(self) -> NoiseSpec | qml.NoiseModel:
-        """The noise as it is applied, scaled."""
+        """The noise of the device, scaled."""
         return self._noise.spec if self._model is None else self._model
 
     def preprocess_transforms(
@@ -155,7 +158,17 @@ class MockNoisy(QStoreDevice):
         n_weights: int,
         n_features: int,
     ) -> Program | None:
-        """The Program of a bound tape, or None if the noise reads values."""
+        """The Program of a tape whose parameters are functions of weights and features.
+
+        Args:
+            tape: The circuit of one sample.
+            inputs: What each parameter is: symbols, or None for a constant.
+            n_weights: Length of the weights of the Program.
+            n_features: Number of columns of its features.
+
+        Returns:
+            None if the noise depends on the values of gates or acts at measurements.
+        """
         kind, noise = self._kind(tape), self._noise
         if self._model is not None:
             if self._model.meas_map:
@@ -179,8 +192,8 @@ class MockNoisy(QStoreDevice):
     def _mcm_config(
         self, config: ExecutionConfig, circuit: QuantumScript | None
     ) -> Any:
-        # One shot after the other has the same distribution: outcomes are drawn from
-        # the deferred circuit in both cases.
+        # Both methods have the same distribution of results, and are executed in the
+        # same way: outcomes are drawn from the circuit with deferred measurements.
         return super()._mcm_config(config, circuit)
 
     def _mixed(self, operations: Sequence[Any] = ()) -> StateKind:
@@ -259,7 +272,7 @@ class MockNoisy(QStoreDevice):
         super()._take_snapshots(tape)
 
     def _is_pure(self, tape: QuantumScript) -> bool:
-        """Whether nothing is noisy: then this is the ideal device."""
+        """Whether neither the device nor the circuit has noise."""
         spec = self._noise.spec
         mixed = (qml.operation.Channel, qml.QubitDensityMatrix)
         return not (
@@ -269,7 +282,7 @@ class MockNoisy(QStoreDevice):
         )
 
     def _kind(self, tape: QuantumScript) -> StateKind:
-        """Pure where nothing is noisy, but a state is always a density matrix here."""
+        """The kind of states: pure without noise, unless the tape returns a state."""
         if not self._is_pure(tape):
             return self._mixed(tape.operations)
         if any(type(mp) is StateMP for mp in tape.measurements):
@@ -284,12 +297,12 @@ class MockNoisy(QStoreDevice):
 
 
 def _outer(state: Any) -> Any:
-    """The density matrix of a state vector, in its framework."""
+    """The density matrix of a state vector, in its own framework."""
     return state[..., :, None] * qml.math.conj(state)[..., None, :]
 
 
 def _inside(condition: qml.BooleanFn) -> Iterator[Callable[..., Any]]:
-    """The functions that a condition is made of."""
+    """The functions that a condition on gates consists of."""
     yield condition.fn
     for operand in vars(condition).get("operands", ()):
         yield from _inside(operand)

@@ -1,7 +1,7 @@
-r"""What noise there is: one value, and the same noise for other simulators.
+"""What noise a device has, as one value, and the same noise for other simulators.
 
-A `NoiseSpec` says what follows a gate on one or two wires and how outcomes are misread.
-It knows gates and wires, nothing of circuits, programs or devices.
+A :class:`NoiseSpec` says what follows gates on one or two wires and how outcomes are
+misread. It knows gates and wires, and nothing of circuits, Programs or devices.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class NoiseSpec:
     readout: Any = (0.0, 0.0)
 
     def __post_init__(self) -> None:
-        """Check every field and store it in its one form."""
+        """Check every field, and store it in one form."""
         checked: dict[str, Any] = {
             "p1": _probability("p1", self.p1, P1_MAX),
             "p2": _probability("p2", self.p2, P2_MAX),
@@ -143,7 +143,7 @@ class NoiseSpec:
 
     @property
     def has_gate_noise(self) -> bool:
-        """Whether anything but readout is noisy."""
+        """Whether there is noise besides readout error."""
         return bool(
             self.p1
             or self.p2
@@ -158,14 +158,15 @@ class NoiseSpec:
         return bool(self.readout != (0.0, 0.0))
 
     def scaled(self, scale: float) -> NoiseSpec:
-        """This noise with its strengths multiplied by ``scale``.
+        """The noise with its strengths multiplied by a factor.
 
-        Probabilities p1, p2 and dephasing become ``min(scale * p, p_max)`` with p_max
-        3/4, 15/16 and 1/2; gate times and over-rotation are multiplied; probabilities
-        of misreading become ``min(scale * e, 1/2)``. Zero gives no noise, one this.
+        The probabilities p1, p2 and dephasing become ``min(scale * p, p_max)`` with
+        p_max = 3/4, 15/16 and 1/2. Durations of gates and over-rotation are multiplied.
+        Probabilities of misreading become ``min(scale * e, 1/2)``. The factor 0 gives
+        no noise, the factor 1 this noise.
 
         Args:
-            scale: Factor, >= 0.
+            scale: The factor, >= 0.
 
         Raises:
             TypeError: If ``scale`` is no number.
@@ -193,12 +194,12 @@ class NoiseSpec:
     # --- gates -------------------------------------------------------------------
 
     def operations_after(self, op: Operator) -> list[Operator]:
-        """The channels that follow a gate, first to last; none for what is no gate.
+        """The channels that follow a gate, in the order they act.
 
-        Over-rotation is not among them: it changes the gate itself.
+        Over-rotation is not among them, since it changes the gate itself.
 
         Args:
-            op: An operation on any wires.
+            op: An operation. What is no gate is followed by nothing.
 
         Raises:
             ValueError: If it is a gate on more than two wires.
@@ -225,7 +226,7 @@ class NoiseSpec:
         return channels
 
     def _relaxes(self, time: float) -> bool:
-        return time > 0.0 and math.isfinite(self.t2)  # t1 is finite only where t2 is
+        return time > 0.0 and math.isfinite(self.t2)  # if t1 is finite, so is t2
 
     def _relaxation(self, time: float, wire: Hashable) -> list[Operator]:
         if not self._relaxes(time):
@@ -234,9 +235,9 @@ class NoiseSpec:
             return [
                 qml.ThermalRelaxationError(self.excited, self.t1, self.t2, time, wire)
             ]
-        # PennyLane's Kraus operators are 0/0 for long times: for t2 > t1 1e-8 off at
-        # 10 t1 and wrong from 20 t1, else no numbers from 700 t2 on. The same channel,
-        # as damping and phase flip.
+        # PennyLane's ThermalRelaxationError divides 0 by 0 for long times: for t2 > t1
+        # it is off by 1e-8 at 10 t1 and wrong from 20 t1 on, else it is NaN from 700 t2
+        # on. Damping and a phase flip are the same channel.
         damping = -math.expm1(-time / self.t1)
         flip = -math.expm1(time * (0.5 / self.t1 - 1.0 / self.t2)) / 2.0
         return [
@@ -255,16 +256,17 @@ class NoiseSpec:
         return dict(self.readout) if self._by_wire else {}
 
     def readout_of(self, label: Hashable) -> Pair:
-        """``(p(1|0), p(0|1))`` of the wire of that label."""
+        """The pair ``(p(1|0), p(0|1))`` of the wire with a label."""
         if self._by_wire:
             return self._readout_pairs.get(label, (0.0, 0.0))
         e0, e1 = self.readout
         return e0, e1
 
     def readout_channel(self, label: Hashable) -> qml.QubitChannel | None:
-        """Measurement and misreading of a wire in the computational basis, if any.
+        """A channel that measures a wire and misreads it; None if it is read perfectly.
 
-        A device that measures perfectly gives misread outcomes right after it.
+        A device without readout error that measures after this channel gives misread
+        outcomes.
         """
         e0, e1 = self.readout_of(label)
         if not (e0 or e1):
@@ -309,7 +311,7 @@ class NoiseSpec:
         )
 
     def _follow(self, op: Operator, **_: Any) -> None:
-        """Queue what turns a perfect gate, already applied, into the noisy one."""
+        """Queue what has to follow a perfect gate so that it is noisy."""
         with qml.QueuingManager.stop_recording():
             operations = self.operations_after(op)
             scales = [
@@ -317,15 +319,15 @@ class NoiseSpec:
             ]
             if any(scale != 1.0 for scale in scales):
                 angles = [s * value for s, value in zip(scales, op.data, strict=True)]
-                # add_noise puts the gate itself in place of the first operation equal
-                # to it up to a tolerance. Lazy adjoints are never equal to their base.
+                # add_noise replaces the first operation that is nearly equal to the
+                # gate by the gate. A lazy adjoint is never equal to its base.
                 replaced = qml.adjoint(qml.adjoint(bind_new_parameters(op, angles)))
                 operations = [qml.adjoint(op), replaced, *operations]
         for operation in operations:
             qml.apply(operation)
 
     def _misread(self, measurement: MeasurementProcess, **_: Any) -> None:
-        """Queue what makes the device misread the outcomes of a measurement."""
+        """Queue what has to precede a measurement so that its outcomes are misread."""
         with qml.QueuingManager.stop_recording():
             rotation = _to_computational_basis(measurement)
             channels = [self.readout_channel(wire) for wire in measurement.wires]
@@ -419,7 +421,7 @@ def _lifetime(name: str, value: Any) -> float:
 
 
 def _readout(value: Any) -> Readout:
-    """One pair, or sorted pairs of label and pair; perfectly read wires are dropped."""
+    """One pair, or pairs of label and pair without the wires read perfectly."""
     if isinstance(value, Mapping):
         items = list(value.items())
     elif _is_items(value):
@@ -432,7 +434,7 @@ def _readout(value: Any) -> Readout:
 
 
 def _is_items(value: Any) -> bool:
-    """Whether it is what a mapping is stored as, as `dataclasses.replace` gives it."""
+    """Whether a value is a mapping as it is stored, from `dataclasses.replace`."""
     return isinstance(value, tuple) and all(
         isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], tuple)
         for item in value
@@ -487,7 +489,7 @@ def two_qubit_depolarizing(p: float) -> list[NDArray[np.complex128]]:
 
 
 def is_gate(op: Operator) -> bool:
-    """Whether noise follows an operation: not preparations, channels and markers."""
+    """Whether noise follows an operation: no preparation, channel or marker."""
     return not isinstance(op, _NO_GATE) and len(op.wires) > 0
 
 
@@ -496,7 +498,7 @@ def _is_read(measurement: MeasurementProcess) -> bool:
 
 
 def _to_computational_basis(measurement: MeasurementProcess) -> list[Operator]:
-    """The perfect gates before the readout of a measurement."""
+    """The gates, without noise, before the readout of a measurement."""
     way_out = None
     if isinstance(measurement, _SHADOWS):
         way_out = "Its bases are drawn later; set `readout` to (0, 0)"
@@ -512,7 +514,7 @@ def _to_computational_basis(measurement: MeasurementProcess) -> list[Operator]:
 
 
 def _diagonalizing(obs: Operator) -> list[Operator]:
-    """Gates after which the observable is read wire by wire."""
+    """The gates after which an observable is read wire by wire."""
     words = obs.pauli_rep or {}
     letters = {pair for word in words for pair in word.items()}
     if words and len({wire for wire, _ in letters}) == len(letters):

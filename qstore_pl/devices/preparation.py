@@ -1,7 +1,7 @@
-"""Transforms of tapes before they are lowered: values as tensors, gates as matrices.
+"""Transforms of tapes before they are lowered, which prepare the values on them.
 
-They run outside the boundary at which PennyLane hands a tape's values to the device, so
-that the user's framework differentiates what is done here.
+They are applied before PennyLane hands the values of a tape to the device, so that the
+user's framework differentiates what is computed here.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from qstore_pl.devices.registry import entry_of, is_plain
 from qstore_pl.devices.tensors import to_numpy
 
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
-_FIXED = frozenset({float, int, np.float64, ArrayBox})  # as most values are
+_FIXED = frozenset({float, int, np.float64, ArrayBox})  # types of most values
 _MARKED = type(qml.fourier.mark(qml.Identity(0), ""))
-_REWRITTEN = frozenset({_MARKED, qml.ops.Exp, qml.ops.Evolution})
+_EXPONENTIALS = {qml.ops.Exp, qml.ops.Evolution}  # with what may be around them
+_EXPONENTIALS |= {qml.ops.Controlled, qml.ops.ControlledOp}
+_EXPONENTIALS |= {type(qml.adjoint(qml.RX(0.0, 0), lazy=True)), qml.ops.Adjoint}
+_REWRITTEN = frozenset({_MARKED, *_EXPONENTIALS})
 
 
 def _first(results: Any) -> Any:
@@ -39,15 +42,17 @@ def _first(results: Any) -> Any:
 
 @qml.transform
 def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
-    """Lists of values as tensors, sparse values dense, marked gates without the mark.
+    """Make values tensors, and operations those that the devices know.
 
-    Exponentials of Pauli words become rotations.
+    Lists of values become tensors and sparse values dense ones; exponentials of Pauli
+    words become rotations; marks of ``qml.fourier.mark`` are taken off; labels that are
+    integers of numpy become those of Python, by which PennyLane finds wires when it
+    defers measurements.
 
     Args:
-        tape: A circuit. Labels that are numpy's integers become Python's, which is what
-            PennyLane looks for when it defers measurements.
-        keep: Whether values that somebody else might change in place are copied, since
-            a backward pass reads them again.
+        tape: The circuit.
+        keep: Whether arrays that the user could change in place are copied, since a
+            backward pass reads them again.
     """
     labels = [w for w in tape.wires.labels if isinstance(w, np.integer)]
     if labels:
@@ -67,7 +72,7 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
         return (tape,), _first
     prepared = tape.copy(operations=operations, measurements=measurements)
     if any(_state(v) == "list" for op in tape.operations for v in op.data):
-        # PennyLane looks for traced values only in tensors.
+        # PennyLane finds trainable values in tensors, not in lists.
         values = prepared.get_parameters(trainable_only=False)
         prepared.trainable_params = list(qml.math.get_trainable_indices(values))
     return (prepared,), _first
@@ -76,8 +81,8 @@ def tidy(tape: QuantumScript, *, keep: bool = False) -> _Transformed:
 def _tidied(op: Any, *, keep: bool) -> Any:
     if isinstance(op, _MARKED):
         op = op.base
-    if isinstance(op, qml.ops.Exp) and qml.math.ndim(op.data[0]) == 0:
-        op = rotation_of(op) if is_pauli_rotation(op) else op
+    if type(op) in _EXPONENTIALS and is_pauli_rotation(op):
+        op = op if qml.math.ndim(op.data[0]) else rotation_of(op)
     others = [value for value in op.data if type(value) not in _FIXED]
     for value in others:
         _check_numbers(op, value)
@@ -93,12 +98,16 @@ def _tidied(op: Any, *, keep: bool) -> Any:
 
 
 def _check_numbers(op: Any, value: Any) -> None:
-    """Refuse what is no number, where the operation is known that it was given to.
+    """Refuse a value that is no number, while it is known which operation has it.
 
-    Frameworks would read it in their own ways, JAX None as NaN.
+    Frameworks would convert it in different ways; JAX, for example, makes NaN of None.
+
+    Args:
+        op: The operation.
+        value: A parameter of it.
 
     Raises:
-        DeviceError: If it is None or text, has such an entry, or a masked one.
+        DeviceError: If the value is None, a text or masked, or has such an entry.
     """
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = value.reshape(-1).tolist()
@@ -122,7 +131,7 @@ def _check_numbers(op: Any, value: Any) -> None:
 
 
 def _kept(mp: Any) -> Any:
-    """A measurement whose observable's matrices are copies."""
+    """A measurement with copies of the matrices of its observable."""
     data = () if mp.obs is None else mp.obs.data
     if not any(_state(v) == "mutable" for v in data if type(v) not in _FIXED):
         return mp
@@ -132,10 +141,10 @@ def _kept(mp: Any) -> Any:
 
 
 def _copied(op: Any, data: list[Any]) -> Any:
-    """The same operation with copies of its values.
+    """The same operation with other values.
 
-    Not by bind_new_parameters, which loses control values of matrices, and has no way
-    for some classes.
+    PennyLane's bind_new_parameters loses the control values of matrices, and fails for
+    some classes.
     """
     twin = copy.copy(op)
     twin.data = tuple(data)
@@ -143,9 +152,9 @@ def _copied(op: Any, data: list[Any]) -> Any:
 
 
 def as_numbers(tape: QuantumScript) -> QuantumScript:
-    """The tape on numpy's numbers, whatever framework its values are of.
+    """The tape with arrays of numpy in the place of tensors of any framework.
 
-    As PennyLane's conversion does it, which loses the control values of matrices.
+    PennyLane's own conversion loses the control values of matrices.
     """
     operations = [
         op
@@ -158,7 +167,7 @@ def as_numbers(tape: QuantumScript) -> QuantumScript:
 
 
 def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
-    """The interface of values in lists, where PennyLane sees numpy's."""
+    """The interface of the values in lists, which PennyLane takes for numpy."""
     values = [
         _tensor(value, keep=False)
         for op in tape.operations
@@ -170,7 +179,7 @@ def interface_of_lists(tape: QuantumScript) -> qml.math.Interface:
 
 
 def _state(value: Any) -> str:
-    """What is to be done with a value: "list", "sparse", "mutable" or nothing."""
+    """What has to be done with a value: "list", "sparse", "mutable" or nothing."""
     if isinstance(value, np.ndarray):
         if value.dtype == object:
             return "list"
@@ -197,14 +206,14 @@ def _tensor(value: Any, *, keep: bool) -> Any:
 
 @qml.transform
 def finish(tape: QuantumScript, *, over_rotated: bool = False) -> _Transformed:
-    """Operations known by a matrix as that matrix; a hash of the exact values.
+    """Make operations known by a matrix QubitUnitary, and hash the exact values.
 
     Args:
-        tape: What is left was decomposed, or runs whole.
-        over_rotated: Whether gates have angles that noise changes.
+        tape: A tape whose other operations have entries in the registry.
+        over_rotated: Whether the device over-rotates angles.
 
     Raises:
-        DeviceError: If the angles that noise changes are inside a matrix.
+        DeviceError: If angles would be over-rotated that are known by a matrix only.
     """
     if not all(map(is_plain, tape.operations)):
         operations = [
@@ -214,7 +223,7 @@ def finish(tape: QuantumScript, *, over_rotated: bool = False) -> _Transformed:
         if not all(map(operator.is_, operations, tape.operations)):
             tape = tape.copy(operations=operations)
     exact = ExactTape.__new__(ExactTape)
-    exact.__dict__.update(tape.__dict__)  # with what the tape knows of itself already
+    exact.__dict__.update(tape.__dict__)  # with the properties computed before
     exact.__dict__.pop("hash", None)
     return (exact,), _first
 
@@ -244,19 +253,20 @@ def _as_values(op: Any, *, over_rotated: bool, first: bool) -> Any:
 
 
 class ExactTape(QuantumScript):
-    """A tape whose hash tells its values apart to the last bit.
+    """A tape with a hash of every bit of its values.
 
-    PennyLane's cache knows tapes by how their values print: four digits of a torch
-    tensor, eight of an array, and of a large array not all numbers.
+    PennyLane's cache of results compares tapes by the text of their values, which has
+    four digits of a torch tensor, eight of an array, and not all entries of a large
+    array.
     """
 
     @cached_property
     def hash(self) -> int:
-        """Of the circuit and the bytes of its values."""
+        """A hash of the circuit and of the bytes of its values."""
         values = self.get_parameters(trainable_only=False)
         return hash((super().hash, *map(_digest, values)))
 
 
 def _digest(value: Any) -> Any:
-    # An abstract value is equal to itself only; the tape keeps it alive.
+    # A value without numbers has its identity; the tape keeps it alive.
     return id(value) if qml.math.is_abstract(value) else to_numpy(value).tobytes()

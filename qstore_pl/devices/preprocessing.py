@@ -1,6 +1,6 @@
-"""The transforms that bring a tape to what a device executes, in their order.
+"""The transforms that turn a user's tape into one that a device executes, in order.
 
-Almost all are PennyLane's own; ours are in :mod:`preparation`, :mod:`records` and
+Almost all of them are PennyLane's; ours are in :mod:`preparation`, :mod:`records` and
 :mod:`acceptance`.
 """
 
@@ -38,12 +38,12 @@ DEVICE_GRADIENTS = ("adjoint", "backprop")
 def pure_pipeline(
     config: ExecutionConfig, wires: Wires | None, name: str
 ) -> CompilePipeline:
-    """The transforms for pure states, which run templates whole.
+    """The transforms for pure states, which keep the templates in the registry whole.
 
     Args:
-        config: Resolved by the device.
-        wires: Of the device; None takes those of each circuit.
-        name: Of the device, for messages.
+        config: The configuration, as the device resolved it.
+        wires: Wires of the device; None takes those of each circuit.
+        name: Name of the device, for messages.
     """
     deferred = config.mcm_config.mcm_method != "one-shot"
     pipeline = CompilePipeline()
@@ -79,14 +79,14 @@ def noisy_pipeline(
     spec: NoiseSpec,
     model: qml.NoiseModel | None,
 ) -> CompilePipeline:
-    """The transforms for mixed states, which take templates apart into noisy gates.
+    """The transforms for mixed states, which decompose templates into noisy gates.
 
     Args:
-        config: Resolved by the device.
-        wires: Of the device; None takes those of each circuit.
-        name: Of the device, for messages.
+        config: The configuration, as the device resolved it.
+        wires: Wires of the device; None takes those of each circuit.
+        name: Name of the device, for messages.
         spec: The noise of the device.
-        model: A noise model that PennyLane inserts, or None.
+        model: A noise model for PennyLane to insert, or None.
     """
     noisy = spec.has_gate_noise or model is not None
     gates = {
@@ -118,7 +118,14 @@ def noisy_pipeline(
 def _check(
     pipeline: CompilePipeline, wires: Wires | None, name: str, *, allow_resets: bool
 ) -> None:
-    """Add the checks of wires and measurements, and the choice of borrowed wires."""
+    """Add the transforms that choose dynamic wires and check wires and measurements.
+
+    Args:
+        pipeline: The transforms, which are added to.
+        wires: Wires of the device; None takes those of each circuit.
+        name: Name of the device, for messages.
+        allow_resets: Whether a dynamic wire may be reset to be used again.
+    """
     pipeline.add_transform(
         device_resolve_dynamic_wires, wires=wires, allow_resets=allow_resets
     )

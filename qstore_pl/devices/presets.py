@@ -1,4 +1,4 @@
-"""Noise by name: numbers of machines, and what stands for noise elsewhere."""
+"""Noise by name: the noise of named machines, and other values for noise."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def preset(name: str) -> NoiseSpec:
 
 
 def _pauli_error(table: Mapping[str, Any], width: int) -> float:
-    """The p for which depolarizing and relaxation have the given infidelity."""
+    """The p at which depolarizing and relaxation together have the given infidelity."""
     d, time = 2**width, table[f"gate_time_{width}"]
     trace = 1.0 + 2.0 * math.exp(-time / table["t2"]) + math.exp(-time / table["t1"])
     process = 1.0 - table[f"infidelity_{width}"] * (d + 1) / d
@@ -72,10 +72,13 @@ def _pauli_error(table: Mapping[str, Any], width: int) -> float:
 
 
 def as_noise(noise: Any) -> NoiseSpec | qml.NoiseModel:
-    """Noise as a value: a preset's name is looked up, None is no noise.
+    """Noise as a value: the noise of a preset for its name, and no noise for None.
+
+    Args:
+        noise: A name, a NoiseSpec, a `qml.NoiseModel` or None.
 
     Raises:
-        TypeError: If it is none of name, NoiseSpec, `qml.NoiseModel` and None.
+        TypeError: If it is something else.
         ValueError: If there is no preset of that name; the message lists the names.
     """
     if noise is None:

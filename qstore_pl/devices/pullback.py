@@ -1,7 +1,8 @@
-"""From cotangents of measurements to gradients of tape parameters.
+"""From cotangents of measurements to gradients with respect to parameters of a tape.
 
-One backward pass of the Program for a whole tape; the chain rule of observables with
-trainable coefficients is here, that of angles is the Program's.
+One backward pass of the Program gives the gradient with respect to all numbers of the
+operations. The chain rule to the parameters of the tape, and the gradient with respect
+to the numbers of observables, are here.
 """
 
 from __future__ import annotations
@@ -36,21 +37,25 @@ NOT_UNITARY = 1e-6  # largest entry of U^dagger U - 1 that passes for rounding
 
 
 class Gradients(tuple[Any, ...]):
-    """Gradients of one tape, of any shapes; the torch interface squeezes them."""
+    """The gradients of one tape, arrays of any shapes.
+
+    PennyLane's torch interface calls ``squeeze`` on this tuple as if it were an array.
+    """
 
     def squeeze(self, axis: Any = None) -> NDArray[np.float64]:
-        """An array that is not empty, which is all the interface looks at."""
+        """An array that is not empty, which is all that the interface asks for."""
         del axis
         return np.empty(len(self) + 1)
 
 
 @dataclass(frozen=True)
 class Computed:
-    """A parameter from which the numbers of an operation are computed.
+    """A parameter from which an entry computes numbers.
 
     Args:
-        numbers: Where they are found.
-        derivative: Of each of them with respect to the parameter.
+        numbers: The slots of these numbers.
+        derivative: Derivative of each number with respect to the parameter, shape
+            ``(n_numbers,)``.
     """
 
     numbers: Sequence[Parameter]
@@ -58,7 +63,14 @@ class Computed:
     kind: int = WEIGHT
 
     def gradient(self, gw: Float, gx: Float | None) -> Float:
-        """The chain rule; a cotangent of 0 stays 0 where the derivative is infinite."""
+        """The gradient with respect to the parameter, by the chain rule.
+
+        Where the derivative is infinite, a number with gradient 0 adds 0.
+
+        Args:
+            gw: Gradient with respect to the weights, shape ``(n_weights,)``.
+            gx: Gradient with respect to the features, which is not used.
+        """
         del gx
         by_number = np.array([gw[number.offset] for number in self.numbers])
         kept = by_number != 0.0
@@ -67,11 +79,12 @@ class Computed:
 
 @dataclass(frozen=True)
 class Arranged:
-    """A parameter from which the numbers of an operation are arranged.
+    """A parameter that an entry rearranges, such as a diagonal that becomes a matrix.
 
     Args:
-        place: Where they are found.
-        pull: From their gradient to that of the parameter.
+        place: The slots of the numbers.
+        pull: Function from the gradient with respect to the numbers to that with
+            respect to the parameter.
     """
 
     place: Parameter
@@ -79,11 +92,17 @@ class Arranged:
 
     @property
     def kind(self) -> int:
-        """WEIGHT or FEATURE."""
+        """``WEIGHT`` or ``FEATURE``."""
         return self.place.kind
 
     def gradient(self, gw: Float, gx: Float | None) -> NDArray[Any]:
-        """The chain rule."""
+        """The gradient with respect to the parameter.
+
+        Args:
+            gw: Gradient with respect to the weights, shape ``(n_weights,)``.
+            gx: Gradient with respect to the features, shape ``(batch, n_features)`` or
+                None.
+        """
         return self.pull(_at(self.place, gw, gx))
 
 
@@ -91,9 +110,10 @@ Place = Parameter | Arranged | Computed
 
 
 def _at(place: Parameter, gw: Float, gx: Float | None) -> NDArray[Any]:
-    r"""The gradient with respect to the numbers at a place.
+    r"""The gradient with respect to the numbers in some slots.
 
-    With respect to :math:`a + ib` it is :math:`\partial_a L + i\,\partial_b L`.
+    With respect to a complex number :math:`a + ib` it is
+    :math:`\partial_a L + i\,\partial_b L`.
     """
     source = gw if place.kind == WEIGHT else gx
     assert source is not None
@@ -114,13 +134,13 @@ def backward(
     *,
     inputs: bool,
 ) -> tuple[Float, Float | None]:
-    """Gradients by weights and features from a forward pass, which it uses up.
+    """Gradients with respect to weights and features, by a backward pass.
 
     Args:
-        work: The forward pass, on ``words``.
-        words: The Pauli words measured.
-        readouts: One per measurement.
-        rows: A cotangent per measurement, with a batch axis.
+        work: The forward pass that measured ``words``; it is used up.
+        words: The Pauli words that were measured.
+        readouts: One for each measurement.
+        rows: One cotangent for each measurement, with a batch axis.
         inputs: Whether the gradient with respect to the features is wanted.
     """
     if any(readout.needs_state for readout in readouts):
@@ -148,22 +168,24 @@ def pull_back(
     *,
     conjugate: bool,
 ) -> Gradients:
-    r"""Gradients of a tape from a forward pass, which it uses up.
+    r"""The gradients of a tape, by a backward pass.
 
     Args:
-        tape: Its trainable parameters are those wanted.
+        tape: The circuit; the gradients are with respect to its trainable parameters.
         circuit: The tape taken apart.
-        work: The forward pass of the circuit.
-        readouts: One per measurement.
-        cotangents: One per measurement, with a batch axis if the circuit has one.
-        readout_of: The readout of another measurement of the same states.
-        conjugate: Whether the gradient by a complex number :math:`a + ib` is
-            :math:`\partial L/\partial a - i\,\partial L/\partial b`, as in autograd and
-            JAX, or has the other sign, as in torch.
+        work: The forward pass of the circuit; it is used up.
+        readouts: One for each measurement.
+        cotangents: One cotangent for each measurement, with a batch axis if the circuit
+            has one.
+        readout_of: Function that gives the readout of another measurement of the same
+            states.
+        conjugate: Whether the gradient with respect to a complex number :math:`a + ib`
+            is :math:`\partial L/\partial a - i\,\partial L/\partial b`, as in autograd
+            and JAX. In torch it has the other sign.
 
     Raises:
-        DeviceError: If a parameter or a coefficient has no gradient here, or a matrix
-            is not unitary.
+        DeviceError: If a parameter, or a coefficient of an observable, has no gradient
+            here, or a matrix is not unitary.
     """
     places = list(_places(tape, circuit))
     wanted = [places[i] if i < len(places) else None for i in tape.trainable_params]
@@ -195,7 +217,7 @@ def pull_back(
 
 
 def like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]:
-    """A copy of a gradient in the precision of its parameter, real for a real one."""
+    """A copy of a gradient, of the precision and realness of its parameter."""
     dtype = dtype_of(value)
     if dtype.kind == "c":
         return np.conj(gradient).astype(dtype) if conjugate else gradient.astype(dtype)
@@ -203,7 +225,7 @@ def like(value: Any, gradient: NDArray[Any], *, conjugate: bool) -> NDArray[Any]
 
 
 def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Place | str]:
-    """Where each parameter is found; the operation's name where it has no gradient."""
+    """The slots of each parameter, or the name of an operation without gradient."""
     for op, parameters in zip(tape.operations, circuit.parameters, strict=True):
         entry = entry_of(op)
         assert entry is not None
@@ -224,13 +246,15 @@ def check_unitary(
     weights: Float,
     features: Float,
 ) -> None:
-    """The backward pass un-computes a matrix by its adjoint, which must be its inverse.
+    """Refuse matrices that are not unitary.
+
+    The backward pass un-computes a gate by its adjoint, which must be its inverse.
 
     Args:
-        operations: The circuit's.
-        parameters: Where the numbers of each are found.
-        weights: Shape ``(..., n_weights)``.
-        features: Shape ``(..., n_features)``.
+        operations: The operations of the circuit.
+        parameters: The slots of the numbers of each operation.
+        weights: Values of the weights, shape ``(..., n_weights)``.
+        features: Values of the features, shape ``(..., n_features)``.
 
     Raises:
         DeviceError: If a matrix is not unitary.
@@ -260,7 +284,7 @@ def _coefficient_gradients(
     rows: Sequence[Float],
     readout_of: Callable[[MeasurementProcess], Readout],
 ) -> dict[int, NDArray[Any]]:
-    """Gradients with respect to trainable numbers of observables."""
+    """Gradients with respect to the trainable numbers of observables."""
     index = sum(op.num_params for op in tape.operations)
     gradients: dict[int, NDArray[Any]] = {}
     trainable = {i for i in tape.trainable_params if i >= index}
@@ -293,9 +317,9 @@ class _Means:
     """Expectation values of other observables in the states of a forward pass.
 
     Args:
-        circuit: What was run.
+        circuit: The tape taken apart.
         work: The forward pass.
-        readout_of: The readout of a measurement of the same states.
+        readout_of: Function that gives the readout of a measurement of the same states.
     """
 
     def __init__(
@@ -312,10 +336,14 @@ class _Means:
         return self._work.states(phase=False)
 
     def __call__(self, obs: Any) -> Float:
-        """Shape ``(batch,)``.
+        """The expectation value of each sample, shape ``(batch,)``.
+
+        Args:
+            obs: The observable.
 
         Raises:
-            DeviceError: If the value is not affine in the observable's numbers.
+            DeviceError: If the value is no affine function of the numbers of the
+                observable.
         """
         sentence = obs.pauli_rep
         if sentence is not None and sentence.keys() <= self._columns.keys():
@@ -336,12 +364,15 @@ class _Means:
 def _affine(
     values: Callable[[Any], Float], dy: Float, number: NDArray[Any]
 ) -> NDArray[Any]:
-    """Gradient by a number or a Hermitian matrix, in which values are affine.
+    """The gradient with respect to a number, or a Hermitian matrix, by differences.
+
+    These are exact, because the values are affine in the number.
 
     Args:
-        values: Of each sample after a step of the number or matrix, ``(batch,)``.
-        dy: Their cotangents.
-        number: Its shape counts.
+        values: Function from the number or matrix to the values of all samples, shape
+            ``(batch,)``.
+        dy: Cotangents of the values, shape ``(batch,)``.
+        number: A number or matrix of the same shape.
     """
 
     def along(step: Any) -> float:
@@ -352,7 +383,7 @@ def _affine(
         return np.asarray(along(1.0))
     gradient = np.zeros(number.shape, complex)
     for i in range(len(number)):
-        for j in range(i + 1):  # two Hermitian directions, one on the diagonal
+        for j in range(i + 1):  # two Hermitian matrices, one if i == j
             step = np.zeros(number.shape, complex)
             step[i, j] = step[j, i] = 1.0
             gradient[i, j] = along(step)

@@ -1,9 +1,10 @@
-r"""From expectation values and states to PennyLane's measurements, and back.
+r"""From what a Program computes to PennyLane's measurements, and their derivatives.
 
-A measurement is linear in expectation values of Pauli words, which the kernels give,
-or it is a function of the state. Backward, the first kind needs cotangents of the
-words, the second a vector: the bra of :math:`\langle\psi|O|\psi\rangle` with cotangent
-:math:`dy` is :math:`dy\, O|\psi\rangle`. States are ``(batch, 2**n)`` here.
+A measurement is either a linear function of expectation values of Pauli words, which
+the Program gives, or a function of the state. In the backward pass the first kind needs
+cotangents of the words, and the second a vector: for the expectation value
+:math:`\langle\psi|O|\psi\rangle` with cotangent :math:`dy` it is
+:math:`dy\, O|\psi\rangle`. State vectors have the shape ``(batch, 2**n)`` here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from qstore_pl.devices.tensors import to_numpy
 Complex2D = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Word = Any  # qml.pauli.PauliWord
-NOT_HERMITIAN = 1e-8  # largest relative imaginary part that passes for rounding
+NOT_HERMITIAN = 1e-8  # relative imaginary parts up to here are rounding errors
 _NOT_HERMITIAN = (
     "An observable must be Hermitian, but one has {}. Measure its Hermitian and its "
     "anti-Hermitian part, each with real coefficients."
@@ -38,39 +39,45 @@ _NOT_HERMITIAN = (
 
 
 class Readout(ABC):
-    """What one measurement needs and gives."""
+    """What one measurement needs of a pass, and how its value is computed."""
 
     words: tuple[Word, ...] = ()
     needs_state = True
     differentiable = True
-    affine = True  # in the numbers of the observable, where it is an expectation value
-    per_sample = True  # else it is given one state for a circuit without a batch
-    shape: tuple[int, ...] = ()  # of a sample's result
+    affine = True  # whether an expectation value is affine in the observable's numbers
+    per_sample = True  # whether it takes a batch axis where the circuit has none
+    shape: tuple[int, ...] = ()  # of the value of one sample
 
     @abstractmethod
     def value(self, words: Float, states: NDArray[Any] | None) -> Any:
-        """The measurement per sample.
+        """The value of the measurement, for each sample.
 
         Args:
             words: Expectation values of :attr:`words`, shape ``(batch, n_words)``.
-            states: Shape ``(batch, 2**n)``, if :attr:`needs_state`.
+            states: The states, shape ``(batch, 2**n)``; None unless
+                :attr:`needs_state`.
         """
 
     def layout(self) -> tuple[tuple[int, ...], bool]:
-        """Shape of a sample's result, and whether its numbers are complex."""
+        """The shape of the value of one sample, and whether it is complex."""
         return self.shape, False
 
     def of_states(self, states: NDArray[Any]) -> Any:
-        """The measurement per sample, from nothing but states."""
+        """The value of the measurement for each sample, from the states alone."""
         return self.value(np.empty((len(states), 0)), states)
 
     def bra(self, dy: Float, states: NDArray[Any]) -> NDArray[Any]:
-        r"""The vector :math:`dy\,O|\psi\rangle`, shape ``(batch, 2**n)``."""
+        r"""The vectors :math:`dy\,O|\psi\rangle` of a batch, ``(batch, 2**n)``.
+
+        Args:
+            dy: Cotangents, shape ``(batch, *shape)``.
+            states: The states, shape ``(batch, 2**n)``.
+        """
         raise NotImplementedError
 
 
 class PauliSumValue(Readout):
-    """Expectation value of an operator with a Pauli representation."""
+    """The expectation value of an operator with a Pauli representation."""
 
     needs_state = False
 
@@ -94,7 +101,7 @@ class PauliSumValue(Readout):
 
 
 class Moment(Readout):
-    """Expectation value or variance of any Hermitian operator."""
+    """The expectation value or the variance of any Hermitian operator."""
 
     def __init__(self, obs: Any, order: Sequence[Any], *, variance: bool) -> None:
         self._obs, self._order, self._variance = obs, order, variance
@@ -143,7 +150,7 @@ class Probabilities(Readout):
 
 
 class OutcomeMoment(Readout):
-    """Mean or variance of a function of outcomes, as of deferred measurements."""
+    """The mean or the variance of a function of outcomes, of deferred measurements."""
 
     def __init__(self, mp: Any, order: Sequence[Any], *, variance: bool) -> None:
         self._values = np.asarray(mp.eigvals(), dtype=np.float64)
@@ -164,7 +171,7 @@ class OutcomeMoment(Readout):
 
 
 class StateFunction(Readout):
-    """Any other measurement of the state, by PennyLane's own function; no gradient."""
+    """Any other measurement, computed by PennyLane; it has no gradient here."""
 
     differentiable = False
     per_sample = False
@@ -185,10 +192,10 @@ class StateFunction(Readout):
 
 
 def readout_of(mp: MeasurementProcess, order: Sequence[Any]) -> Readout:
-    """The readout of a measurement.
+    """What an analytic measurement needs of state vectors, and its value.
 
     Args:
-        mp: An analytic measurement.
+        mp: The measurement.
         order: Wire labels in the order of the register.
     """
     if isinstance(mp, ExpectationMP | VarianceMP):
@@ -204,7 +211,13 @@ def readout_of(mp: MeasurementProcess, order: Sequence[Any]) -> Readout:
 
 
 def apply_observable(obs: Any, states: Complex2D, order: Sequence[Any]) -> Complex2D:
-    """An observable applied to states, shape ``(batch, 2**n)``."""
+    """An observable applied to states, shape ``(batch, 2**n)``.
+
+    Args:
+        obs: The observable.
+        states: Shape ``(batch, 2**n)``.
+        order: Wire labels in the order of the register.
+    """
     if obs.pauli_rep is not None:
         terms = obs.pauli_rep.items()
         return sum(
@@ -217,7 +230,13 @@ def apply_observable(obs: Any, states: Complex2D, order: Sequence[Any]) -> Compl
 
 
 def apply_word(word: Word, states: Complex2D, order: Sequence[Any]) -> Complex2D:
-    """A Pauli word applied to states, shape ``(batch, 2**n)``."""
+    """A Pauli word applied to states, shape ``(batch, 2**n)``.
+
+    Args:
+        word: The word.
+        states: Shape ``(batch, 2**n)``.
+        order: Wire labels in the order of the register.
+    """
     n = len(order)
     index = np.arange(1 << n)
     flips, factors = 0, np.ones(1 << n, complex)
@@ -233,7 +252,14 @@ def apply_word(word: Word, states: Complex2D, order: Sequence[Any]) -> Complex2D
 def apply_matrix(
     matrix: NDArray[Any], wires: Sequence[Any], states: Complex2D, order: Sequence[Any]
 ) -> Complex2D:
-    """A matrix on some wires applied to states, shape ``(batch, 2**n)``."""
+    """A matrix on some wires applied to states, shape ``(batch, 2**n)``.
+
+    Args:
+        matrix: Shape ``(2**k, 2**k)``.
+        wires: Labels of k wires, the most significant first.
+        states: Shape ``(batch, 2**n)``.
+        order: Wire labels in the order of the register.
+    """
     n, k = len(order), len(wires)
     axes = [1 + order.index(wire) for wire in wires]
     rest = [axis for axis in range(n + 1) if axis not in axes]
@@ -244,7 +270,13 @@ def apply_matrix(
 
 
 def marginal(states: Complex2D, wires: Sequence[Any], order: Sequence[Any]) -> Float:
-    """Probabilities of the outcomes on ``wires``, shape ``(batch, 2**k)``."""
+    """Probabilities of the outcomes on some wires, shape ``(batch, 2**k)``.
+
+    Args:
+        states: Shape ``(batch, 2**n)``.
+        wires: Labels of k wires, the most significant first.
+        order: Wire labels in the order of the register.
+    """
     n = len(order)
     axes = [1 + order.index(wire) for wire in wires]
     rest = [axis for axis in range(1, n + 1) if axis not in axes]
@@ -254,7 +286,12 @@ def marginal(states: Complex2D, wires: Sequence[Any], order: Sequence[Any]) -> F
 
 
 def outcomes(wires: Sequence[Any], order: Sequence[Any]) -> NDArray[np.int64]:
-    """The outcome on ``wires`` that each basis state has, shape ``(2**n,)``."""
+    """The outcome on some wires that each basis state has, shape ``(2**n,)``.
+
+    Args:
+        wires: Labels of the wires, the most significant first.
+        order: Wire labels in the order of the register.
+    """
     index = np.arange(1 << len(order))
     outcome = np.zeros_like(index)
     for wire in wires:
@@ -264,10 +301,13 @@ def outcomes(wires: Sequence[Any], order: Sequence[Any]) -> NDArray[np.int64]:
 
 
 def real(coefficient: Any) -> float:
-    """A coefficient of an observable, of any framework.
+    """The coefficient of an observable as a float, from any framework.
+
+    Args:
+        coefficient: The coefficient.
 
     Raises:
-        DeviceError: If it is complex: the observable is not Hermitian.
+        DeviceError: If it is complex, so that the observable is not Hermitian.
     """
     number = complex(to_numpy(coefficient))
     if abs(number.imag) > NOT_HERMITIAN * max(1.0, abs(number)):
@@ -276,10 +316,13 @@ def real(coefficient: Any) -> float:
 
 
 def check_hermitian(obs: Any) -> None:
-    """Refuse an observable that is not Hermitian, from its coefficients or matrix.
+    """Refuse an observable that is not Hermitian.
+
+    Args:
+        obs: The observable, with Pauli coefficients or a matrix.
 
     Raises:
-        DeviceError: If it is not.
+        DeviceError: If it is not Hermitian.
     """
     if obs.pauli_rep is not None:
         for coefficient in obs.pauli_rep.values():
@@ -292,7 +335,7 @@ def check_hermitian(obs: Any) -> None:
 
 
 def untraced(mp: MeasurementProcess) -> MeasurementProcess:
-    """A measurement of numbers, of one whose observable a framework may trace."""
+    """The measurement with numbers in the place of values that a framework traces."""
     data = () if mp.obs is None else mp.obs.data
     numbers = (float, int, complex, np.ndarray)
     if all(isinstance(value, numbers) or issparse(value) for value in data):
@@ -302,10 +345,14 @@ def untraced(mp: MeasurementProcess) -> MeasurementProcess:
 
 
 def real_values(values: Any, what: str) -> Float:
-    """Eigenvalues or expectation values of an observable, without rounding's rest.
+    """Real numbers from an array whose imaginary parts are rounding errors.
+
+    Args:
+        values: Eigenvalues or expectation values, of any framework.
+        what: What they are, for the message.
 
     Raises:
-        DeviceError: If they are complex: the observable is not Hermitian.
+        DeviceError: If they are complex, so that the observable is not Hermitian.
     """
     array = to_numpy(values)
     if array.dtype.kind != "c":

@@ -1,9 +1,10 @@
-"""Outcomes of measurements inside a noisy circuit, which may be misread.
+"""Records: wires that hold the outcomes of measurements inside a noisy circuit.
 
-Deferring a measurement copies its outcome to a wire, the record; whatever depends on
-the outcome reads that wire. So it is the record that is misread, once, before anything
-reads it, and not again at the end. A postselected outcome is a condition on the record.
-A marker made conditional on each outcome finds the record when all is deferred.
+When PennyLane defers a measurement, it copies the outcome to another wire, the record,
+and whatever depends on the outcome reads the record. An outcome that is misread is
+therefore misread once, on the record, before anything depends on it, and not again at
+the end. Postselection is a condition on the record. To find the records, a marker is
+put behind every measurement before they are deferred, and looked for afterwards.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _Transformed = tuple[Iterable[QuantumScript], Callable[..., Any]]
 
 
 class Record(qml.operation.Operation):
-    """Marks the wire that holds the outcome of a measurement of another one.
+    """A marker of the wire that holds the outcome of a measurement of another wire.
 
     Args:
-        wires: The record; none before measurements are deferred.
+        wires: The record; no wire before measurements are deferred.
         measured: Label of the wire that was measured.
-        postselect: The outcome that is kept, or None.
+        postselect: The outcome that is kept, or None to keep both.
     """
 
     num_params = 0
@@ -37,21 +38,23 @@ class Record(qml.operation.Operation):
 
 
 class RecordCopy(qml.CNOT):
-    """The CNOT by which an outcome is copied or a wire reset; no gate of a machine."""
+    """A CNOT that copies an outcome or resets a wire, which is no machine's gate."""
 
 
 def records_of(operations: Iterable[Any]) -> list[Record]:
-    """The records of a circuit whose measurements were deferred."""
+    """The markers of a circuit whose measurements were deferred."""
     return [op for op in operations if isinstance(op, Record)]
 
 
 @qml.transform
 def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
-    """A marker behind every measurement inside the circuit; before deferring them.
+    """Put a marker behind every measurement inside the circuit.
 
     Args:
-        tape: As the user wrote it.
-        noisy: Whether the device has noise; if not, channels in the circuit are.
+        tape: The circuit as the user wrote it, with measurements that are not deferred
+            yet.
+        noisy: Whether the device has noise. Without noise, only a circuit with channels
+            is marked.
     """
     channel = qml.operation.Channel
     if not (noisy or any(isinstance(op, channel) for op in tape.operations)):
@@ -72,14 +75,14 @@ def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
 
 @qml.transform
 def find_records(tape: QuantumScript) -> _Transformed:
-    """The markers on their records; after measurements were deferred."""
+    """Put the markers on their records, after measurements were deferred."""
     operations: list[Any] = []
     for op in tape.operations:
         if not (isinstance(op, qml.ops.Controlled) and isinstance(op.base, Record)):
             operations.append(op)
             continue
         record, found = op.control_wires, op.base.hyperparameters
-        # What deferring wrote right before: the copy on a new wire, and a reset.
+        # PennyLane wrote the copy to a new wire right before, and perhaps a reset.
         copied = {found["measured"], record[0]}
         for i in (-1, -2) if len(copied) == 2 else ():
             if len(operations) >= -i and set(operations[i].wires) == copied:

@@ -1,8 +1,8 @@
 """The one list of operations that the devices run whole, and how they become gates.
 
 Listed operations, their adjoints and their controlled forms are lowered by their
-entries. What is not listed is lowered by its decomposition, which PennyLane calls on
-the road of QNodes, and :func:`made_of` with symbols on the compiled road.
+entries. Other operations are lowered by their decompositions: in a QNode PennyLane
+calls these with numbers, in a compiled circuit :func:`made_of` calls them with symbols.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def made_of(
         return [(part, tuple(map(_parameter, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
-            f"{op.name} cannot be compiled: its decomposition takes {error} of a "
-            "parameter. Run the circuit through its QNode."
+            f"{op.name} cannot be compiled: its decomposition needs more of a "
+            f"parameter than a polynomial of degree 2: {error}. Run the circuit "
+            "through its QNode."
         ) from error
     except DecompositionUndefinedError as error:
         raise DeviceError(
@@ -311,7 +312,7 @@ def _by_itself(
     Raises:
         DeviceError: As :func:`made_of`, or if it has no decomposition.
     """
-    if isinstance(op, qml.ops.Exp) and is_pauli_rotation(op):
+    if is_pauli_rotation(op):
         names = dict(zip(op.wires.labels, wires, strict=True))
         rotation = qml.map_wires(rotation_of(_with_symbols(op, params)), names)
         return [(rotation, tuple(map(_parameter, rotation.data)))]

@@ -1,4 +1,4 @@
-"""What a device takes as the seed of its random draws."""
+"""The seed of the random generator of a device."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from qstore_pl.devices.tensors import is_jax, is_traced
 
 
 def as_seed(seed: Any) -> Any:
-    """A seed as :func:`numpy.random.default_rng` takes it.
+    """A seed in a form that :func:`numpy.random.default_rng` takes.
 
     Args:
-        seed: ``"global"`` draws a number from numpy's global generator, as PennyLane's
-            devices do, so that ``np.random.seed`` decides; a key of ``jax.random``
-            counts as its numbers; anything else is numpy's.
+        seed: ``"global"`` takes a number from numpy's global generator, as PennyLane's
+            devices do, so that ``np.random.seed`` decides. The numbers of a key of
+            ``jax.random`` are the seed. Anything else is handed to numpy.
 
     Raises:
-        TypeError: If the seed is a key that JAX traces.
+        TypeError: If it is a key that JAX traces.
     """
     if isinstance(seed, str) and seed == "global":
         return np.random.randint(0, high=10_000_000)  # noqa: NPY002

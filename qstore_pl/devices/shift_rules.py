@@ -1,4 +1,4 @@
-"""Where the gradient by PennyLane's transforms is wrong, it is refused by name."""
+"""Circuits for which gradients by PennyLane's transforms are wrong, and are refused."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from qstore_pl.devices.tensors import autograd_traces
 
 
 def checked(config: ExecutionConfig, circuit: QuantumScript) -> Any:
-    """The gradient transform of a configuration, or one that says where it is wrong.
+    """The gradient transform of a configuration, or one that refuses the circuit.
 
-    It speaks when a gradient is asked for, not when the circuit is run.
+    The refusal comes when a gradient is asked for, not when the circuit is executed.
 
     Args:
-        config: Its gradient method is a transform.
-        circuit: As the user wrote it.
+        config: A configuration whose gradient method is a transform.
+        circuit: The circuit as the user wrote it.
     """
     method: Any = config.gradient_method
     reason = shift_fails(circuit) if method is qml.gradients.param_shift else None
@@ -44,7 +44,7 @@ def checked(config: ExecutionConfig, circuit: QuantumScript) -> Any:
 
 
 def shift_fails(circuit: QuantumScript) -> str | None:
-    """Why parameter shift would give a wrong gradient of a circuit, or None."""
+    """Why the parameter-shift rule gives a wrong gradient of a circuit, or None."""
     trainable = set(circuit.trainable_params)
     shifted: str | None = None
     index = 0

@@ -20,14 +20,14 @@ def take_snapshots(
     debugger: Any,
     rng: np.random.Generator,
 ) -> None:
-    """Run the circuit up to each of its snapshots, and hand that to the debugger.
+    """Execute the circuit up to each of its snapshots, and give these to the debugger.
 
     Args:
-        tape: Its shots are those of snapshots that name none.
+        tape: The circuit; its shots are those of snapshots without a number of shots.
         order: Wire labels in the order of the register.
-        kind: The states that snapshots show.
-        debugger: PennyLane's.
-        rng: Where samples come from.
+        kind: The kind of states that the snapshots show.
+        debugger: PennyLane's debugger.
+        rng: The random generator that samples are drawn from.
     """
     positions = {label: i for i, label in enumerate(order)}
     for i, op in enumerate(tape.operations):
@@ -41,7 +41,7 @@ def take_snapshots(
         workflow = found["shots"] == "workflow"
         shots = Shots(tape.shots if workflow else found["shots"])
         taken: list[Any] = []
-        for part in shots if shots else [None]:  # PennyLane would keep the first part
+        for part in shots if shots else [None]:  # PennyLane keeps only the first part
             recorder = _Recorder()
             kind.simulator.apply_operation(
                 qml.Snapshot(measurement=found["measurement"], shots=part),
@@ -56,7 +56,7 @@ def take_snapshots(
 
 
 class _Recorder:
-    """What PennyLane's simulator takes for a debugger."""
+    """The attributes of a debugger that PennyLane's simulator asks for."""
 
     active = True
 
@@ -65,7 +65,7 @@ class _Recorder:
 
 
 def _keep(debugger: Any, tag: Any, snapshot: Any) -> None:
-    """Add a snapshot to the debugger's as PennyLane's simulator does."""
+    """Give a snapshot to the debugger, as PennyLane's simulator does."""
     kept = debugger.snapshots
     if tag is None:
         kept[len(kept)] = snapshot

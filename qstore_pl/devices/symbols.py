@@ -31,6 +31,10 @@ class SymbolError(TypeError):
     """
 
 
+class NoAttributeError(SymbolError, AttributeError):
+    """An attribute of arrays is asked for that symbols do not have."""
+
+
 _UFUNCS = {np.add, np.subtract, np.multiply, np.negative}
 _FUNCTIONS = {  # numpy functions that move or add up the entries of arrays
     *(np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze),
@@ -169,6 +173,14 @@ class Symbols(NDArrayOperatorsMixin):
         result = function(*plain, **{k: _plain_inside(v) for k, v in kwargs.items()})
         return list(map(_wrapped, result)) if type(result) is list else _wrapped(result)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise NoAttributeError(f"the attribute {name}")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise SymbolError("an assignment to an entry")
+
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise SymbolError("a conversion to numbers")
 
@@ -178,7 +190,10 @@ class Symbols(NDArrayOperatorsMixin):
     def __float__(self) -> float:
         raise SymbolError("a conversion to a number")
 
-    __int__ = __complex__ = __index__ = __float__
+    __int__ = __complex__ = __index__ = __round__ = __float__
+
+    def __format__(self, _: str) -> str:
+        raise SymbolError("a text")
 
     def __repr__(self) -> str:
         return f"Symbols(shape={self.shape})"

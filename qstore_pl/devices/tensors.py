@@ -1,4 +1,7 @@
-"""The door through which tensors of any framework become arrays, and it is loud."""
+"""Conversions from tensors of any framework to arrays of numpy or JAX.
+
+What is no tensor of numbers raises an error here.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,22 @@ _READABLE = (np.ndarray, np.generic, float, int, complex, list, tuple)
 
 
 def to_numpy(value: Any) -> NDArray[Any]:
-    """The numbers of a tensor of any framework, as float64 or complex128.
+    """The numbers of a tensor of any framework, as an array of float64 or complex128.
+
+    Args:
+        value: A tensor, a number or a list of numbers.
 
     Raises:
-        DeviceError: If the value is no tensor of numbers, as a list of traced values.
+        DeviceError: If it holds something else, such as a list of values that a
+            framework traces.
     """
-    while isbox(value):  # autograd traces
+    while isbox(value):  # a value that autograd traces
         value = value._value
     if not isinstance(value, _READABLE):
         value = value.toarray() if issparse(value) else qml.math.to_numpy(value)
     try:
         array = np.asarray(value)
-    except ValueError:  # numpy on a list of traced values
+    except ValueError:  # a list of values that JAX traces
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "biufc":
         raise DeviceError(
@@ -42,7 +49,7 @@ def to_numpy(value: Any) -> NDArray[Any]:
 
 
 def to_jax(value: Any) -> Any:
-    """The numbers of a tensor or tracer as a JAX array of JAX's default precision."""
+    """The numbers of a tensor as an array of JAX, in JAX's default precision."""
     import jax.numpy as jnp
 
     if issparse(value):
@@ -53,12 +60,12 @@ def to_jax(value: Any) -> Any:
 
 
 def is_jax(value: Any) -> bool:
-    """Whether a value is an array or a tracer of JAX."""
+    """Whether a value is an array of JAX, or traced by it."""
     return bool(qml.math.get_interface(value) == "jax")
 
 
 def is_traced(value: Any) -> bool:
-    """Whether a framework follows a value, to differentiate, map or compile it."""
+    """Whether a framework traces a value to differentiate, vectorise or compile."""
     if isbox(value):
         return True
     interface = qml.math.get_interface(value)
@@ -72,9 +79,12 @@ def is_traced(value: Any) -> bool:
 
 
 def autograd_traces(values: Iterable[Any]) -> set[int]:
-    """The derivatives that autograd is taking with respect to some values, as levels.
+    """The levels of derivatives that autograd is taking with respect to some values.
 
-    More than one is a derivative of a derivative.
+    Two levels are a second derivative.
+
+    Args:
+        values: Values of any kind.
     """
     levels = set()
     for value in values:
@@ -85,7 +95,7 @@ def autograd_traces(values: Iterable[Any]) -> set[int]:
 
 
 def dtype_of(value: Any) -> np.dtype[Any]:
-    """The type of the numbers of a tensor of any framework, as numpy has it."""
+    """The numpy dtype of the numbers of a tensor of any framework."""
     if isinstance(value, np.ndarray | np.generic):
         return value.dtype
     return np.dtype(qml.math.get_dtype_name(value))
@@ -98,18 +108,23 @@ def is_complex(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Arrays:
-    """The arrays that a tape's values become.
+    """The kind of arrays that the values of a tape become.
 
     Args:
-        tensor: From a tensor of any framework to such an array.
-        concatenate: Joins arrays along an axis.
+        tensor: Function from a tensor of any framework to such an array.
+        concatenate: Function that joins such arrays along an axis.
     """
 
     tensor: Callable[[Any], Any]
     concatenate: Callable[..., Any]
 
     def joined(self, parts: Sequence[Any], empty: tuple[int, ...]) -> Any:
-        """Arrays joined along their last axis; zeros of a shape where none are."""
+        """Arrays joined along their last axis.
+
+        Args:
+            parts: The arrays.
+            empty: Shape of the array of zeros that is the result for no arrays.
+        """
         if not parts:
             return self.tensor(np.zeros(empty))
         return self.concatenate(parts, axis=-1)
@@ -123,7 +138,7 @@ NUMPY = Arrays(to_numpy, _joined_numpy)
 
 
 def jax_arrays() -> Arrays:
-    """Arrays and tracers of JAX, which is installed where one was met."""
+    """Arrays of JAX, for tapes with values of JAX."""
     import jax.numpy as jnp
 
     return Arrays(to_jax, jnp.concatenate)

@@ -1,8 +1,8 @@
-"""Measurements of an average over trajectories: means, standard errors, samples.
+"""Measurements of averages over trajectories: means, standard errors and samples.
 
-States are those of every trajectory here, ``(batch * n, 2**n_wires)``, with the norms
-the draws gave them. What is linear in the density matrix has an unbiased mean; anything
-else is refused.
+States are the state vectors of all trajectories, shape ``(batch * n, 2**n_wires)`` for
+n trajectories of each sample. They are not normalised. What is linear in the density
+matrix has an unbiased mean; other measurements are refused.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ Float = NDArray[np.float64]
 
 
 class TrajectoryStates(StateKind):
-    """State vectors drawn at random, whose average is the density matrix.
+    """State vectors that are drawn at random, whose average is the density matrix.
 
     Args:
-        noise: What follows the gates.
-        trajectories: How many are drawn for each sample.
-        uniform: Where the draws come from.
+        noise: Noise of the device.
+        trajectories: Number of state vectors that are drawn for each sample, >= 1.
+        uniform: Function from a shape to random numbers in [0, 1) of that shape.
     """
 
     simulator = qml.devices.qubit
@@ -70,10 +70,14 @@ class TrajectoryStates(StateKind):
         return lower(circuit, self.noise, self.program)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
-        """The readout of an expectation value or of probabilities.
+        """What a measurement that is linear in the density matrix needs, and its value.
+
+        Args:
+            mp: The measurement.
+            order: Wire labels in the order of the register.
 
         Raises:
-            DeviceError: If the measurement is another.
+            DeviceError: If it is another measurement.
         """
         if isinstance(mp, ExpectationMP) and mp.obs is not None:
             if mp.obs.pauli_rep is not None:
@@ -93,11 +97,11 @@ class TrajectoryStates(StateKind):
         )
 
     def reads_truly(self, wires: Iterable[Any]) -> bool:
-        """Whether no outcome on these wires is misread."""
+        """Whether the outcomes on these wires are read without errors."""
         return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
     def tensor(self, states: NDArray[Any]) -> Complex2D:
-        """The states of all trajectories as they are; samples need no more."""
+        """The states of all trajectories as they are, which :meth:`sample` takes."""
         return states
 
     def sample(
@@ -110,7 +114,15 @@ class TrajectoryStates(StateKind):
         *,
         batched: bool,
     ) -> Any:
-        """Results from outcomes of trajectories, each drawn by its weight.
+        """Results from outcomes of trajectories, each drawn with its weight.
+
+        Args:
+            measurements: The measurements, on the labels in ``order``.
+            states: The states of all trajectories.
+            order: Wire labels in the order of the register.
+            shots: Number of shots, which may be several numbers.
+            rng: The random generator that outcomes are drawn from.
+            batched: Whether the results have a batch axis.
 
         Raises:
             DeviceError: If a classical shadow is among the measurements.
@@ -149,7 +161,7 @@ class TrajectoryStates(StateKind):
     def _outcomes(
         self, states: Complex2D, order: Sequence[Any], shots: int, rng: Any
     ) -> NDArray[np.int64]:
-        """Bits read on every wire, shape ``(batch, shots, n_wires)``."""
+        """The bits that are read on every wire, shape ``(batch, shots, n_wires)``."""
         n = len(order)
         weights = (states.real**2 + states.imag**2).reshape(-1, self.trajectories << n)
         ends = np.cumsum(weights, axis=1)
@@ -166,7 +178,7 @@ class TrajectoryStates(StateKind):
 
 
 class TrajectorySum(PauliSumValue):
-    """Expectation value of an operator with a Pauli representation."""
+    """The expectation value of an operator with a Pauli representation."""
 
     def __init__(
         self, sentence: Any, order: Sequence[Any], kind: TrajectoryStates
@@ -180,7 +192,13 @@ class TrajectorySum(PauliSumValue):
         return values.reshape(-1, self._kind.trajectories).mean(axis=1)
 
     def standard_error(self, words: Float, states: Complex2D | None) -> Float:
-        """Of the mean, from the words of each trajectory, ``(batch, n, n_words)``."""
+        """The standard error of the mean over trajectories, for each sample.
+
+        Args:
+            words: Expectation values of the words in each trajectory, shape
+                ``(batch, n, n_words)``.
+            states: The states, which are not used.
+        """
         return standard_error(words @ self.coefficients)
 
     def bra(self, dy: Float, states: Complex2D) -> Complex2D:
@@ -202,11 +220,11 @@ class TrajectoryOutcomes(Readout):
     """Probabilities of outcomes, or the mean of a function of them.
 
     Args:
-        wires: Labels of the wires read.
-        order: Labels of the register.
-        kind: How many trajectories, and how each wire is misread.
-        rotation: Gates that bring the measured basis to the computational one.
-        values: The function's value for each outcome; None gives the probabilities.
+        wires: Labels of the wires that are read; the first is the most significant bit.
+        order: Wire labels in the order of the register.
+        kind: The trajectories, with their number and the readout error.
+        rotation: Gates that turn the basis that is measured into the computational one.
+        values: Value of the function for each outcome; None for the probabilities.
     """
 
     def __init__(
@@ -219,7 +237,7 @@ class TrajectoryOutcomes(Readout):
     ) -> None:
         self._wires, self._order, self._kind = wires, order, kind
         self._rotation = rotation
-        self._weights = np.eye(1)  # (outcomes read, outcomes), then of the function
+        self._weights = np.eye(1)  # (outcomes read, outcomes), or (values, outcomes)
         for wire in wires:
             e0, e1 = kind.noise.readout_of(wire)
             read = np.array([[1.0 - e0, e1], [e0, 1.0 - e1]])
@@ -248,7 +266,12 @@ class TrajectoryOutcomes(Readout):
         return self._each(states).mean(axis=1)
 
     def standard_error(self, words: Float, states: Complex2D | None) -> Float:
-        """Of the mean over trajectories."""
+        """The standard error of the mean over trajectories, for each sample.
+
+        Args:
+            words: Expectation values, which are not used.
+            states: The states of all trajectories.
+        """
         assert states is not None
         return standard_error(self._each(states))
 
@@ -265,7 +288,14 @@ def standard_errors(
     work: TrajectoryPass,
     states: Complex2D | None,
 ) -> tuple[Float, ...]:
-    """One for each measurement, of its shape."""
+    """The standard error of each measurement, an array of the shape of its value.
+
+    Args:
+        readouts: One for each measurement.
+        circuit: The tape taken apart.
+        work: The forward pass.
+        states: The states of all trajectories, or None if no measurement needs them.
+    """
     errors = []
     for readout in readouts:
         assert isinstance(readout, TrajectorySum | TrajectoryOutcomes)
@@ -276,7 +306,7 @@ def standard_errors(
 
 
 def _terms(mp: Any) -> tuple[Sequence[Any] | None, Sequence[Any]]:
-    """A sum is measured term by term; anything else is itself, without coefficients."""
+    """The terms of a sum, which are measured one by one, or the measurement itself."""
     if isinstance(mp, ExpectationMP) and isinstance(mp.obs, qml.ops.Sum):
         coefficients, operators = mp.obs.terms()
         return coefficients, [ExpectationMP(operator) for operator in operators]
@@ -292,11 +322,11 @@ class _Group:
         self._basis: dict[Any, tuple[Any, ...]] = {}
 
     def takes(self, basis: dict[Any, tuple[Any, ...]]) -> bool:
-        """Whether every wire shared is read in the same basis."""
+        """Whether every wire that is read already is read in the same basis."""
         return all(self._basis.get(w, names) == names for w, names in basis.items())
 
     def add(self, i: int, gates: Sequence[Any], basis: dict[Any, Any]) -> None:
-        """Take a measurement on."""
+        """Add a measurement that the group takes."""
         self.members.append(i)
         self.rotation += [g for g in gates if g.wires[0] not in self._basis]
         self._basis |= basis

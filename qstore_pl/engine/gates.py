@@ -321,5 +321,12 @@ def renamed(gate: MixedGate, rename: Callable[[Slot], Slot]) -> MixedGate:
     return gate
 
 
+def wires_of(gate: MixedGate) -> tuple[int, ...]:
+    """The wires a gate acts on, controls in front."""
+    if isinstance(gate, PauliRotation | Matrix):
+        return (*(wire for wire, _ in gate.controls), *gate.wires)
+    return gate.wires
+
+
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
 PauliSum: TypeAlias = tuple[PauliTerm, ...]

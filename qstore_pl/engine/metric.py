@@ -36,6 +36,7 @@ from qstore_pl.engine.gates import (
     PauliRotation,
     Slot,
     Transfer,
+    wires_of,
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
@@ -93,7 +94,7 @@ class Metric(ABC):
             self._refuse(gate)
             if not (isinstance(gate, PauliRotation) and self._wanted(gate.angle)):
                 turned.append(gate)
-                layers.pass_through(_wires(gate))
+                layers.pass_through(wires_of(gate))
                 continue
             for rotation in gate.uncontrolled():
                 slot = (FEATURE, self._n_features + len(self._uses))
@@ -480,12 +481,6 @@ _STENCIL = np.array(
     ]
 )
 _STEP = 0.03  # radians, of all angles together
-
-
-def _wires(gate: MixedGate) -> tuple[int, ...]:
-    if isinstance(gate, PauliRotation | Matrix):
-        return gate.wires + tuple(wire for wire, _ in gate.controls)
-    return gate.wires
 
 
 def _overlaps(states: NDArray[np.complex128]) -> NDArray[np.complex128]:

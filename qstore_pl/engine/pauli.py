@@ -24,7 +24,7 @@ from qstore_pl.engine.compile import (
     Kernel,
     inner,
 )
-from qstore_pl.engine.fusion import (
+from qstore_pl.engine.instructions import (
     BATCHED,
     BLOCK,
     FACTOR,
@@ -78,7 +78,7 @@ MOST_GROWTH = 1e3  # of an error in the state by un-computing, between two check
 
 @inner
 def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
-    """The tables of a circuit as views, in the order of :data:`pauli_fusion.INTS`."""
+    """The tables of a circuit as views, in the order of ``PauliTables.INTS``."""
     n = sizes[0]
     n_angles, n_terms, n_words, n_tables = sizes[3], sizes[4], sizes[5], sizes[7]
     at = 0

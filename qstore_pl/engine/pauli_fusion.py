@@ -2,34 +2,21 @@
 
 What acts on one wire, rotations and channels alike, becomes one affine block; Clifford
 gates and constant Pauli channels become one signed, scaled permutation of Pauli words.
-The first block of each wire is written directly as a factor of a product state. The
-rules by which gates meet are those of :mod:`fusion`; ``pauli.md`` has the mathematics.
+The rules by which gates meet are those of :mod:`instructions`; ``pauli.md`` has the
+mathematics.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.engine.fusion import (
-    BATCHED,
-    BLOCK,
-    FACTOR,
-    INVERSE,
-    PERMUTE,
-    WANTED,
-    pack,
-    reach,
-    value_kinds,
-    write_angle,
-)
 from qstore_pl.engine.gates import (
     FEATURE,
     Amplitudes,
@@ -41,7 +28,22 @@ from qstore_pl.engine.gates import (
     PauliRotation,
     PauliSum,
     Permutation,
+    Slot,
     Transfer,
+)
+from qstore_pl.engine.instructions import (
+    BATCHED,
+    BLOCK,
+    INVERSE,
+    ONE_WIRE,
+    PERMUTATION,
+    PERMUTE,
+    SINGLE,
+    WANTED,
+    Block,
+    CircuitTables,
+    Writer,
+    fuse,
 )
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 
@@ -61,86 +63,36 @@ PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES = range(4, 9)
 #   FIXED:    kind, its 12 numbers and its norm in `matrices`
 DAMP, FIXED = 3, 4
 MOST_TABLE_WIRES = 8  # beyond, a gate on its own is not worth a table of all words
-INTS = ("code", "elements", "rotations", "terms", "observables", "wires", "tables")
-FLOATS = ("constants", "coefficients", "weights_of_terms", "scales", "matrices")
 
 
-@dataclass(frozen=True, eq=False)
-class PauliTables:
-    """A noisy circuit's structure as the kernels read it.
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PauliTables(CircuitTables):
+    """The structure of a noisy circuit on Pauli vectors.
 
-    Args:
-        n_wires: Number of wires; wire 0 is the most significant digit of an index.
-        n_weights: Length of the shared values.
-        n_features: Columns of the per-sample values.
-        n_outputs: Number of observables.
-        code: Instructions, shape ``(n_blocks, 8)``; its columns are listed above.
+    Args: as :class:`CircuitTables`; a word in ``observables`` is a row of the Pauli
+        vector, and ``scratch`` is per sample.
         elements: What the blocks are made of, shape ``(n_elements, 5)``.
-        rotations: Axis (3 is a value) and range of terms and whether batched, for each
-            angle, shape ``(n_angles, 4)``.
-        constants: Constant part of each angle, shape ``(n_angles,)``.
-        terms: Factors of the terms, two slots a row, shape ``(n_terms, 4)``.
-        coefficients: Coefficient of each term, shape ``(n_terms,)``.
         tables: Row i of a permutation's result is ``scales[i]`` times row
             ``tables[i]``, shape ``(n_tables, 4**n)``.
         scales: Signs and factors of the permutations, same shape.
         matrices: Constant blocks, norms, transfer matrices and their inverses.
-        observables: Output and row of each Pauli term, shape ``(n_words, 2)``.
-        weights_of_terms: Coefficients of the Pauli terms.
-        wires: Digit positions and lookup tables of the instructions that need them.
-        first_weight: First instruction whose gradient reaches a weight.
-        first_feature: First instruction whose gradient reaches a feature.
-        scratch: Numbers per sample the largest instruction needs for itself.
         side: Of the largest transfer matrix, or 0.
-        general: Whether kernels beyond blocks and permutations are needed.
     """
 
-    n_wires: int
-    n_weights: int
-    n_features: int
-    n_outputs: int
-    code: NDArray[np.int32]
+    INTS: ClassVar[tuple[str, ...]] = (
+        "code", "elements", "rotations", "terms", "observables", "wires", "tables",
+    )  # fmt: skip
+    FLOATS: ClassVar[tuple[str, ...]] = (
+        "constants", "coefficients", "weights_of_terms", "scales", "matrices",
+    )  # fmt: skip
+    SIZED: ClassVar[tuple[str, ...]] = INTS
+
     elements: NDArray[np.int32]
-    rotations: NDArray[np.int32]
-    constants: NDArray[np.float64]
-    terms: NDArray[np.int32]
-    coefficients: NDArray[np.float64]
     tables: NDArray[np.int32]
     scales: NDArray[np.float64]
     matrices: NDArray[np.float64]
-    observables: NDArray[np.int32]
-    weights_of_terms: NDArray[np.float64]
-    wires: NDArray[np.int32]
-    first_weight: int
-    first_feature: int
-    scratch: int
     side: int
-    general: bool
-    ints: NDArray[np.int32] = field(init=False)
-    floats: NDArray[np.float64] = field(init=False)
-    sizes: NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        pack(self, INTS, FLOATS)
-        sizes = [len(getattr(self, name)) for name in INTS]
-        object.__setattr__(self, "sizes", np.array([self.n_wires, *sizes], np.int64))
-        self.sizes.flags.writeable = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Through __init__, so that a copy is read-only as well.
-        return PauliTables, tuple(
-            getattr(self, f.name) for f in dataclasses.fields(self) if f.init
-        )
-
-
-@dataclass
-class _Block:
-    """One instruction in the making."""
-
-    kind: str
-    wires: set[int]
-    gates: list[MixedGate] = field(default_factory=list)
-    factor: bool = False  # whether it writes its wire's factor of the product state
 
 
 def build(
@@ -158,41 +110,23 @@ def build(
         n_wires: Number of wires.
         gates: The circuit; :class:`Amplitudes` only as the first gate.
         observables: One Pauli sum per output.
-        n_weights: Number of shared values.
-        n_features: Number of per-sample values.
+        n_weights: Number of weights.
+        n_features: Number of features.
         n_constants: Number of constants, in the weight slots from ``n_weights`` on.
     """
-    blocks = _fuse(gates)
-    writer = _Writer(n_wires, n_weights if n_constants else None)
-    code = _product_state(n_wires, blocks, writer)
-    for block in blocks:
-        code.append(writer.instruction(block))
-    terms = [
-        (output, word_index(n_wires, word, wires), coefficient)
-        for output, pauli_sum in enumerate(observables)
-        for coefficient, word, wires in pauli_sum
-    ]
-    first_weight, first_feature = reach(writer.kinds)
+    product = not any(isinstance(gate, Amplitudes) for gate in gates)
+    elementary = itertools.chain.from_iterable(map(_elementary, gates))
+    blocks = fuse(elementary, _kind, _only_scales, product=product)
+    writer = _Writer(n_wires, n_weights, n_constants)
+    code = writer.write(blocks)
     return PauliTables(
-        n_wires=n_wires,
+        **writer.tables(code, observables),
         n_weights=n_weights,
         n_features=n_features,
-        n_outputs=len(observables),
-        code=np.array(code, np.int32).reshape(-1, 8),
         elements=np.array(writer.elements, np.int32).reshape(-1, 5),
-        rotations=np.array(writer.rotations, np.int32).reshape(-1, 4),
-        constants=np.array(writer.constants, np.float64),
-        terms=np.array(writer.terms, np.int32).reshape(-1, 4),
-        coefficients=np.array(writer.coefficients, np.float64),
-        tables=np.array(writer.tables, np.int32).reshape(-1, 4**n_wires),
+        tables=np.array(writer.permutations, np.int32).reshape(-1, 4**n_wires),
         scales=np.array(writer.scales, np.float64).reshape(-1, 4**n_wires),
         matrices=np.array(writer.matrices, np.float64),
-        observables=np.array([t[:2] for t in terms], np.int32).reshape(-1, 2),
-        weights_of_terms=np.array([t[2] for t in terms], np.float64),
-        wires=np.array(writer.wires, np.int32),
-        first_weight=first_weight,
-        first_feature=first_feature,
-        scratch=writer.scratch,
         side=writer.side,
         general=any(row[0] > PERMUTE for row in code),
     )
@@ -207,43 +141,6 @@ def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
 
 
 # --- which gates meet -------------------------------------------------------------
-
-
-def _fuse(gates: Sequence[MixedGate]) -> list[_Block]:
-    """Gates to blocks in order."""
-    blocks: list[_Block] = []
-    last: dict[int, int] = {}  # wire -> index of the last block on it
-    product = not any(isinstance(gate, Amplitudes) for gate in gates)
-    last_permutation = -1
-    for gate in itertools.chain.from_iterable(map(_elementary, gates)):
-        wires = _wires(gate)
-        newest = max((last.get(wire, -1) for wire in wires), default=-1)
-        kind, target = _kind(gate), -1
-        if kind == "block" and newest >= 0:
-            found = blocks[newest].kind
-            scaling = isinstance(gate, Transfer) and _scaling(gate) is not None
-            if found == "block":
-                target = newest
-            elif found == "permutation" and scaling:
-                kind, target = found, newest
-        elif kind == "permutation":
-            # Blocks that write the product state run first, wherever they stand.
-            newest = max(
-                (last[w] for w in wires if w in last and not blocks[last[w]].factor),
-                default=-1,
-            )
-            target = last_permutation if newest <= last_permutation else -1
-        if target < 0:
-            target = len(blocks)
-            first = product and kind == "block" and newest < 0
-            blocks.append(_Block(kind, set(), factor=first))
-        blocks[target].gates.append(gate)
-        blocks[target].wires |= wires
-        for wire in wires:
-            last[wire] = target
-        if kind == "permutation":
-            last_permutation = max(last_permutation, target)
-    return blocks
 
 
 def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
@@ -262,21 +159,24 @@ def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
         yield gate
 
 
-def _slots(gate: Channel) -> set[tuple[int, int]]:
+def _slots(gate: Channel) -> set[Slot]:
     return {s for angle in (*gate.factors, gate.shift) for s in angle.slots}
-
-
-def _wires(gate: MixedGate) -> set[int]:
-    controls = gate.controls if isinstance(gate, PauliRotation | Matrix) else ()
-    return {*gate.wires, *(wire for wire, _ in controls)}
 
 
 def _kind(gate: MixedGate) -> str:
     if len(gate.wires) == 1 and isinstance(gate, PauliRotation | Channel | Transfer):
-        return "block"
+        return ONE_WIRE
     if isinstance(gate, Transfer) and _monomial(gate.matrix) is not None:
-        return "permutation"
-    return "single"
+        return PERMUTATION
+    return SINGLE
+
+
+def _only_scales(gate: MixedGate) -> bool:
+    """Whether it is a constant channel that multiplies each Pauli word by a factor."""
+    if not isinstance(gate, Transfer):
+        return False
+    found = _monomial(gate.matrix)
+    return found is not None and found[0] == tuple(range(len(gate.matrix)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -301,57 +201,26 @@ def _monomial(
     return tuple(sources.tolist()), tuple(array[kept].tolist())
 
 
-def _scaling(gate: Transfer) -> tuple[float, ...] | None:
-    """The factors of a channel that only scales Pauli words, or None."""
-    found = _monomial(gate.matrix)
-    if found is None or found[0] != tuple(range(len(gate.matrix))):
-        return None
-    return found[1]
-
-
 # --- how they are written ---------------------------------------------------------
 
 
-def _product_state(
-    n_wires: int, blocks: list[_Block], writer: _Writer
-) -> list[tuple[int, ...]]:
-    """Instructions for the initial state; takes the blocks it uses out of the list."""
-    if blocks and isinstance(blocks[0].gates[0], Amplitudes):
-        return [writer.instruction(blocks.pop(0))]
-    factors = {wire: block for block in blocks if block.factor for wire in block.wires}
-    code = []
-    for wire in range(n_wires):
-        gates = factors[wire].gates if wire in factors else []
-        code.append(writer.block(wire, gates, op=FACTOR))
-    blocks[:] = [block for block in blocks if not block.factor]
-    return code
-
-
-class _Writer:
-    """Tables that grow while the instructions are written."""
-
-    def __init__(self, n_wires: int, first_constant: int | None = None) -> None:
-        self.n_wires, self._first_constant = n_wires, first_constant
+class _Writer(Writer):
+    def __init__(self, n_wires: int, n_weights: int, n_constants: int) -> None:
+        super().__init__(n_wires, n_weights, n_constants)
         self.elements: list[tuple[int, int, int, int, int]] = []
-        self.rotations: list[tuple[int, int, int, int]] = []
-        self.constants: list[float] = []
-        self.terms: list[tuple[int, int, int, int]] = []
-        self.coefficients: list[float] = []
-        self.tables: list[NDArray[np.int32]] = []
+        self.permutations: list[NDArray[np.int32]] = []
         self.scales: list[NDArray[np.float64]] = []
         self.matrices: list[float] = []
-        self.wires: list[int] = []
-        self.kinds: list[set[int]] = []  # per instruction, the kinds its values have
         self.scratch, self.side = 24, 0
         self._known: dict[bytes, tuple[int, int]] = {}
         self._places: dict[Transfer, int] = {}
 
-    def instruction(self, block: _Block) -> tuple[int, ...]:
+    def instruction(self, block: Block) -> tuple[int, ...]:
         gate = block.gates[0]
-        if block.kind == "block":
+        if block.kind == ONE_WIRE:
             (wire,) = block.wires
-            return self.block(wire, block.gates)
-        if block.kind == "permutation":
+            return self.one_wire(wire, block.gates)
+        if block.kind == PERMUTATION:
             if len(block.wires) <= 2 and self.n_wires > MOST_TABLE_WIRES:
                 return self._transfer(_product(block.gates, sorted(block.wires)))
             return self._permutation(block.gates)
@@ -364,8 +233,11 @@ class _Writer:
         assert isinstance(gate, Matrix | Kraus | Amplitudes)
         return self._values(gate)
 
-    def block(
-        self, wire: int, gates: Iterable[MixedGate], *, op: int | None = None
+    def place(self, word: str, wires: Sequence[int]) -> tuple[int, ...]:
+        return (word_index(self.n_wires, word, wires),)
+
+    def one_wire(
+        self, wire: int, gates: Sequence[MixedGate], *, op: int | None = None
     ) -> tuple[int, ...]:
         first = len(self.elements)
         kinds: set[int] = set()
@@ -379,14 +251,14 @@ class _Writer:
             pending = None
             if isinstance(gate, PauliRotation):
                 axis = "XYZ".index(gate.word)
-                angle = self._angle(axis, gate.angle)
-                kinds |= value_kinds(gate.angle.slots, self._first_constant)
+                angle = self.angle(axis, gate.angle)
+                kinds |= self.kinds_of(gate.angle.slots)
                 self.elements.append((axis, angle, 0, 0, 0))
             else:
                 assert isinstance(gate, Channel)
                 x, y, z = (self._value(gate.factors[i], 1.0) for i in gate.which[1:])
                 shift = self._value(gate.shift, 0.0)
-                kinds |= value_kinds(_slots(gate), self._first_constant)
+                kinds |= self.kinds_of(_slots(gate))
                 self.elements.append((DAMP, x, y, z, shift))
         self._fixed(pending)
         self.kinds.append(kinds)
@@ -400,11 +272,8 @@ class _Writer:
             self.elements.append((FIXED, len(self.matrices), 0, 0, 0))
             self.matrices += [*matrix[1:].reshape(-1).tolist(), _inverse(matrix)[1]]
 
-    def _angle(self, axis: int, angle: Angle) -> int:
-        return write_angle(self, axis, angle)
-
     def _value(self, angle: Angle, neutral: float) -> int:
-        return -1 if angle == Angle(neutral) else self._angle(3, angle)
+        return -1 if angle == Angle(neutral) else self.angle(3, angle)
 
     def _permutation(self, gates: Sequence[MixedGate]) -> tuple[int, ...]:
         size = 4**self.n_wires
@@ -417,8 +286,8 @@ class _Writer:
             table, scale = table[step], factor * scale[step]
         key = table.tobytes() + scale.tobytes()
         if key not in self._known:
-            self._known[key] = len(self.tables), len(self.matrices)
-            self.tables.append(table)
+            self._known[key] = len(self.permutations), len(self.matrices)
+            self.permutations.append(table)
             self.scales.append(scale)
             self.matrices.append(1.0 / float(np.abs(scale).min()))
         self.kinds.append(set())
@@ -427,19 +296,19 @@ class _Writer:
 
     def _word(self, gate: PauliRotation) -> tuple[int, ...]:
         word = word_index(self.n_wires, gate.word, gate.wires)
-        kinds = value_kinds(gate.angle.slots, self._first_constant)
+        kinds = self.kinds_of(gate.angle.slots)
         self.kinds.append(kinds)
         low = ((word & -word).bit_length() - 1) // 2
-        angle = self._angle(0, gate.angle)
+        angle = self.angle(0, gate.angle)
         return PAULI, low, angle, int(FEATURE in kinds), _mask(kinds), word, 0, 0
 
     def _scale(self, gate: Channel) -> tuple[int, ...]:
-        kinds = value_kinds(_slots(gate), self._first_constant)
+        kinds = self.kinds_of(_slots(gate))
         self.kinds.append(kinds)
-        wires = self._digits(gate.wires)
+        wires = self.positions(gate.wires)
         first = len(self.rotations)
         for factor in gate.factors:
-            self._angle(3, factor)
+            self.angle(3, factor)
         which = len(self.wires)
         self.wires += gate.which
         last, k = len(self.rotations), len(gate.wires)
@@ -459,22 +328,22 @@ class _Writer:
         k = len(gate.wires)
         self.side = max(self.side, 4**k)
         place = self._places[key]
-        return TRANSFER, self._digits(gate.wires), k, place, 0, 0, 0, 0
+        return TRANSFER, self.positions(gate.wires), k, place, 0, 0, 0, 0
 
     def _values(self, gate: Matrix | Kraus | Amplitudes) -> tuple[int, ...]:
         kind, slot = gate.slot
         if isinstance(gate, Amplitudes):
-            kinds = value_kinds({gate.slot}, self._first_constant)
+            kinds = self.kinds_of({gate.slot})
             self.kinds.append(kinds)
             mask = _mask(kinds)
             self.scratch = max(self.scratch, 4 << self.n_wires)
-            first, k = self._digits(gate.wires), len(gate.wires)
+            first, k = self.positions(gate.wires), len(gate.wires)
             return AMPLITUDES, first, k, kind, mask, slot, int(gate.complex), 0
         slots = {gate.slot} if gate.differentiable else set()
-        self.kinds.append(value_kinds(slots, self._first_constant))
+        self.kinds.append(self.kinds_of(slots))
         controls = gate.controls if isinstance(gate, Matrix) else ()
         wires = (*(wire for wire, _ in controls), *gate.wires)
-        first, k = self._digits(wires), len(wires)
+        first, k = self.positions(wires), len(wires)
         self.wires.append(sum(v << i for i, (_, v) in enumerate(reversed(controls))))
         count = gate.count if isinstance(gate, Kraus) else 0
         flags = INVERSE * (isinstance(gate, Matrix) and gate.inverse)
@@ -483,11 +352,6 @@ class _Writer:
         self.scratch = max(self.scratch, 2 * 16**k + 4**k + 8 * 4**k)
         self.side = max(self.side, 4**k)
         return KRAUS, first, k, kind, slot, count, flags, len(controls)
-
-    def _digits(self, wires: Sequence[int]) -> int:
-        """Positions of the wires' digits, least significant first, noted down."""
-        self.wires += [self.n_wires - 1 - wire for wire in reversed(wires)]
-        return len(self.wires) - len(wires)
 
 
 def _product(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:

@@ -21,7 +21,6 @@ from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
 from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
-from qstore_pl.engine.fusion import PERMUTE
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -30,6 +29,7 @@ from qstore_pl.engine.gates import (
     Slot,
     renamed,
 )
+from qstore_pl.engine.instructions import PERMUTE
 from qstore_pl.engine.observables import multiply, shared_words
 
 Float1D = NDArray[np.float64]

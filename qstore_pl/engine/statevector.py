@@ -36,16 +36,12 @@ from qstore_pl.engine.compile import (
     Kernel,
     inner,
 )
-from qstore_pl.engine.fusion import (
-    AMPLITUDES,
+from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, DRAWN, MATRIX, PAULI
+from qstore_pl.engine.instructions import (
     BATCHED,
     BLOCK,
-    DIAGONAL,
-    DRAWN,
     FACTOR,
     INVERSE,
-    MATRIX,
-    PAULI,
     PERMUTE,
     WANTED,
 )
@@ -68,7 +64,7 @@ from qstore_pl.engine.words import (
 
 @inner
 def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
-    """The tables of a circuit as views, in the order of :data:`fusion.INTS`."""
+    """The tables of a circuit as views, in the order of ``Tables.INTS``."""
     n, n_blocks, n_angles, n_terms = sizes[0], sizes[1], sizes[2], sizes[3]
     n_words, n_wires, n_tables = sizes[4], sizes[5], sizes[6]
     at = 0

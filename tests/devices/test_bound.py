@@ -58,6 +58,11 @@ def with_numbers(op, numbers):
     """
     if isinstance(op, qml.ops.Evolution):
         return qml.evolve(op.base, *numbers)
+    if isinstance(op, qml.ops.op_math.Adjoint):
+        return qml.adjoint(with_numbers(op.base, numbers), lazy=True)
+    if type(op) in (qml.ops.Controlled, qml.ops.ControlledOp):
+        base = with_numbers(op.base, numbers)
+        return qml.ops.Controlled(base, op.control_wires, op.control_values)
     twin = copy.copy(op)
     twin.data = tuple(numbers)
     return twin
@@ -180,10 +185,10 @@ BY_NUMBER = [
     (name, i) for name in CHANNELS for i in range(operation_of(name).num_params)
 ]
 WHY = {
-    "AmplitudeDamping": "takes sqrt of a parameter",
-    "GeneralizedAmplitudeDamping": "takes sqrt of a parameter",
-    "PhaseDamping": "takes sqrt of a parameter",
-    "ThermalRelaxationError": "takes exp of a parameter|takes divide of a parameter",
+    "AmplitudeDamping": ": sqrt",
+    "GeneralizedAmplitudeDamping": ": sqrt",
+    "PhaseDamping": ": sqrt",
+    "ThermalRelaxationError": ": exp|: divide",
     "QubitChannel": COMPLEX,
 }
 
@@ -275,6 +280,19 @@ def test_trajectories_have_no_bound_strengths(op):
     inputs[place[-1]] = devices.symbols("weights", 0, ())
     with pytest.raises(DeviceError, match=f"no gradient .* parameters of {op.name}"):
         devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+
+
+@pytest.mark.parametrize("wrapped", [qml.adjoint, lambda op: qml.ctrl(op, 2)])
+def test_the_evolution_under_a_multiple_of_a_word_is_bound(wrapped):
+    op = wrapped(qml.evolve(0.7 * qml.Z(0) @ qml.Y(1), 0.3))
+    tape, place = tape_of(op)
+    device = qml.device("qstore.mock_ideal", wires=3)
+    inputs = [None] * len(tape.par_info)
+    inputs[place[0]] = devices.symbols("weights", 0, ())
+    program = devices.compile(tape, inputs, device, n_weights=1, n_features=0)
+    (expected,) = qml.execute([tape], qml.device("default.qubit", wires=3))
+    found = program.run(np.array([0.3]), np.empty((1, 0)))[0]
+    np.testing.assert_allclose(found, np.hstack(expected), rtol=0, atol=1e-12)
 
 
 def test_a_product_of_too_many_numbers_is_refused():

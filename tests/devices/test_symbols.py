@@ -306,6 +306,11 @@ REFUSALS = {
     "complex number": lambda x: 1j * x,
     "allclose": lambda x: np.allclose(x, 0),
     "reduce": lambda x: np.add.reduce(x),
+    "attribute real": lambda x: x.real,
+    "attribute item": lambda x: x[0, 0].item(),
+    "assignment": lambda x: x.__setitem__(0, 1.0),
+    "a conversion to a number": lambda x: round(x[0, 0]),
+    "text": lambda x: f"{x[0, 0]:.2f}",
 }
 
 

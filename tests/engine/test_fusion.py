@@ -7,17 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from qstore_pl.engine.fusion import (
-    AMPLITUDES,
-    BATCHED,
-    BLOCK,
-    DIAGONAL,
-    FACTOR,
-    MATRIX,
-    PAULI,
-    PERMUTE,
-    build,
-)
+from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, MATRIX, PAULI, build
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -28,6 +18,7 @@ from qstore_pl.engine.gates import (
     Permutation,
     slot_angles,
 )
+from qstore_pl.engine.instructions import BATCHED, BLOCK, FACTOR, PERMUTE
 from tests.engine.test_gates import random_circuit
 
 w = slot_angles(WEIGHT, 0, (100,))

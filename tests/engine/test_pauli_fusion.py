@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import pauli_fusion
-from qstore_pl.engine.fusion import BATCHED, BLOCK, FACTOR, PERMUTE
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -22,6 +21,7 @@ from qstore_pl.engine.gates import (
     Transfer,
     slot_angles,
 )
+from qstore_pl.engine.instructions import BATCHED, BLOCK, FACTOR, PERMUTE
 from qstore_pl.engine.pauli_fusion import (
     AMPLITUDES,
     DAMP,
