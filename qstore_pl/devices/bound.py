@@ -77,7 +77,7 @@ def lower_bound(
     lowering.check_memory()
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)
-    gates, constants = bound_gates(tape, inputs, lowering, n_weights)
+    gates = bound_gates(tape, inputs, lowering)
     outputs = [
         terms
         for mp in tape.measurements
@@ -120,15 +120,13 @@ def bound_gates(
     tape: qml.tape.QuantumScript,
     inputs: Sequence[Symbols | None],
     lowering: Lowering,
-    n_weights: int,
-) -> tuple[list[MixedGate], NDArray[np.float64]]:
-    """The gates of a tape, and the constants in them, in the slots behind the weights.
+) -> list[MixedGate]:
+    """The gates of a tape, in which constants have no place yet.
 
     Args:
         tape: The circuit.
         inputs: As :func:`lower_bound`.
         lowering: The steps to the register of the circuit.
-        n_weights: Length of the weights.
 
     Raises:
         DeviceError: As :func:`lower_bound`.
@@ -136,7 +134,7 @@ def bound_gates(
     gates: list[MixedGate] = []
     for op, params in bound_operations(tape, inputs):
         gates += _gates_of(lowering, op, op.wires.labels, params, at_start=not gates)
-    return _with_places(gates, n_weights)
+    return gates
 
 
 def _gates_of(

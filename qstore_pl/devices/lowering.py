@@ -277,7 +277,7 @@ class Lowering:
             raise DeviceError(
                 "A state preparation must be the first operation, or be decomposed."
             )
-        gates, constants = _with_places(gates, n_weights)
+        gates, constants = with_places(gates, n_weights)
         kind = PureProgram if self.noise is None else self.kind
         return kind(
             len(self.order),
@@ -289,7 +289,7 @@ class Lowering:
         )
 
 
-def _with_places(
+def with_places(
     gates: Iterable[MixedGate], n_weights: int
 ) -> tuple[list[MixedGate], NDArray[np.float64]]:
     """Give constants their place in the weight slots behind the weights.

@@ -12,12 +12,10 @@ from qstore_pl.engine.program import Program
 
 
 class CacheInfo(NamedTuple):
-    """What happened to a cache of Programs.
+    """How a cache of Programs was used.
 
-    Attributes:
-        hits: How often the structure of a circuit was found in the cache.
-        misses: How often it was not, and was lowered.
-        size: How many Programs the cache has now.
+    ``hits`` counts how often it had the structure of a circuit, ``misses`` how often a
+    circuit had to be lowered, and ``size`` is how many Programs it has now.
     """
 
     hits: int

@@ -10,7 +10,7 @@ from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.bound import bound_gates, bound_operations
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
-from qstore_pl.devices.lowering import Lowering, wire_order
+from qstore_pl.devices.lowering import Lowering, wire_order, with_places
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
 from qstore_pl.devices.symbols import Symbols
@@ -72,7 +72,7 @@ def light_cones(
     """
     # As if states were mixed, since the circuit may have channels; without noise.
     lowering = Lowering(wire_order(tape), SpecNoise(NoiseSpec()))
-    lowered, _ = bound_gates(tape, inputs, lowering, n_weights)
+    lowered, _ = with_places(bound_gates(tape, inputs, lowering), n_weights)
     order = lowering.order
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
     cones = lightcone.light_cones(lowered, outputs)
@@ -80,7 +80,7 @@ def light_cones(
     return LightCones(
         features=tuple(_of_kind(FEATURE, cone) for cone in cones),
         weights=tuple(_of_kind(WEIGHT, cone) & held for cone in cones),
-        last=_of_kind(WEIGHT, lightcone.last_slots(lowered)) & held,
+        last=_of_kind(WEIGHT, lightcone.last_rotations(lowered)) & held,
     )
 
 

@@ -328,5 +328,27 @@ def wires_of(gate: MixedGate) -> tuple[int, ...]:
     return gate.wires
 
 
+def slots_of(gate: MixedGate) -> set[Slot]:
+    """The weights and features a gate depends on: of its angles, or its entries."""
+    size = 1 << len(gate.wires)
+    match gate:
+        case PauliRotation():
+            return gate.angle.slots
+        case Channel():
+            return {s for angle in (*gate.factors, gate.shift) for s in angle.slots}
+        case Matrix():
+            n_entries = 2 * size**2
+        case Kraus():
+            n_entries = 2 * size**2 * gate.count
+        case Drawn():
+            n_entries = 4 * size**2 + 1
+        case Amplitudes():
+            n_entries = 2 * size if gate.complex else size
+        case _:
+            return set()
+    kind, first = gate.slot
+    return {(kind, first + i) for i in range(n_entries)}
+
+
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires
 PauliSum: TypeAlias = tuple[PauliTerm, ...]

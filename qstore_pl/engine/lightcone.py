@@ -1,238 +1,265 @@
-r"""Which weights and features an expectation value can depend on, from structure alone.
+"""Light cones: which weights and features an expectation value can depend on at all.
 
-An observable is pulled back through the circuit, gate by gate. Of the Pauli words that
-it may then be a sum of, only the letters on each wire are kept, so what is found is a
-superset of the truth: what is not in it can never matter. This module knows gates, and
-runs nothing.
+In the Heisenberg picture an observable is pulled back through the gates, last gate
+first. For each wire the letters (I, X, Y, Z) are kept that the pulled-back observable
+may have there, for all observables at once: bit ``o`` of ``letters[wire][letter]`` says
+whether observable ``o`` may have the letter. A rotation that commutes with everything
+possible is not seen. Only the structure of the circuit is read, never a value, so a
+slot outside the cone has a gradient of zero, while one inside may happen to have one.
+This module knows no kernels.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qstore_pl.engine.gates import (
-    Amplitudes,
+    WEIGHT,
+    Angle,
     Channel,
-    Drawn,
-    Kraus,
-    Matrix,
     MixedGate,
     PauliRotation,
     PauliSum,
     Permutation,
     Slot,
     Transfer,
+    slots_of,
+    wires_of,
 )
-from qstore_pl.engine.transfer import LETTERS, transfer_matrix
+from qstore_pl.engine.transfer import LETTERS
 
-IDENTITY, ALL = 1, 15  # sets of letters as bits: I, X, Y, Z are bits 0 to 3
-MAX_WIRES = 3  # of a gate whose action on Pauli words is computed
+MOST_WORDS = 64  # local words that are pulled back one by one; beyond, all are possible
+MOST_WIRES = 8  # of a permutation whose words are pulled back
+_EXACT = 1e-12  # what is smaller is zero
 
-Letters = dict[int, int]  # wire -> the letters that may stand there; absent is I
+Letters = list[list[int]]  # for each wire four sets of observables, as bits
+Word = tuple[int, ...]  # letters as numbers 0 to 3
+Image = tuple[int, ...]  # for each wire the possible letters, as bits 0 to 3
 
 
 def light_cones(
     gates: Sequence[MixedGate], observables: Sequence[PauliSum]
 ) -> list[set[Slot]]:
-    """The slots that each observable's expectation value can depend on.
+    """The weights and features each expectation value can depend on.
 
     Args:
-        gates: The circuit, in the order in which the gates act.
-        observables: Sums of Pauli words.
+        gates: The circuit.
+        observables: One Pauli sum per output.
 
     Returns:
-        For each observable a set of slots (WEIGHT or FEATURE, index). Any other slot
-        leaves its expectation value as it is, whatever the values of all slots are.
+        For each observable a set of slots; constants are among them, as weight slots.
     """
-    steps = [_step(gate) for gate in reversed(gates)]
+    # Word by word: of a single word every letter is certain at first.
+    words = list(dict.fromkeys(term[1:] for terms in observables for term in terms))
+    by_word = dict(zip(words, _cones(gates, words), strict=True))
+    return [set().union(*(by_word[t[1:]] for t in terms)) for terms in observables]
+
+
+def _cones(
+    gates: Sequence[MixedGate], words: Sequence[tuple[str, tuple[int, ...]]]
+) -> list[set[Slot]]:
+    """The slots that each Pauli word's expectation value can depend on."""
+    letters = _first_letters(gates, words)
+    seen: dict[Slot, int] = {}
+    for gate in reversed(gates):
+        if isinstance(gate, PauliRotation):
+            by = 0
+            for rotation in gate.uncontrolled() if gate.controls else [gate]:
+                by |= _pull_back_rotation(letters, rotation)
+        else:
+            by = _touched(letters, wires_of(gate))
+            if by:
+                _pull_back(letters, gate, by)
+        if by:
+            for slot in slots_of(gate):
+                seen[slot] = seen.get(slot, 0) | by
     return [
-        set().union(*(_cone(steps, word, wires) for _, word, wires in observable))
-        for observable in observables
+        {slot for slot, by in seen.items() if by >> output & 1}
+        for output in range(len(words))
     ]
 
 
-def last_slots(gates: Sequence[MixedGate]) -> set[Slot]:
-    """The slots that only enter the last gates on single wires.
+def last_rotations(gates: Sequence[MixedGate]) -> set[Slot]:
+    """The weights that occur in nothing but the last rotations of their wires.
 
-    Between such a gate and the end of the circuit no gate on several wires is followed
-    by another gate on the same single wire. Some of these slots always change nothing:
-    those that turn about the axis that is measured, or a wire that is not.
+    Walking back from the end of a wire, these are the rotations up to the first gate on
+    several wires that comes after a rotation in the walk. An observable may commute
+    with such a rotation, as Z does with a final RZ, although the model is a sound one.
 
     Args:
-        gates: The circuit, in the order in which the gates act.
+        gates: The circuit.
     """
-    begun: set[int] = set()  # wires whose last gates have been met
-    ended: set[int] = set()  # and passed
+    turned: set[int] = set()  # wires with a rotation behind the current gate
+    ended: set[int] = set()  # wires whose last rotations all lie behind it
     last: set[Slot] = set()
-    earlier: set[Slot] = set()
+    other: set[Slot] = set()
     for gate in reversed(gates):
-        wires = set(_wires(gate))
-        if len(wires) == 1 and not wires & ended:
-            begun |= wires
-            last |= _slots(gate)
+        wires = wires_of(gate)
+        if len(wires) > 1:
+            ended |= turned.intersection(wires)
+        is_last = isinstance(gate, PauliRotation) and ended.isdisjoint(wires)
+        if is_last and wires:
+            turned.update(wires)
+            last |= slots_of(gate)
         else:
-            ended |= wires & begun
-            earlier |= _slots(gate)
-    return last - earlier
+            other |= slots_of(gate)
+    return {slot for slot in last - other if slot[0] == WEIGHT}
 
 
-class _Step:
-    """A gate as it acts on sets of letters, in the Heisenberg picture."""
-
-    def __init__(self, gate: MixedGate) -> None:
-        self.wires, self.slots = _wires(gate), _slots(gate)
-
-    def pull(self, letters: Letters) -> bool:
-        """Change the letters; whether the gate's own numbers matter.
-
-        Every letter becomes possible, unless the gate meets only identities.
-        """
-        if all(letters.get(wire, IDENTITY) == IDENTITY for wire in self.wires):
-            return False
-        letters |= dict.fromkeys(self.wires, ALL)
-        return True
+def _first_letters(
+    gates: Sequence[MixedGate], words: Sequence[tuple[str, tuple[int, ...]]]
+) -> Letters:
+    """The letters of the words themselves."""
+    measured = [wire for _, wires in words for wire in wires]
+    acted = [wire for gate in gates for wire in wires_of(gate)]
+    letters = [[0, 0, 0, 0] for _ in range(1 + max([*measured, *acted], default=-1))]
+    for output, (word, wires) in enumerate(words):
+        placed = dict(zip(wires, word, strict=True))
+        for wire, row in enumerate(letters):
+            row[LETTERS.index(placed.get(wire, "I"))] |= 1 << output
+    return letters
 
 
-class _Rotation(_Step):
-    def __init__(self, gate: PauliRotation) -> None:
-        super().__init__(gate)
-        self._word = [LETTERS.index(letter) for letter in gate.word]
-        # Quarter turns carry each word to one word; other angles mix it with another.
-        quarters = 2.0 * gate.angle.constant / math.pi
-        whole = not gate.angle.terms and abs(quarters - round(quarters)) < 1e-9
-        self._quarters = round(quarters) % 4 if whole else None
-
-    def pull(self, letters: Letters) -> bool:
-        anticommuting, certain = 0, True
-        for letter, wire in zip(self._word, self.wires, strict=True):
-            there = letters.get(wire, IDENTITY)
-            same = there & (IDENTITY | 1 << letter)
-            other = there & ~same
-            certain = certain and not (same and other)
-            anticommuting += bool(other)
-        if certain and anticommuting % 2 == 0:
-            return False
-        if self._quarters in (0, 2):
-            return False
-        for letter, wire in zip(self._word, self.wires, strict=True):
-            there = letters.get(wire, IDENTITY)
-            turned = sum(1 << (i ^ letter) for i in range(4) if there >> i & 1)
-            stays = 0 if certain and self._quarters is not None else there
-            letters[wire] = turned | stays
-        return True
+def _touched(letters: Letters, wires: Sequence[int]) -> int:
+    """The observables that may be other than the identity on these wires."""
+    found = 0
+    for wire in wires:
+        _, x, y, z = letters[wire]
+        found |= x | y | z
+    return found
 
 
-class _Linear(_Step):
-    """A gate on few wires whose action on Pauli words is known.
+def _pull_back_rotation(letters: Letters, gate: PauliRotation) -> int:
+    """Pull back through a rotation without controls; the observables that see it.
 
-    Args:
-        gate: The gate.
-        images: For each word on its wires the letters of its image, wire by wire.
+    A word P that anticommutes with W becomes a sum of P and WP.
     """
-
-    def __init__(self, gate: MixedGate, images: tuple[tuple[int, ...], ...]) -> None:
-        super().__init__(gate)
-        self._images = images
-
-    def pull(self, letters: Letters) -> bool:
-        there = [letters.get(wire, IDENTITY) for wire in self.wires]
-        if all(bits == IDENTITY for bits in there):
-            return False
-        found = [0] * len(there)
-        possible = ([i for i in range(4) if bits >> i & 1] for bits in there)
-        for word in itertools.product(*possible):
-            index = functools.reduce(lambda high, digit: 4 * high + digit, word, 0)
-            found = [a | b for a, b in zip(found, self._images[index], strict=True)]
-        letters |= dict(zip(self.wires, found, strict=True))
-        return True
-
-
-def _step(gate: MixedGate) -> Sequence[_Step]:
-    match gate:
-        case PauliRotation():
-            return [_Rotation(part) for part in gate.uncontrolled()]
-        case Permutation() if len(gate.wires) <= MAX_WIRES:
-            return [_Linear(gate, _permuted(gate.table, gate.phases))]
-        case Transfer() if len(gate.wires) <= MAX_WIRES:
-            return [_Linear(gate, _images(np.array(gate.matrix)))]
-        case Channel() if len(gate.wires) <= MAX_WIRES:
-            kept = np.eye(4 ** len(gate.wires))
-            if len(gate.wires) == 1:
-                kept[3, 0] = 1.0  # it may shift Z
-            return [_Linear(gate, _images(kept))]
-    return [_Step(gate)]
-
-
-@functools.lru_cache(maxsize=256)
-def _permuted(
-    table: tuple[int, ...], phases: tuple[int, ...]
-) -> tuple[tuple[int, ...], ...]:
-    matrix = np.zeros((len(table), len(table)), complex)
-    matrix[range(len(table)), table] = np.exp(0.25j * np.pi * np.array(phases))
-    return _images(transfer_matrix([matrix]))
-
-
-def _images(transfer: NDArray[np.float64]) -> tuple[tuple[int, ...], ...]:
-    """Letters of the image of each word in the Heisenberg picture: rows of a matrix."""
-    k = (len(transfer).bit_length() - 1) // 2
-    digits = np.stack(
-        [np.arange(len(transfer)) >> 2 * (k - 1 - i) & 3 for i in range(k)]
-    )
-    return tuple(
-        tuple(
-            int(np.bitwise_or.reduce(1 << digits[i, np.abs(row) > 1e-9]))
-            for i in range(k)
-        )
-        for row in transfer
-    )
-
-
-def _cone(
-    steps: Sequence[Sequence[_Step]], word: str, wires: Sequence[int]
-) -> set[Slot]:
-    letters = {
-        w: 1 << LETTERS.index(letter) for letter, w in zip(word, wires, strict=True)
-    }
-    seen: set[Slot] = set()
-    for step in steps:
-        for part in step:
-            if part.pull(letters):
-                seen |= part.slots
+    odd = unknown = 0
+    turns = []
+    for wire, name in zip(gate.wires, gate.word, strict=True):
+        if name == "I":
+            continue
+        w = LETTERS.index(name)
+        a, b = (letter for letter in (1, 2, 3) if letter != w)
+        row = letters[wire]
+        commuting, anticommuting = row[0] | row[w], row[a] | row[b]
+        odd ^= anticommuting & ~commuting
+        unknown |= anticommuting & commuting
+        turns.append((row, w))
+    seen = odd | unknown
+    if not seen:
+        return 0
+    quarters = _quarter_turns(gate.angle)
+    if quarters is not None and quarters % 2 == 0:
+        return seen
+    gone = 0 if quarters is None else odd & ~unknown  # P becomes WP alone
+    for row, w in turns:
+        # As numbers 0 to 3, letters multiply by XOR.
+        row[:] = [row[i] & ~gone | row[i ^ w] & seen for i in range(4)]
     return seen
 
 
-def _wires(gate: MixedGate) -> tuple[int, ...]:
-    if isinstance(gate, PauliRotation | Matrix):
-        return (*(wire for wire, _ in gate.controls), *gate.wires)
-    return gate.wires
+def _quarter_turns(angle: Angle) -> int | None:
+    """How many right angles a constant angle is, or None if it is none of them."""
+    if angle.terms:
+        return None
+    quarters = angle.constant / (0.5 * np.pi)
+    nearest = round(quarters)
+    return nearest if abs(quarters - nearest) < _EXACT else None
 
 
-def _slots(gate: MixedGate) -> set[Slot]:
-    """The slots whose values a gate depends on."""
-    size = 1 << len(_wires(gate))
+def _pull_back(letters: Letters, gate: MixedGate, by: int) -> None:
+    """Pull back through any other gate that the observables ``by`` see."""
+    wires = wires_of(gate)
+    image: Callable[[Word], Image] | None
     match gate:
-        case PauliRotation():
-            return gate.angle.slots
+        case Permutation() if len(wires) <= MOST_WIRES:
+            image = functools.partial(_permuted, gate.table, gate.phases)
+        case Transfer():
+            image = functools.partial(_transferred, gate.matrix)
         case Channel():
-            return set().union(*(f.slots for f in (*gate.factors, gate.shift)))
-        case Matrix():
-            side = 1 << len(gate.wires)
-            return _consecutive(gate.slot, 2 * side**2)
-        case Kraus():
-            return _consecutive(gate.slot, gate.count * 2 * size**2)
-        case Amplitudes():
-            return _consecutive(gate.slot, size << gate.complex)
-        case Drawn():
-            return _consecutive(gate.slot, 4 * size**2 + 1)
-    return set()
+            image = functools.partial(_scaled, gate.shift != Angle())
+        case _:
+            image = None
+    words = None if image is None else _possible_words(letters, wires)
+    if image is None or words is None:
+        for wire in wires:
+            letters[wire] = [found | by for found in letters[wire]]
+        return
+    rows = [[0, 0, 0, 0] for _ in wires]
+    for word, those in words:
+        for row, found in zip(rows, image(word), strict=True):
+            for letter in range(4):
+                if found >> letter & 1:
+                    row[letter] |= those
+    for wire, row in zip(wires, rows, strict=True):
+        letters[wire] = row
 
 
-def _consecutive(slot: Slot, count: int) -> set[Slot]:
-    kind, first = slot
-    return {(kind, first + i) for i in range(count)}
+def _possible_words(
+    letters: Letters, wires: Sequence[int]
+) -> list[tuple[Word, int]] | None:
+    """Local words with the observables that may have them; None if there are many."""
+    words: list[tuple[Word, int]] = [((), -1)]
+    for wire in wires:
+        words = [
+            ((*word, letter), those & found)
+            for word, those in words
+            for letter, found in enumerate(letters[wire])
+            if those & found
+        ]
+        if len(words) > MOST_WORDS:
+            return None
+    return words
+
+
+@functools.lru_cache(maxsize=4096)
+def _permuted(table: tuple[int, ...], phases: tuple[int, ...], word: Word) -> Image:
+    r"""The letters of :math:`U^\dagger P U` for a permutation U with phases.
+
+    :math:`U = \sum_i e^{i\pi p_i/4} |i\rangle\langle t_i|`, so that P, which takes
+    :math:`|i\rangle` to :math:`\pm|i \oplus x\rangle`, becomes a matrix with one entry
+    in each column, at column :math:`t_i` and row :math:`t_{i \oplus x}`. Entries whose
+    row and column differ by the same bits s are a sum of words with X mask s.
+    """
+    k = len(word)
+    x = z = 0
+    for letter in word:
+        x, z = 2 * x + (letter in (1, 2)), 2 * z + (letter in (2, 3))
+    index = np.arange(1 << k)
+    sources, turns = np.array(table), np.array(phases)
+    signs = 1.0 - 2.0 * (np.bitwise_count(index[:, None] & index) & 1)
+    values = signs[z] * np.exp(0.25j * np.pi * (turns - turns[index ^ x]))
+    entries = np.zeros((1 << k, 1 << k), complex)
+    entries[sources[index ^ x] ^ sources, sources] = values
+    x_masks, z_masks = np.nonzero(np.abs(entries @ signs) > _EXACT * (1 << k))
+    image = []
+    for place in reversed(range(k)):
+        has_x, has_z = x_masks >> place & 1, z_masks >> place & 1
+        # From (x, z) to the number of the letter: Y has both bits.
+        found = np.where(has_x, 1 + has_z, 3 * has_z)
+        image.append(int(np.bitwise_or.reduce(1 << found)))
+    return tuple(image)
+
+
+@functools.lru_cache(maxsize=4096)
+def _transferred(matrix: tuple[tuple[float, ...], ...], word: Word) -> Image:
+    """The letters of the words that a constant channel's row of this word has."""
+    k, row = len(word), 0
+    for letter in word:
+        row = 4 * row + letter
+    words = np.flatnonzero(np.abs(matrix[row]) > _EXACT)
+    return tuple(
+        int(np.bitwise_or.reduce(1 << (words >> 2 * place & 3), initial=0))
+        for place in reversed(range(k))
+    )
+
+
+def _scaled(shifted: bool, word: Word) -> Image:
+    """A channel keeps each word; one that shifts Z adds the identity to it."""
+    if shifted and word == (3,):
+        return (1 << 3 | 1,)
+    return tuple(1 << letter for letter in word)

@@ -36,6 +36,7 @@ from qstore_pl.engine.gates import (
     PauliRotation,
     Slot,
     Transfer,
+    slots_of,
     wires_of,
 )
 from qstore_pl.engine.mixed import MixedProgram
@@ -230,21 +231,14 @@ class Metric(ABC):
         return not self._place.keys().isdisjoint(angle.slots)
 
     def _refuse_entries(self, gate: Matrix | Amplitudes | Kraus) -> None:
-        kind, first = gate.slot
-        size = 1 << len(gate.wires)
-        match gate:
-            case Matrix():
-                size = 2 * size**2
-            case Kraus(count=count):
-                size = 2 * size**2 * count
-            case Amplitudes(complex=True):
-                size = 2 * size
-        entries = {(kind, i) for i in range(first, first + size)}
+        entries = slots_of(gate)
         if not self._place.keys().isdisjoint(entries):
+            kind, first = gate.slot
+            last = first + len(entries) - 1
             source = "weights" if kind == WEIGHT else "inputs"
             raise ValueError(
                 f"Trainable {source} must be parts of angles for the metric, but "
-                f"{first} to {first + size - 1} are entries of {type(gate).__name__}. "
+                f"{first} to {last} are entries of {type(gate).__name__}. "
                 "Mark them as not trainable."
             )
 

@@ -28,8 +28,8 @@ from qstore_pl.engine.gates import (
     PauliRotation,
     PauliSum,
     Permutation,
-    Slot,
     Transfer,
+    slots_of,
 )
 from qstore_pl.engine.instructions import (
     BATCHED,
@@ -149,7 +149,7 @@ def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
         yield from gate.uncontrolled()
     elif isinstance(gate, Permutation):
         yield Transfer(gate.wires, _permutation_transfer(gate.table, gate.phases))
-    elif isinstance(gate, Channel) and not _slots(gate):
+    elif isinstance(gate, Channel) and not slots_of(gate):
         factors = [factor.constant for factor in gate.factors]
         matrix = np.diag([factors[i] for i in gate.which])
         if len(gate.wires) == 1:
@@ -157,10 +157,6 @@ def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
         yield Transfer(gate.wires, tuple(map(tuple, matrix.tolist())))
     else:
         yield gate
-
-
-def _slots(gate: Channel) -> set[Slot]:
-    return {s for angle in (*gate.factors, gate.shift) for s in angle.slots}
 
 
 def _kind(gate: MixedGate) -> str:
@@ -258,7 +254,7 @@ class _Writer(Writer):
                 assert isinstance(gate, Channel)
                 x, y, z = (self._value(gate.factors[i], 1.0) for i in gate.which[1:])
                 shift = self._value(gate.shift, 0.0)
-                kinds |= self.kinds_of(_slots(gate))
+                kinds |= self.kinds_of(slots_of(gate))
                 self.elements.append((DAMP, x, y, z, shift))
         self._fixed(pending)
         self.kinds.append(kinds)
@@ -303,7 +299,7 @@ class _Writer(Writer):
         return PAULI, low, angle, int(FEATURE in kinds), _mask(kinds), word, 0, 0
 
     def _scale(self, gate: Channel) -> tuple[int, ...]:
-        kinds = self.kinds_of(_slots(gate))
+        kinds = self.kinds_of(slots_of(gate))
         self.kinds.append(kinds)
         wires = self.positions(gate.wires)
         first = len(self.rotations)

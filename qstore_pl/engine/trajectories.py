@@ -35,6 +35,7 @@ from qstore_pl.engine.gates import (
     PauliSum,
     Transfer,
     slot_angles,
+    slots_of,
 )
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
 from qstore_pl.engine.pure import PurePass
@@ -124,10 +125,7 @@ class MatrixDraw(Draw):
         if isinstance(gate, Transfer):
             self._constant = Choice(kraus_matrices(np.array(gate.matrix)))
             return
-        if isinstance(gate, Kraus):
-            slots = {gate.slot}
-        else:
-            slots = set().union(*(a.slots for a in (*gate.factors, gate.shift)))
+        slots = slots_of(gate)
         if any(kind == FEATURE for kind, _ in slots):
             raise ValueError(
                 "A channel drawn by trajectories must be the same for all samples. Run "
