@@ -54,7 +54,7 @@ __all__ = [
 
 
 def is_native(device: Device) -> bool:
-    """Whether :func:`compile` gives Programs for a device: ours, without shots."""
+    """Whether :func:`compile` takes a device: it is ours, and has no shots."""
     return isinstance(device, QStoreDevice) and not device.shots
 
 
@@ -97,25 +97,31 @@ def compile(
     n_weights: int,
     n_features: int,
 ) -> Program | None:
-    """The Program a device runs for a tape: arrays in, arrays out, no PennyLane.
+    """The Program of a circuit on a device: a function of arrays, without PennyLane.
 
-    It is None where the device has noise that depends on the values of gates.
+    A Program is called with weights, which all samples share, and features, a row for
+    each sample. These are not checked when it is called: amplitudes should be
+    normalised, bits be 0 or 1, and strengths of channels be in their range.
 
     Args:
-        tape: One sample's circuit. It measures expectation values of Pauli sums, of
-            other observables on at most 8 wires, and probabilities of the computational
-            basis on at most 8 wires, which are one output for each outcome.
-        inputs: One entry for each parameter of the tape, in the tape's order: what it
-            is as a function of weights and features, with the parameter's shape; or
-            None, where the number on the tape is a constant of the circuit.
+        tape: The circuit of one sample. It may measure expectation values, of Pauli
+            sums or of other observables on at most 8 wires, and probabilities of the
+            computational basis on at most 8 wires, which are one output for each
+            outcome.
+        inputs: What each parameter of the tape is, in the order of the tape: symbols of
+            the shape of the parameter, which say how it depends on weights and
+            features; or None for a constant, the number that is on the tape.
         device: A device for which :func:`is_native` holds.
         n_weights: Length of the weights that the Program is called with.
-        n_features: Columns of the features that the Program is called with.
+        n_features: Number of columns of the features that it is called with.
+
+    Returns:
+        None if the device has noise that depends on the values of gates.
 
     Raises:
-        ValueError: If the device is another one, the inputs do not fit the tape, or
-            something else is measured.
-        DeviceError: If an operation cannot be lowered, or memory does not suffice.
+        ValueError: If the device is not one of ours or has shots, the inputs do not fit
+            the tape, or something else is measured.
+        DeviceError: If an operation cannot be compiled, or memory does not suffice.
 
     Example:
         >>> import pennylane as qml
