@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.engine.affine import Affine, affine_of
 from qstore_pl.engine.gates import (
     WEIGHT,
     Amplitudes,
@@ -108,7 +109,7 @@ def build(
         **shared,
         n_weights=n_weights,
         n_features=n_features,
-        tables=_stack(writer.permutations),
+        tables=_tables(writer.permutations, 1 << n_wires),
         phases=_stack(_with_zeros(writer.phases)),
         phase=phase,
         general=general,
@@ -137,7 +138,7 @@ def _kind(gate: Gate) -> str:
 class _Writer(Writer):
     def __init__(self, n_wires: int, n_weights: int, n_constants: int) -> None:
         super().__init__(n_wires, n_weights, n_constants)
-        self.permutations: list[NDArray[np.int32]] = []
+        self.permutations: list[Affine | NDArray[np.int32]] = []
         self.phases: list[NDArray[np.int32] | None] = []
         self._known: dict[Any, int] = {}
 
@@ -173,6 +174,29 @@ class _Writer(Writer):
         return op, bit, first, last, split, int(weight_before), 0, 0
 
     def _permutation(self, gates: Sequence[Permutation]) -> tuple[int, ...]:
+        self.kinds.append(set())
+        maps = [affine_of(gate.table, gate.phases) for gate in gates]
+        found = [affine for affine in maps if affine is not None]
+        if len(found) == len(maps):
+            index = self._affine(gates, found)
+        else:
+            index = self._general(gates)
+        return PERMUTE, index, int(self.phases[2 * index] is not None), 0, 0, 0, 0, 0
+
+    def _affine(self, gates: Sequence[Permutation], maps: Sequence[Affine]) -> int:
+        """The index of the table of gates that map indices as XORs of their bits."""
+        whole = Affine.identity(self.n_wires)
+        for gate, affine in zip(gates, maps, strict=True):
+            bits = [self.n_wires - 1 - wire for wire in reversed(gate.wires)]
+            whole = whole.after(affine, bits)
+        if whole not in self._known:
+            self._known[whole] = len(self.permutations) // 2
+            self.permutations += [whole, whole.inverse()]
+            self.phases += [None, None]
+        return self._known[whole]
+
+    def _general(self, gates: Sequence[Permutation]) -> int:
+        """The index of the table of any permutations."""
         # On the wires they act on first, and then once on the whole register.
         wires = sorted({wire for gate in gates for wire in gate.wires})
         local, turns = np.arange(1 << len(wires), dtype=np.int32), np.zeros(1, np.int32)
@@ -190,9 +214,7 @@ class _Writer(Writer):
             inverse[table] = np.arange(table.size, dtype=np.int32)
             self.permutations += [table, inverse]
             self.phases += [phases, None if phases is None else -phases[inverse] % 8]
-        self.kinds.append(set())
-        index = self._known[key]
-        return PERMUTE, index, int(self.phases[2 * index] is not None), 0, 0, 0, 0, 0
+        return self._known[key]
 
     def _pauli(self, gate: PauliRotation) -> tuple[int, ...]:
         x, z = _masks(self.n_wires, gate.word, gate.wires)
@@ -291,6 +313,21 @@ def _with_zeros(
         return []
     zeros = np.zeros_like(found[0])
     return [zeros if row is None else row for row in phases]
+
+
+def _tables(
+    permutations: Sequence[Affine | NDArray[np.int32]], size: int
+) -> NDArray[np.int32]:
+    """The tables of all permutations, a row each, written where they stay."""
+    if not permutations:
+        return np.zeros((0, 0), np.int32)
+    tables = np.empty((len(permutations), size), np.int32)
+    for row, permutation in zip(tables, permutations, strict=True):
+        if isinstance(permutation, Affine):
+            permutation.write(row)
+        else:
+            row[:] = permutation
+    return tables
 
 
 def _stack(rows: list[NDArray[np.int32]]) -> NDArray[np.int32]:

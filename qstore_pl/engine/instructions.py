@@ -234,10 +234,11 @@ class Writer(ABC):
             angle: The polynomial.
         """
         first = len(self.terms)
+        batched = False
         for coefficient, a, b in angle.terms:
             self.coefficients.append(coefficient)
             self.terms.append((*a, *b))
-        batched = any(kind == FEATURE for kind, _ in angle.slots)
+            batched = batched or a[0] == FEATURE or b[0] == FEATURE
         self.rotations.append((axis, first, len(self.terms), int(batched)))
         self.constants.append(angle.constant)
         return len(self.rotations) - 1

@@ -44,8 +44,8 @@ def preprocessed(circuit, weights, device):
 
 
 def compiled(circuit, weights, device):
-    """The function that lowers the circuit, with every number as a weight."""
-    tape = qml.tape.make_qscript(circuit)(weights)
+    """The function that lowers the tape a device gets, and the weights it then has."""
+    tape = preprocessed(circuit, weights, device)
     inputs, first = [], 0
     for value in tape.get_parameters(trainable_only=False):
         inputs.append(devices.symbols("weights", first, np.shape(value)))
@@ -54,7 +54,8 @@ def compiled(circuit, weights, device):
     def lower():
         return devices.compile(tape, inputs, device, n_weights=first, n_features=0)
 
-    return lower
+    numbers = [np.ravel(p) for p in tape.get_parameters(trainable_only=False)]
+    return lower, np.concatenate(numbers)
 
 
 def lowering(repeats):
@@ -65,8 +66,8 @@ def lowering(repeats):
     peer = qml.device("default.qubit", wires=N_WIRES)
     functions = {}
     for kind, circuit in circuits.items():
-        lower = compiled(circuit, weights, ours)
-        found = lower().run(weights, np.empty((1, 0)))[0, 0]
+        lower, numbers = compiled(circuit, weights, ours)
+        found = lower().run(numbers, np.empty((1, 0)))[0, 0]
         (wanted,) = peer.execute([preprocessed(circuit, weights, peer)])
         check_close(f"expectation value of {kind}", found, wanted)
         functions[kind, "ours"] = lower
