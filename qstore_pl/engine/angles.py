@@ -2,8 +2,8 @@
 
 An angle is a polynomial of degree <= 2 in weights and features. ``cs`` holds the cosine
 and sine of every half angle (of every angle for mixed states), shape
-``(2 * n_angles, batch)``; what all samples share is in column 0. This module knows no
-states.
+``(2 * n_angles, batch)``; an angle that all samples share is in column 0. This module
+knows no states.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def fill_angles(
     share: float,
     cs: Array,
 ) -> None:
-    """Cosine and sine of a share of every angle; only column 0 of those shared.
+    """Write the cosine and sine of ``share`` times every angle into ``cs``.
 
-    Of an angle with axis 3, which is no rotation, the value itself.
+    An angle that all samples share fills column 0 only. An angle with axis 3 is not one
+    of a rotation, and its value itself is written.
     """
     batch = rows.shape[0]
     for r in range(rotations.shape[0]):
@@ -78,7 +79,7 @@ def fill_angles(
                         c[b] += scale
             if rotations[r, 0] == 3:
                 continue
-            # Neighbours are often equal: the lanes of a metric differ in one angle.
+            # Neighbours are often equal: the runs of a metric differ in one angle.
             last, cosine, sine = np.nan, 0.0, 0.0
             for b in range(batch):
                 part = share * c[b]
@@ -90,7 +91,10 @@ def fill_angles(
 
 @inner
 def shared_su2(rotations: Array, first: int, last: int, cs: Array, u: Array) -> None:
-    """First column (a, b) of [[a, -b*], [b, a*]], the product of shared rotations."""
+    """First column of the product of rotations that all samples share: u (4,).
+
+    It is (a, b) of [[a, -b*], [b, a*]], each as a real and an imaginary part.
+    """
     ar, ai, br, bi = 1.0, 0.0, 0.0, 0.0
     for r in range(first, last):
         c, s = cs[2 * r, 0], cs[2 * r + 1, 0]
@@ -123,7 +127,7 @@ def shared_su2(rotations: Array, first: int, last: int, cs: Array, u: Array) -> 
 def batched_su2(
     rotations: Array, first: int, last: int, batch: int, cs: Array, u: Array
 ) -> None:
-    """As :func:`shared_su2` for every sample: u (4, batch)."""
+    """The same as :func:`shared_su2` for each sample: u (4, batch)."""
     ar, ai, br, bi = u[0], u[1], u[2], u[3]
     for j in range(batch):
         ar[j], ai[j], br[j], bi[j] = 1.0, 0.0, 0.0, 0.0
@@ -169,7 +173,7 @@ def add_shared(
     X: Array,
     gw: Array,
 ) -> None:
-    """Chain rule from a shared angle to the weights."""
+    """Chain rule from an angle that all samples share to the weights."""
     for t in range(rotations[r, 1], rotations[r, 2]):
         ka, ia, kb, ib = terms[t, 0], terms[t, 1], terms[t, 2], terms[t, 3]
         gc = g * coefficients[t]
@@ -192,7 +196,7 @@ def add_batched(
     gw: Array,
     gx: Array,
 ) -> None:
-    """Chain rule from an angle per sample to the weights and features."""
+    """Chain rule from an angle of each sample to the weights and features."""
     for t in range(rotations[r, 1], rotations[r, 2]):
         for side in range(2):
             k, slot = terms[t, 2 * side], terms[t, 2 * side + 1]

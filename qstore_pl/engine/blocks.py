@@ -1,8 +1,9 @@
 """One-qubit blocks and permutations inside the kernels, and their share of a gradient.
 
 States are flat, ``2**n * batch`` numbers with the batch as the fast axis, real and
-imaginary parts apart; bit ``q`` of an index has stride ``2**q * batch``. A block is the
-first column (a, b) of [[a, -b*], [b, a*]]. This module knows no angles.
+imaginary parts apart; bit ``q`` of an index has stride ``2**q * batch``. A block is a
+2x2 matrix [[a, -b*], [b, a*]], kept as its first column (a, b). This module knows no
+angles.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from qstore_pl.engine.words import COS_EIGHTH
 
 @inner
 def apply_block(fr: Array, fi: Array, stride: int, u: Array) -> None:
-    """One shared 2x2 block on the bit with this stride (in numbers, batch included)."""
+    """Apply a block that all samples share to the bit with this stride.
+
+    The stride is counted in numbers, so that it includes the batch.
+    """
     ar, ai, br, bi = u[0], u[1], u[2], u[3]
     for k in range(fr.shape[0] // (2 * stride)):
         o = k * 2 * stride
@@ -31,7 +35,7 @@ def apply_block(fr: Array, fi: Array, stride: int, u: Array) -> None:
 def apply_batched(
     fr: Array, fi: Array, bit: int, batch: int, u: Array, sign: float
 ) -> None:
-    """A 2x2 block per sample; ``sign`` -1 applies the inverse."""
+    """Apply a block of each sample; with ``sign`` -1 its inverse."""
     ar, ai, br, bi = u[0], u[1], u[2], u[3]
     rows = 1 << bit
     for k in range(fr.shape[0] // (2 * rows * batch)):
@@ -53,7 +57,10 @@ def apply_batched(
 def undo_block(
     kr: Array, ki: Array, lr: Array, li: Array, stride: int, u: Array, undo: bool
 ) -> tuple[float, float, float]:
-    """Im<bra|P|ket> for P = X, Y, Z on one wire, then the inverse block on both."""
+    """Im<bra|P|ket> for P = X, Y, Z on one wire, summed over samples.
+
+    Then, if ``undo``, the inverse of the block is applied to the ket and to the bra.
+    """
     ar, ai, br, bi = u[0], -u[1], -u[2], -u[3]
     x = y = z = 0.0
     for k in range(kr.shape[0] // (2 * stride)):
@@ -90,7 +97,7 @@ def undo_block(
 def batched_bloch(
     kr: Array, ki: Array, lr: Array, li: Array, bit: int, batch: int, v: Array
 ) -> None:
-    """Im<bra|P|ket> for P = X, Y, Z on one wire, per sample: v (3, batch)."""
+    """Im<bra|P|ket> for P = X, Y, Z on one wire, for each sample: v (3, batch)."""
     x, y, z = v[0], v[1], v[2]
     for j in range(batch):
         x[j], y[j], z[j] = 0.0, 0.0, 0.0

@@ -111,7 +111,7 @@ class Kernel:
             dispatcher._cache = kept
             wait = contextlib.nullcontext() if kept.exists() else _turn(directory)
             with wait:
-                # Compiling looks for the file first: whoever waited here only loads.
+                # Compiling looks for the file first: a process that waited loads it.
                 dispatcher.compile(self.signature)
         # From here on other argument types are an error, not another compilation.
         dispatcher.disable_compile()
@@ -122,7 +122,7 @@ class Kernel:
 
 
 def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorate a kernel that Python calls, with the types of its arguments."""
+    """Decorate a kernel that Python calls; the signature has its arguments' types."""
     return lambda function: Kernel(function, signature)
 
 
@@ -175,7 +175,10 @@ def source_hash() -> str:
 
 @functools.cache
 def cache_directory() -> Path | None:
-    """The first that can be written: ``QSTORE_CACHE_DIR``, the user's, a temporary one.
+    """Where compiled kernels are kept.
+
+    It is in the first directory that can be written: ``QSTORE_CACHE_DIR``, the user's
+    cache directory or a temporary one.
 
     Returns:
         A directory for this version of the sources, or None if none can be written.
@@ -203,7 +206,7 @@ def cache_directory() -> Path | None:
 
 
 class _KernelFile:
-    """Where a compiled kernel is kept: what numba's dispatcher asks of a cache.
+    """The file of a compiled kernel, with the methods numba asks of a cache.
 
     The file has the SHA-256 of a key and the contents, and then the contents: what
     numba pickles of a compiled function. The key is all that machine code depends on
@@ -211,8 +214,8 @@ class _KernelFile:
     version of numba is as foreign as one that was damaged.
 
     Args:
-        directory: Of the cache, for these sources.
-        kernel: To be kept.
+        directory: The cache directory of these sources.
+        kernel: The kernel that is kept in the file.
     """
 
     def __init__(self, directory: Path, kernel: Kernel) -> None:
@@ -251,7 +254,7 @@ class _KernelFile:
         return compiler.CompileResult._rebuild(target, *pickle.loads(contents))
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep a compiled function; where that fails, say so and go on."""
+        """Keep a compiled function; a failure is logged, and is no error."""
         del signature
         contents = serialize.dumps(result._reduce())
         try:
@@ -277,15 +280,15 @@ class _KernelFile:
 
 @contextlib.contextmanager
 def _turn(directory: Path) -> Iterator[None]:
-    """Compile while no other process does; where locks do not exist, do without."""
+    """A context in which no other process compiles, where files can be locked."""
     try:
         import fcntl
     except ImportError:  # Windows: two processes may compile the same kernel
         yield
         return
     with contextlib.ExitStack() as stack:
-        # It may have been tidied away, and neither a full disk nor a file system
-        # without locks is a reason not to compile.
+        # The directory may have been removed since. A full disk or a file system
+        # without locks is no reason not to compile.
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = stack.enter_context((directory / "lock").open("w"))

@@ -197,7 +197,7 @@ class _Writer(Writer):
 
     def _general(self, gates: Sequence[Permutation]) -> int:
         """The index of the table of any permutations."""
-        # On the wires they act on first, and then once on the whole register.
+        # The product is formed on the wires it acts on, and extended once.
         wires = sorted({wire for gate in gates for wire in gate.wires})
         local, turns = np.arange(1 << len(wires), dtype=np.int32), np.zeros(1, np.int32)
         for gate in gates:
@@ -273,16 +273,17 @@ def _lowest_bit(mask: int) -> int:
 def _widen(
     n_wires: int, wires: Sequence[int], table: Any, phases: Any
 ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None]:
-    """A permutation with phases of some wires, on a register of more.
+    """Extend a permutation with phases from some wires to the whole register.
 
     Args:
-        n_wires: Wires of the register.
-        wires: Those that are permuted, the most significant bit of the table first.
-        table: Where each index comes from, ``2**k`` integers.
-        phases: Eighths of a turn, ``2**k`` integers, or one for all.
+        n_wires: Number of wires of the register.
+        wires: The k wires that are permuted; the first is the most significant bit of
+            an index into the table.
+        table: The index each index comes from, ``2**k`` integers.
+        phases: Phases in eighths of a turn, ``2**k`` integers, or one for all.
 
     Returns:
-        The same two on the register; None is no phases.
+        Table and phases on the register; the phases are None where all are zero.
     """
     k, shape = len(wires), (2,) * n_wires
     rest = [wire for wire in range(n_wires) if wire not in wires]
@@ -304,9 +305,9 @@ def _widen(
 def _with_zeros(
     phases: Sequence[NDArray[np.int32] | None],
 ) -> list[NDArray[np.int32]]:
-    """The phases of all tables, zeros where there are none; none if there are nowhere.
+    """The phases of all tables, with zeros for the tables that have none.
 
-    Kernels read the rows of all tables alike.
+    The kernels read a row for each table, or no rows where no table has phases.
     """
     found = [row for row in phases if row is not None]
     if not found:

@@ -2,9 +2,9 @@
 
 A gate is a Pauli rotation, a permutation with phases or a matrix, a set closed under
 adjoint and control, or it gives the initial amplitudes. Every value (a weight, a
-feature, a matrix entry, an amplitude) is named by a slot, never stored. Mixed states
-know channels besides: by angles, by Kraus matrices of values, or constant. This module
-knows no PennyLane.
+feature, a matrix entry, an amplitude) is named by a slot, never stored. Circuits of
+mixed states also have channels: with factors that are polynomials, with Kraus matrices
+of values, or constant. This module knows no PennyLane.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Angle:
         return {slot for _, a, b in self.terms for slot in (a, b) if slot != ONE}
 
     def renamed(self, rename: Callable[[Slot], Slot]) -> Angle:
-        """The same polynomial of values that are found elsewhere; 1 stays 1."""
+        """The same polynomial with its values in other slots; ONE must stay ONE."""
         terms = tuple((c, rename(a), rename(b)) for c, a, b in self.terms)
         return Angle(self.constant, terms)
 
@@ -136,10 +136,10 @@ class PauliRotation:
         return dataclasses.replace(self, controls=self.controls + tuple(controls))
 
     def uncontrolled(self) -> Iterator[PauliRotation]:
-        """Rotations whose product it is, up to a global phase, in any order.
+        """Rotations without controls whose product is this one up to a global phase.
 
-        A projector is a product of (1 +- Z) / 2: for each subset of the controls one
-        rotation, about the word with Z on them.
+        They commute. A projector is a product of (1 +- Z) / 2, so that there is one
+        rotation for each subset of the controls, about the word with Z on the subset.
         """
         share = 0.5 ** len(self.controls) * self.angle
         for chosen in itertools.product((0, 1), repeat=len(self.controls)):
@@ -232,7 +232,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Amplitudes:
-    """Initial amplitudes on some wires, the other wires in 0. Only as the first gate.
+    """Initial amplitudes on some wires, the other wires in state 0; a first gate.
 
     Args:
         wires: Wires of the local index, most significant first.
@@ -255,9 +255,9 @@ class Channel:
     Args:
         wires: Wires of the local word, most significant first.
         factors: The distinct :math:`f`, polynomials in values, without unit.
-        which: :math:`w`: index into ``factors`` for each of the ``4**len(wires)``
+        which: :math:`w`, the index into ``factors`` for each of the ``4**len(wires)``
             words; letters I, X, Y, Z are digits 0 to 3. The identity needs factor 1.
-        shift: :math:`s`, only for one wire.
+        shift: :math:`s`, which only a channel on one wire may have.
     """
 
     wires: tuple[int, ...]
@@ -286,7 +286,7 @@ class Kraus:
 
 @dataclass(frozen=True)
 class Transfer:
-    r"""A constant channel, by its Pauli transfer matrix.
+    r"""A constant channel, given by its Pauli transfer matrix.
 
     Args:
         wires: Wires of the local word, most significant first.
@@ -303,11 +303,11 @@ MixedGate: TypeAlias = Gate | Channel | Kraus | Transfer
 
 
 def renamed(gate: MixedGate, rename: Callable[[Slot], Slot]) -> MixedGate:
-    """The gate with every value found elsewhere.
+    """The same gate with its values in other slots.
 
     Args:
         gate: Any gate.
-        rename: From slot to slot; consecutive slots stay so.
+        rename: The new slot of each slot; consecutive slots must stay consecutive.
     """
     match gate:
         case PauliRotation():

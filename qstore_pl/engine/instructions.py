@@ -59,13 +59,14 @@ class CircuitTables:
         wires: Bit or digit positions and lookup tables that instructions need.
         first_weight: First instruction whose gradient reaches a weight; -1 is none.
         first_feature: First instruction whose gradient reaches a feature; -1 is none.
-        scratch: Numbers that the instruction that needs most of them needs for itself.
-        general: Whether kernels beyond those of usual models are needed.
+        scratch: Room for intermediate numbers, as the most demanding instruction needs.
+        general: Whether the kernels of all instructions are needed, and not only those
+            of usual models.
     """
 
     INTS: ClassVar[tuple[str, ...]]  # order of the arrays inside the two that travel
     FLOATS: ClassVar[tuple[str, ...]]
-    SIZED: ClassVar[tuple[str, ...]]  # those whose lengths the kernels are told
+    SIZED: ClassVar[tuple[str, ...]]  # arrays whose lengths the kernels are given
 
     n_wires: int
     n_weights: int
@@ -196,7 +197,7 @@ class Writer(ABC):
 
     @abstractmethod
     def instruction(self, block: Block) -> tuple[int, ...]:
-        """Write a block: the columns of its instruction."""
+        """Write a block to the tables and return the columns of its instruction."""
 
     @abstractmethod
     def one_wire(
@@ -207,7 +208,7 @@ class Writer(ABC):
         Args:
             wire: The wire.
             gates: One after the other; none is the identity.
-            op: The operation, if it is not to be found from the gates.
+            op: The operation of the instruction; None finds it from the gates.
         """
 
     @abstractmethod
@@ -227,7 +228,7 @@ class Writer(ABC):
         return code + [self.instruction(block) for block in rest]
 
     def angle(self, axis: int, angle: Angle) -> int:
-        """Note down an angle; its index.
+        """Write an angle to the tables and return its index.
 
         Args:
             axis: 0 to 2, or 3 for a value that is no angle.
@@ -253,7 +254,7 @@ class Writer(ABC):
         }
 
     def positions(self, wires: Sequence[int]) -> int:
-        """Note down the positions of wires, least significant first; where they are."""
+        """Write positions of wires, least significant first; return the first place."""
         self.wires += [self.n_wires - 1 - wire for wire in reversed(wires)]
         return len(self.wires) - len(wires)
 

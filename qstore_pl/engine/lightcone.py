@@ -66,18 +66,18 @@ def _cones(
     seen: dict[Slot, int] = {}
     for gate in reversed(gates):
         if isinstance(gate, PauliRotation):
-            by = 0
+            seeing = 0
             for rotation in gate.uncontrolled() if gate.controls else [gate]:
-                by |= _pull_back_rotation(letters, rotation)
+                seeing |= _pull_back_rotation(letters, rotation)
         else:
-            by = _touched(letters, wires_of(gate))
-            if by:
-                _pull_back(letters, gate, by)
-        if by:
+            seeing = _touched(letters, wires_of(gate))
+            if seeing:
+                _pull_back(letters, gate, seeing)
+        if seeing:
             for slot in slots_of(gate):
-                seen[slot] = seen.get(slot, 0) | by
+                seen[slot] = seen.get(slot, 0) | seeing
     return [
-        {slot for slot, by in seen.items() if by >> output & 1}
+        {slot for slot, those in seen.items() if those >> output & 1}
         for output in range(len(words))
     ]
 
@@ -171,8 +171,8 @@ def _quarter_turns(angle: Angle) -> int | None:
     return nearest if abs(quarters - nearest) < _EXACT else None
 
 
-def _pull_back(letters: Letters, gate: MixedGate, by: int) -> None:
-    """Pull back through any other gate that the observables ``by`` see."""
+def _pull_back(letters: Letters, gate: MixedGate, seeing: int) -> None:
+    """Pull back through any other gate; ``seeing`` are the observables that see it."""
     wires = wires_of(gate)
     image: Callable[[Word], Image] | None
     match gate:
@@ -187,7 +187,7 @@ def _pull_back(letters: Letters, gate: MixedGate, by: int) -> None:
     words = None if image is None else _possible_words(letters, wires)
     if image is None or words is None:
         for wire in wires:
-            letters[wire] = [found | by for found in letters[wire]]
+            letters[wire] = [found | seeing for found in letters[wire]]
         return
     rows = [[0, 0, 0, 0] for _ in wires]
     for word, those in words:

@@ -1,4 +1,4 @@
-r"""Metrics of a circuit's states: how far they move when its angles do.
+r"""Metrics of a circuit's states: how far the states move when the angles change.
 
 The Fubini-Study metric of pure states,
 
@@ -6,9 +6,10 @@ The Fubini-Study metric of pure states,
     F_{ij} = \mathrm{Re}\left(\langle\partial_i\psi|\partial_j\psi\rangle -
     \langle\partial_i\psi|\psi\rangle\langle\psi|\partial_j\psi\rangle\right),
 
-and the Bures metric of mixed ones, which it is where they are pure. Tangents are states
-of the same circuit with one angle turned, so all of them are one run of the kernels on
-more samples: see ``metric.md``. This module knows arrays and gates, not PennyLane.
+and the Bures metric of mixed states, which equals it where the states are pure.
+Tangents are states of the same circuit with one angle turned, so all of them are one
+run of the kernels on more samples: see ``metric.md``. This module knows arrays and
+gates, not PennyLane.
 """
 
 from __future__ import annotations
@@ -46,33 +47,35 @@ from qstore_pl.engine.transfer import density_matrix
 
 APPROXIMATIONS = ("full", "block-diag", "diag")
 CHUNK_BYTES = 1 << 26  # of the states held at a time
-BURES_WIRES = 6  # density matrices are diagonalised
-KEPT_PASSES = 4  # of batch sizes
+BURES_WIRES = 6  # most wires of the Bures metric, which diagonalises density matrices
+KEPT_PASSES = 4  # batch sizes whose work arrays are kept
 
 Bool1D = NDArray[np.bool_]
 Float3D = NDArray[np.float64]
 
 
 class Metric(ABC):
-    """The metric of one circuit's states by some of its values; for one thread.
+    """The metric of a circuit's states with respect to some weights and features.
+
+    An instance belongs to one thread at a time. Coordinates of the metric are the
+    chosen weights, then the chosen features.
 
     Args:
         program: The circuit.
-        weights: Which weights, a mask of shape ``(n_weights,)``.
-        features: Which features, a mask of shape ``(n_features,)``; None is none.
-            Coordinates are the chosen weights, then the chosen features.
-        approximation: ``"full"``; ``"block-diag"`` drops what is between layers of
-            gates, a layer ending before the first gate that acts after another of it;
-            ``"diag"`` keeps a gate's own entry only.
+        weights: Mask of the chosen weights, shape ``(n_weights,)``.
+        features: Mask of the chosen features, shape ``(n_features,)``; None chooses
+            none.
+        approximation: ``"full"`` is the metric itself. ``"block-diag"`` keeps entries
+            between gates of one layer, which ends before the first gate that acts after
+            another gate of the layer. ``"diag"`` keeps entries of a gate with itself.
 
     Raises:
-        TypeError: If its states are of the wrong kind.
+        TypeError: If the circuit's states are of the wrong kind.
         ValueError: If a chosen value is no part of an angle, or there are too many
             wires.
     """
 
-    _lanes: int  # runs of a sample: itself, and with each angle turned
-    _lane_bytes: int  # of a state
+    _lane_bytes: int  # memory of one state
 
     def __init__(
         self,
@@ -134,9 +137,9 @@ class Metric(ABC):
         """The metric of each sample, shape ``(batch, size, size)``.
 
         Args:
-            weights: Shape ``(n_weights,)``.
-            features: Shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``.
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples, shape ``(batch,)``.
         """
         metric = np.zeros((len(rows), self.size, self.size))
         if not self._uses:
@@ -150,7 +153,8 @@ class Metric(ABC):
     def mean(self, weights: Float1D, features: Float2D, rows: Rows) -> Float2D:
         """The average of the samples' metrics, shape ``(size, size)``.
 
-        It is a quarter of the Fisher information of states labelled by their sample.
+        It is a quarter of the quantum Fisher information of the mixture in which each
+        state carries the label of its sample.
 
         Args: as :meth:`__call__`.
         """
@@ -164,7 +168,7 @@ class Metric(ABC):
 
     @abstractmethod
     def _turns(self) -> Float2D:
-        """What each lane adds to the angles of the uses, shape (lanes, uses)."""
+        """What each lane adds to the angle of each use, shape ``(lanes, uses)``."""
 
     @abstractmethod
     def _by_use(self, states: NDArray[Any]) -> Float3D:
@@ -211,7 +215,10 @@ class Metric(ABC):
         return self._chain(weights, samples)
 
     def _chain(self, weights: Float1D, features: Float2D) -> Float3D:
-        """Derivatives of the uses by the values, shape (batch, uses, size)."""
+        """Derivatives of the uses' angles with respect to the chosen values.
+
+        Their shape is ``(batch, uses, size)``.
+        """
         weights = self._turned.with_constants(weights)
         chain = np.zeros((len(features), len(self._uses), self.size))
         for u, angle in enumerate(self._uses):
@@ -294,21 +301,22 @@ class FubiniStudy(Metric):
     ) -> Callable[[Float1D], Float1D]:
         """The average metric as a function on vectors, without the matrix.
 
-        For many weights: it needs a handful of states, whatever their number, and is
-        exact to rounding errors of about 1e-13 of the sum of the angles' changes.
+        It needs the same few states however many weights there are. Its error is about
+        1e-13 of the sum of the changes of all angles.
 
         Args: as :meth:`__call__`.
 
         Returns:
-            From a vector to its product, both of shape ``(size,)``.
+            A function from a vector to the product of metric and vector, both of shape
+            ``(size,)``.
 
         Raises:
-            ValueError: If it is of features, or an approximation.
+            ValueError: If features are chosen, or the metric is an approximation.
         """
         if not self._is_exact_product:
             raise ValueError(
-                "Products must be those of the full metric by weights alone, but it "
-                "is another. Take its matrix."
+                "Products need the full metric with respect to weights alone, but this "
+                "metric is another. Use its matrix."
             )
         features = np.ascontiguousarray(features[rows])
         chosen, rows = np.flatnonzero(self._weights), np.arange(len(features))
@@ -330,7 +338,8 @@ class FubiniStudy(Metric):
             )
             return moved.states(phase=False).reshape(len(orders), batch, -1)
 
-        phase = np.vecdot(turned()[0], state)  # controlled rotations are taken apart
+        # Without controlled rotations the turned circuit may have another phase.
+        phase = np.vecdot(turned()[0], state)
         nothing = np.empty((0, 0))
         spent = False
 
@@ -451,13 +460,13 @@ class _Layers:
         self.of_uses: list[int] = []
 
     def pass_through(self, wires: tuple[int, ...]) -> None:
-        """A gate that is in no layer."""
+        """Note a gate that belongs to no layer."""
         after = any(self._after[wire] for wire in wires)
         for wire in wires:
             self._after[wire] = after
 
     def add(self, wires: tuple[int, ...]) -> None:
-        """The next use."""
+        """Note the next use."""
         if any(self._after[wire] for wire in wires):
             self._layer += 1
             self._after = [False] * len(self._after)

@@ -18,9 +18,9 @@ from qstore_pl.engine.pauli_fusion import PauliTables, build
 from qstore_pl.engine.pauli_values import TILE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
 
-CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch
-LANES = 8  # samples of a chunk, where they are not too large, to fill the vector units
-LARGEST = 1 << 22  # components of a chunk of several samples
+CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch stay in the cache
+LANES = 8  # samples that a chunk has at least, to fill the vector units
+LARGEST = 1 << 22  # most components of a chunk that has several samples
 
 
 @final
@@ -48,11 +48,12 @@ class MixedProgram(Program):
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> MixedPass:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+        """Work arrays for repeated runs of ``batch`` samples.
 
         Args:
             batch: Number of samples.
-            keep: Whether to keep every state, however large.
+            keep: Whether to keep the states of all samples, however much memory they
+                take.
         """
         return MixedPass(self, batch, keep=keep)
 
@@ -61,8 +62,10 @@ class MixedProgram(Program):
 class MixedPass(Pass):
     """Work arrays of one forward run of Pauli vectors, kept for its backward run.
 
-    As :class:`Pass`; its states, and the ``bra`` of :meth:`backward`, which is the
-    derivative by the components, have shape ``(batch, 4**n_wires)``.
+    Its states have shape ``(batch, 4**n_wires)``, and so has the ``bra`` of
+    :meth:`backward`: the derivative with respect to the components of the states.
+
+    Args: as :class:`Pass`.
     """
 
     _kernels: ModuleType = pauli
@@ -92,7 +95,7 @@ class MixedPass(Pass):
         return per_sample * max(batch, 1) + len(tables.code) + self._scratch(batch)
 
     def _scratch(self, batch: int) -> int:
-        """Numbers a single instruction needs for itself."""
+        """Length of the part of the work array that one instruction uses at a time."""
         return self._tables.scratch * max(batch, 1) + TILE * self._tables.side
 
     def _run_forward(
@@ -106,7 +109,7 @@ class MixedPass(Pass):
         needed = self._forward(*values, self._works[index], *last)
         size = self._work_size(len(rows)) + needed * len(rows) * self._length
         if size > len(self._works[index]):
-            # Checkpoints depend on values: only now is their number known.
+            # The number of checkpoints depends on values, so it is known only now.
             self._works[index] = np.empty(size)
             self._forward(*values, self._works[index], *last)
 

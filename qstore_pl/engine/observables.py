@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from qstore_pl.engine.compile import F2, F2_IN, Array, kernel
 from qstore_pl.engine.gates import PauliSum
 
-FEWER = 4  # times fewer words than terms, from which sharing may pay
-SAVED = 512  # numbers of a state not read, from which it pays for the matrix product
+FEWER = 4  # terms for each distinct word, from which sharing may pay
+SAVED = 512  # numbers that need not be read, from which it outweighs the matrix product
 
 
 def shared_words(

@@ -73,7 +73,7 @@ from qstore_pl.engine.pauli_words import (
     word_cotangent,
 )
 
-MOST_GROWTH = 1e3  # of an error in the state by un-computing, between two checkpoints
+MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
 
 
 @inner
@@ -425,7 +425,7 @@ def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) ->
     return Kernel(function, signature)
 
 
-# As for pure states: what models are made of compiles faster on its own.
+# As for pure states: kernels of the instructions of usual models compile faster.
 forward_core = _variant(_make_forward, "mixed_forward_core", _FORWARD, general=False)
 backward_core = _variant(
     _make_backward, "mixed_backward_core", _BACKWARD, general=False

@@ -19,7 +19,7 @@ from qstore_pl.engine.pauli_fusion import DAMP
 
 @inner
 def start_map(P: Array, width: int, lanes: int) -> None:
-    """The identity, or the vector of state 0."""
+    """Write the identity, or for width 1 the vector of state 0."""
     for a in range(3):
         for k in range(width):
             one = 1.0 if (a + 1 == k or (width == 1 and a == 2)) else 0.0
@@ -155,7 +155,10 @@ def add_to_angle(
     gw: Array,
     gx: Array,
 ) -> None:
-    """Chain rule from the derivative by an angle, in lanes, to weights and features."""
+    """Chain rule from an angle to the weights and features.
+
+    ``v`` is the derivative with respect to the angle, a number for each lane.
+    """
     if rotations[r, 3] == 1:
         add_batched(r, v, rotations, terms, coefficients, w, X, rows, gw, gx)
     else:
@@ -186,9 +189,10 @@ def pull_back_block(
     gw: Array,
     gx: Array,
 ) -> None:
-    """From C, the derivative by the block's rows, to weights and features.
+    """Chain rule from the rows of a block to the weights and features.
 
-    Walks the elements backward; ``ps`` holds the product up to each of them.
+    ``C`` is the derivative with respect to the rows, ``ps`` holds the product of the
+    elements up to each of them. The elements are walked backward.
     """
     for e in range(e1 - 1, e0 - 1, -1):
         kind = elements[e, 0]
@@ -261,7 +265,10 @@ def invert(T: Array, V: Array, lanes: int) -> None:
 
 @inner
 def apply_shared(f: Array, stride: int, T: Array) -> None:
-    """One map for all samples on the digit with this stride, batch included."""
+    """Apply a map that all samples share to the digit with this stride.
+
+    The stride is counted in numbers, so that it includes the batch.
+    """
     tx, a, b, c = T[0, 0], T[1, 0], T[2, 0], T[3, 0]
     ty, d, e, g = T[4, 0], T[5, 0], T[6, 0], T[7, 0]
     tz, h, i, k = T[8, 0], T[9, 0], T[10, 0], T[11, 0]
@@ -278,7 +285,7 @@ def apply_shared(f: Array, stride: int, T: Array) -> None:
 
 @inner
 def apply_lanes(f: Array, digit: int, batch: int, T: Array) -> None:
-    """A map per sample."""
+    """Apply a map of each sample to a digit."""
     rows = 1 << 2 * digit
     for block in range(0, f.shape[0] // batch, 4 * rows):
         for t in range(block, block + rows):
@@ -305,8 +312,8 @@ def undo_shared(
         stride: Of the digit, batch included.
         T: The map.
         V: Its inverse.
-        undo: Whether the state is still to be undone.
-        C: Derivative by the map's rows, shape (12, 1), written.
+        undo: Whether the map is still to be undone on the state.
+        C: The derivative with respect to the rows of the map, shape (12, 1), written.
     """
     tx, a, b, c = T[0, 0], T[1, 0], T[2, 0], T[3, 0]
     ty, d, e, h = T[4, 0], T[5, 0], T[6, 0], T[7, 0]
@@ -356,7 +363,7 @@ def undo_lanes(
     undo: bool,
     C: Array,
 ) -> None:
-    """As :func:`undo_shared` for a map per sample: C (12, batch)."""
+    """The same as :func:`undo_shared` for a map of each sample: C (12, batch)."""
     if undo:
         apply_lanes(f, digit, batch, V)
     for k in range(12):
@@ -395,7 +402,7 @@ def undo_lanes(
 
 @inner
 def extend(f: Array, size: int, batch: int, v: Array) -> None:
-    """The product of the first ``size`` numbers with one more wire: v (3, batch)."""
+    """Extend a product state, ``size`` numbers, by one wire's vector: v (3, batch)."""
     for o in range(size - batch, -1, -batch):
         x, e = f[o : o + batch], 4 * o
         for k in range(3, 0, -1):
@@ -411,7 +418,7 @@ def extend(f: Array, size: int, batch: int, v: Array) -> None:
 def factor_cotangent(
     f: Array, g: Array, digit: int, batch: int, lanes: int, C: Array
 ) -> None:
-    """Derivative by the vector of one wire of a product state: C (3, lanes)."""
+    """Derivative with respect to one wire's vector in a product state: C (3, lanes)."""
     for a in range(3):
         for j in range(lanes):
             C[a, j] = 0.0

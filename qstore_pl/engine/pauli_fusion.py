@@ -56,7 +56,7 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 #   KRAUS:                  op, first wire, k, slot kind, slot, count, flags, controls;
 #                           flags are INVERSE and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, k, slot kind, kinds, slot, complex, 0
-# `kinds` has bit 0 for a gradient by weights, bit 1 by features.
+# `kinds` has bit 0 for a gradient with respect to weights, bit 1 to features.
 PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES = range(4, 9)
 # An element of a block: kind, then its columns. Kinds 0 to 2 are rotations by axis.
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
@@ -144,7 +144,7 @@ def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
 
 
 def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
-    """Rotations without controls, no phases, constant channels as matrices."""
+    """A gate as rotations without controls, transfer matrices, or itself."""
     if isinstance(gate, PauliRotation):
         yield from gate.uncontrolled()
     elif isinstance(gate, Permutation):
@@ -188,7 +188,7 @@ def _permutation_transfer(
 def _monomial(
     matrix: tuple[tuple[float, ...], ...],
 ) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-    """Sources and factors of a matrix with one entry a row and column, or None."""
+    """Column and value of the one entry in each row, or None if some have more."""
     array = np.array(matrix)
     kept = np.abs(array) > 1e-14
     if not (np.all(kept.sum(axis=0) == 1) and np.all(kept.sum(axis=1) == 1)):
@@ -237,7 +237,7 @@ class _Writer(Writer):
     ) -> tuple[int, ...]:
         first = len(self.elements)
         kinds: set[int] = set()
-        pending: NDArray[np.float64] | None = None  # constant channels in a row
+        pending: NDArray[np.float64] | None = None  # product of constant channels
         for gate in gates:
             if isinstance(gate, Transfer):
                 matrix = np.array(gate.matrix)
@@ -312,7 +312,7 @@ class _Writer(Writer):
         return SCALE, wires, k, first, _mask(kinds), last, which, 0
 
     def _transfer(self, gate: Transfer) -> tuple[int, ...]:
-        """A matrix, its inverse and the inverse's norm, once for each gate."""
+        """Write a matrix, its inverse and the norm of that, once for equal gates."""
         self.kinds.append(set())
         key = Transfer((), gate.matrix)
         if key not in self._places:
@@ -351,7 +351,7 @@ class _Writer(Writer):
 
 
 def _product(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:
-    """Constant channels one after the other, as one on all of these wires."""
+    """The product of constant channels, as one channel on all of these wires."""
     shape = (4,) * len(wires)
     product = np.eye(4 ** len(wires))
     for gate in gates:
@@ -383,7 +383,7 @@ def _widen(
     sources: Sequence[int],
     factors: Sequence[float],
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Sources and factors of a local permutation of words on the whole register."""
+    """Extend a local permutation of words, with factors, to the whole register."""
     index = np.arange(4**n_wires, dtype=np.int32)
     places = [2 * (n_wires - 1 - wire) for wire in reversed(wires)]
     local = np.zeros_like(index)

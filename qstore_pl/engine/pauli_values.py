@@ -18,14 +18,15 @@ TILE = 64  # numbers of a row that a shared matrix takes at a time
 def apply_transfer(
     f: Array, digits: Array, T: Array, lanes: int, transpose: int, batch: int, p: Array
 ) -> None:
-    """A k-wire transfer matrix; p holds 4**k rows of ``batch`` or TILE numbers."""
+    """Apply a transfer matrix of k wires; p has room for 4**k rows of a tile."""
     k = digits.shape[0]
     side = 1 << 2 * k
     targets, low = 0, digits[0]
     for d in range(k):
         targets |= 3 << 2 * digits[d]
         low = min(low, digits[d])
-    # Below the lowest digit rows lie side by side; a matrix per sample takes one.
+    # Rows below the lowest digit are neighbours and are taken together, but one by
+    # one where each sample has its own matrix.
     run = 1 if lanes > 1 else 1 << 2 * low
     length = run * batch
     tile = batch if lanes > 1 else min(length, TILE)
@@ -65,7 +66,7 @@ def apply_transfer(
 
 @inner
 def turn_by(re: float, im: float, quarter: int) -> tuple[float, float]:
-    """Times i to the power of ``quarter``."""
+    """A complex number times i to the power of ``quarter``."""
     quarter &= 3
     if quarter == 0:
         return re, im
@@ -166,7 +167,7 @@ def fill_transfer(
 def transfer_cotangent(
     f: Array, g: Array, digits: Array, lanes: int, transpose: int, batch: int, C: Array
 ) -> None:
-    """C[i, j], the derivative by T[i, j]: rows i of g times rows j of f, summed.
+    """C[i, j], the derivative with respect to T[i, j]: row i of g times row j of f.
 
     ``f`` is the vector before the matrix, ``g`` the cotangent after it.
     """
@@ -217,7 +218,10 @@ def pull_back_kraus(
     gx: Array,
     p: Array,
 ) -> None:
-    """Gradient by K: real and imaginary part of 2 / 2**k sum of C_ij P_i K P_j."""
+    """Gradient with respect to the entries of Kraus matrices.
+
+    It is the real and the imaginary part of 2 / 2**k sum of C_ij P_i K P_j.
+    """
     side, inner_side = 1 << k, 1 << (k - n_controls)
     n_words = side * side
     offset = value * inner_side
@@ -281,7 +285,7 @@ def pull_back_kraus(
 
 @inner
 def word_transform(re: Array, im: Array, size: int, batch: int) -> None:
-    """In place, sum over z of (-1)**(z & i) times entry z."""
+    """Entry i becomes the sum over z of (-1)**(z & i) times entry z, in place."""
     step = 1
     while step < size:
         for i in range(size):
@@ -308,7 +312,10 @@ def read_amplitudes(
     rows: Array,
     p: Array,
 ) -> None:
-    """Amplitudes of all wires, real parts then imaginary parts, (2 * 2**n, batch)."""
+    """Write the amplitudes of all wires into p, shape (2 * 2**n, batch).
+
+    Real parts come first, then imaginary parts.
+    """
     batch, size, side = rows.shape[0], 1 << n, 1 << digits.shape[0]
     for j in range(2 * size * batch):
         p[j] = 0.0
@@ -358,7 +365,7 @@ def pull_back_amplitudes(
     gx: Array,
     p: Array,
 ) -> None:
-    """The gradient by an amplitude is twice an entry of sum over P of g_P P|a>."""
+    """Gradient with respect to amplitudes: twice an entry of sum over P of g_P P|a>."""
     size, side = 1 << n, 1 << digits.shape[0]
     m = size * batch
     ar, ai, br, bi = p[:m], p[m : 2 * m], p[2 * m : 3 * m], p[3 * m : 4 * m]

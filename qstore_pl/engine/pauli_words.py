@@ -11,7 +11,7 @@ from qstore_pl.engine.compile import Array, inner
 
 @inner
 def permute(d: Array, s: Array, table: Array, scale: Array, batch: int) -> None:
-    """Row i of the destination is scale[i] times row table[i] of the source."""
+    """Row i of the destination becomes scale[i] times row table[i] of the source."""
     for i in range(table.shape[0]):
         o, e, c = i * batch, table[i] * batch, scale[i]
         a, b = d[o : o + batch], s[e : e + batch]
@@ -23,7 +23,7 @@ def permute(d: Array, s: Array, table: Array, scale: Array, batch: int) -> None:
 def permute_back(
     d: Array, s: Array, table: Array, scale: Array, batch: int, divide: int
 ) -> None:
-    """Its transpose; or its inverse, if ``divide``."""
+    """The transpose of :func:`permute`, or its inverse if ``divide``."""
     for i in range(table.shape[0]):
         o, e = i * batch, table[i] * batch
         c = 1.0 / scale[i] if divide else scale[i]
@@ -102,7 +102,10 @@ def turn_words(
 def word_cotangent(
     f: Array, g: Array, low: int, word: int, batch: int, v: Array
 ) -> None:
-    """Derivative by the angle of :func:`turn_words`, both vectors after it."""
+    """Derivative with respect to the angle of :func:`turn_words`, for each sample.
+
+    State and cotangent are those after the rotation.
+    """
     for j in range(batch):
         v[j] = 0.0
     run = 1 << 2 * low
@@ -156,7 +159,10 @@ def scale_words(
 def scale_cotangents(
     f: Array, g: Array, digits: Array, which: Array, batch: int, v: Array
 ) -> None:
-    """Derivative by each factor of :func:`scale_words`, f before and g after it."""
+    """Derivative with respect to each factor of :func:`scale_words`.
+
+    ``f`` is the state before the factors, ``g`` the cotangent after them.
+    """
     for k in range(v.shape[0]):
         for j in range(batch):
             v[k, j] = 0.0
@@ -182,7 +188,7 @@ def least_factor(
 def expectations(
     f: Array, observables: Array, weights: Array, batch: int, out: Array
 ) -> None:
-    """Sums of components: out (batch, n_outputs)."""
+    """Expectation values as sums of components: out (batch, n_outputs)."""
     for b in range(batch):
         for k in range(out.shape[1]):
             out[b, k] = 0.0

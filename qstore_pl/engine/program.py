@@ -46,13 +46,14 @@ class Program(ABC):
 
     Args:
         n_wires: Number of wires; wire 0 is the most significant bit of an index.
-        gates: The circuit; initial amplitudes only as the first.
+        gates: The gates in the order in which they act; :class:`Amplitudes` only as
+            the first.
         observables: One Pauli sum per output.
         n_weights: Length of the weights, the values all samples share.
         n_features: Columns of the features, the values each sample has.
-        constants: Values that never change, shape ``(n_constants,)``. Gates name them
-            by the weight slots from ``n_weights`` on, and have no gradient with respect
-            to them. The entries of one gate are all constants, or none is.
+        constants: Values that never change, shape ``(n_constants,)``: those of the
+            weight slots from ``n_weights`` on. No gradient is taken with respect to
+            them. Of the entries of one gate all are constants, or none is.
     """
 
     tables: Any  # what the kernels read
@@ -93,11 +94,12 @@ class Program(ABC):
 
     @abstractmethod
     def new_pass(self, batch: int, *, keep: bool = False) -> Any:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+        """Work arrays for repeated runs of ``batch`` samples.
 
         Args:
             batch: Number of samples.
-            keep: Whether to keep every state, however large.
+            keep: Whether to keep the states of all samples, however much memory they
+                take.
         """
 
     def with_gates(
@@ -108,11 +110,11 @@ class Program(ABC):
         n_weights: int = 0,
         n_features: int = 0,
     ) -> Self:
-        """A Program of this kind, on these wires and with these constants, of others.
+        """Another circuit as a Program of this kind, with the same constants.
 
         Args:
-            gates: The circuit; constants are in the weight slots from the new
-                ``n_weights`` on.
+            gates: The gates of the circuit; their constants are in the weight slots
+                from the new ``n_weights`` on.
             observables: One Pauli sum per output.
             n_weights: Length of the weights.
             n_features: Columns of the features.
@@ -127,7 +129,7 @@ class Program(ABC):
         )
 
     def with_constants(self, weights: Float1D) -> Float1D:
-        """The weights as the kernels read them, the constants behind them."""
+        """The weights followed by the constants, as the kernels read them."""
         if self.constants.size == 0:
             return weights
         return np.concatenate([weights, self.constants])
@@ -139,7 +141,7 @@ class Program(ABC):
 
     @cached_property
     def untied(self) -> Program:
-        """The circuit whose weights each sample has for itself: its last features."""
+        """The same circuit with weights of each sample's own, as its last features."""
         n_weights, n_features = self.n_weights, self.n_features
 
         def rename(slot: Slot) -> Slot:
@@ -162,12 +164,12 @@ class Program(ABC):
         """Expectation values.
 
         Args:
-            weights: Shared values, shape ``(n_weights,)``.
-            features: Values per sample, shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``; all of them if None.
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples to run, shape ``(batch,)``; None runs all.
 
         Returns:
-            Shape ``(batch, n_outputs)``.
+            Expectation values, shape ``(batch, n_outputs)``.
         """
         values = self._checked(weights, features, rows)
         work = _scratch_pass(self, len(values[2]))
@@ -186,16 +188,18 @@ class Program(ABC):
         """Vector-Jacobian product: gradient of the sum of cotangents times outputs.
 
         Args:
-            weights: Shared values, shape ``(n_weights,)``.
-            features: Values per sample, shape ``(n_samples, n_features)``.
-            cotangents: Shape ``(batch, n_outputs)``.
-            rows: Which samples, shape ``(batch,)``; all of them if None.
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            cotangents: Factors of the outputs, shape ``(batch, n_outputs)``.
+            rows: Indices of the samples to run, shape ``(batch,)``; None runs all.
             inputs: Whether the gradient with respect to the features is wanted.
-            reduce: ``"sum"`` over samples, or ``"none"``: the gradient of each sample.
+            reduce: ``"sum"`` adds the gradients of all samples, ``"none"`` returns a
+                gradient for each sample.
 
         Returns:
-            Gradients of shapes ``(n_weights,)``, or ``(batch, n_weights)`` where they
-            are not summed, and ``(batch, n_features)`` or None.
+            The gradient with respect to the weights, shape ``(n_weights,)``, or
+            ``(batch, n_weights)`` where samples are not summed; and that with respect
+            to the features, shape ``(batch, n_features)``, or None.
         """
         choice("reduce", reduce, ("sum", "none"))
         values = self._checked(weights, features, rows)
@@ -220,12 +224,12 @@ class Program(ABC):
     def states(
         self, weights: Float1D, features: Float2D, rows: Rows | None = None
     ) -> NDArray[Any]:
-        """The states, a row for each sample; what they are is said by their kind.
+        """The final states, a row for each sample; each final class says of what kind.
 
         Args:
-            weights: Shared values, shape ``(n_weights,)``.
-            features: Values per sample, shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``; all of them if None.
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples to run, shape ``(batch,)``; None runs all.
         """
         values = self._checked(weights, features, rows)
         work = self.new_pass(len(values[2]), keep=True)
@@ -235,7 +239,7 @@ class Program(ABC):
     def _checked(
         self, weights: Float1D, features: Float2D, rows: Rows | None
     ) -> tuple[Float1D, Float2D, Rows]:
-        """The arrays as the kernels take them, which read without looking."""
+        """The arguments as contiguous arrays; the kernels check no shape or index."""
         weights = np.ascontiguousarray(weights, dtype=np.float64)
         features = np.ascontiguousarray(features, dtype=np.float64)
         if weights.shape != (self.n_weights,):
@@ -269,19 +273,20 @@ class Program(ABC):
 class Pass(ABC):
     """Work arrays of one forward run, kept for its backward run.
 
-    It is for loops: arguments are not checked, and must be contiguous float64 arrays
-    and int64 rows. What a method returns is overwritten by the next call.
+    It is made for loops: arguments are not checked, and must be contiguous float64
+    arrays and int64 rows. The next call overwrites what a method has returned.
 
     Args:
         program: The circuit.
         batch: Number of samples.
-        keep: Whether to keep every state, however large; else states beyond a bound are
-            computed again in the backward run.
+        keep: Whether to keep the states of all samples, however much memory they take.
+            Otherwise, where they take more than ``KEPT_BYTES``, the backward run
+            computes them again.
     """
 
     _kernels: ModuleType
-    _parts: int  # real numbers of a component
-    _digit_bits: int  # of a component's index, for each wire
+    _parts: int  # real numbers that make up one component of a state
+    _digit_bits: int  # bits that each wire has in the index of a component
 
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         tables = self._tables = program.tables
@@ -318,7 +323,7 @@ class Pass(ABC):
             self._measured = np.empty((batch, tables.n_outputs))
             self._measured_cotangents = np.empty((batch, tables.n_outputs))
         self._n_weights = program.n_weights
-        # Only with constants is there a copy of the weights to hold them as well.
+        # The weights with the constants behind them; without constants no copy is made.
         self._joined: Float1D | None = None
         if program.constants.size:
             self._joined = program.with_constants(np.zeros(self._n_weights))
@@ -334,9 +339,9 @@ class Pass(ABC):
         """Expectation values, shape ``(batch, n_outputs)``.
 
         Args:
-            weights: Shared values.
-            features: Values per sample.
-            rows: Which samples.
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples to run, shape ``(batch,)``.
             gradient: Whether :meth:`backward` may follow.
         """
         if self._joined is not None:
@@ -358,20 +363,25 @@ class Pass(ABC):
         inputs: bool = False,
         bra: NDArray[Any] | None = None,
     ) -> tuple[Float1D, Float2D | None]:
-        r"""Gradients after :meth:`forward`; it un-computes the state, so only once.
+        r"""Gradients after :meth:`forward`, once for each forward run.
+
+        It un-computes the states, so that a second call has none to begin with.
 
         Args:
-            cotangents: Shape ``(batch, n_outputs)``.
+            cotangents: Factors of the outputs, shape ``(batch, n_outputs)``.
             inputs: Whether the gradient with respect to the features is wanted.
-            bra: Instead of the cotangents, the vector
+            bra: If given, it is used instead of the cotangents: the vector
                 :math:`\sum_k dy_k O_k |\psi\rangle`, shape ``(batch, 2**n_wires)``,
                 without the global phase of the state.
 
         Returns:
-            Gradients of shapes ``(n_weights,)`` and ``(batch, n_features)`` or None.
+            The gradient with respect to the weights, shape ``(n_weights,)``, and that
+            with respect to the features, shape ``(batch, n_features)``, or None.
         """
         if self._values is None or not self._gradient:
-            raise RuntimeError("Pass.backward needs a forward run, once for each.")
+            raise RuntimeError(
+                "Pass.backward needs a forward run before it, a new one each time."
+            )
         if self._backward is None:
             self._backward = self._backward_kernel.compiled
         if self._sums is not None and bra is None:
@@ -389,14 +399,14 @@ class Pass(ABC):
         else:
             self._each(lambda i: self._backward_chunk(i, cotangents, stop, gx, bra))
         self._spent, self._values = self._values, None
-        # In the order of the chunks, whatever the threads did.
+        # Summed in the order of the chunks, so that threads do not change the result.
         gw = self._gw[0] if len(self._spans) == 1 else self._gw.sum(axis=0)
         if self._joined is not None:
             gw = gw[: self._n_weights]
         return gw, gx
 
     def again(self) -> None:
-        """After :meth:`backward`, the same forward run for another backward run."""
+        """Repeat the last forward run, so that :meth:`backward` can follow again."""
         weights, features, rows = self._spent
         self.forward(weights[: self._n_weights], features, rows)
 
@@ -410,11 +420,11 @@ class Pass(ABC):
 
     @abstractmethod
     def _columns(self) -> int:
-        """Samples of a chunk."""
+        """Number of samples in a chunk."""
 
     @abstractmethod
     def _work_size(self, batch: int) -> int:
-        """Numbers a chunk of so many samples needs."""
+        """Length of the work array of a chunk of ``batch`` samples."""
 
     @abstractmethod
     def _run_forward(
@@ -494,11 +504,12 @@ class Pass(ABC):
 
 
 def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:
-    """Features of :attr:`Program.untied`.
+    """The features of :attr:`Program.untied`: those given, then the weights.
 
     Args:
-        weights: Shape ``(n_weights,)``, or ``(n_samples, n_weights)``.
-        features: Shape ``(n_samples, n_features)``.
+        weights: Weights of all samples, shape ``(n_weights,)``, or of each sample,
+            shape ``(n_samples, n_weights)``.
+        features: Features of each sample, shape ``(n_samples, n_features)``.
     """
     shape = (len(features), weights.shape[-1])
     return np.concatenate([features, np.broadcast_to(weights, shape)], axis=1)
@@ -508,7 +519,7 @@ _local = threading.local()
 
 
 def _scratch_pass(program: Program, batch: int) -> Any:
-    """This thread's last Pass if it fits, else a new one."""
+    """The Pass this thread used last, if it fits; otherwise a new one."""
     last = getattr(_local, "last", None)
     if last is None or last[0] is not program or last[1].batch != batch:
         _local.last = last = (program, program.new_pass(batch))

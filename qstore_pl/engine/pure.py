@@ -47,11 +47,12 @@ class PureProgram(Program):
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> PurePass:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+        """Work arrays for repeated runs of ``batch`` samples.
 
         Args:
             batch: Number of samples.
-            keep: Whether to keep every state, however large.
+            keep: Whether to keep the states of all samples, however much memory they
+                take.
         """
         return PurePass(self, batch, keep=keep)
 
@@ -63,9 +64,9 @@ class PurePass(Pass):
     Args:
         program: The circuit; its tables are those of :mod:`fusion`.
         batch: Number of samples.
-        keep: Whether to keep every state, however large; else states beyond a bound are
-            computed again in the backward run.
-        checkpoints: Number of states that drawn matrices keep.
+        keep: Whether to keep the states of all samples, however much memory they take.
+        checkpoints: Number of states of each sample that are kept before a
+            :class:`Drawn` matrix.
     """
 
     _kernels: ModuleType = statevector
@@ -102,7 +103,7 @@ class PurePass(Pass):
         return max(1, min(512, CHUNK >> self._tables.n_wires))
 
     def _work_size(self, batch: int) -> int:
-        """Numbers a chunk needs: three states, angles, blocks, sums, checkpoints."""
+        """Room for three states, angles, blocks, sums and checkpoints."""
         tables = self._tables
         sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
         per_sample = 6 * self._length + 2 * len(tables.rotations) + sums

@@ -95,7 +95,7 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
 
 @inner
 def divide(ws: Array, n: int, batch: int, n_angles: int, n_blocks: int) -> Any:
-    """The work array as views: three states, half angles, blocks, room for sums."""
+    """Views of the work array: three states, half angles, blocks and room for sums."""
     size = batch << n
     at = 6 * size
     cs = ws[at : at + 2 * n_angles * batch].reshape(2 * n_angles, batch)
@@ -354,8 +354,8 @@ def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) ->
     return Kernel(function, signature)
 
 
-# Rotations, permutations and Z words, which is what models are made of, compile faster
-# than the interpreter of all instructions; each variant only when a circuit needs it.
+# Usual models have rotations, permutations and Z words alone. Their kernels compile
+# faster than those of all instructions; each is compiled when a circuit needs it.
 forward_core = _variant(_make_forward, "forward_core", _FORWARD, general=False)
 backward_core = _variant(_make_backward, "backward_core", _BACKWARD, general=False)
 forward_general = _variant(_make_forward, "forward_general", _FORWARD, general=True)

@@ -42,17 +42,15 @@ from qstore_pl.engine.pure import PurePass
 from qstore_pl.engine.transfer import kraus_matrices
 
 Uniform = Callable[[tuple[int, ...]], Float2D]
-"""From a shape to independent numbers, uniform in [0, 1)."""
+"""A function from a shape to independent random numbers, uniform in [0, 1)."""
 
-MOST_GROWTH = 1e3  # of an error in the state by un-computing, between two checkpoints
+MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
 
 
 class Draw(ABC):
-    """What replaces one channel: gates that read what is drawn from columns.
+    """What replaces one channel: gates whose values are drawn.
 
-    Args:
-        wires: Of the channel.
-        first: First column.
+    The values are columns behind the features, ``n_columns`` of them.
     """
 
     n_columns: int
@@ -62,13 +60,14 @@ class Draw(ABC):
     def fill(
         self, weights: Float1D, features: Float2D, uniform: Float1D, columns: Float2D
     ) -> float:
-        """Draw for every row.
+        """Draw values for every trajectory.
 
         Args:
-            weights: Shared values, constants behind them.
-            features: Values of each row, shape ``(n_rows, n_features)``.
-            uniform: One number in [0, 1) for each row.
-            columns: Shape ``(n_rows, n_columns)``, written.
+            weights: Values that all samples share, followed by the constants.
+            features: Features of each trajectory, shape ``(n_rows, n_features)``.
+            uniform: One random number in [0, 1) for each trajectory, shape
+                ``(n_rows,)``.
+            columns: The values drawn, shape ``(n_rows, n_columns)``, written.
 
         Returns:
             The largest factor by which un-computing may grow an error.
@@ -76,7 +75,10 @@ class Draw(ABC):
 
 
 class PauliDraw(Draw):
-    """A Pauli word, for a channel that only scales words: X and Z bits of each wire."""
+    """Draws a Pauli word, for a channel that only multiplies words by factors.
+
+    Its columns are the X bit and the Z bit of each wire.
+    """
 
     def __init__(self, gate: Channel, first: int) -> None:
         k = len(gate.wires)
@@ -113,7 +115,10 @@ class PauliDraw(Draw):
 
 
 class MatrixDraw(Draw):
-    """A matrix and its inverse, for any other channel, which all samples share."""
+    """Draws a matrix, for any other channel; all samples must share the channel.
+
+    Its columns are the matrix, its inverse and the number of a checkpoint.
+    """
 
     def __init__(
         self, gate: Channel | Kraus | Transfer, first: int, program: Program
@@ -160,7 +165,7 @@ class MatrixDraw(Draw):
 
 
 class Choice:
-    """The matrices one of which is drawn, evenly, with their inverses.
+    """Matrices with their inverses, one of which is drawn with equal probabilities.
 
     Args:
         kraus: Kraus matrices of the channel, shape ``(m, 2**k, 2**k)``.
@@ -189,16 +194,18 @@ class TrajectoryProgram(Program):
 
     Args:
         n_wires: Number of wires.
-        gates: The circuit; initial amplitudes only as the first.
+        gates: The gates in the order in which they act; :class:`Amplitudes` only as
+            the first.
         observables: One Pauli sum per output.
         n_weights: Length of the weights.
         n_features: Columns of the features.
-        constants: Values that never change, in the weight slots from ``n_weights`` on.
-        trajectories: How many are drawn for each sample.
-        uniform: Where the draws come from.
+        constants: Values that never change, shape ``(n_constants,)``: those of the
+            weight slots from ``n_weights`` on.
+        trajectories: Number of trajectories of each sample.
+        uniform: Source of random numbers.
     """
 
-    tables: Tables  # of the drawn circuit: its features have the columns drawn as well
+    tables: Tables  # of the circuit that is run, with the values drawn as features
 
     def __init__(
         self,
@@ -247,11 +254,12 @@ class TrajectoryProgram(Program):
         )
 
     def new_pass(self, batch: int, *, keep: bool = False) -> TrajectoryPass:
-        """Work arrays for runs of ``batch`` samples, to keep in a loop.
+        """Work arrays for repeated runs of ``batch`` samples.
 
         Args:
             batch: Number of samples.
-            keep: Whether to keep every state, however large.
+            keep: Whether to keep the states of all trajectories, however much memory
+                they take.
         """
         return TrajectoryPass(self, batch, keep=keep)
 
@@ -263,7 +271,7 @@ class TrajectoryProgram(Program):
         n_weights: int = 0,
         n_features: int = 0,
     ) -> Self:
-        """The average over as many trajectories of another circuit."""
+        """Another circuit, with as many trajectories and the same constants."""
         return type(self)(
             self.n_wires,
             gates,
@@ -280,13 +288,14 @@ class TrajectoryProgram(Program):
 class TrajectoryPass:
     """One set of trajectories, drawn by its forward run and used by its backward run.
 
-    As a :class:`Pass`; but states and bras are those of every trajectory, shape
-    ``(batch * trajectories, 2**n_wires)``, the trajectories of a sample in a row.
+    It is used as a :class:`Pass`. States and bras are those of every trajectory, shape
+    ``(batch * trajectories, 2**n_wires)``; those of one sample are neighbours.
 
     Args:
         program: The circuit.
         batch: Number of samples.
-        keep: Whether to keep every state, however large.
+        keep: Whether to keep the states of all trajectories, however much memory they
+            take.
     """
 
     def __init__(
@@ -302,7 +311,17 @@ class TrajectoryPass:
     def forward(
         self, weights: Float1D, features: Float2D, rows: Rows, *, gradient: bool = True
     ) -> Float2D:
-        """Averages of expectation values, shape ``(batch, n_outputs)``."""
+        """Draw trajectories and average their expectation values.
+
+        Args:
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Values of each sample, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples to run, shape ``(batch,)``.
+            gradient: Whether :meth:`backward` may follow.
+
+        Returns:
+            Averages, shape ``(batch, n_outputs)``.
+        """
         program, values = self._program, self._values
         n = program.n_features
         values[:, :n] = np.repeat(features[rows], program.trajectories, axis=0)
@@ -328,7 +347,7 @@ class TrajectoryPass:
 
     @property
     def samples(self) -> NDArray[np.float64]:
-        """Outputs of each trajectory, ``(batch, trajectories, n_outputs)``."""
+        """Outputs of each trajectory, shape ``(batch, trajectories, n_outputs)``."""
         return self._run.out.reshape(self.batch, self._program.trajectories, -1)
 
     @property
@@ -343,15 +362,17 @@ class TrajectoryPass:
         inputs: bool = False,
         bra: NDArray[Any] | None = None,
     ) -> tuple[Float1D, Float2D | None]:
-        """Averages of gradients, of the trajectories of :meth:`forward`.
+        """Averages of the gradients of the trajectories that :meth:`forward` drew.
 
         Args:
-            cotangents: Shape ``(batch, n_outputs)``.
+            cotangents: Factors of the outputs, shape ``(batch, n_outputs)``.
             inputs: Whether the gradient with respect to the features is wanted.
-            bra: Instead of the cotangents, for every trajectory, not divided.
+            bra: If given, it is used instead of the cotangents: the bra of every
+                trajectory, not yet divided by the number of trajectories.
 
         Returns:
-            Gradients of shapes ``(n_weights,)`` and ``(batch, n_features)`` or None.
+            The gradient with respect to the weights, shape ``(n_weights,)``, and that
+            with respect to the features, shape ``(batch, n_features)``, or None.
         """
         n = self._program.trajectories
         if bra is None:
@@ -365,11 +386,15 @@ class TrajectoryPass:
         return gw, shares.sum(axis=1)
 
     def again(self) -> None:
-        """After :meth:`backward`, the same trajectories for another backward run."""
+        """Run the same trajectories again after :meth:`backward`."""
         self._run.again()
 
     def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The state of each trajectory; its norm belongs to it."""
+        """The state of each trajectory, which is not normalised.
+
+        Args:
+            phase: Whether the global phase is included.
+        """
         return self._run.states(phase=phase)
 
     @property
@@ -379,7 +404,7 @@ class TrajectoryPass:
 
 
 def standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the mean over axis 1; infinite for one sample."""
+    """Standard error of the mean over axis 1; infinite if there is one entry."""
     n = samples.shape[1]
     if n == 1:
         return np.full_like(samples[:, 0], np.inf)

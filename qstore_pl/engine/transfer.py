@@ -88,7 +88,7 @@ def density_matrix(vectors: Float) -> Complex:
 
 
 def _each_wire(matrices: Complex, change: Complex) -> Complex:
-    """Apply a 4x4 matrix to the row and column bit of each wire in turn."""
+    """Apply a 4x4 matrix to each wire's row bit and column bit, wire by wire."""
     batch, side, _ = matrices.shape
     n = side.bit_length() - 1
     order = [axis for i in range(n) for axis in (1 + i, 1 + n + i)]

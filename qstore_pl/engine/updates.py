@@ -45,11 +45,11 @@ def _norm(gradients: Float1D) -> float:
 
 @kernel(F1, B1_IN, F8, F8)
 def clip(gradients: Float1D, trainable: Bool1D, value: float, norm: float) -> float:
-    """Zero the frozen entries, limit each entry by ``value``, then all by their norm.
+    """Zero the frozen entries, then limit each entry, then the norm of all of them.
 
     Args:
-        gradients: Shape ``(n_parameters,)``, changed in place.
-        trainable: Mask of bools, shape ``(n_parameters,)``.
+        gradients: The gradient, shape ``(n_parameters,)``, changed in place.
+        trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen.
         value: Largest absolute value of an entry, > 0; infinity is off.
         norm: Largest Euclidean norm, > 0; infinity is off.
 

@@ -25,7 +25,7 @@ def apply_matrix(
     rows: Array,
     scratch: Array,
 ) -> None:
-    """A k-qubit matrix of values; scratch holds 2 * 2**k rows of batch numbers."""
+    """Apply a k-qubit matrix of values; scratch has 2 * 2**k rows of batch numbers."""
     batch = rows.shape[0]
     side = 1 << bits.shape[0]
     targets = 0
@@ -78,7 +78,7 @@ def pull_back_matrix(
     gw: Array,
     gx: Array,
 ) -> None:
-    """The gradient by entry (r, c) is twice the sum of conj(bra_r) times ket_c.
+    """Gradient with respect to entry (r, c): twice the sum of conj(bra_r) ket_c.
 
     The ket is the one before the matrix, the bra the one after it.
     """
@@ -128,7 +128,7 @@ def apply_drawn(
     rows: Array,
     scratch: Array,
 ) -> None:
-    """A k-qubit matrix for each sample, or its conjugate transpose."""
+    """Apply a k-qubit matrix of each sample, or its conjugate transpose."""
     batch = rows.shape[0]
     if bits.shape[0] > 1:
         apply_matrix(fr, fi, bits, 0, 0, 2, slot, adjoint == 1, X[0], X, rows, scratch)
@@ -159,7 +159,7 @@ def apply_drawn(
 
 @inner
 def checkpoint(mark: float, size: int, ws: Array) -> tuple[Array, Array]:
-    """Where a checkpoint's real and imaginary parts are: from the end backward."""
+    """Views of a checkpoint's parts; checkpoints fill ``ws`` from its end."""
     at = ws.shape[0] - 2 * size * (int(mark) + 1)
     return ws[at : at + size], ws[at + size : at + 2 * size]
 
@@ -176,7 +176,7 @@ def load_amplitudes(
     X: Array,
     rows: Array,
 ) -> None:
-    """The initial state from values on some wires, zero elsewhere."""
+    """The initial state: amplitudes from values on some wires, the others in 0."""
     batch = rows.shape[0]
     side = 1 << bits.shape[0]
     for j in range(kr.shape[0]):
@@ -204,7 +204,7 @@ def pull_back_amplitudes(
     gw: Array,
     gx: Array,
 ) -> None:
-    """The gradient by an amplitude is twice the bra, real and imaginary part alike."""
+    """Gradient with respect to amplitudes: twice the bra, part by part."""
     side = 1 << bits.shape[0]
     for r in range(side):
         o = 0

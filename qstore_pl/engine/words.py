@@ -15,7 +15,7 @@ COS_EIGHTH = np.array([1, 0.5**0.5, 0, -(0.5**0.5), -1, -(0.5**0.5), 0, 0.5**0.5
 
 @inner
 def parity_sign(index: int, mask: int) -> float:
-    """(-1) to the number of common one bits."""
+    """(-1) to the power of the number of one bits that index and mask share."""
     z = index & mask
     z ^= z >> 16
     z ^= z >> 8
@@ -27,7 +27,7 @@ def parity_sign(index: int, mask: int) -> float:
 
 @inner
 def word_phase(y_mask: int) -> tuple[float, float]:
-    """Real and imaginary part of i to the number of letters Y."""
+    """Real and imaginary part of i to the power of the number of letters Y."""
     n_y = 0
     while y_mask:
         n_y += 1
@@ -49,7 +49,10 @@ def apply_diagonal(
     s: Array,
     sign: float,
 ) -> None:
-    """exp(-i angle/2 Z) where the controls hold; runs of 2**low rows share one sign."""
+    """Apply exp(-i angle/2 P) for a word P of Z, where the controls hold.
+
+    Runs of 2**low rows share one sign.
+    """
     run = 1 << low
     for i in range(0, fr.shape[0] // batch, run):
         if i & controls != values:
@@ -88,7 +91,7 @@ def apply_pauli(
     s: Array,
     sign: float,
 ) -> None:
-    """exp(-i angle/2 P) with P = i^|x&z| X^x Z^z, pairs (i, i ^ x) in place."""
+    """Apply exp(-i angle/2 P), P = i^|x&z| X^x Z^z, to pairs (i, i ^ x) in place."""
     run = 1 << low
     top = x
     while top & (top - 1):
@@ -138,7 +141,7 @@ def pauli_bloch(
     batch: int,
     v: Array,
 ) -> None:
-    """Im<bra|P|ket> where the controls hold, per sample: v (batch,)."""
+    """Im<bra|P|ket> where the controls hold, for each sample: v (batch,)."""
     re, im = word_phase(x & z)
     for j in range(batch):
         v[j] = 0.0
@@ -200,7 +203,7 @@ def expectations(
 def pauli_expectation(
     fr: Array, fi: Array, x: int, z: int, batch: int, v: Array
 ) -> None:
-    """<psi|P|psi> per sample: v (batch,)."""
+    """<psi|P|psi> for each sample: v (batch,)."""
     re, im = word_phase(x & z)
     for j in range(batch):
         v[j] = 0.0

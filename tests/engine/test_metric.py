@@ -455,5 +455,5 @@ def test_products_of_anything_else_are_refused():
         Metric(circuit, everything, np.ones(2, bool)),
         Metric(circuit, everything, approximation="diag"),
     ):
-        with pytest.raises(ValueError, match="must be those of the full metric"):
+        with pytest.raises(ValueError, match="need the full metric"):
             metric.product(weights, features, np.arange(3))
