@@ -194,7 +194,7 @@ def test_the_default_sees_all_features_from_two_layers_on():
 
 
 def test_a_weight_that_changes_nothing_is_said():
-    # Before the last CNOT Z Z is Z on wire 1: an RZ before the CNOT before that commutes
+    # Before the last CNOT Z Z is Z on wire 1, so an RZ one CNOT earlier may commute
     # with all that is measured.
     with pytest.warns(UnseenWarning, match="on the weights 14, 18-20, 23, whatever"):
         QuantumModel(2, 1, n_layers=4, observables=[qml.Z(0) @ qml.Z(1)])
