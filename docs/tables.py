@@ -12,8 +12,9 @@ from qstore_pl import BackendManager, TrainingConfig, config
 from qstore_pl.devices.presets import PRESETS
 from qstore_pl.gradients import OPTIONS
 from qstore_pl.losses import LOSSES
-from qstore_pl.model import ENCODINGS, READOUTS
+from qstore_pl.model import ENCODINGS
 from qstore_pl.optimizers import OPTIMIZERS, get_optimizer
+from qstore_pl.readout import WORDS
 from qstore_pl.templates import ENTANGLEMENTS
 
 
@@ -118,9 +119,9 @@ def words():
     named = {
         "encoding of a model": ENCODINGS,
         "entanglement": ENTANGLEMENTS,
-        "read-out of a model": READOUTS,
-        "metric of the natural gradient": config.CHOICES["metric_tensor"],
-        "approximation of the metric": config.CHOICES["metric_tensor_approximation"],
+        "readout of a model": WORDS,
+        "metric tensor": config.CHOICES["metric_tensor"],
+        "approximation of the tensor": config.CHOICES["metric_tensor_approximation"],
         "schedule": config.CHOICES["schedule"],
         "noise preset": PRESETS,
         "backend": BackendManager().list_backends(),
