@@ -1,4 +1,9 @@
-"""Settings of a training run. Only values: what they lead to is the trainer's."""
+"""Settings of a training run: one row for each field, with its default and its check.
+
+This module holds values only. What a setting does is decided by the trainer.
+"""
+
+# ruff: noqa: RUF009 - the calls in the class body return dataclass fields
 
 from __future__ import annotations
 
@@ -15,71 +20,121 @@ import numpy as np
 from qstore_pl._checks import choice, integer, real
 from qstore_pl._secrets import Secret
 
-DEFAULTS: dict[str, Any] = {
-    # training
-    "learning_rate": 0.01,
-    "epochs": 10,
-    "batch_size": 32,
-    "loss": "mse",
-    "class_weight": None,
-    "shuffle": True,
-    "accumulation_steps": 1,
-    "seed": None,
-    # optimizer
-    "optimizer": "adam",
-    "momentum": None,
-    "weight_decay": None,
-    "damping": None,
-    "metric_tensor": "fubini-study",
-    "metric_tensor_approximation": "full",
-    "schedule": "constant",
-    "schedule_epochs": None,
-    "schedule_every": 10,
-    "schedule_factor": 0.1,
-    "schedule_final": 0.0,
-    "warmup_epochs": None,
-    "freeze_schedule": None,
-    # gradients
-    "gradient_method": "best",
-    "gradient_epsilon": None,
-    "gradient_directions": None,
-    "gradient_sample_size": None,
-    "gradient_clip_value": None,
-    "gradient_clip_norm": None,
-    "use_gradient_clipping": None,
-    "track_gradients": True,
-    "on_nan": "raise",
-    # validation and early stopping
-    "validation_split": None,
-    "validation_interval": 1,
-    "monitor": None,
-    "monitor_mode": None,
-    "min_delta": 0.0,
-    "patience": None,
-    "restore_best": True,
-    # model and backend
-    "n_qubits": None,
-    "circuit_depth": None,
-    "entanglement": None,
-    "quantum_sdk": "mock_ideal",
-    "quantum_target": None,
-    "quantum_api_key": None,
-    "max_concurrent_circuits": None,
-    "shots": None,
-    "shots_per_circuit": None,
-    # files and messages
-    "checkpoint_directory": None,
-    "checkpoint_interval": None,
-    "checkpoint_keep": 3,
-    "on_interrupt": "return",
-    "log_interval": None,
-    "progress": False,
-    "strict_callbacks": False,
-    "pinecone_api_key": None,
-    "pinecone_environment": None,
-    "pinecone_index_name": None,
-}
-"""What a run takes for fields that are not set; None is off, exact, or a fresh seed."""
+Check = Callable[[str, Any], Any]  # from a field's name and a value to what is kept
+
+# --- one constructor for each kind of field ---------------------------------------
+# They return Any, so that type checkers take the annotation of the field.
+
+
+def _field(check: Check, *, default: Any = None, **known: Any) -> Any:
+    """A field that is not set at first.
+
+    Args:
+        check: Returns the value to keep, or raises an error that names the field.
+        default: What a run takes where the field is not set; None is off, exact, or a
+            fresh seed.
+        **known: Entries of the tables at the end of this file.
+    """
+    return dataclasses.field(
+        default=None, metadata={"default": default, "check": check, **known}
+    )
+
+
+def _integer(*, default: int | None = None, minimum: int = 1) -> Any:
+    def check(name: str, value: Any) -> int:
+        return integer(name, value, minimum=minimum)
+
+    return _field(check, default=default, minimum=minimum)
+
+
+def _real(*, default: float | None = None, **bounds: float) -> Any:
+    def check(name: str, value: Any) -> float:
+        return real(name, value, **bounds)
+
+    return _field(check, default=default, bounds=bounds)
+
+
+def _switch(*, default: bool | None = None) -> Any:
+    def check(name: str, value: Any) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(
+                f"Argument `{name}` must be True or False, but is {value!r}."
+            )
+        return bool(value)
+
+    return _field(check, default=default, switch=True)
+
+
+def _name() -> Any:
+    return _field(_checked_name)
+
+
+def _choice(*words: str, default: str | None = None) -> Any:
+    def check(name: str, value: Any) -> str:
+        return choice(name, _checked_name(name, value), words)
+
+    return _field(check, default=default, words=words)
+
+
+def _choice_or_function(*words: str, default: str) -> Any:
+    def check(name: str, value: Any) -> Any:
+        if callable(value):
+            return value
+        if not isinstance(value, str):
+            raise TypeError(
+                f"Argument `{name}` must be a name, a {name.capitalize()} or a "
+                f"function, but is {value!r}."
+            )
+        return choice(name, value, words)
+
+    return _field(check, default=default, words=words, function=True)
+
+
+def _secret() -> Any:
+    def check(name: str, value: Any) -> Secret:
+        del name
+        return value if isinstance(value, Secret) else Secret(value)
+
+    return _field(check)
+
+
+def _checked_name(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")
+    return value
+
+
+def _backend_name(name: str, value: Any) -> str:
+    return "mock_ideal" if value == "mock" else _checked_name(name, value)
+
+
+def _class_weight(name: str, value: Any) -> Any:
+    if value == "balanced":
+        return value
+    return _by_integer(name, value, lambda weight: real(name, weight, above=0.0))
+
+
+def _freeze_schedule(name: str, value: Any) -> dict[int, list[int]]:
+    def indices(given: Any) -> list[int]:
+        return [integer(name, index, minimum=0) for index in given]
+
+    return _by_integer(name, value, indices)
+
+
+def _directory(name: str, value: Any) -> str:
+    del name
+    return str(Path(value).expanduser())
+
+
+def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
+    """A dict with integer keys; TOML and JSON have only words for keys."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
+    found = {}
+    for key, item in value.items():
+        number = int(key) if isinstance(key, str) and key.isdecimal() else key
+        found[integer(name, number, minimum=0)] = check(item)
+    return found
 
 
 @dataclasses.dataclass(kw_only=True, repr=False)
@@ -182,68 +237,92 @@ class TrainingConfig:
         (True, 32)
     """
 
-    learning_rate: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    loss: str | Callable[[Any, Any], Any] | None = None
-    class_weight: str | Mapping[int, float] | None = None
-    shuffle: bool | None = None
-    accumulation_steps: int | None = None
-    seed: int | None = None
-    optimizer: str | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    damping: float | None = None
-    metric_tensor: str | None = None
-    metric_tensor_approximation: str | None = None
-    schedule: str | Callable[[int], float] | None = None
-    schedule_epochs: int | None = None
-    schedule_every: int | None = None
-    schedule_factor: float | None = None
-    schedule_final: float | None = None
-    warmup_epochs: int | None = None
-    freeze_schedule: Mapping[int, Sequence[int]] | None = None
-    gradient_method: str | None = None
-    gradient_epsilon: float | None = None
-    gradient_directions: int | None = None
-    gradient_sample_size: int | None = None
-    gradient_clip_value: float | None = None
-    gradient_clip_norm: float | None = None
-    use_gradient_clipping: bool | None = None
-    track_gradients: bool | None = None
-    on_nan: str | None = None
-    validation_split: float | None = None
-    validation_interval: int | None = None
-    monitor: str | None = None
-    monitor_mode: str | None = None
-    min_delta: float | None = None
-    patience: int | None = None
-    restore_best: bool | None = None
-    n_qubits: int | None = None
-    circuit_depth: int | None = None
-    entanglement: str | None = None
-    quantum_sdk: str | None = None
-    quantum_target: str | None = None
-    quantum_api_key: str | Secret | None = None
-    max_concurrent_circuits: int | None = None
-    shots: int | None = None
-    shots_per_circuit: int | None = None
-    checkpoint_directory: str | PathLike[str] | None = None
-    checkpoint_interval: int | None = None
-    checkpoint_keep: int | None = None
-    on_interrupt: str | None = None
-    log_interval: int | None = None
-    progress: bool | None = None
-    strict_callbacks: bool | None = None
-    pinecone_api_key: str | Secret | None = None
-    pinecone_environment: str | None = None
-    pinecone_index_name: str | None = None
+    # training
+    learning_rate: float | None = _real(default=0.01, above=0.0)
+    epochs: int | None = _integer(default=10)
+    batch_size: int | None = _integer(default=32)
+    loss: str | Callable[[Any, Any], Any] | None = _choice_or_function(
+        "mse", "cross_entropy", "binary", "hinge", default="mse"
+    )
+    class_weight: str | Mapping[int, float] | None = _field(_class_weight)
+    shuffle: bool | None = _switch(default=True)
+    accumulation_steps: int | None = _integer(default=1)
+    seed: int | None = _integer(minimum=0)
+    # optimizer
+    optimizer: str | None = _choice(
+        *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
+        "natural_gradient",
+        default="adam",
+    )
+    momentum: float | None = _real(minimum=0.0, below=1.0)
+    weight_decay: float | None = _real(minimum=0.0)
+    damping: float | None = _real(minimum=0.0)
+    metric_tensor: str | None = _choice(
+        *("fubini-study", "noiseless", "bures", "gauss-newton"),
+        default="fubini-study",
+    )
+    metric_tensor_approximation: str | None = _choice(
+        "full", "block-diag", "diag", "matrix-free", default="full"
+    )
+    schedule: str | Callable[[int], float] | None = _choice_or_function(
+        "constant", "cosine", "step", default="constant"
+    )
+    schedule_epochs: int | None = _integer()
+    schedule_every: int | None = _integer(default=10)
+    schedule_factor: float | None = _real(default=0.1, above=0.0, below=1.0)
+    schedule_final: float | None = _real(default=0.0, minimum=0.0)
+    warmup_epochs: int | None = _integer()
+    freeze_schedule: Mapping[int, Sequence[int]] | None = _field(_freeze_schedule)
+    # gradients
+    gradient_method: str | None = _choice(
+        *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),
+        "random_subset",
+        default="best",
+    )
+    gradient_epsilon: float | None = _real(above=0.0)
+    gradient_directions: int | None = _integer()
+    gradient_sample_size: int | None = _integer()
+    gradient_clip_value: float | None = _real(above=0.0)
+    gradient_clip_norm: float | None = _real(above=0.0)
+    use_gradient_clipping: bool | None = _switch()
+    track_gradients: bool | None = _switch(default=True)
+    on_nan: str | None = _choice("raise", "skip", "rollback", default="raise")
+    # validation and early stopping
+    validation_split: float | None = _real(above=0.0, below=1.0)
+    validation_interval: int | None = _integer(default=1)
+    monitor: str | None = _name()
+    monitor_mode: str | None = _choice("min", "max")
+    min_delta: float | None = _real(default=0.0, minimum=0.0)
+    patience: int | None = _integer()
+    restore_best: bool | None = _switch(default=True)
+    # model and backend
+    n_qubits: int | None = _integer()
+    circuit_depth: int | None = _integer()
+    entanglement: str | None = _choice("linear", "circular", "full")
+    quantum_sdk: str | None = _field(_backend_name, default="mock_ideal")
+    quantum_target: str | None = _name()
+    quantum_api_key: str | Secret | None = _secret()
+    max_concurrent_circuits: int | None = _integer()
+    shots: int | None = _integer()
+    shots_per_circuit: int | None = _integer()
+    # files and messages
+    checkpoint_directory: str | PathLike[str] | None = _field(_directory)
+    checkpoint_interval: int | None = _integer()
+    checkpoint_keep: int | None = _integer(default=3)
+    on_interrupt: str | None = _choice("return", "raise", default="return")
+    log_interval: int | None = _integer()
+    progress: bool | None = _switch(default=False)
+    strict_callbacks: bool | None = _switch(default=False)
+    pinecone_api_key: str | Secret | None = _secret()
+    pinecone_environment: str | None = _name()
+    pinecone_index_name: str | None = _name()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check and set a field; None unsets it."""
         if name not in DEFAULTS:
             _unknown(name)
-        object.__setattr__(self, name, None if value is None else _checked(name, value))
+        kept = None if value is None else _CHECKS[name](name, value)
+        object.__setattr__(self, name, kept)
 
     def set_fields(self) -> frozenset[str]:
         """Names of the fields that are set."""
@@ -312,110 +391,31 @@ class TrainingConfig:
         return f"TrainingConfig({', '.join(shown)})"
 
 
-_INTEGERS = {  # and their minimum
-    **dict.fromkeys(("epochs", "batch_size", "n_qubits", "circuit_depth"), 1),
-    **dict.fromkeys(("shots", "shots_per_circuit"), 1),
-    **dict.fromkeys(("gradient_directions", "gradient_sample_size"), 1),
-    **dict.fromkeys(("accumulation_steps", "validation_interval", "patience"), 1),
-    **dict.fromkeys(("checkpoint_interval", "checkpoint_keep", "log_interval"), 1),
-    **dict.fromkeys(("schedule_epochs", "schedule_every", "warmup_epochs"), 1),
-    "max_concurrent_circuits": 1,
-    "seed": 0,
-}
-_POSITIVE = {"above": 0.0}
-_NOT_NEGATIVE = {"minimum": 0.0}
-_REALS: dict[str, dict[str, float]] = {
-    "learning_rate": _POSITIVE,
-    "gradient_epsilon": _POSITIVE,
-    "gradient_clip_value": _POSITIVE,
-    "gradient_clip_norm": _POSITIVE,
-    "momentum": {"minimum": 0.0, "below": 1.0},
-    "schedule_factor": {"above": 0.0, "below": 1.0},
-    "schedule_final": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "damping": _NOT_NEGATIVE,
-    "validation_split": {"above": 0.0, "below": 1.0},
-    "min_delta": _NOT_NEGATIVE,
-}
-_SWITCHES = {
-    *("shuffle", "progress", "restore_best", "strict_callbacks"),
-    *("track_gradients", "use_gradient_clipping"),
-}
-CHOICES = {
-    "loss": ("mse", "cross_entropy", "binary", "hinge"),
-    "optimizer": (
-        *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
-        "natural_gradient",
-    ),
-    "metric_tensor": ("fubini-study", "noiseless", "bures", "gauss-newton"),
-    "metric_tensor_approximation": ("full", "block-diag", "diag", "matrix-free"),
-    "schedule": ("constant", "cosine", "step"),
-    "gradient_method": (
-        *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),
-        "random_subset",
-    ),
-    "on_nan": ("raise", "skip", "rollback"),
-    "monitor_mode": ("min", "max"),
-    "entanglement": ("linear", "circular", "full"),
-    "on_interrupt": ("return", "raise"),
-}
+def _column(key: str) -> dict[str, Any]:
+    """This entry of every row that has it, by the name of the field."""
+    fields = dataclasses.fields(TrainingConfig)
+    return {f.name: f.metadata[key] for f in fields if key in f.metadata}
+
+
+DEFAULTS: dict[str, Any] = _column("default")
+"""What a run takes for fields that are not set; None is off, exact, or a fresh seed."""
+
+CHOICES: dict[str, tuple[str, ...]] = _column("words")
 """The words of each field that takes one of a few."""
 
-_FUNCTIONS = ("loss", "schedule")  # fields that may be one
+_CHECKS: dict[str, Check] = _column("check")
+_FUNCTIONS = tuple(_column("function"))  # fields that may be a function
+
+# Ranges, which the reference table of the documentation shows.
+_INTEGERS: dict[str, int] = _column("minimum")
+_REALS: dict[str, dict[str, float]] = _column("bounds")
+_SWITCHES = frozenset(_column("switch"))
 
 
 def _unknown(name: str) -> NoReturn:
     raise AttributeError(
         f"TrainingConfig has no field {name!r}; its fields are {', '.join(DEFAULTS)}."
     )
-
-
-def _checked(name: str, value: Any) -> Any:
-    if name in _INTEGERS:
-        return integer(name, value, minimum=_INTEGERS[name])
-    if name in _REALS:
-        return real(name, value, **_REALS[name])
-    if name in _SWITCHES:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(
-                f"Argument `{name}` must be True or False, but is {value!r}."
-            )
-        return bool(value)
-    match name:
-        case "loss" | "schedule" if callable(value):
-            return value
-        case "loss" | "schedule" if not isinstance(value, str):
-            raise TypeError(
-                f"Argument `{name}` must be a name, a {name.capitalize()} or a "
-                f"function, but is {value!r}."
-            )
-        case "class_weight" if value != "balanced":
-            return _by_integer(name, value, lambda w: real(name, w, above=0.0))
-        case "freeze_schedule":
-            return _by_integer(
-                name, value, lambda i: [integer(name, k, minimum=0) for k in i]
-            )
-        case "quantum_api_key" | "pinecone_api_key":
-            return value if isinstance(value, Secret) else Secret(value)
-        case "checkpoint_directory":
-            return str(Path(value).expanduser())
-        case _ if name in CHOICES and isinstance(value, str):
-            return choice(name, value, CHOICES[name])
-        case _:
-            if not isinstance(value, str):
-                raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")
-            return "mock_ideal" if (name, value) == ("quantum_sdk", "mock") else value
-
-
-def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
-    """A dict with integer keys; TOML and JSON have only words for keys."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
-    found = {}
-    for key, item in value.items():
-        number = int(key) if isinstance(key, str) and key.isdecimal() else key
-        found[integer(name, number, minimum=0)] = check(item)
-    return found
 
 
 def _toml(value: Any) -> str:
