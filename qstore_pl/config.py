@@ -31,8 +31,8 @@ def _field(check: Check, *, default: Any = None, **known: Any) -> Any:
 
     Args:
         check: Returns the value to keep, or raises an error that names the field.
-        default: What a run takes where the field is not set; None is off, exact, or a
-            fresh seed.
+        default: What a run takes where the field is not set. None means off, exact, or
+            a fresh seed.
         **known: Entries of the tables at the end of this file.
     """
     return dataclasses.field(
@@ -127,7 +127,7 @@ def _directory(name: str, value: Any) -> str:
 
 
 def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
-    """A dict with integer keys; TOML and JSON have only words for keys."""
+    """A dict with integer keys, which may be given as strings, as TOML and JSON do."""
     if not isinstance(value, Mapping):
         raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
     found = {}
@@ -146,85 +146,132 @@ class TrainingConfig:
 
     Args:
         learning_rate: Step length of the optimizer, > 0.
-        epochs: Passes over the data in all, >= 1, also when a run is resumed.
+        epochs: Number of passes over the training data, >= 1. A resumed run counts the
+            epochs that it did before.
         batch_size: Samples per gradient, >= 1.
-        loss: Name of a loss, a ``Loss``, or a function of (predictions, targets).
-        class_weight: ``"balanced"``, or a dict from label to weight, > 0.
-        shuffle: Whether samples are shuffled before every epoch.
-        accumulation_steps: Batches whose gradients are averaged for an update, >= 1.
-        seed: Seed of every random draw, >= 0, but those of a device that was made
-            elsewhere; unset is a fresh one.
-        optimizer: Name of the optimizer.
-        momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
-        weight_decay: As the optimizer means it, >= 0.
-        damping: Of the natural gradient's metric, >= 0.
-        metric_tensor: Of the natural gradient: ``"fubini-study"``, ``"noiseless"`` (of
-            the circuit simulated without noise), ``"bures"`` (of density matrices), or
-            ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
-        metric_tensor_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
-            ``"matrix-free"`` for many weights.
-        schedule: The learning rate of each epoch: ``"constant"``, ``"cosine"`` or
-            ``"step"``, a ``Schedule`` of :mod:`qstore_pl.optimizers`, or a function
-            from the number of the epoch, counted from 0, to the learning rate.
-        schedule_epochs: Epochs after which ``"cosine"`` has fallen to its end, those of
-            the warm-up included, >= 1; unset is all epochs of the run. To prolong a
-            run later, set it to the epochs of the prolonged run from the beginning.
-        schedule_every: Epochs from one ``"step"`` to the next, >= 1.
-        schedule_factor: Of each ``"step"``, in (0, 1).
-        schedule_final: Learning rate that ``"cosine"`` falls to, >= 0.
-        warmup_epochs: Epochs in which the learning rate rises, >= 1.
-        freeze_schedule: From an epoch, counted from 0, to the flat indices of the layer
-            that are frozen from it on; all others are trained from it on.
-        gradient_method: ``"best"``, ``"adjoint"``, ``"parameter_shift"``,
-            ``"finite_diff"``, ``"spsa"`` or ``"random_subset"``.
-        gradient_epsilon: Step of ``"finite_diff"`` and ``"spsa"``, radians, > 0.
-        gradient_directions: Directions that ``"spsa"`` averages, >= 1.
-        gradient_sample_size: Weights that ``"random_subset"`` draws, >= 1.
-        gradient_clip_value: Largest absolute value of a gradient entry, > 0.
-        gradient_clip_norm: Largest norm of the gradient, > 0, after clipping by value.
-        use_gradient_clipping: True needs one of the two, False none.
-        track_gradients: Whether the history has the norm of the gradient.
-        on_nan: What a loss or gradient that is not finite leads to: ``"raise"``;
-            ``"skip"`` the batch; ``"rollback"`` to the end of the last epoch.
-        validation_split: Share of the samples, in (0, 1), that is held out to validate
-            where :meth:`QuantumTrainer.train` gets no ``val_data``. They are drawn by
-            ``seed`` (by 0 where it is unset), with the same share of every class.
-        validation_interval: Epochs from one validation to the next, >= 1.
-        monitor: Column of the history that says what is best; unset is ``"val_loss"``,
-            or ``"loss"`` without validation.
-        monitor_mode: Which value of that column is best, ``"min"`` or ``"max"``. It is
-            known of losses and accuracies, and must be set for any other column.
-        min_delta: What counts as better, >= 0.
-        patience: Measured epochs without a better one until the run stops, >= 1; unset
-            is off.
-        restore_best: Whether a run that has ``patience`` ends with the best parameters.
-        n_qubits: Must equal the model's, >= 1.
-        circuit_depth: Must equal the layers of the model, >= 1.
-        entanglement: Must equal the model's.
-        quantum_sdk: Name of the backend; ``"mock"`` is ``"mock_ideal"``.
-        quantum_target: Machine of a hardware backend.
-        quantum_api_key: Of a hardware backend: the key, or ``"env:NAME"``.
-        max_concurrent_circuits: Of a hardware backend, >= 1.
-        shots: Measurements per expectation value, >= 1; unset is exact.
-        shots_per_circuit: Another name of the same; one of the two.
-        checkpoint_directory: Where checkpoints go; unset writes no files. A leading
-            ``~`` is the home directory.
-        checkpoint_interval: Epochs from one checkpoint to the next, >= 1. Unset, they
-            are written as often as takes at most 5 % of the time of the run.
-        checkpoint_keep: Latest checkpoints to keep, >= 1, besides the best.
-        on_interrupt: What follows when SIGINT (Ctrl-C) or SIGTERM has ended a run,
-            after its checkpoint is written: ``"return"`` the history, or ``"raise"``
-            what the signal would have led to, ``KeyboardInterrupt`` for Ctrl-C.
-        log_interval: Epochs from one line of the log to the next, >= 1; unset is none.
-            Where logging is not set up, the lines go to stderr.
-        progress: Whether a progress bar is shown, with the loss.
-        strict_callbacks: Whether an error in a callback ends the run.
-        pinecone_api_key: Of the vector store: the key, or ``"env:NAME"``.
-        pinecone_environment: Of the vector store.
-        pinecone_index_name: Of the vector store.
+        loss: What is minimised: the name of a loss, a ``Loss``, or a function of
+            (predictions, targets).
+        class_weight: Factors that multiply the loss of each class: a dict from class
+            label to factor, > 0, or ``"balanced"``, which lets every class count the
+            same.
+        shuffle: Whether the samples are put into a new random order before every epoch.
+        accumulation_steps: Number of batches, >= 1, whose gradients are averaged for
+            one update of the parameters.
+        seed: Seed of all random draws of the run, >= 0, except those of a device that
+            you made yourself. Unset, every run takes a fresh seed.
+        optimizer: Name of the optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``,
+            ``"momentum"``, ``"nesterov"``, ``"rmsprop"`` or ``"natural_gradient"``.
+        momentum: Decay of the velocity in each step, in [0, 1), for the optimizers
+            ``"sgd"``, ``"momentum"``, ``"nesterov"`` and ``"natural_gradient"``.
+        weight_decay: Strength of the weight decay, >= 0. It is the rate at which
+            ``"adamw"`` shrinks the parameters; the other optimizers add this multiple
+            of the parameters to the gradient, and ``"natural_gradient"`` has none.
+        damping: Multiple of the identity, >= 0, that ``"natural_gradient"`` adds to the
+            metric tensor before it solves with it.
+        metric_tensor: Metric tensor of ``"natural_gradient"``: ``"fubini-study"`` of
+            pure states, ``"noiseless"`` of the same circuit simulated without noise,
+            ``"bures"`` of density matrices; or in its place ``"gauss-newton"``, the
+            Gauss-Newton matrix of the losses "mse", "cross_entropy" and "binary".
+        metric_tensor_approximation: Which entries of the metric tensor are computed:
+            all (``"full"``), those within each layer of gates (``"block-diag"``), or
+            those of each gate alone (``"diag"``). ``"matrix-free"`` computes products
+            with vectors instead of entries, for many weights.
+        schedule: Learning rate of each epoch: ``"constant"``; ``"cosine"``, which falls
+            along half a cosine; ``"step"``, which falls by a factor every few epochs; a
+            ``Schedule`` of :mod:`qstore_pl.optimizers`; or a function from the number
+            of the epoch, counted from 0, to the learning rate.
+        schedule_epochs: Length of the ``"cosine"`` schedule in epochs, >= 1, with its
+            warm-up. Unset, it is the number of epochs of the run. If you may prolong a
+            run later, set it to the final number of epochs from the beginning.
+        schedule_every: Number of epochs, >= 1, after which the ``"step"`` schedule
+            lowers the learning rate, again and again.
+        schedule_factor: Factor, in (0, 1), by which the ``"step"`` schedule multiplies
+            the learning rate each time.
+        schedule_final: Learning rate, >= 0, at which the ``"cosine"`` schedule ends.
+        warmup_epochs: Number of first epochs, >= 1, in which the learning rate rises
+            linearly. Unset, there is no warm-up.
+        freeze_schedule: Dict from an epoch, counted from 0, to the indices of the
+            circuit weights that are frozen from this epoch on; all other weights are
+            trained from this epoch on.
+        gradient_method: How gradients are estimated: ``"adjoint"``,
+            ``"parameter_shift"``, ``"finite_diff"``, ``"spsa"``, ``"random_subset"``,
+            or ``"best"``, which is adjoint on the devices of this package without
+            shots, else parameter shift.
+        gradient_epsilon: Step of the gradient methods ``"finite_diff"`` and ``"spsa"``
+            in radians, > 0. Unset, it is chosen for the number of shots.
+        gradient_directions: Number of random directions, >= 1, over which the gradient
+            method ``"spsa"`` averages.
+        gradient_sample_size: Number of weights, >= 1, that the gradient method
+            ``"random_subset"`` draws for each gradient.
+        gradient_clip_value: Largest absolute value of a gradient entry, > 0; a larger
+            entry is cut to it.
+        gradient_clip_norm: Largest Euclidean norm of the gradient, > 0; a longer
+            gradient is scaled down to it, after its entries were cut.
+        use_gradient_clipping: Whether gradients are clipped. True requires
+            ``gradient_clip_value`` or ``gradient_clip_norm``, False forbids both;
+            unset, they decide.
+        track_gradients: Whether the history records the norm of the gradient.
+        on_nan: What happens when a loss or a gradient is not finite: ``"raise"`` ends
+            the run with an error, ``"skip"`` leaves out the batch, ``"rollback"``
+            returns to the parameters at the end of the last epoch.
+        validation_split: Share of the samples, in (0, 1), that is held out for
+            validation where :meth:`QuantumTrainer.train` gets no ``val_data``. The
+            samples are drawn with ``seed``, or with 0 where it is unset, and have the
+            same share of every class.
+        validation_interval: Number of epochs, >= 1, from one validation to the next.
+        monitor: Column of the history by which epochs are compared to find the best.
+            Unset, it is ``"val_loss"``, or ``"loss"`` without validation.
+        monitor_mode: Whether the smallest (``"min"``) or the largest value (``"max"``)
+            of the monitored column is the best. It is known for losses and accuracies,
+            and must be set for any other column.
+        min_delta: Difference, >= 0, by which the monitored value must improve on the
+            best one so far in order to count as better.
+        patience: Number of successive epochs, >= 1, without a better monitored value
+            after which the run stops; epochs in which it was not measured do not count.
+            Unset, a run never stops early.
+        restore_best: Whether a run that has ``patience`` ends with the parameters of
+            its best epoch.
+        n_qubits: Number of qubits that the model must have, >= 1.
+        circuit_depth: Number of layers of rotations and CNOTs that the model must
+            have, >= 1.
+        entanglement: Entanglement that the layers of the model must have:
+            ``"linear"``, ``"circular"`` or ``"full"``.
+        quantum_sdk: Name of the backend on which a model runs that has none of its own;
+            ``"mock"`` is another name of ``"mock_ideal"``.
+        quantum_target: Name of the machine of a hardware backend; a simulator refuses
+            it.
+        quantum_api_key: Key for a hardware backend, or ``"env:NAME"`` for the
+            environment variable that has it; a simulator refuses it.
+        max_concurrent_circuits: Number of circuits that a hardware backend runs at
+            once, >= 1; a simulator refuses it.
+        shots: Measurements per circuit, >= 1. Unset, the shots of the device hold; the
+            devices of this package are exact unless they are given some.
+        shots_per_circuit: Another name of ``shots``; only one of the two may be set.
+        checkpoint_directory: Directory into which checkpoints are written; a leading
+            ``~`` is the home directory. Unset, no files are written.
+        checkpoint_interval: Number of epochs, >= 1, from one checkpoint to the next.
+            Unset, they are written as often as takes at most 5 % of the time of the
+            run.
+        checkpoint_keep: Number of latest checkpoints that are kept, >= 1; that of the
+            best epoch is kept besides.
+        on_interrupt: What happens when SIGINT (Ctrl-C) or SIGTERM has ended a run and
+            its checkpoint is written: ``"return"`` returns the history, ``"raise"``
+            does what the signal does without us, ``KeyboardInterrupt`` for Ctrl-C.
+        log_interval: Number of epochs, >= 1, from one line of the log to the next.
+            Unset, nothing is logged. Where logging is not set up, the lines go to
+            stderr.
+        progress: Whether a progress bar with the loss is shown.
+        strict_callbacks: Whether an error in a callback ends the run instead of being
+            logged.
+        pinecone_api_key: Key for the Pinecone vector store, or ``"env:NAME"`` for the
+            environment variable that has it; this version does not use it.
+        pinecone_environment: Environment of the Pinecone vector store; this version
+            does not use it.
+        pinecone_index_name: Name of the index in the Pinecone vector store; this
+            version does not use it.
 
     Raises:
-        TypeError: If a value is of another kind.
+        TypeError: If a value is of the wrong kind.
         ValueError: If a value is out of its range.
         AttributeError: If a field is assigned that does not exist.
 
@@ -340,9 +387,10 @@ class TrainingConfig:
         return DEFAULTS[name] if value is None else value
 
     def to_dict(self) -> dict[str, Any]:
-        """What is set, as words and numbers; a function by its name, no secret.
+        """The fields that are set, as strings and numbers that JSON can hold.
 
-        Secrets are there as ``"env:NAME"`` if they were given so, else not at all.
+        A function is replaced by its name. A secret is ``"env:NAME"`` if it was given
+        in this form, and is left out otherwise.
         """
         found: dict[str, Any] = {}
         for name in DEFAULTS:
@@ -358,7 +406,7 @@ class TrainingConfig:
         return found
 
     def to_toml(self) -> str:
-        """What is set, as TOML that :meth:`from_toml` reads.
+        """The fields that are set, as TOML that :meth:`from_toml` reads.
 
         Raises:
             ValueError: If the loss or the schedule is a function, which a file cannot
@@ -379,8 +427,8 @@ class TrainingConfig:
         """The settings in a TOML document.
 
         Raises:
-            ValueError: If it is not TOML, or a value is out of its range.
-            TypeError: If a value is of another kind, or a field is unknown.
+            ValueError: If the text is not TOML, or a value is out of its range.
+            TypeError: If a value is of the wrong kind, or a field is unknown.
         """
         return cls(**tomllib.loads(text))
 
@@ -398,10 +446,13 @@ def _column(key: str) -> dict[str, Any]:
 
 
 DEFAULTS: dict[str, Any] = _column("default")
-"""What a run takes for fields that are not set; None is off, exact, or a fresh seed."""
+"""What a run takes for each field that is not set.
+
+None means off, exact, or a fresh seed.
+"""
 
 CHOICES: dict[str, tuple[str, ...]] = _column("words")
-"""The words of each field that takes one of a few."""
+"""The allowed words of each field that takes one of a few."""
 
 _CHECKS: dict[str, Check] = _column("check")
 _FUNCTIONS = tuple(_column("function"))  # fields that may be a function
@@ -419,7 +470,7 @@ def _unknown(name: str) -> NoReturn:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML; words are written as JSON, which TOML reads."""
+    """A value as TOML. Strings are written as in JSON, which TOML can read."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | list):
