@@ -120,8 +120,10 @@ def words():
         "encoding of a model": ENCODINGS,
         "entanglement": ENTANGLEMENTS,
         "readout of a model": WORDS,
-        "metric tensor": config.CHOICES["metric_tensor"],
-        "approximation of the tensor": config.CHOICES["metric_tensor_approximation"],
+        "metric tensor of the natural gradient": config.CHOICES["metric_tensor"],
+        "approximation of the metric tensor": config.CHOICES[
+            "metric_tensor_approximation"
+        ],
         "schedule": config.CHOICES["schedule"],
         "noise preset": PRESETS,
         "backend": BackendManager().list_backends(),
