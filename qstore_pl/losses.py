@@ -357,9 +357,9 @@ class Loss:
             # If the loss itself fails, its own error is raised here instead.
             self._evaluated(predictions, targets)
             raise TypeError(
-                f"Loss `{self.name}` must be differentiable by autograd, but is not "
-                f"({error}). Write it with pennylane.numpy, `from pennylane import "
-                "numpy as np`, or give its gradient: Loss(fn, grad)."
+                f"Loss `{self.name}` cannot be differentiated by autograd ({error}). "
+                "Write it with pennylane.numpy, `from pennylane import numpy as np`, "
+                "or give its gradient: Loss(fn, grad)."
             ) from error
         return self._scalar(value), gradient
 

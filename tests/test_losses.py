@@ -223,7 +223,7 @@ def test_functions_autograd_cannot_differentiate_name_both_ways_out(fn):
         warnings.simplefilter("error")
         with pytest.raises(
             TypeError,
-            match=r"differentiable by autograd.*pennylane\.numpy.*Loss\(fn, grad\)",
+            match=r"differentiated by autograd.*pennylane\.numpy.*Loss\(fn, grad\)",
         ):
             get_loss(fn).value_and_grad(predictions, targets)
 

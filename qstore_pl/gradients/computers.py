@@ -160,7 +160,7 @@ class GradientComputer(ABC):
 
 @final
 class QuantumGradientComputer(GradientComputer):
-    """Gradients by any method, which may depend on the device.
+    """Gradients by any of the gradient methods.
 
     Args:
         backend: Where circuits run: a name, a Backend or a PennyLane device. None takes

@@ -333,7 +333,7 @@ def _solve(metric: Float2D, gradients: Float1D, damping: float) -> Float1D:
     if failed:
         raise ValueError(
             "Argument `metric` must be positive definite when damped, but is not with "
-            f"damping {damping}. Raise the damping; noise makes metrics indefinite."
+            f"damping {damping}. Raise the damping: noise can make it indefinite."
         )
     return np.asarray(solution)
 
@@ -344,8 +344,8 @@ def _pseudo_solve(metric: Float2D, gradients: Float1D) -> Float1D:
     if values[0] < -ROUNDING * largest:
         raise ValueError(
             "Argument `metric` must be positive semidefinite without damping, but has "
-            f"the eigenvalue {values[0]:.6g}. Set a damping > {-values[0]:.6g}; noise "
-            "makes metrics indefinite."
+            f"the eigenvalue {values[0]:.6g}. Set a damping > {-values[0]:.6g}: noise "
+            "can make it indefinite."
         )
     kept = values > RCOND * largest
     projected = vectors[:, kept].T @ gradients

@@ -60,7 +60,7 @@ class Arrays:
         return order
 
     def batches(self, order: NDArray[np.int64], skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ``skip``."""
+        """The batches of an epoch, without the first ``skip`` ones."""
         targets = self.targets[order]
         for start in range(skip * self.batch_size, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
@@ -101,7 +101,7 @@ class Batches:
         return np.empty(0, dtype=np.int64)
 
     def batches(self, order: NDArray[np.int64], skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ``skip``."""
+        """The batches of an epoch, without the first ``skip`` ones."""
         del order
         short: int | None = None
         empty = True

@@ -688,7 +688,7 @@ def test_words_that_only_natural_gradients_read_are_refused_for_others():
 
 def test_an_indefinite_metric_is_refused_without_damping():
     parameters, optimizer = start(), NaturalGradient(damping=0.0)
-    with pytest.raises(ValueError, match=r"eigenvalue -0.5. Set a damping > 0.5;"):
+    with pytest.raises(ValueError, match=r"eigenvalue -0.5. Set a damping > 0.5:"):
         optimizer.step(parameters, slopes(parameters), metric=indefinite())
     assert parameters.tobytes() == start().tobytes()
     NaturalGradient(damping=0.6).step(parameters, slopes(start()), metric=indefinite())
