@@ -1,8 +1,7 @@
 """Practical training of quantum models in PennyLane.
 
-The public names, loaded on first use: importing this package imports no numba, no
-scikit-learn and no PennyLane. The public modules, such as ``qstore_pl.checkpoint``, are
-loaded on first use too.
+The public names and modules are loaded on first use: importing this package imports
+neither PennyLane nor numba nor scikit-learn.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ __all__ = [
     "audit_gradients",
 ]
 
-if TYPE_CHECKING:  # the same names, for type checkers and editors
+if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import aio as aio
     from qstore_pl import backends as backends
     from qstore_pl import callbacks as callbacks
@@ -138,7 +137,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from qstore_pl.optimizers import NaturalGradient as NaturalGradient
     from qstore_pl.optimizers import RMSprop as RMSprop
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
-else:  # hidden from type checkers: to them every misspelt name would be Any
+else:  # type checkers must not see this: any misspelt name would be Any to them
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:

@@ -1,4 +1,4 @@
-"""One thread for BLAS and LAPACK, so that results do not depend on their number."""
+"""BLAS and LAPACK on one thread: results must not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """A context in which BLAS and LAPACK use one thread."""
+    """A context manager within which BLAS and LAPACK use one thread."""
     controller = _controller()
     if controller is None:
         return nullcontext()
@@ -19,6 +19,6 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 @functools.cache
 def _controller() -> ThreadpoolController | None:
-    """The libraries that are loaded at the first use; None if all have one thread."""
+    """Controls the BLAS libraries that are loaded; None if none has several threads."""
     found = ThreadpoolController().select(user_api="blas")
     return found if any(one["num_threads"] > 1 for one in found.info()) else None

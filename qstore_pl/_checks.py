@@ -1,6 +1,6 @@
-"""Argument checks in one voice: what was needed, what came, the way out.
+"""Checks of arguments, whose errors say what was needed, what came, and what to do.
 
-Public functions call these once, at the door; below them nothing checks again.
+Public functions call them once; the functions they call do not check again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
-    """Return ``value`` as an int, refusing bools and fractions.
+    """Return ``value`` as an int; bools and fractions are refused.
 
     Raises:
         TypeError: If it is not an integer.
@@ -53,7 +53,7 @@ def real(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Return ``value`` as a finite float within its bounds.
+    """Return ``value`` as a finite float within the bounds.
 
     Raises:
         TypeError: If it is not a real number.
@@ -77,10 +77,10 @@ def real(
 def plain(name: str, value: Any) -> NDArray[Any]:
     """Return ``value`` as an array that is not masked.
 
-    Numpy's conversion would take what is below a mask for numbers.
+    NumPy's conversion to an array would silently use the numbers under the mask.
 
     Raises:
-        ValueError: If an entry is masked, also inside a list of arrays.
+        ValueError: If an entry is masked, also in an array inside a list.
     """
     if type(value) is np.ndarray:
         return value
@@ -99,8 +99,8 @@ def finite(name: str, value: Any) -> NDArray[np.float64]:
 
     Raises:
         TypeError: If it is complex or not numeric.
-        ValueError: If an entry is NaN or infinite; the message names the first one. Or
-            if one is masked.
+        ValueError: If an entry is masked, NaN or infinite; the message names the first
+            one that is not finite.
     """
     array = plain(name, value)
     if array.dtype.kind not in "fiub":

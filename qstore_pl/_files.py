@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole or not at all. It knows no format."""
+"""Atomic replacement of files, whatever their format."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 
 def replace_file(target: Path, data: bytes, *, prefix: str) -> None:
-    """Write a file so that whoever reads it finds the old bytes or the new ones.
+    """Write a file so that a reader finds either all old bytes or all new ones.
 
-    The bytes go to a temporary file in the same directory, which then takes the name.
-    A killed process can leave that temporary file behind.
+    The bytes go to a temporary file in the same directory, which is then renamed. A
+    killed process can leave the temporary file behind.
 
     Args:
-        target: The file; its directory must exist.
-        data: What it is to hold.
-        prefix: How the name of the temporary file begins.
+        target: The file to write; its directory must exist.
+        data: The new contents of the file.
+        prefix: First characters of the name of the temporary file.
 
     Raises:
-        OSError: If the bytes cannot be written; the old file is as it was.
+        OSError: If the bytes cannot be written; the old file is then unchanged.
     """
     descriptor, name = tempfile.mkstemp(prefix=prefix, dir=target.parent)
     temporary = Path(name)
@@ -30,8 +30,8 @@ def replace_file(target: Path, data: bytes, *, prefix: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)  # there only if something above failed
-    if os.name == "posix":  # elsewhere a directory cannot be opened, nor needs it
+        temporary.unlink(missing_ok=True)  # it exists only if something above failed
+    if os.name == "posix":  # Windows cannot open a directory, and need not
         directory = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

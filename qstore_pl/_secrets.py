@@ -1,4 +1,4 @@
-"""API keys that show up nowhere: not in a repr, a log, a file, a pickle or a copy."""
+"""API keys that never appear in a repr, a log, a file or a pickle."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ REFERENCE = "env:"
 
 @final
 class Secret:
-    """A key, or the name of the environment variable that has it.
+    """A key, or the name of the environment variable that holds it.
 
     Args:
         value: The key itself, or ``"env:NAME"``.
 
     Raises:
-        TypeError: If it is no string.
-        ValueError: If it is empty.
+        TypeError: If the value is no string.
+        ValueError: If the value is empty.
 
     Example:
         >>> key = Secret("env:PINECONE_API_KEY")
@@ -42,7 +42,7 @@ class Secret:
 
     @property
     def reference(self) -> str | None:
-        """``"env:NAME"`` where it is that, which may be written to files."""
+        """The value if it is ``"env:NAME"``, which may be written to files."""
         return self._value if self._value.startswith(REFERENCE) else None
 
     def reveal(self) -> str:

@@ -1,7 +1,8 @@
-"""Awaitable twins: what may take long runs in a thread, and the event loop goes on.
+"""The same names as ``qstore_pl``, with slow methods as coroutines to be awaited.
 
-``from qstore_pl.aio import ...`` instead of ``from qstore_pl import ...``; names that
-have nothing to wait for are the same.
+Write ``from qstore_pl.aio import ...`` instead of ``from qstore_pl import ...``. A
+coroutine runs the method in a thread, and the event loop goes on meanwhile. Classes
+without slow methods are the same objects as in ``qstore_pl``.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ AWAITABLE = {
     "NaturalGradientComputer": ("compute_gradients", "compute_natural_gradient"),
     "QuantumTrainer": ("train",),
 }
-"""The classes whose methods are to be awaited."""
+"""The classes that differ from those of ``qstore_pl``, and their coroutines."""
 
 __all__ = ["AWAITABLE"]
 __all__ += plain.__all__
@@ -72,51 +73,51 @@ def _awaitable(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
         except asyncio.CancelledError:
             trainer = args[0]
             while isinstance(trainer, plain.QuantumTrainer) and not task.done():
-                trainer.stop()  # after the batch that is running; it may not have begun
+                trainer.stop()  # repeated, as train() forgets one from before it began
                 await asyncio.wait([task], timeout=0.05)
             raise
 
     return run
 
 
-# Type checkers are right that a twin cannot stand in for its plain class, whose methods
-# return at once, and that a final class has no others below it: twins are the exception.
+# Type checkers rightly object to these classes: their methods return coroutines where
+# those of the base class return results, and some base classes are marked as final.
 
 
 class QuantumModel(plain.QuantumModel):
-    """The plain class with its arguments, whose ``forward`` and ``predict`` are awaited."""
+    """As :class:`qstore_pl.QuantumModel`, but ``forward`` and ``predict`` are coroutines."""
 
     forward = _awaitable(plain.QuantumModel.forward)  # type: ignore[assignment]
     predict = _awaitable(plain.QuantumModel.predict)  # type: ignore[assignment]
 
 
 class QuantumDataEncoder(plain.QuantumDataEncoder):
-    """The plain class with its arguments, whose ``encode`` and ``encode_batch`` are awaited."""
+    """As :class:`qstore_pl.QuantumDataEncoder`, but ``encode`` and ``encode_batch`` are coroutines."""
 
     encode = _awaitable(plain.QuantumDataEncoder.encode)  # type: ignore[assignment]
     encode_batch = _awaitable(plain.QuantumDataEncoder.encode_batch)  # type: ignore[assignment]
 
 
 class QuantumGradientComputer(plain.QuantumGradientComputer):  # type: ignore[misc]
-    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+    """As :class:`qstore_pl.QuantumGradientComputer`, but ``compute_gradients`` is a coroutine."""
 
     compute_gradients = _awaitable(plain.QuantumGradientComputer.compute_gradients)  # type: ignore[assignment]
 
 
 class FiniteDifferenceGradient(plain.FiniteDifferenceGradient):  # type: ignore[misc]
-    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+    """As :class:`qstore_pl.FiniteDifferenceGradient`, but ``compute_gradients`` is a coroutine."""
 
     compute_gradients = _awaitable(plain.FiniteDifferenceGradient.compute_gradients)  # type: ignore[assignment]
 
 
 class SPSAGradient(plain.SPSAGradient):  # type: ignore[misc]
-    """The plain class with its arguments, whose ``compute_gradients`` is awaited."""
+    """As :class:`qstore_pl.SPSAGradient`, but ``compute_gradients`` is a coroutine."""
 
     compute_gradients = _awaitable(plain.SPSAGradient.compute_gradients)  # type: ignore[assignment]
 
 
 class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[misc]
-    """The plain class with its arguments, whose ``compute_gradients`` and ``compute_natural_gradient`` are awaited."""
+    """As :class:`qstore_pl.NaturalGradientComputer`, but ``compute_gradients`` and ``compute_natural_gradient`` are coroutines."""
 
     compute_gradients = _awaitable(plain.NaturalGradientComputer.compute_gradients)  # type: ignore[assignment]
     compute_natural_gradient = _awaitable(
@@ -125,6 +126,6 @@ class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[mi
 
 
 class QuantumTrainer(plain.QuantumTrainer):
-    """The plain class with its arguments, whose ``train`` is awaited."""
+    """As :class:`qstore_pl.QuantumTrainer`, but ``train`` is a coroutine."""
 
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What is told how training goes, and files that are written as it does."""
+"""Callbacks: functions that a training run calls, and loggers that write files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from qstore_pl.history import History, spelled
 
 
 class Callback:
-    """Does nothing; inherit and define what is wanted.
+    """Methods that a training run calls; a subclass overrides those it needs.
 
-    A callback may look at everything and should change nothing. One that raises is
-    logged once and training goes on, unless the configuration has strict_callbacks.
+    A callback may look at everything and should change nothing. If it raises an error,
+    the error is logged once and training goes on, unless the configuration sets
+    ``strict_callbacks``.
 
     Example:
         >>> class Printer(Callback):
@@ -27,30 +28,30 @@ class Callback:
     """
 
     def on_train_begin(self, model: Any, history: History) -> None:
-        """Before the first step; a resumed run has a history."""
+        """Called before the first step; a resumed run's history has rows already."""
 
     def on_step_end(self, epoch: int, step: int, loss: float) -> None:
-        """After a batch; both numbers count from 0."""
+        """Called after each batch; epoch and step count from 0."""
 
     def on_epoch_end(self, row: Mapping[str, Any]) -> None:
-        """After an epoch and its validation; the row of the history."""
+        """Called after each epoch and its validation, with the row of the history."""
 
     def on_checkpoint(self, path: Path) -> None:
-        """After a checkpoint was written."""
+        """Called after a checkpoint was written."""
 
     def on_exception(self, error: BaseException) -> None:
-        """Before an error leaves the trainer."""
+        """Called before the trainer raises an error."""
 
     def on_train_end(self, history: History) -> None:
-        """After the last step, also of a run that was stopped."""
+        """Called after the last step, also if the run was stopped early."""
 
 
 @final
 class JSONLLogger(Callback):
-    """One strict JSON object a line for every epoch, appended; NaN is ``"nan"``.
+    """Appends one line for each epoch, a strict JSON object; NaN is ``"nan"``.
 
     Args:
-        path: The file.
+        path: The file to append to.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -64,10 +65,10 @@ class JSONLLogger(Callback):
 
 @final
 class CSVLogger(Callback):
-    """One line for every epoch; the names of the columns are the first line.
+    """Appends one line of CSV for each epoch; the first line names the columns.
 
     Args:
-        path: The file; a resumed run appends to it.
+        path: The file to append to; it is made if it does not exist.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -85,13 +86,13 @@ class CSVLogger(Callback):
 
 @final
 class TensorBoardLogger(Callback):
-    """Every number of every epoch as a scalar of TensorBoard.
+    """Writes all numbers of each epoch as scalars for TensorBoard.
 
     Args:
-        directory: Where TensorBoard looks.
+        directory: The directory that TensorBoard reads.
 
     Raises:
-        ModuleNotFoundError: If tensorboard is missing.
+        ModuleNotFoundError: If tensorboardX is not installed.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -111,17 +112,17 @@ class TensorBoardLogger(Callback):
                 self._writer.add_scalar(name, value, row["epoch"])
 
     def on_train_end(self, history: History) -> None:
-        """Write what is left."""
+        """Write what is still buffered."""
         del history
         self._writer.flush()
 
 
 @final
 class MLflowLogger(Callback):
-    """Every number of every epoch as a metric of the active MLflow run.
+    """Logs all numbers of each epoch as metrics of the active MLflow run.
 
     Raises:
-        ModuleNotFoundError: If mlflow is missing.
+        ModuleNotFoundError: If mlflow is not installed.
     """
 
     def __init__(self) -> None:

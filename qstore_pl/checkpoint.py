@@ -1,12 +1,14 @@
-r"""Trees of numbers, words and arrays on disk: exact, atomic, and without pickle.
+r"""Checkpoint files: nested dicts and lists of numbers, strings and arrays.
 
-A file is an npz archive (``numpy.savez``) followed by the 32 bytes of its SHA-256. The
-archive holds the arrays, named ``"0"``, ``"1"``, ..., and an array ``document`` of the
-bytes of a strict JSON document ``{"format", "version", "tree"}``. In ``tree`` an object
-is a dict, and an array is ``[tag, content]``: ``["list", [...]]``, ``["array", i]``,
-``["float", bits]`` for NaN and infinities, ``["int", hex]`` past 64 bits.
+A file is an npz archive (``numpy.savez``) followed by the 32 bytes of its SHA-256
+digest. The archive holds the arrays, named ``"0"``, ``"1"``, ..., and an array
+``document`` with the bytes of a strict JSON document ``{"format", "version", "tree"}``.
+In ``tree`` a JSON object stands for a dict, and a JSON array ``[tag, content]`` for
+anything that JSON lacks: ``["list", [...]]`` is a list, ``["array", i]`` the array of
+that name, ``["float", bits]`` NaN or an infinity, ``["int", hex]`` an integer of more
+than 64 bits.
 
-This module knows nothing of models or optimizers: what to save is theirs to say.
+This module knows no model and no optimizer; they decide what is saved.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ VERSION = 1
 _DIGEST_SIZE = 32
 _KINDS = "biufc"  # bool, int, unsigned, float, complex
 _MAX_DEPTH = 100
-# What zipfile, json and numpy raise on an archive that somebody made up.
+# What zipfile, json and numpy raise on an archive that save() did not write.
 _MALFORMED = (
     EOFError,
     LookupError,
@@ -51,27 +53,27 @@ _MALFORMED = (
 
 
 def save(path: str | os.PathLike[str], tree: Any) -> None:
-    """Write ``tree`` to ``path``, as a whole or not at all.
+    """Write ``tree`` to ``path``, completely or not at all.
 
-    The bytes go to a temporary file beside ``path``, which then takes its name: a full
-    disk or a killed process leaves the previous file as it was. (A killed process can
-    leave a file ``.tmp-checkpoint-*`` behind.) Only its owner can read the new file.
-    The same tree gives the same bytes.
+    The bytes go to a temporary file beside ``path``, which is then renamed: a full disk
+    or a killed process leaves the previous file unchanged. (A killed process can leave
+    a file ``.tmp-checkpoint-*`` behind.) Only its owner can read the new file. The same
+    tree gives the same bytes.
 
     Args:
-        path: Where to write. No ending is added, and none has a meaning. A symbolic
-            link is followed.
+        path: The file to write. Its ending has no meaning, and none is added. A
+            symbolic link is followed.
         tree: Dicts with str keys, lists, str, bool, int, float, None and NumPy arrays
             of numbers or bools, nested at most 100 deep. NumPy scalars of these kinds
-            come back as Python's bool, int, float and str.
+            are read back as Python's bool, int, float and str.
 
     Raises:
-        TypeError: If the tree holds anything else; the message says where.
-        ValueError: If it is nested too deep, or contains itself.
+        TypeError: If the tree contains anything else; the message says where.
+        ValueError: If the tree is nested too deep, or contains itself.
         FileNotFoundError: If the directory of ``path`` does not exist.
         IsADirectoryError: If ``path`` is a directory.
         OSError: If the file cannot be written, or ``path`` is a device, a pipe or a
-            socket, which a file would replace.
+            socket, which the file would replace.
 
     Example:
         >>> import numpy as np
@@ -104,7 +106,10 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Read a file that :func:`save` wrote.
 
-    Nothing in the file is run, and no more memory is taken than it has bytes.
+    No code in the file is run, and its arrays take no more memory than the file.
+
+    Args:
+        path: The file to read.
 
     Returns:
         The tree. Arrays own their memory; dtype, shape and Fortran order are kept.
@@ -112,8 +117,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises:
         FileNotFoundError: If there is no such file.
         IsADirectoryError: If ``path`` is a directory.
-        CheckpointError: If the file is corrupt, truncated, a pickle, of a newer version
-            or of another format.
+        CheckpointError: If the file is corrupt, truncated, a pickle, of another format
+            or of a newer version.
     """
     source = Path(path)
     if source.is_dir():
@@ -140,7 +145,7 @@ def _refuse(
 
 
 def _checked(source: Path, data: bytes) -> bytes:
-    """The archive in ``data``, if the file begins and ends as it must."""
+    """The archive in ``data``, whose first bytes and digest are checked."""
     if data[:1] == b"\x80":
         _refuse(
             source,
@@ -177,14 +182,14 @@ def _from_archive(source: Path, data: bytes) -> Any:
                 "qstore-pl that wrote it, or a newer one)",
             )
         declared = sum(member.file_size for member in archive.infolist())
-        if declared > len(data):  # members may share their bytes
+        if declared > len(data):  # in a made-up archive members may share bytes
             _refuse(source, f"at most {len(data)} bytes of arrays", f"{declared}")
         arrays = {name: _array(archive, name) for name in archive.namelist()}
     return _decode(document["tree"], arrays)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    """One array, made only once its header agrees with the bytes that are there."""
+    """Read one array, once its header agrees with the number of bytes."""
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"a compressed array `{name}`")
     member = archive.read(name)
@@ -215,7 +220,7 @@ def _to_bytes(tree: Any) -> bytes:
         "version": VERSION,
         "tree": _encode(tree, "tree", 0, arrays),
     }
-    # Surrogates are written as they are: as \u escapes a pair of them would merge.
+    # Surrogates are written unescaped: two \u escapes would be read as one character.
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     words = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
     named: dict[str, Any] = {str(i): array for i, array in enumerate(arrays)}
@@ -226,7 +231,7 @@ def _to_bytes(tree: Any) -> bytes:
 
 
 def _encode(value: Any, where: str, depth: int, arrays: list[NDArray[Any]]) -> Any:
-    """Turn ``value`` into JSON, its arrays appended to ``arrays``."""
+    """Turn ``value`` into JSON, and append its arrays to ``arrays``."""
     if depth > _MAX_DEPTH:
         raise ValueError(
             f"Argument `tree` must be nested at most {_MAX_DEPTH} deep, but goes on at "
@@ -234,7 +239,7 @@ def _encode(value: Any, where: str, depth: int, arrays: list[NDArray[Any]]) -> A
         )
     if isinstance(value, np.bool_ | np.integer | np.floating | np.str_):
         value = value.item()
-    kind = type(value)  # a subclass would not come back as one
+    kind = type(value)  # not isinstance: a subclass would be read back as its base
     if value is None or kind is str or kind is bool:
         return value
     if kind is int:

@@ -1,4 +1,4 @@
-"""The console command. It prints; everything else in the package returns."""
+"""Train quantum models in PennyLane, and look at the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from qstore_pl import __version__
 from qstore_pl.quickstart import CHECKPOINT, PLOT, quickstart, seed_run
 from qstore_pl.run_file import arrays_of, tables_of
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 and the number of the signal, as shells say
+INTERRUPTED, BROKEN_PIPE = 130, 141  # as in shells, 128 + number of the signal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: Words after the command; None takes the process's.
+        arguments: Words of the command line after ``qstore``; None takes them from
+            ``sys.argv``.
 
     Returns:
-        The exit status: 1 for an error, which is said on stderr; 130 after Ctrl-C, 141
-        if nobody reads the output any more.
+        The exit status: 0, or 1 for an error, whose message goes to stderr; 130 after
+        Ctrl-C, and 141 if the reader of a pipe has gone.
     """
     try:
         try:
@@ -41,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = 1
     try:
         _flush()
-    except OSError:  # Python would try once more at its end, and print a traceback
+    except OSError:  # at exit Python would try again, and print a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # None is a process that was started without one
+    if sys.stdout is not None:  # it is None where a process has no output
         sys.stdout.flush()
 
 
@@ -65,9 +66,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     quick.add_argument(
         "--seed-run",
         action="store_true",
-        help="instead: 50 samples, 4 qubits, batches of 10, 5 epochs",
+        help="train on 50 made-up samples instead: 4 qubits, batches of 10, 5 epochs",
     )
-    quick.add_argument("--seed", type=int, default=0, help="seed of every random draw")
+    quick.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     _add_train(commands)
     _add_checkpoints(commands)
     options = parser.parse_args(arguments)
@@ -80,17 +81,17 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         help="train as a TOML file says",
-        description="The file has three tables: [data] with the path of an npz archive "
-        "of arrays X and y, and X_val and y_val if there are; [model] with the "
-        "arguments of QuantumModel (input_dim is that of X); [training] with the "
-        "fields of TrainingConfig. The seed of [training] is that of the model too, "
-        "unless [model] has one. Paths are relative to the file.",
+        description="The file has three tables. [data] has the path of an npz archive "
+        "with the arrays X and y, and optionally X_val and y_val. [model] has the "
+        "arguments of QuantumModel except input_dim, the number of columns of X. "
+        "[training] has the fields of TrainingConfig; its seed is also that of the "
+        "model, unless [model] has one. Paths are relative to the file.",
     )
     train.add_argument("config", type=Path, help="the TOML file")
     train.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the latest checkpoint of its checkpoint_directory",
+        help="continue from the latest checkpoint in its checkpoint_directory",
     )
     train.add_argument(
         "--overwrite",
@@ -103,16 +104,16 @@ def _add_checkpoints(commands: Any) -> None:
     checkpoints = commands.add_parser("checkpoints", help="look at checkpoints")
     what = checkpoints.add_subparsers(dest="what", required=True)
     for name, description in (
-        ("ls", "one line for each checkpoint of a directory"),
-        ("show", "what a checkpoint holds, or the latest one of a directory"),
-        ("verify", "read a checkpoint, or all of a directory; 1 if one is damaged"),
+        ("ls", "print one line for each checkpoint in a directory"),
+        ("show", "print what a checkpoint, or the latest in a directory, holds"),
+        ("verify", "read a checkpoint, or all in a directory; fail if one is damaged"),
     ):
         one = what.add_parser(name, help=description, description=description)
         one.add_argument("path", type=Path)
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run a command whose errors are those of the user's files."""
+    """Run a command, and print the errors that a user's files can cause."""
     from pennylane.exceptions import DeviceError
 
     from qstore_pl.errors import QStoreError
@@ -140,19 +141,20 @@ def _command(options: argparse.Namespace) -> int:
 
 
 def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
-    """Train as a TOML file says, and print an epoch a line.
+    """Train as a TOML file says, and print one line for each epoch.
 
     Args:
-        path: The file.
-        resume: Whether to go on from the latest checkpoint.
-        overwrite: Whether to replace the checkpoints of another run.
+        path: The TOML file.
+        resume: Whether to continue from the latest checkpoint.
+        overwrite: Whether the checkpoints of another run may be replaced.
 
     Returns:
-        The exit status: 0, or 130 if a signal stopped it.
+        The exit status: 0, or 130 if a signal stopped the run.
 
     Raises:
-        ValueError: If the file or its data are not as they must be.
-        OSError: If a line cannot be written; the run has stopped with a checkpoint.
+        ValueError: If the file or its data are not of the right form.
+        OSError: If a line cannot be printed; the run has then stopped after writing a
+            checkpoint.
     """
     from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
     from qstore_pl.callbacks import Callback
@@ -163,12 +165,12 @@ def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
     config = TrainingConfig(**content["training"])
     if config.checkpoint_directory is not None:
         config.checkpoint_directory = path.parent / config.checkpoint_directory
-    # One seed is that of the whole run: of the first weights too, unless they have one.
+    # The seed of the run is also that of the first weights, unless the model has one.
     model = QuantumModel(X.shape[1], **{"seed": config.seed} | content["model"])
     unseen: list[OSError] = []
 
     class Printer(Callback):
-        """A line for each epoch; where it cannot be written, training stops."""
+        """Prints one line for each epoch; stops the run if that fails."""
 
         def on_epoch_end(self, row: Mapping[str, Any]) -> None:
             shown = ("loss", "accuracy", "val_loss", "val_accuracy")
@@ -197,7 +199,7 @@ def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
 
 
 def list_checkpoints(directory: Path) -> int:
-    """Print a line for each checkpoint of a directory, oldest first."""
+    """Print one line for each checkpoint in a directory, oldest first."""
     from qstore_pl.trainer.run_directory import BEST, checkpoints_in
 
     best = directory / BEST
@@ -207,7 +209,7 @@ def list_checkpoints(directory: Path) -> int:
 
 
 def show(path: Path) -> int:
-    """Print what a checkpoint holds; of a directory, the latest one."""
+    """Print what a checkpoint, or the latest one in a directory, holds."""
     from qstore_pl import checkpoint
     from qstore_pl.trainer.run_directory import BEST
 
@@ -228,7 +230,7 @@ def show(path: Path) -> int:
 
 
 def verify(path: Path) -> int:
-    """Read a checkpoint, or all of a directory, and say which are damaged."""
+    """Read a checkpoint, or all in a directory, and print which are damaged."""
     from qstore_pl import checkpoint
     from qstore_pl.errors import CheckpointError
 
@@ -245,10 +247,10 @@ def verify(path: Path) -> int:
 
 
 def _checkpoints(path: Path) -> list[Path]:
-    """A file, or the checkpoints of a directory, oldest first, then the best.
+    """The file itself, or the checkpoints in a directory: by age, then the best one.
 
     Raises:
-        CheckpointError: If the directory has none.
+        CheckpointError: If the directory has no checkpoints.
     """
     from qstore_pl.errors import CheckpointError
     from qstore_pl.trainer.run_directory import BEST, checkpoints_in
@@ -258,8 +260,8 @@ def _checkpoints(path: Path) -> list[Path]:
     found = [*checkpoints_in(path), *path.glob(BEST)]
     if not found:
         raise CheckpointError(
-            f"There must be checkpoints in `{path}`, but there are none. Give the "
-            "checkpoint_directory of a training run, or a file."
+            f"There are no checkpoints in `{path}`. Give the checkpoint_directory of a "
+            "training run, or a file."
         )
     return found
 

@@ -1,4 +1,9 @@
-"""Settings of a training run. Only values: what they lead to is the trainer's."""
+"""Settings of a training run: one row for each field, with its default and its check.
+
+This module holds values only. What a setting does is decided by the trainer.
+"""
+
+# ruff: noqa: RUF009 - the calls in the class body return dataclass fields
 
 from __future__ import annotations
 
@@ -15,71 +20,121 @@ import numpy as np
 from qstore_pl._checks import choice, integer, real
 from qstore_pl._secrets import Secret
 
-DEFAULTS: dict[str, Any] = {
-    # training
-    "learning_rate": 0.01,
-    "epochs": 10,
-    "batch_size": 32,
-    "loss": "mse",
-    "class_weight": None,
-    "shuffle": True,
-    "accumulation_steps": 1,
-    "seed": None,
-    # optimizer
-    "optimizer": "adam",
-    "momentum": None,
-    "weight_decay": None,
-    "damping": None,
-    "metric_tensor": "fubini-study",
-    "metric_tensor_approximation": "full",
-    "schedule": "constant",
-    "schedule_epochs": None,
-    "schedule_every": 10,
-    "schedule_factor": 0.1,
-    "schedule_final": 0.0,
-    "warmup_epochs": None,
-    "freeze_schedule": None,
-    # gradients
-    "gradient_method": "best",
-    "gradient_epsilon": None,
-    "gradient_directions": None,
-    "gradient_sample_size": None,
-    "gradient_clip_value": None,
-    "gradient_clip_norm": None,
-    "use_gradient_clipping": None,
-    "track_gradients": True,
-    "on_nan": "raise",
-    # validation and early stopping
-    "validation_split": None,
-    "validation_interval": 1,
-    "monitor": None,
-    "monitor_mode": None,
-    "min_delta": 0.0,
-    "patience": None,
-    "restore_best": True,
-    # model and backend
-    "n_qubits": None,
-    "circuit_depth": None,
-    "entanglement": None,
-    "quantum_sdk": "mock_ideal",
-    "quantum_target": None,
-    "quantum_api_key": None,
-    "max_concurrent_circuits": None,
-    "shots": None,
-    "shots_per_circuit": None,
-    # files and messages
-    "checkpoint_directory": None,
-    "checkpoint_interval": None,
-    "checkpoint_keep": 3,
-    "on_interrupt": "return",
-    "log_interval": None,
-    "progress": False,
-    "strict_callbacks": False,
-    "pinecone_api_key": None,
-    "pinecone_environment": None,
-    "pinecone_index_name": None,
-}
-"""What a run takes for fields that are not set; None is off, exact, or a fresh seed."""
+Check = Callable[[str, Any], Any]  # from a field's name and a value to what is kept
+
+# --- one constructor for each kind of field ---------------------------------------
+# They return Any, so that type checkers take the annotation of the field.
+
+
+def _field(check: Check, *, default: Any = None, **known: Any) -> Any:
+    """A field that is not set at first.
+
+    Args:
+        check: Returns the value to keep, or raises an error that names the field.
+        default: What a run takes where the field is not set. None means off, exact, or
+            a fresh seed.
+        **known: Entries of the tables at the end of this file.
+    """
+    return dataclasses.field(
+        default=None, metadata={"default": default, "check": check, **known}
+    )
+
+
+def _integer(*, default: int | None = None, minimum: int = 1) -> Any:
+    def check(name: str, value: Any) -> int:
+        return integer(name, value, minimum=minimum)
+
+    return _field(check, default=default, minimum=minimum)
+
+
+def _real(*, default: float | None = None, **bounds: float) -> Any:
+    def check(name: str, value: Any) -> float:
+        return real(name, value, **bounds)
+
+    return _field(check, default=default, bounds=bounds)
+
+
+def _switch(*, default: bool | None = None) -> Any:
+    def check(name: str, value: Any) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(
+                f"Argument `{name}` must be True or False, but is {value!r}."
+            )
+        return bool(value)
+
+    return _field(check, default=default, switch=True)
+
+
+def _name() -> Any:
+    return _field(_checked_name)
+
+
+def _choice(*words: str, default: str | None = None) -> Any:
+    def check(name: str, value: Any) -> str:
+        return choice(name, _checked_name(name, value), words)
+
+    return _field(check, default=default, words=words)
+
+
+def _choice_or_function(*words: str, default: str) -> Any:
+    def check(name: str, value: Any) -> Any:
+        if callable(value):
+            return value
+        if not isinstance(value, str):
+            raise TypeError(
+                f"Argument `{name}` must be a name, a {name.capitalize()} or a "
+                f"function, but is {value!r}."
+            )
+        return choice(name, value, words)
+
+    return _field(check, default=default, words=words, function=True)
+
+
+def _secret() -> Any:
+    def check(name: str, value: Any) -> Secret:
+        del name
+        return value if isinstance(value, Secret) else Secret(value)
+
+    return _field(check)
+
+
+def _checked_name(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")
+    return value
+
+
+def _backend_name(name: str, value: Any) -> str:
+    return "mock_ideal" if value == "mock" else _checked_name(name, value)
+
+
+def _class_weight(name: str, value: Any) -> Any:
+    if value == "balanced":
+        return value
+    return _by_integer(name, value, lambda weight: real(name, weight, above=0.0))
+
+
+def _freeze_schedule(name: str, value: Any) -> dict[int, list[int]]:
+    def indices(given: Any) -> list[int]:
+        return [integer(name, index, minimum=0) for index in given]
+
+    return _by_integer(name, value, indices)
+
+
+def _directory(name: str, value: Any) -> str:
+    del name
+    return str(Path(value).expanduser())
+
+
+def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
+    """A dict with integer keys, which may be given as strings, as TOML and JSON do."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
+    found = {}
+    for key, item in value.items():
+        number = int(key) if isinstance(key, str) and key.isdecimal() else key
+        found[integer(name, number, minimum=0)] = check(item)
+    return found
 
 
 @dataclasses.dataclass(kw_only=True, repr=False)
@@ -91,85 +146,132 @@ class TrainingConfig:
 
     Args:
         learning_rate: Step length of the optimizer, > 0.
-        epochs: Passes over the data in all, >= 1, also when a run is resumed.
+        epochs: Number of passes over the training data, >= 1. A resumed run counts the
+            epochs that it did before.
         batch_size: Samples per gradient, >= 1.
-        loss: Name of a loss, a ``Loss``, or a function of (predictions, targets).
-        class_weight: ``"balanced"``, or a dict from label to weight, > 0.
-        shuffle: Whether samples are shuffled before every epoch.
-        accumulation_steps: Batches whose gradients are averaged for an update, >= 1.
-        seed: Seed of every random draw, >= 0, but those of a device that was made
-            elsewhere; unset is a fresh one.
-        optimizer: Name of the optimizer.
-        momentum: Momentum of the optimizer, in [0, 1); only for those that have one.
-        weight_decay: As the optimizer means it, >= 0.
-        damping: Of the natural gradient's metric, >= 0.
-        metric_tensor: Of the natural gradient: ``"fubini-study"``, ``"noiseless"`` (of
-            the circuit simulated without noise), ``"bures"`` (of density matrices), or
-            ``"gauss-newton"`` (of the loss, "mse" or "cross_entropy").
-        metric_tensor_approximation: ``"full"``, ``"block-diag"``, ``"diag"``, or
-            ``"matrix-free"`` for many weights.
-        schedule: The learning rate of each epoch: ``"constant"``, ``"cosine"`` or
-            ``"step"``, a ``Schedule`` of :mod:`qstore_pl.optimizers`, or a function
-            from the number of the epoch, counted from 0, to the learning rate.
-        schedule_epochs: Epochs after which ``"cosine"`` has fallen to its end, those of
-            the warm-up included, >= 1; unset is all epochs of the run. To prolong a
-            run later, set it to the epochs of the prolonged run from the beginning.
-        schedule_every: Epochs from one ``"step"`` to the next, >= 1.
-        schedule_factor: Of each ``"step"``, in (0, 1).
-        schedule_final: Learning rate that ``"cosine"`` falls to, >= 0.
-        warmup_epochs: Epochs in which the learning rate rises, >= 1.
-        freeze_schedule: From an epoch, counted from 0, to the flat indices of the layer
-            that are frozen from it on; all others are trained from it on.
-        gradient_method: ``"best"``, ``"adjoint"``, ``"parameter_shift"``,
-            ``"finite_diff"``, ``"spsa"`` or ``"random_subset"``.
-        gradient_epsilon: Step of ``"finite_diff"`` and ``"spsa"``, radians, > 0.
-        gradient_directions: Directions that ``"spsa"`` averages, >= 1.
-        gradient_sample_size: Weights that ``"random_subset"`` draws, >= 1.
-        gradient_clip_value: Largest absolute value of a gradient entry, > 0.
-        gradient_clip_norm: Largest norm of the gradient, > 0, after clipping by value.
-        use_gradient_clipping: True needs one of the two, False none.
-        track_gradients: Whether the history has the norm of the gradient.
-        on_nan: What a loss or gradient that is not finite leads to: ``"raise"``;
-            ``"skip"`` the batch; ``"rollback"`` to the end of the last epoch.
-        validation_split: Share of the samples, in (0, 1), that is held out to validate
-            where :meth:`QuantumTrainer.train` gets no ``val_data``. They are drawn by
-            ``seed`` (by 0 where it is unset), with the same share of every class.
-        validation_interval: Epochs from one validation to the next, >= 1.
-        monitor: Column of the history that says what is best; unset is ``"val_loss"``,
-            or ``"loss"`` without validation.
-        monitor_mode: Which value of that column is best, ``"min"`` or ``"max"``. It is
-            known of losses and accuracies, and must be set for any other column.
-        min_delta: What counts as better, >= 0.
-        patience: Measured epochs without a better one until the run stops, >= 1; unset
-            is off.
-        restore_best: Whether a run that has ``patience`` ends with the best parameters.
-        n_qubits: Must equal the model's, >= 1.
-        circuit_depth: Must equal the layers of the model, >= 1.
-        entanglement: Must equal the model's.
-        quantum_sdk: Name of the backend; ``"mock"`` is ``"mock_ideal"``.
-        quantum_target: Machine of a hardware backend.
-        quantum_api_key: Of a hardware backend: the key, or ``"env:NAME"``.
-        max_concurrent_circuits: Of a hardware backend, >= 1.
-        shots: Measurements per expectation value, >= 1; unset is exact.
-        shots_per_circuit: Another name of the same; one of the two.
-        checkpoint_directory: Where checkpoints go; unset writes no files. A leading
-            ``~`` is the home directory.
-        checkpoint_interval: Epochs from one checkpoint to the next, >= 1. Unset, they
-            are written as often as takes at most 5 % of the time of the run.
-        checkpoint_keep: Latest checkpoints to keep, >= 1, besides the best.
-        on_interrupt: What follows when SIGINT (Ctrl-C) or SIGTERM has ended a run,
-            after its checkpoint is written: ``"return"`` the history, or ``"raise"``
-            what the signal would have led to, ``KeyboardInterrupt`` for Ctrl-C.
-        log_interval: Epochs from one line of the log to the next, >= 1; unset is none.
-            Where logging is not set up, the lines go to stderr.
-        progress: Whether a progress bar is shown, with the loss.
-        strict_callbacks: Whether an error in a callback ends the run.
-        pinecone_api_key: Of the vector store: the key, or ``"env:NAME"``.
-        pinecone_environment: Of the vector store.
-        pinecone_index_name: Of the vector store.
+        loss: What is minimised: the name of a loss, a ``Loss``, or a function of
+            (predictions, targets).
+        class_weight: Factors that multiply the loss of each class: a dict from class
+            label to factor, > 0, or ``"balanced"``, which lets every class count the
+            same.
+        shuffle: Whether the samples are put into a new random order before every epoch.
+        accumulation_steps: Number of batches, >= 1, whose gradients are averaged for
+            one update of the parameters.
+        seed: Seed of all random draws of the run, >= 0, except those of a device that
+            you made yourself. Unset, every run takes a fresh seed.
+        optimizer: Name of the optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``,
+            ``"momentum"``, ``"nesterov"``, ``"rmsprop"`` or ``"natural_gradient"``.
+        momentum: Decay of the velocity in each step, in [0, 1), for the optimizers
+            ``"sgd"``, ``"momentum"``, ``"nesterov"`` and ``"natural_gradient"``.
+        weight_decay: Strength of the weight decay, >= 0. It is the rate at which
+            ``"adamw"`` shrinks the parameters; the other optimizers add this multiple
+            of the parameters to the gradient, and ``"natural_gradient"`` has none.
+        damping: Multiple of the identity, >= 0, that ``"natural_gradient"`` adds to the
+            metric tensor before it solves with it.
+        metric_tensor: Metric tensor of ``"natural_gradient"``: ``"fubini-study"`` of
+            pure states, ``"noiseless"`` of the same circuit simulated without noise,
+            ``"bures"`` of density matrices; or in its place ``"gauss-newton"``, the
+            Gauss-Newton matrix of the losses "mse", "cross_entropy" and "binary".
+        metric_tensor_approximation: Which entries of the metric tensor are computed:
+            all (``"full"``), those within each layer of gates (``"block-diag"``), or
+            those of each gate alone (``"diag"``). ``"matrix-free"`` computes products
+            with vectors instead of entries, for many weights.
+        schedule: Learning rate of each epoch: ``"constant"``; ``"cosine"``, which falls
+            along half a cosine; ``"step"``, which falls by a factor every few epochs; a
+            ``Schedule`` of :mod:`qstore_pl.optimizers`; or a function from the number
+            of the epoch, counted from 0, to the learning rate.
+        schedule_epochs: Length of the ``"cosine"`` schedule in epochs, >= 1, with its
+            warm-up. Unset, it is the number of epochs of the run. If you may prolong a
+            run later, set it to the final number of epochs from the beginning.
+        schedule_every: Number of epochs, >= 1, after which the ``"step"`` schedule
+            lowers the learning rate, again and again.
+        schedule_factor: Factor, in (0, 1), by which the ``"step"`` schedule multiplies
+            the learning rate each time.
+        schedule_final: Learning rate, >= 0, at which the ``"cosine"`` schedule ends.
+        warmup_epochs: Number of first epochs, >= 1, in which the learning rate rises
+            linearly. Unset, there is no warm-up.
+        freeze_schedule: Dict from an epoch, counted from 0, to the indices of the
+            circuit weights that are frozen from this epoch on; all other weights are
+            trained from this epoch on.
+        gradient_method: How gradients are estimated: ``"adjoint"``,
+            ``"parameter_shift"``, ``"finite_diff"``, ``"spsa"``, ``"random_subset"``,
+            or ``"best"``, which is adjoint on the devices of this package without
+            shots, else parameter shift.
+        gradient_epsilon: Step of the gradient methods ``"finite_diff"`` and ``"spsa"``
+            in radians, > 0. Unset, it is chosen for the number of shots.
+        gradient_directions: Number of random directions, >= 1, over which the gradient
+            method ``"spsa"`` averages.
+        gradient_sample_size: Number of weights, >= 1, that the gradient method
+            ``"random_subset"`` draws for each gradient.
+        gradient_clip_value: Largest absolute value of a gradient entry, > 0; a larger
+            entry is cut to it.
+        gradient_clip_norm: Largest Euclidean norm of the gradient, > 0; a longer
+            gradient is scaled down to it, after its entries were cut.
+        use_gradient_clipping: Whether gradients are clipped. True requires
+            ``gradient_clip_value`` or ``gradient_clip_norm``, False forbids both;
+            unset, they decide.
+        track_gradients: Whether the history records the norm of the gradient.
+        on_nan: What happens when a loss or a gradient is not finite: ``"raise"`` ends
+            the run with an error, ``"skip"`` leaves out the batch, ``"rollback"``
+            returns to the parameters at the end of the last epoch.
+        validation_split: Share of the samples, in (0, 1), that is held out for
+            validation where :meth:`QuantumTrainer.train` gets no ``val_data``. The
+            samples are drawn with ``seed``, or with 0 where it is unset, and have the
+            same share of every class.
+        validation_interval: Number of epochs, >= 1, from one validation to the next.
+        monitor: Column of the history by which epochs are compared to find the best.
+            Unset, it is ``"val_loss"``, or ``"loss"`` without validation.
+        monitor_mode: Whether the smallest (``"min"``) or the largest value (``"max"``)
+            of the monitored column is the best. It is known for losses and accuracies,
+            and must be set for any other column.
+        min_delta: Difference, >= 0, by which the monitored value must improve on the
+            best one so far in order to count as better.
+        patience: Number of successive epochs, >= 1, without a better monitored value
+            after which the run stops; epochs in which it was not measured do not count.
+            Unset, a run never stops early.
+        restore_best: Whether a run that has ``patience`` ends with the parameters of
+            its best epoch.
+        n_qubits: Number of qubits that the model must have, >= 1.
+        circuit_depth: Number of layers of rotations and CNOTs that the model must
+            have, >= 1.
+        entanglement: Entanglement that the layers of the model must have:
+            ``"linear"``, ``"circular"`` or ``"full"``.
+        quantum_sdk: Name of the backend on which a model runs that has none of its own;
+            ``"mock"`` is another name of ``"mock_ideal"``.
+        quantum_target: Name of the machine of a hardware backend; a simulator refuses
+            it.
+        quantum_api_key: Key for a hardware backend, or ``"env:NAME"`` for the
+            environment variable that has it; a simulator refuses it.
+        max_concurrent_circuits: Number of circuits that a hardware backend runs at
+            once, >= 1; a simulator refuses it.
+        shots: Measurements per circuit, >= 1. Unset, the shots of the device hold; the
+            devices of this package are exact unless they are given some.
+        shots_per_circuit: Another name of ``shots``; only one of the two may be set.
+        checkpoint_directory: Directory into which checkpoints are written; a leading
+            ``~`` is the home directory. Unset, no files are written.
+        checkpoint_interval: Number of epochs, >= 1, from one checkpoint to the next.
+            Unset, they are written as often as takes at most 5 % of the time of the
+            run.
+        checkpoint_keep: Number of latest checkpoints that are kept, >= 1; that of the
+            best epoch is kept besides.
+        on_interrupt: What happens when SIGINT (Ctrl-C) or SIGTERM has ended a run and
+            its checkpoint is written: ``"return"`` returns the history, ``"raise"``
+            does what the signal does without us, ``KeyboardInterrupt`` for Ctrl-C.
+        log_interval: Number of epochs, >= 1, from one line of the log to the next.
+            Unset, nothing is logged. Where logging is not set up, the lines go to
+            stderr.
+        progress: Whether a progress bar with the loss is shown.
+        strict_callbacks: Whether an error in a callback ends the run instead of being
+            logged.
+        pinecone_api_key: Key for the Pinecone vector store, or ``"env:NAME"`` for the
+            environment variable that has it; this version does not use it.
+        pinecone_environment: Environment of the Pinecone vector store; this version
+            does not use it.
+        pinecone_index_name: Name of the index in the Pinecone vector store; this
+            version does not use it.
 
     Raises:
-        TypeError: If a value is of another kind.
+        TypeError: If a value is of the wrong kind.
         ValueError: If a value is out of its range.
         AttributeError: If a field is assigned that does not exist.
 
@@ -182,68 +284,92 @@ class TrainingConfig:
         (True, 32)
     """
 
-    learning_rate: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    loss: str | Callable[[Any, Any], Any] | None = None
-    class_weight: str | Mapping[int, float] | None = None
-    shuffle: bool | None = None
-    accumulation_steps: int | None = None
-    seed: int | None = None
-    optimizer: str | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    damping: float | None = None
-    metric_tensor: str | None = None
-    metric_tensor_approximation: str | None = None
-    schedule: str | Callable[[int], float] | None = None
-    schedule_epochs: int | None = None
-    schedule_every: int | None = None
-    schedule_factor: float | None = None
-    schedule_final: float | None = None
-    warmup_epochs: int | None = None
-    freeze_schedule: Mapping[int, Sequence[int]] | None = None
-    gradient_method: str | None = None
-    gradient_epsilon: float | None = None
-    gradient_directions: int | None = None
-    gradient_sample_size: int | None = None
-    gradient_clip_value: float | None = None
-    gradient_clip_norm: float | None = None
-    use_gradient_clipping: bool | None = None
-    track_gradients: bool | None = None
-    on_nan: str | None = None
-    validation_split: float | None = None
-    validation_interval: int | None = None
-    monitor: str | None = None
-    monitor_mode: str | None = None
-    min_delta: float | None = None
-    patience: int | None = None
-    restore_best: bool | None = None
-    n_qubits: int | None = None
-    circuit_depth: int | None = None
-    entanglement: str | None = None
-    quantum_sdk: str | None = None
-    quantum_target: str | None = None
-    quantum_api_key: str | Secret | None = None
-    max_concurrent_circuits: int | None = None
-    shots: int | None = None
-    shots_per_circuit: int | None = None
-    checkpoint_directory: str | PathLike[str] | None = None
-    checkpoint_interval: int | None = None
-    checkpoint_keep: int | None = None
-    on_interrupt: str | None = None
-    log_interval: int | None = None
-    progress: bool | None = None
-    strict_callbacks: bool | None = None
-    pinecone_api_key: str | Secret | None = None
-    pinecone_environment: str | None = None
-    pinecone_index_name: str | None = None
+    # training
+    learning_rate: float | None = _real(default=0.01, above=0.0)
+    epochs: int | None = _integer(default=10)
+    batch_size: int | None = _integer(default=32)
+    loss: str | Callable[[Any, Any], Any] | None = _choice_or_function(
+        "mse", "cross_entropy", "binary", "hinge", default="mse"
+    )
+    class_weight: str | Mapping[int, float] | None = _field(_class_weight)
+    shuffle: bool | None = _switch(default=True)
+    accumulation_steps: int | None = _integer(default=1)
+    seed: int | None = _integer(minimum=0)
+    # optimizer
+    optimizer: str | None = _choice(
+        *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
+        "natural_gradient",
+        default="adam",
+    )
+    momentum: float | None = _real(minimum=0.0, below=1.0)
+    weight_decay: float | None = _real(minimum=0.0)
+    damping: float | None = _real(minimum=0.0)
+    metric_tensor: str | None = _choice(
+        *("fubini-study", "noiseless", "bures", "gauss-newton"),
+        default="fubini-study",
+    )
+    metric_tensor_approximation: str | None = _choice(
+        "full", "block-diag", "diag", "matrix-free", default="full"
+    )
+    schedule: str | Callable[[int], float] | None = _choice_or_function(
+        "constant", "cosine", "step", default="constant"
+    )
+    schedule_epochs: int | None = _integer()
+    schedule_every: int | None = _integer(default=10)
+    schedule_factor: float | None = _real(default=0.1, above=0.0, below=1.0)
+    schedule_final: float | None = _real(default=0.0, minimum=0.0)
+    warmup_epochs: int | None = _integer()
+    freeze_schedule: Mapping[int, Sequence[int]] | None = _field(_freeze_schedule)
+    # gradients
+    gradient_method: str | None = _choice(
+        *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),
+        "random_subset",
+        default="best",
+    )
+    gradient_epsilon: float | None = _real(above=0.0)
+    gradient_directions: int | None = _integer()
+    gradient_sample_size: int | None = _integer()
+    gradient_clip_value: float | None = _real(above=0.0)
+    gradient_clip_norm: float | None = _real(above=0.0)
+    use_gradient_clipping: bool | None = _switch()
+    track_gradients: bool | None = _switch(default=True)
+    on_nan: str | None = _choice("raise", "skip", "rollback", default="raise")
+    # validation and early stopping
+    validation_split: float | None = _real(above=0.0, below=1.0)
+    validation_interval: int | None = _integer(default=1)
+    monitor: str | None = _name()
+    monitor_mode: str | None = _choice("min", "max")
+    min_delta: float | None = _real(default=0.0, minimum=0.0)
+    patience: int | None = _integer()
+    restore_best: bool | None = _switch(default=True)
+    # model and backend
+    n_qubits: int | None = _integer()
+    circuit_depth: int | None = _integer()
+    entanglement: str | None = _choice("linear", "circular", "full")
+    quantum_sdk: str | None = _field(_backend_name, default="mock_ideal")
+    quantum_target: str | None = _name()
+    quantum_api_key: str | Secret | None = _secret()
+    max_concurrent_circuits: int | None = _integer()
+    shots: int | None = _integer()
+    shots_per_circuit: int | None = _integer()
+    # files and messages
+    checkpoint_directory: str | PathLike[str] | None = _field(_directory)
+    checkpoint_interval: int | None = _integer()
+    checkpoint_keep: int | None = _integer(default=3)
+    on_interrupt: str | None = _choice("return", "raise", default="return")
+    log_interval: int | None = _integer()
+    progress: bool | None = _switch(default=False)
+    strict_callbacks: bool | None = _switch(default=False)
+    pinecone_api_key: str | Secret | None = _secret()
+    pinecone_environment: str | None = _name()
+    pinecone_index_name: str | None = _name()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check and set a field; None unsets it."""
         if name not in DEFAULTS:
             _unknown(name)
-        object.__setattr__(self, name, None if value is None else _checked(name, value))
+        kept = None if value is None else _CHECKS[name](name, value)
+        object.__setattr__(self, name, kept)
 
     def set_fields(self) -> frozenset[str]:
         """Names of the fields that are set."""
@@ -261,9 +387,10 @@ class TrainingConfig:
         return DEFAULTS[name] if value is None else value
 
     def to_dict(self) -> dict[str, Any]:
-        """What is set, as words and numbers; a function by its name, no secret.
+        """The fields that are set, as strings and numbers that JSON can hold.
 
-        Secrets are there as ``"env:NAME"`` if they were given so, else not at all.
+        A function is replaced by its name. A secret is ``"env:NAME"`` if it was given
+        in this form, and is left out otherwise.
         """
         found: dict[str, Any] = {}
         for name in DEFAULTS:
@@ -279,7 +406,7 @@ class TrainingConfig:
         return found
 
     def to_toml(self) -> str:
-        """What is set, as TOML that :meth:`from_toml` reads.
+        """The fields that are set, as TOML that :meth:`from_toml` reads.
 
         Raises:
             ValueError: If the loss or the schedule is a function, which a file cannot
@@ -300,8 +427,8 @@ class TrainingConfig:
         """The settings in a TOML document.
 
         Raises:
-            ValueError: If it is not TOML, or a value is out of its range.
-            TypeError: If a value is of another kind, or a field is unknown.
+            ValueError: If the text is not TOML, or a value is out of its range.
+            TypeError: If a value is of the wrong kind, or a field is unknown.
         """
         return cls(**tomllib.loads(text))
 
@@ -312,56 +439,28 @@ class TrainingConfig:
         return f"TrainingConfig({', '.join(shown)})"
 
 
-_INTEGERS = {  # and their minimum
-    **dict.fromkeys(("epochs", "batch_size", "n_qubits", "circuit_depth"), 1),
-    **dict.fromkeys(("shots", "shots_per_circuit"), 1),
-    **dict.fromkeys(("gradient_directions", "gradient_sample_size"), 1),
-    **dict.fromkeys(("accumulation_steps", "validation_interval", "patience"), 1),
-    **dict.fromkeys(("checkpoint_interval", "checkpoint_keep", "log_interval"), 1),
-    **dict.fromkeys(("schedule_epochs", "schedule_every", "warmup_epochs"), 1),
-    "max_concurrent_circuits": 1,
-    "seed": 0,
-}
-_POSITIVE = {"above": 0.0}
-_NOT_NEGATIVE = {"minimum": 0.0}
-_REALS: dict[str, dict[str, float]] = {
-    "learning_rate": _POSITIVE,
-    "gradient_epsilon": _POSITIVE,
-    "gradient_clip_value": _POSITIVE,
-    "gradient_clip_norm": _POSITIVE,
-    "momentum": {"minimum": 0.0, "below": 1.0},
-    "schedule_factor": {"above": 0.0, "below": 1.0},
-    "schedule_final": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "damping": _NOT_NEGATIVE,
-    "validation_split": {"above": 0.0, "below": 1.0},
-    "min_delta": _NOT_NEGATIVE,
-}
-_SWITCHES = {
-    *("shuffle", "progress", "restore_best", "strict_callbacks"),
-    *("track_gradients", "use_gradient_clipping"),
-}
-CHOICES = {
-    "loss": ("mse", "cross_entropy", "binary", "hinge"),
-    "optimizer": (
-        *("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop"),
-        "natural_gradient",
-    ),
-    "metric_tensor": ("fubini-study", "noiseless", "bures", "gauss-newton"),
-    "metric_tensor_approximation": ("full", "block-diag", "diag", "matrix-free"),
-    "schedule": ("constant", "cosine", "step"),
-    "gradient_method": (
-        *("best", "adjoint", "parameter_shift", "finite_diff", "spsa"),
-        "random_subset",
-    ),
-    "on_nan": ("raise", "skip", "rollback"),
-    "monitor_mode": ("min", "max"),
-    "entanglement": ("linear", "circular", "full"),
-    "on_interrupt": ("return", "raise"),
-}
-"""The words of each field that takes one of a few."""
+def _column(key: str) -> dict[str, Any]:
+    """This entry of every row that has it, by the name of the field."""
+    fields = dataclasses.fields(TrainingConfig)
+    return {f.name: f.metadata[key] for f in fields if key in f.metadata}
 
-_FUNCTIONS = ("loss", "schedule")  # fields that may be one
+
+DEFAULTS: dict[str, Any] = _column("default")
+"""What a run takes for each field that is not set.
+
+None means off, exact, or a fresh seed.
+"""
+
+CHOICES: dict[str, tuple[str, ...]] = _column("words")
+"""The allowed words of each field that takes one of a few."""
+
+_CHECKS: dict[str, Check] = _column("check")
+_FUNCTIONS = tuple(_column("function"))  # fields that may be a function
+
+# Ranges, which the reference table of the documentation shows.
+_INTEGERS: dict[str, int] = _column("minimum")
+_REALS: dict[str, dict[str, float]] = _column("bounds")
+_SWITCHES = frozenset(_column("switch"))
 
 
 def _unknown(name: str) -> NoReturn:
@@ -370,56 +469,8 @@ def _unknown(name: str) -> NoReturn:
     )
 
 
-def _checked(name: str, value: Any) -> Any:
-    if name in _INTEGERS:
-        return integer(name, value, minimum=_INTEGERS[name])
-    if name in _REALS:
-        return real(name, value, **_REALS[name])
-    if name in _SWITCHES:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(
-                f"Argument `{name}` must be True or False, but is {value!r}."
-            )
-        return bool(value)
-    match name:
-        case "loss" | "schedule" if callable(value):
-            return value
-        case "loss" | "schedule" if not isinstance(value, str):
-            raise TypeError(
-                f"Argument `{name}` must be a name, a {name.capitalize()} or a "
-                f"function, but is {value!r}."
-            )
-        case "class_weight" if value != "balanced":
-            return _by_integer(name, value, lambda w: real(name, w, above=0.0))
-        case "freeze_schedule":
-            return _by_integer(
-                name, value, lambda i: [integer(name, k, minimum=0) for k in i]
-            )
-        case "quantum_api_key" | "pinecone_api_key":
-            return value if isinstance(value, Secret) else Secret(value)
-        case "checkpoint_directory":
-            return str(Path(value).expanduser())
-        case _ if name in CHOICES and isinstance(value, str):
-            return choice(name, value, CHOICES[name])
-        case _:
-            if not isinstance(value, str):
-                raise TypeError(f"Argument `{name}` must be a name, but is {value!r}.")
-            return "mock_ideal" if (name, value) == ("quantum_sdk", "mock") else value
-
-
-def _by_integer(name: str, value: Any, check: Callable[[Any], Any]) -> dict[int, Any]:
-    """A dict with integer keys; TOML and JSON have only words for keys."""
-    if not isinstance(value, Mapping):
-        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
-    found = {}
-    for key, item in value.items():
-        number = int(key) if isinstance(key, str) and key.isdecimal() else key
-        found[integer(name, number, minimum=0)] = check(item)
-    return found
-
-
 def _toml(value: Any) -> str:
-    """A value as TOML; words are written as JSON, which TOML reads."""
+    """A value as TOML. Strings are written as in JSON, which TOML can read."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | list):

@@ -1,4 +1,4 @@
-"""Turn data into what the encoding templates take. It builds no circuit."""
+"""Turn samples into the arguments of the encoding templates. It builds no circuit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class QuantumDataEncoder:
     """Prepare samples for the encoding template of the same name.
 
     Args:
-        n_qubits: Number of qubits of the circuit; None takes as many as the data need.
+        n_qubits: Number of qubits of the circuit, >= 1; None takes as many as the data
+            need.
 
     Raises:
         TypeError: If ``n_qubits`` is not an integer.
@@ -47,30 +48,35 @@ class QuantumDataEncoder:
     ) -> FloatArray:
         r"""Encode one sample or a batch of samples.
 
-        - ``"amplitude"``: rows of :math:`2^n` amplitudes, zero-padded and normalised
-          to 1; without ``n_qubits``, n is ``max(1, ceil(log2(n_features)))``.
-        - ``"angle"``: rows of n angles in radians, ``scale`` times the features.
-        - ``"basis"``: rows of n bits. Samples of several features are bits already; a
-          sample of one feature is a whole number, whose binary digits are given, the
-          most significant first, on ``n_qubits`` or as many as the largest one needs.
-        - ``"zz_feature_map"``: rows of n features, times ``scale``.
+        On n qubits a sample becomes a row of numbers:
+
+        - ``"amplitude"``: :math:`2^n` amplitudes, the features padded with zeros and
+          divided by their norm. Without ``n_qubits``, n is
+          ``max(1, ceil(log2(n_features)))``.
+        - ``"angle"``: n angles in radians, ``scale`` times the features.
+        - ``"basis"``: n bits. If a sample has several features, they must be bits. If
+          it has one, that is a whole number, which is written in binary with the most
+          significant bit first. Without ``n_qubits``, n is the number of bits of the
+          largest one.
+        - ``"zz_feature_map"``: n numbers, ``scale`` times the features.
 
         Args:
             data: Real numbers, shape ``(n_samples, n_features)``, or ``(n_features,)``
-                for one sample; for ``"basis"`` also one whole number.
-            method: One of the words above.
-            scale: Factor of the features, for angle and zz_feature_map only.
+                for one sample; for ``"basis"`` also a single whole number.
+            method: One of the four methods above.
+            scale: Factor of the features, for the methods ``"angle"`` (radians per
+                unit) and ``"zz_feature_map"``.
 
         Returns:
-            New rows, shape ``(n_samples, n)``, or ``(n_samples, 2**n)`` for amplitudes;
-            a single row without the first axis for one sample.
+            The rows, shape ``(n_samples, n)``, or ``(n_samples, 2**n)`` for amplitudes,
+            as a new array. One sample gives one row, without the first axis.
 
         Raises:
             TypeError: If ``data`` is complex or not numeric.
-            ValueError: If the method is unknown, ``scale`` is given to a method without
-                one, or ``data`` is empty, has another shape, NaN or infinite entries,
-                a feature count that does not fit ``n_qubits``, a zero vector
-                (amplitude), or entries that are not bits or whole numbers (basis).
+            ValueError: If the method is unknown or has no ``scale``, if ``data`` is
+                empty, has another shape or entries that are not finite, or a number of
+                features that does not fit ``n_qubits``; if a sample is a zero vector
+                (amplitude), or an entry is not a bit or whole number (basis).
         """
         _checks.choice("method", method, METHODS)
         scale = _checks.real("scale", scale)
@@ -107,7 +113,7 @@ class QuantumDataEncoder:
         n_features = samples.shape[-1]
         needed = max(1, (n_features - 1).bit_length())
         n_qubits = self._at_least(needed, f"{n_features} features as amplitudes")
-        # Dividing by the largest entry first keeps the squares from over- or underflow.
+        # Divided by the largest entry first, the squares neither over- nor underflow.
         peak = np.abs(samples).max(axis=-1, keepdims=True)
         if not peak.all():
             raise ValueError(

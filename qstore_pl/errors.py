@@ -1,4 +1,4 @@
-"""The errors this package raises beside Python's own. It knows no other module."""
+"""Exceptions and warnings of this package. This module imports no other of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class QStoreError(Exception):
-    """Base class of every error that is particular to qstore_pl."""
+    """Base class of all exceptions that only qstore_pl raises."""
 
 
 class CheckpointError(QStoreError):
@@ -15,12 +15,12 @@ class CheckpointError(QStoreError):
 
 
 class QuantumCircuitError(QStoreError):
-    """A circuit failed on a backend; what the backend raised is its ``__cause__``.
+    """A circuit failed on a backend; its ``__cause__`` is what the backend raised.
 
     Args:
-        message: What failed and the way out.
+        message: What failed, and what to do about it.
         backend: Name of the backend that ran the circuit.
-        job: Identifier of the remote job, where there is one.
+        job: Identifier of the remote job; None where there is none.
     """
 
     def __init__(self, message: str, *, backend: str, job: str | None = None) -> None:
@@ -29,10 +29,10 @@ class QuantumCircuitError(QStoreError):
         super().__init__(f"{message} ({where})")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions are copied by their positional arguments alone, if nothing is said.
+        # Without this method pickle would pass on the positional arguments only.
         make = functools.partial(type(self), backend=self.backend, job=self.job)
         return make, (self.message,), self.__dict__
 
 
 class UnseenWarning(UserWarning):
-    """Some features or weights of a model can change none of its outputs."""
+    """No output of a model depends on some of its features or weights."""

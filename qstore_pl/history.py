@@ -1,4 +1,4 @@
-"""What training recorded: one row of numbers per epoch. It knows no trainer."""
+"""The record of a training run: one row of numbers per epoch. It knows no trainer."""
 
 from __future__ import annotations
 
@@ -34,25 +34,30 @@ COLUMNS = {
 }
 _COUNTS = {"epoch", "circuits", "shots"}
 _SPELLED = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-_LARGEST = 2**63 - 1  # of counts, which are kept as int64
+_LARGEST = 2**63 - 1  # largest count, since counts are kept as int64
 _VERSION = 1
 _SETTINGS = ("metrics", "monitor", "mode")
 
 
 @final
 class History:
-    """The rows of a training run, also readable by column.
+    """The record of a training run: one row for each epoch, readable by column.
 
     A row has the keys ``epoch, loss, val_loss, accuracy, val_accuracy, gradient_norm,
-    learning_rate, circuits, shots, time`` (seconds); what was not measured is None. A
-    column has one entry per row, and is found by that key or by its plural:
-    ``history["loss"]`` is ``history["losses"]``. Metrics of one's own have columns of
-    their names, and ``val_`` before them.
+    learning_rate, circuits, shots, time`` (seconds). An entry that was not measured is
+    None. A column has one entry per row, and is found by its key or by the plural:
+    ``history["loss"]`` is ``history["losses"]``. Every metric has two more columns: its
+    name, and ``val_`` followed by its name.
 
     Args:
-        metrics: Names of further columns.
-        monitor: The key of a row that says which epoch is the best.
-        mode: Which of its values is best, ``"min"`` or ``"max"``.
+        metrics: Names of the metrics, which are recorded besides the loss and accuracy.
+        monitor: Column by which epochs are compared to find the best.
+        mode: Whether the smallest (``"min"``) or the largest value (``"max"``) of the
+            monitored column is the best.
+
+    Attributes:
+        monitor: As the argument.
+        mode: As the argument.
 
     Example:
         >>> history = History()
@@ -91,20 +96,21 @@ class History:
 
     @property
     def columns(self) -> list[str]:
-        """The keys of a row."""
+        """The keys of a row, in order."""
         return list(self._columns.values())
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch, counted from 0, whose monitored value is the best, or None.
+        """The epoch with the best monitored value, counted from 0.
 
-        Of several with the same value it is the first.
+        It is the first one of several with the same value, and None if the value was
+        never measured.
         """
         row = self._best()
         return None if row is None else int(row["epoch"])
 
     def _best(self) -> dict[str, Any] | None:
-        """The row whose monitored value is the best."""
+        """The row with the best monitored value, or None."""
         values = self[self.monitor]
         known = [i for i, v in enumerate(values) if v is not None and not math.isnan(v)]
         if not known:
@@ -113,7 +119,10 @@ class History:
         return self._row(extreme(known, key=values.__getitem__))
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add the row of one epoch; keys that are left out are None.
+        """Add the row of one epoch; entries that are left out are None.
+
+        Args:
+            row: Numbers by key; ``epoch`` and ``loss`` must be among them.
 
         Raises:
             ValueError: If ``epoch`` or ``loss`` is missing, or a key is unknown.
@@ -135,7 +144,7 @@ class History:
         return len(self._numbers["epoch"])
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows, first epoch first."""
+        """Iterate over the rows, from the first epoch on."""
         return map(self._row, range(len(self)))
 
     def _row(self, index: int) -> Row:
@@ -146,11 +155,11 @@ class History:
     @overload
     def __getitem__(self, key: str) -> list[Any]: ...
     def __getitem__(self, key: int | str) -> Row | list[Any]:
-        """A copy of the row at an index, or the column of that name or key.
+        """A copy of the row with an index, or of the column with a name.
 
         Raises:
             IndexError: If there is no such row.
-            KeyError: If there is no such column; the message lists those there are.
+            KeyError: If there is no such column; the message lists all columns.
         """
         if not isinstance(key, str):
             return self._row(key)
@@ -161,16 +170,17 @@ class History:
         return self._numbers[name].to_list()
 
     def to_json(self) -> str:
-        """The rows as strict JSON, which has no NaN: that is the string ``"nan"``.
+        """The rows as strict JSON, from which all numbers come back bit for bit.
 
-        Infinities are ``"inf"`` and ``"-inf"``. Numbers come back bit for bit.
+        JSON has no NaN and no infinities: they become the strings ``"nan"``, ``"inf"``
+        and ``"-inf"``.
         """
         rows = [spelled(row) for row in self]
         content = {"version": _VERSION, "rows": rows} | self._settings()
         return json.dumps(content, allow_nan=False)
 
     def _settings(self) -> dict[str, Any]:
-        """The arguments that are not the defaults."""
+        """The constructor's arguments that differ from the defaults."""
         found: dict[str, Any] = {}
         if self._metrics:
             found["metrics"] = list(self._metrics)
@@ -183,9 +193,9 @@ class History:
         """The history that :meth:`to_json` wrote.
 
         Raises:
-            ValueError: If the text is not JSON or of another version, or as
-                :meth:`append`.
-            TypeError: As :meth:`append`.
+            ValueError: If the text is not JSON or of another version, or if
+                :meth:`append` refuses a row.
+            TypeError: If :meth:`append` refuses a row.
         """
         content = json.loads(text)
         if not isinstance(content, dict) or content.get("version") != _VERSION:
@@ -202,13 +212,14 @@ class History:
         return history
 
     def to_tree(self, n_rows: int) -> dict[str, Any]:
-        """The first rows as arrays, for a checkpoint: small, and fast to make.
+        """The first rows as arrays, which a checkpoint holds.
 
-        A column that has the same entry everywhere is one entry long, and one that was
-        never measured is left out. So are epochs that count from 0.
+        To keep files small, a column whose entries are all the same is stored as one
+        entry, and columns that were never measured are left out. The column of epochs
+        is left out too where they are 0, 1, 2, ...
 
         Args:
-            n_rows: How many.
+            n_rows: Number of rows, from the first one.
         """
         columns = {}
         for key, kept in self._numbers.items():
@@ -220,7 +231,7 @@ class History:
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> History:
-        """The history that :meth:`to_tree` gave."""
+        """The history whose arrays :meth:`to_tree` returned."""
         history = cls(**{k: v for k, v in tree.items() if k in _SETTINGS})
         n_rows, columns = tree["n_rows"], tree["columns"]
         counted = [np.arange(n_rows), np.ones(1, dtype=np.bool_)]
@@ -231,10 +242,12 @@ class History:
         return history
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows as CSV, with a line of names; empty is not measured.
+        """Write the rows as CSV below a line of column names.
+
+        An entry that was not measured is empty.
 
         Args:
-            path: The file, replaced.
+            path: The file to write; an existing file is replaced.
         """
         with Path(path).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(self._columns.values()))
@@ -245,7 +258,7 @@ class History:
         """The rows as a :class:`pandas.DataFrame`.
 
         Raises:
-            ModuleNotFoundError: If pandas is missing.
+            ModuleNotFoundError: If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -257,22 +270,22 @@ class History:
         return pd.DataFrame(list(self), columns=list(self._columns.values()))
 
     def plot(self, axes: Any = None, *, columns: str | Iterable[str] = "loss") -> Any:
-        """Draw columns by epoch, each with its ``val_`` twin if that was measured.
+        """Draw columns against the epoch, with their validation columns if measured.
 
         A notebook shows the figure below the cell; a script shows it with
         ``matplotlib.pyplot.show()``.
 
         Args:
-            axes: Of matplotlib; None makes a figure with pyplot.
-            columns: A column, or several, such as ``["accuracy", "f1"]``.
+            axes: Axes of matplotlib to draw on; None makes a new figure with pyplot.
+            columns: Name of a column, or names such as ``["accuracy", "f1"]``.
 
         Returns:
             The axes; their ``figure`` can be saved.
 
         Raises:
-            ModuleNotFoundError: If matplotlib is missing.
-            TypeError: If ``axes`` are none of matplotlib's.
-            KeyError: If there is no such column; the message lists those there are.
+            ModuleNotFoundError: If matplotlib is not installed.
+            TypeError: If ``axes`` are not axes of matplotlib.
+            KeyError: If there is no such column; the message lists all columns.
 
         Example:
             >>> history = History()
@@ -300,7 +313,7 @@ class History:
             if twin in self.columns:
                 drawn[twin] = self[twin]
         if axes is None:
-            import matplotlib.pyplot as plt  # what notebooks and plt.show() look at
+            import matplotlib.pyplot as plt  # notebooks show its figures
 
             _, axes = plt.subplots(layout="constrained")
         epochs = [epoch + 1 for epoch in self["epochs"]]
@@ -317,7 +330,7 @@ class History:
         return axes
 
     def __eq__(self, other: object) -> bool:
-        """Same rows, bit for bit; NaN equals NaN."""
+        """Whether the rows are the same bit for bit; NaN equals NaN."""
         if not isinstance(other, History):
             return NotImplemented
         return self.to_json() == other.to_json()
@@ -334,7 +347,7 @@ class History:
 
 
 class _Numbers:
-    """What one key of the rows has: a number for each row, or that there was none."""
+    """The entries of a column: numbers, and for each whether it was measured."""
 
     def __init__(self, key: str) -> None:
         self.values: array[Any] = array("q" if key in _COUNTS else "d")
@@ -357,7 +370,7 @@ class _Numbers:
         return [v if m else None for v, m in zip(values, self.measured, strict=True)]
 
     def arrays(self, n_rows: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Copies of the first values, and of which were measured."""
+        """Copies of the first values, and of their flags."""
         values = np.array(self.values[:n_rows], dtype=self.values.typecode)
         return values, np.frombuffer(bytes(self.measured[:n_rows]), dtype=np.bool_)
 
@@ -367,13 +380,13 @@ class _Numbers:
 
 
 def _shortened(array: NDArray[Any]) -> NDArray[Any]:
-    """One entry of an array whose entries are all the same, bit for bit."""
+    """The array, or its first entry alone if all entries are the same bit for bit."""
     words = array.view(f"u{array.itemsize}")
     return array[:1] if (words == words[:1]).all() else array
 
 
 def spelled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for strict JSON: what is not finite as a word."""
+    """A row for strict JSON, with NaN and infinities as strings."""
     return {
         key: str(value)
         if isinstance(value, float) and not math.isfinite(value)

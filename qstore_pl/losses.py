@@ -1,7 +1,7 @@
-"""Losses on predictions: their value and their gradient in closed form or by autograd.
+"""Losses: their values and their gradients, in closed form or by autograd.
 
-A loss sees the outputs of the model and the targets, never the circuit. Nothing here
-takes finite differences: a loss that cannot be differentiated is an error.
+A loss is a function of the outputs of a model and the targets; it knows no circuit.
+Finite differences are never taken: a loss that cannot be differentiated is an error.
 """
 
 from __future__ import annotations
@@ -22,27 +22,30 @@ class Loss:
     """A scalar function of predictions and targets, with its gradient.
 
     Args:
-        fn: ``fn(predictions, targets) -> scalar`` with predictions of shape
-            ``(n_samples, n_outputs)``. If the model has one output and the prepared
-            targets have shape ``(n_samples,)``, the predictions have that shape too,
-            so that ``predictions - targets`` never broadcasts. Without ``grad`` it must
-            be written with ``pennylane.numpy``, so that autograd can differentiate it.
-        grad: ``grad(predictions, targets)``, the derivative of ``fn`` with respect to
-            the predictions, of their shape.
-        hessian: ``hessian(predictions, targets)``, the second derivative of ``fn`` by
-            the outputs of each sample, shape ``(n_samples, n_outputs, n_outputs)``,
-            for Gauss-Newton. Different samples must not mix.
-        name: What messages call it; the name of ``fn`` if None.
-        prepare: ``prepare(targets, n_outputs, n_samples)`` checks raw targets and
-            converts them to the array that ``fn`` and ``grad`` get. Applied twice it
-            must change nothing. None takes targets as they are: of the shape of the
-            predictions, of shape ``(n_samples,)`` for one output, or integer labels of
-            shape ``(n_samples,)``.
-        labels: From prepared targets to the class of each sample, shape
-            ``(n_samples,)``, where they are classes.
+        fn: ``fn(predictions, targets)`` returns the loss, a real scalar. Predictions
+            have shape ``(n_samples, n_outputs)``. If the model has one output and the
+            prepared targets have shape ``(n_samples,)``, the predictions have that
+            shape too, so that ``predictions - targets`` never broadcasts. Without
+            ``grad``, ``fn`` must be written with ``pennylane.numpy``, so that autograd
+            can differentiate it.
+        grad: ``grad(predictions, targets)`` returns the derivative of ``fn`` with
+            respect to the predictions, in the shape of the predictions.
+        hessian: ``hessian(predictions, targets)`` returns the second derivative of
+            ``fn`` with respect to the outputs of each sample, shape
+            ``(n_samples, n_outputs, n_outputs)``, which Gauss-Newton needs. ``fn`` must
+            then be a sum of one term per sample.
+        name: Name of the loss in messages; None takes the name of ``fn``.
+        prepare: ``prepare(targets, n_outputs, n_samples)`` checks the targets as the
+            user gave them, and returns the array that is passed to ``fn`` and ``grad``.
+            It must leave prepared targets unchanged. None takes targets as they are, in
+            the shape of the predictions, or of shape ``(n_samples,)`` for one output or
+            integer labels.
+        labels: ``labels(targets)`` returns the class of each sample from the prepared
+            targets, shape ``(n_samples,)``. None for a loss whose targets are not
+            classes.
 
     Attributes:
-        functions: The functions that were given, by the name of the argument.
+        functions: The functions that were given, by argument name.
 
     Raises:
         TypeError: If an argument is not callable.
@@ -87,20 +90,20 @@ class Loss:
         self._weighed = False
 
     def prepare_targets(self, targets: Any, n_outputs: int, n_samples: int) -> Targets:
-        """Check targets and convert them: once, before training.
+        """Check targets and convert them, once, before training.
 
         Args:
-            targets: One entry per sample, of the form that the loss asks for.
-            n_outputs: Outputs of the model.
-            n_samples: Rows of the predictions they belong to.
+            targets: One entry for each sample, in the form that the loss requires.
+            n_outputs: Number of outputs of the model.
+            n_samples: Number of samples.
 
         Returns:
-            The array to give to :meth:`value_and_grad`, or rows of it; first axis
-            ``n_samples``.
+            Prepared targets, an array whose first axis has length ``n_samples``.
+            :meth:`value_and_grad` takes it, or the rows of a mini-batch.
 
         Raises:
-            ValueError: If the shape or an entry does not fit.
-            TypeError: If they are of another kind.
+            ValueError: If the shape or an entry of the targets does not fit.
+            TypeError: If the targets are of the wrong kind.
         """
         return self.prepare(targets, n_outputs, n_samples)
 
@@ -114,13 +117,13 @@ class Loss:
             targets: Prepared targets of the same samples.
 
         Returns:
-            The loss, NaN where it is so, and the gradient, shape
+            The loss, which may be NaN, and its gradient, shape
             ``(n_samples, n_outputs)``.
 
         Raises:
             TypeError: If the loss is not a real scalar or autograd cannot
                 differentiate it.
-            ValueError: If the gradient has not the shape of the predictions.
+            ValueError: If the gradient does not have the shape of the predictions.
         """
         given = _shaped_as(targets, predictions)
         if self.grad is None:
@@ -131,61 +134,64 @@ class Loss:
         gradient = np.asarray(gradient)
         if gradient.shape != given.shape or gradient.dtype.kind not in "fiu":
             raise ValueError(
-                f"The gradient of loss `{self.name}` must be real and have shape "
-                f"{given.shape}, as the predictions, but it has dtype "
-                f"{gradient.dtype} and shape {gradient.shape}."
+                f"The gradient of loss `{self.name}` has dtype {gradient.dtype} and "
+                f"shape {gradient.shape}. It should be real and have shape "
+                f"{given.shape}, that of the predictions."
             )
         gradient = np.ascontiguousarray(gradient, dtype=np.float64)
         return value, gradient.reshape(predictions.shape)
 
     def value(self, predictions: Float2D, targets: Targets) -> float:
-        """The loss alone, of prepared targets."""
+        """The loss, without its gradient, for prepared targets."""
         return self._evaluated(_shaped_as(targets, predictions), targets)
 
     def second_derivative(
         self, predictions: Float2D, targets: Targets
     ) -> NDArray[np.float64]:
-        """The second derivative with respect to the outputs of each sample.
+        """The second derivative of the loss with respect to the outputs of each sample.
 
         Args:
             predictions: Shape ``(n_samples, n_outputs)``.
             targets: Prepared targets of the same samples.
 
         Returns:
-            Shape ``(n_samples, n_outputs, n_outputs)``.
+            Matrices, shape ``(n_samples, n_outputs, n_outputs)``.
 
         Raises:
-            ValueError: If the loss has none, or one of another shape.
+            ValueError: If the loss has no ``hessian``, or it returned another shape.
         """
         if self.hessian is None:
             raise ValueError(
-                f"Loss `{self.name}` must be given its second derivative, but has "
-                "none: Loss(fn, grad, hessian=...)."
+                f"Loss `{self.name}` has no second derivative. Give one: "
+                "Loss(fn, grad, hessian=...)."
             )
         given = _shaped_as(targets, predictions)
         hessian = np.asarray(evaluated(self._title, self.hessian, given, targets))
         wanted = (*predictions.shape, predictions.shape[1])
         if hessian.shape != wanted:
             raise ValueError(
-                f"The second derivative of loss `{self.name}` must have shape "
-                f"{wanted}, but has shape {hessian.shape}."
+                f"The second derivative of loss `{self.name}` has shape "
+                f"{hessian.shape} instead of {wanted}."
             )
         return hessian
 
     @property
     def is_classification(self) -> bool:
-        """Whether :meth:`accuracy` has a meaning for the targets."""
+        """Whether the targets are classes, so that :meth:`accuracy` has a meaning."""
         return self.labels is not None
 
     def accuracy(self, predictions: Float2D, targets: Targets) -> float:
-        """Share of the samples whose class is the largest output, or the sign of one.
+        """Share of the samples whose predicted class is right.
+
+        The predicted class is the index of the largest output; where there is one
+        output, it is 1 if the output is positive, else 0.
 
         Args:
             predictions: Shape ``(n_samples, n_outputs)``.
             targets: Prepared targets of the same samples.
 
         Raises:
-            ValueError: If the loss is none of classes.
+            ValueError: If the targets of the loss are not classes.
         """
         decided, labels = self.classes(predictions, targets)
         return float(np.mean(decided == labels))
@@ -200,23 +206,25 @@ class Loss:
             targets: Prepared targets of the same samples.
 
         Raises:
-            ValueError: If the loss is none of classes.
+            ValueError: If the targets of the loss are not classes.
         """
         if self.labels is None:
-            raise ValueError(f"Loss `{self.name}` must be one of classes, but is not.")
+            raise ValueError(f"The targets of loss `{self.name}` are not classes.")
         return decided(predictions), self.labels(targets)
 
     def with_class_weight(self, weights: Mapping[int, float]) -> Loss:
-        """The same loss, every sample multiplied by the weight of its class.
+        """The same loss, with the term of each sample multiplied by its class's weight.
 
-        The mean stays one over samples, so that batches of any mixture add up. Targets
-        are prepared once: what :meth:`prepare_targets` gives has the weights in it.
+        The sum is still divided by the number of samples, not by the sum of the
+        weights, so that the losses of batches average to that of all data. The targets
+        that its :meth:`prepare_targets` returns contain the weights.
 
         Args:
-            weights: From label to weight, > 0; a label left out has weight 1.
+            weights: Dict from label to weight, > 0; a label left out has weight 1.
 
         Raises:
-            ValueError: If the loss is none of classes, or not one of ours.
+            ValueError: If the targets are not classes, or the loss is not one of this
+                package.
         """
         labels = self.labels
         if labels is None or self.name not in LOSSES:
@@ -240,14 +248,14 @@ class Loss:
         )
 
     def with_sample_weight(self) -> Loss:
-        """The same loss of targets that have the weight of each sample behind them.
+        """The same loss, with the term of each sample multiplied by a weight.
 
-        Its prepared targets are those that :func:`weighed` makes. The mean stays one
-        over samples, so that the weights of different batches add up.
+        It takes the targets that :func:`weighed` makes, which contain the weights. The
+        sum is still divided by the number of samples, not by the sum of the weights.
 
         Raises:
-            ValueError: If the loss is not one of ours: of a function of all samples
-                nothing is known of a single one.
+            ValueError: If the loss is not one of this package. A user's function gives
+                one number for all samples, which cannot be split into terms.
         """
         if self.name not in _SCALED or self.grad is None:
             raise ValueError(
@@ -288,7 +296,7 @@ class Loss:
 
     @property
     def is_weighed(self) -> bool:
-        """Whether its prepared targets are those that :func:`weighed` makes."""
+        """Whether it takes targets with weights, as :func:`weighed` makes them."""
         return self._weighed
 
     def bare(self, targets: Targets) -> Targets:
@@ -296,15 +304,16 @@ class Loss:
         return bare_and_weight(targets)[0] if self._weighed else targets
 
     def __call__(self, predictions: ArrayLike, targets: Any) -> float:
-        """The loss alone.
+        """The loss, without its gradient.
 
         Args:
             predictions: Shape ``(n_samples, n_outputs)``.
-            targets: Raw or prepared targets of the same samples.
+            targets: Targets of the same samples, prepared or as the user has them.
 
         Raises:
-            ValueError: If shapes do not fit together.
-            TypeError: If targets are of another kind, or the loss is not a real scalar.
+            ValueError: If the shapes do not fit together.
+            TypeError: If the targets are of the wrong kind, or the loss is not a real
+                scalar.
         """
         outputs = _outputs(predictions)
         return self.value(
@@ -331,7 +340,7 @@ class Loss:
     def _differentiated(
         self, predictions: NDArray[Any], targets: Targets
     ) -> tuple[float, Any]:
-        # Not above: whoever uses the built-in losses does not wait for autograd.
+        # Imported here, as the built-in losses do not need autograd.
         from autograd import value_and_grad
         from autograd.extend import Box
 
@@ -345,12 +354,12 @@ class Loss:
         try:
             value, gradient = differentiate(traced)(predictions)
         except (TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            # An error in the loss itself comes out as it is.
+            # If the loss itself fails, its own error is raised here instead.
             self._evaluated(predictions, targets)
             raise TypeError(
-                f"Loss `{self.name}` must be differentiable by autograd, but is not "
-                f"({error}). Write it with pennylane.numpy, `from pennylane import "
-                "numpy as np`, or give its gradient: Loss(fn, grad)."
+                f"Loss `{self.name}` cannot be differentiated by autograd ({error}). "
+                "Write it with pennylane.numpy, `from pennylane import numpy as np`, "
+                "or give its gradient: Loss(fn, grad)."
             ) from error
         return self._scalar(value), gradient
 
@@ -364,26 +373,26 @@ def evaluated(
     """The value of a user's function of predictions and targets.
 
     Args:
-        title: What the message calls the function.
-        function: A loss, its derivative, or a score.
-        predictions: Of the shape that the function is to get.
+        title: Name of the function in messages.
+        function: A loss, its derivative, or a metric.
+        predictions: Predictions in the shape that the function expects.
         targets: Prepared targets of the same samples.
 
     Raises:
-        IndexError: If the function looks for an axis that is not there; the message
+        IndexError: If the function indexes an axis that does not exist; the message
             names the shapes.
     """
     try:
         return function(predictions, targets)
     except IndexError as error:
         raise IndexError(
-            f"{title} must take predictions of shape {np.shape(predictions)} and "
-            f"targets of shape {np.shape(targets)}, but failed on them: {error}. For "
-            "one output predictions have the shape of the targets; targets of shape "
+            f"{title} failed on predictions of shape {np.shape(predictions)} and "
+            f"targets of shape {np.shape(targets)}: {error}. With one output the "
+            "predictions have the shape of the targets; targets of shape "
             "(n_samples, 1) keep the second axis."
         ) from error
     except Exception as error:
-        # The user's own error leaves as it is, and says whose it is.
+        # The user's own error is raised as it is, with a note about its origin.
         error.add_note(
             f"{title} raised this, for predictions of shape {np.shape(predictions)} "
             f"and targets of shape {np.shape(targets)}."
@@ -392,15 +401,16 @@ def evaluated(
 
 
 def weighed(targets: Targets, weights: Any) -> Float2D:
-    """Prepared targets with the weight of each sample in one more column.
+    """Prepared targets with the weights of the samples as an additional last column.
 
     Args:
-        targets: Shape ``(n_samples, k)``.
-        weights: Shape ``(n_samples,)``, >= 0; None is 1 for every sample.
+        targets: Prepared targets, shape ``(n_samples, k)``.
+        weights: One weight for each sample, shape ``(n_samples,)``, >= 0; None is 1 for
+            every sample.
 
     Raises:
-        ValueError: If the shape differs, or a weight is negative or not finite.
-        TypeError: If they are not real numbers.
+        ValueError: If the weights have another shape, or one is negative or not finite.
+        TypeError: If the weights are not real numbers.
     """
     n_samples = len(targets)
     factors = np.ones(n_samples) if weights is None else finite("weights", weights)
@@ -422,7 +432,7 @@ def bare_and_weight(targets: Float2D) -> tuple[Float2D, Float2D]:
 
 
 def _shaped_as(targets: Targets, predictions: Float2D) -> NDArray[Any]:
-    """Predictions of one output without their second axis, where targets have none."""
+    """Predictions with one axis if there is one output and targets have one axis."""
     if predictions.shape[1] == 1 and np.ndim(targets) == 1:
         return predictions[:, 0]
     return predictions
@@ -448,7 +458,7 @@ def cross_entropy(predictions: Float2D, targets: Float2D) -> float:
 
     Args:
         predictions: Logits, shape ``(B, K)``.
-        targets: One-hot, times the weight of the class; shape ``(B, K)``.
+        targets: One-hot rows times the weight of the class, shape ``(B, K)``.
     """
     shifted = predictions - np.maximum.reduce(predictions, axis=1, keepdims=True)
     partition = np.add.reduce(np.exp(shifted), axis=1)  # >= 1: no overflow, no log 0
@@ -481,8 +491,9 @@ def binary(predictions: Float2D, targets: Float2D) -> float:
     r""":math:`-\frac{1}{B} \sum_b t_{b1} \log \sigma(p_b) + t_{b0} \log \sigma(-p_b)`.
 
     Args:
-        predictions: One logit a sample, shape ``(B, 1)``.
-        targets: One-hot of the classes 0 and 1, times their weights; shape ``(B, 2)``.
+        predictions: One logit for each sample, shape ``(B, 1)``.
+        targets: One-hot rows of the classes 0 and 1, times the weight of the class,
+            shape ``(B, 2)``.
     """
     logits = predictions[:, 0]
     entropy = targets[:, 1] * _softplus(-logits)
@@ -502,7 +513,7 @@ def _binary_hessian(predictions: Float2D, targets: Float2D) -> Any:
 
 
 def _softplus(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``log(1 + exp(x))``, without overflow."""
+    """``log(1 + exp(x))``, computed without overflow."""
     return np.maximum(logits, 0.0) + np.log1p(np.exp(-np.abs(logits)))
 
 
@@ -515,15 +526,15 @@ def hinge(predictions: Float2D, targets: Float2D) -> float:
 
     Args:
         predictions: Shape ``(B, K)``.
-        targets: 1 for the class and -1 else, times the weight of the class; shape
-            ``(B, K)``.
+        targets: 1 in the column of the class and -1 in all others, times the weight of
+            the class, shape ``(B, K)``.
     """
     return float(np.maximum(np.abs(targets) - targets * predictions, 0.0).mean())
 
 
 def _hinge_grad(predictions: Float2D, targets: Float2D) -> Float2D:
     outside = targets * predictions >= np.abs(targets)
-    # The last term is 0, or NaN where an output is.
+    # The last term is 0, or NaN where the output is NaN.
     return np.where(outside, 0.0, -targets) / predictions.size + 0.0 * predictions
 
 
@@ -620,7 +631,7 @@ def _binary_targets(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
 
 
 def _signs(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
-    """1 for the class and -1 else, shape ``(n_samples, n_outputs)``."""
+    """1 for the class of a sample, else -1, shape ``(n_samples, n_outputs)``."""
     array = plain("targets", targets)
     if array.shape == (n_samples, n_outputs) and np.isin(array, (-1, 1)).all():
         return np.ascontiguousarray(array, dtype=np.float64)
@@ -632,7 +643,7 @@ def _signs(targets: Any, n_outputs: int, n_samples: int) -> Float2D:
 
 
 def decided(outputs: Float2D) -> NDArray[np.intp]:
-    """The class of each row: the largest output, or whether the only one is > 0."""
+    """The class of each row: the largest output, or 1 if a single output is > 0."""
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > 0.0).astype(np.intp)
     return outputs.argmax(axis=1)
@@ -646,12 +657,12 @@ def accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
     """Share of the samples whose largest output is that of their class.
 
     Args:
-        predictions: Shape ``(n_samples, n_outputs)``, at least two outputs.
-        targets: Labels of shape ``(n_samples,)``, or one-hot of shape
+        predictions: Shape ``(n_samples, n_outputs)``, with at least two outputs.
+        targets: Integer labels, shape ``(n_samples,)``, or one-hot rows, shape
             ``(n_samples, n_outputs)``.
 
     Raises:
-        ValueError: If shapes do not fit together or there is only one output.
+        ValueError: If the shapes do not fit together, or there is only one output.
         TypeError: If labels are not integers.
 
     Example:
@@ -674,14 +685,15 @@ def _outputs(predictions: ArrayLike) -> Float2D:
 
 
 def _scaled_targets(p: Float2D, t: Float2D, w: Float2D) -> tuple[Float2D, Float2D]:
-    return p, w * t  # the loss of a sample is proportional to its targets
+    return p, w * t  # the term of a sample is proportional to its targets
 
 
 def _scaled_difference(p: Float2D, t: Float2D, w: Float2D) -> tuple[Float2D, Float2D]:
     return np.sqrt(w) * p, np.sqrt(w) * t
 
 
-_SCALED = {  # predictions and targets whose loss has a weight for each sample
+# By loss: predictions and targets whose loss is that with a weight for each sample.
+_SCALED = {
     "mse": _scaled_difference,
     "cross_entropy": _scaled_targets,
     "binary": _scaled_targets,
@@ -723,18 +735,19 @@ LOSSES = {
 
 
 def get_loss(spec: str | Loss | Callable[[Any, Any], Any]) -> Loss:
-    """The loss that ``spec`` stands for.
+    """The loss that ``spec`` names or is.
 
     Args:
-        spec: ``"mse"`` (mean over samples and outputs), ``"cross_entropy"`` (mean over
-            samples; predictions are logits), ``"binary"`` (the same for the classes 0
-            and 1 of one logit), ``"hinge"`` (mean over samples and outputs; classes),
-            a :class:`Loss`, or a function of (predictions, targets) written with
-            ``pennylane.numpy``; predictions of one output have the shape of the
+        spec: One of four names, a :class:`Loss`, or a function. ``"mse"`` is the mean
+            squared error over samples and outputs. ``"cross_entropy"`` is the mean over
+            samples, for one logit per class. ``"binary"`` is the same for the classes 0
+            and 1 of a single logit. ``"hinge"`` is the mean over samples and outputs,
+            for classes. A function of (predictions, targets) must be written with
+            ``pennylane.numpy``; its predictions of one output have the shape of the
             targets, ``(n_samples,)`` or ``(n_samples, 1)``.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If ``spec`` is none of these.
 
     Example:
         >>> get_loss("mse")([[1.0, 0.0]], [[0.0, 0.0]])

@@ -1,4 +1,4 @@
-"""What ``qstore quickstart`` runs: a first training, on Iris or on made-up data."""
+"""The runs of ``qstore quickstart``: a first training on Iris or on made-up data."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ CHECKPOINT, PLOT = "quickstart.npz", "quickstart.png"
 
 
 def quickstart(*, seed: int) -> float:
-    """Train on Iris, print an epoch a line, write a checkpoint and a plot.
+    """Train on Iris, print one line per epoch, and write a checkpoint and a plot.
 
     Args:
-        seed: Of the split, the weights and the batches.
+        seed: Seed of the split of the data, the first weights and the batches, >= 0.
 
     Returns:
         Accuracy on the held-out fifth of the data.
 
     Raises:
         ModuleNotFoundError: If matplotlib is missing; nothing is trained then.
-        OSError: If a file cannot be written; if that can be known, before training.
+        OSError: If a file cannot be written. Where possible this is found out before
+            training.
     """
     try:
         from matplotlib.figure import Figure
@@ -87,10 +88,10 @@ def quickstart(*, seed: int) -> float:
 
 
 def _check_writable(directory: Path) -> None:
-    """Find out before training whether what it leads to can be saved.
+    """Find out before training whether its results can be saved.
 
     Raises:
-        OSError: If it cannot.
+        OSError: If they cannot.
     """
     try:
         for path in (directory / CHECKPOINT, directory / PLOT):
@@ -99,16 +100,16 @@ def _check_writable(directory: Path) -> None:
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         raise OSError(
-            f"The quickstart must be able to write {CHECKPOINT} and {PLOT} into the "
-            f"current directory, but cannot: {error}. Go to another directory first."
+            f"The quickstart cannot write {CHECKPOINT} and {PLOT} into the current "
+            f"directory: {error}. Go to another directory first."
         ) from error
 
 
 def seed_run(*, seed: int) -> float:
-    """The run of the page this project comes from, on labels that can be learnt.
+    """Train for 5 epochs on 50 made-up samples of two classes, and print the losses.
 
     Args:
-        seed: Of the data, the weights and the batches.
+        seed: Seed of the samples, the first weights and the batches, >= 0.
 
     Returns:
         Accuracy on the 50 samples.
@@ -141,7 +142,7 @@ def _count(epoch: Any, total: int) -> str:
 
 
 def _draw(figure: Any, history: Any) -> None:
-    """Loss and accuracy by epoch, side by side."""
+    """Draw loss and accuracy against the epoch, side by side."""
     epochs = np.array(history["epochs"]) + 1
     for axes, name, label in zip(
         figure.subplots(1, 2),

@@ -1,4 +1,4 @@
-"""What ``qstore train`` reads: a TOML file of three tables, and an npz archive."""
+"""Reads the files of ``qstore train``: a TOML file and an npz archive of arrays."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ FROM_CSV = (
 
 
 def tables_of(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file, with no key that nobody would read.
+    """The three tables of a TOML file, data, model and training, whose keys are known.
 
     Raises:
-        ValueError: If it is no TOML, or a table or a key is missing or unknown.
-        TypeError: If a table is something else.
+        ValueError: If the file is not TOML, or a table or a key is missing or unknown.
+        TypeError: If a table or the path is of the wrong kind.
     """
     from qstore_pl import QuantumModel
     from qstore_pl.config import DEFAULTS
@@ -37,12 +37,10 @@ def tables_of(path: Path) -> dict[str, Any]:
         ],
         "training": list(DEFAULTS),
     }
-    try:  # editors of Windows begin files with a byte order mark
+    try:  # Windows editors may write a byte order mark first
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise ValueError(
-            f"`{path}` must be TOML in UTF-8, but is not: {error}"
-        ) from error
+        raise ValueError(f"`{path}` is not TOML in UTF-8: {error}") from error
     for key in content:
         if any(key in keys for keys in known.values()):
             raise ValueError(f"The top of `{path}` {_misplaced(key, known, 'data')}")
@@ -73,7 +71,7 @@ def tables_of(path: Path) -> dict[str, Any]:
 
 
 def _misplaced(key: str, known: Mapping[str, Sequence[str]], table: str) -> str:
-    """Why a table may not have a key, and where that should be."""
+    """The end of a sentence that says why a table may not have a key."""
     if places := [name for name, keys in known.items() if key in keys]:
         return f"must not have `{key}`, which belongs in [{places[0]}]."
     close = difflib.get_close_matches(key, known[table], n=1)
@@ -83,16 +81,16 @@ def _misplaced(key: str, known: Mapping[str, Sequence[str]], table: str) -> str:
 
 
 def arrays_of(path: Path) -> dict[str, Any]:
-    """The arrays X and y of an npz archive, and X_val and y_val if they are there.
+    """The arrays X and y of an npz archive, and X_val and y_val if it has them.
 
     Raises:
-        ValueError: If it is none, or has others.
+        ValueError: If the file is no npz archive, or has other arrays.
     """
     with path.open("rb") as file:
         if not is_zipfile(file):
             raise ValueError(
-                f"`{path}` must be a whole npz archive with arrays X and y, but is "
-                "none. From a CSV file whose last column is the label, numpy makes "
+                f"`{path}` is not a whole npz archive, as it should be, with arrays X "
+                "and y. From a CSV file whose last column is the label, numpy makes "
                 f"one: {FROM_CSV}"
             )
         try:
@@ -119,6 +117,6 @@ def _array(path: Path, archive: Any, name: str) -> Any:
         return archive[name]
     except (EOFError, ValueError, BadZipFile) as error:
         raise ValueError(
-            f"Array {name} of `{path}` must hold numbers, but holds Python objects or "
-            "is damaged. Save it once more, as array.astype(float)."
+            f"Array {name} of `{path}` is damaged, or holds Python objects instead of "
+            "numbers. Save it once more, as array.astype(float)."
         ) from error

@@ -179,7 +179,7 @@ def test_what_cannot_be_written_is_found_before_training(
     assert cli.main(["quickstart"]) == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "must be able to write quickstart.npz" in shown.err
+    assert "cannot write quickstart.npz" in shown.err
 
 
 # --- train ------------------------------------------------------------------------
@@ -542,7 +542,7 @@ def test_a_file_in_another_encoding_is_refused(tmp_path, capsys):
     path = write(tmp_path)
     path.write_text(path.read_text(), encoding="utf-16")
     assert cli.main(["train", str(path)]) == 1
-    assert "config.toml` must be TOML in UTF-8" in capsys.readouterr().err
+    assert "config.toml` is not TOML in UTF-8" in capsys.readouterr().err
 
 
 def test_a_field_above_the_tables_is_told_its_table(tmp_path, capsys):

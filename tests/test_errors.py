@@ -423,12 +423,12 @@ FIT = {
     "layers of the configuration": (
         lambda: train(circuit_depth=4),
         ValueError,
-        ("`circuit_depth`", "must equal the model's 1", "but is 4"),
+        ("circuit_depth", "must equal the model's 1", "but is 4"),
     ),
     "entanglement of the configuration": (
         lambda: train(entanglement="full"),
         ValueError,
-        ("`entanglement`", "must equal the model's circular", "but is full"),
+        ("entanglement", "must equal the model's circular", "but is full"),
     ),
     "frozen weights that are none": (
         lambda: train(freeze_schedule={0: [9]}),
@@ -438,7 +438,7 @@ FIT = {
     "qubits of the configuration": (
         lambda: train(n_qubits=4),
         ValueError,
-        ("`n_qubits`", "must equal the model's 3", "but is 4"),
+        ("n_qubits", "must equal the model's 3", "but is 4"),
     ),
 }
 IGNORED = {

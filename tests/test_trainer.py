@@ -411,7 +411,7 @@ def test_gauss_newton_of_a_users_loss_of_one_output():
 
     def trained(loss, targets):
         model = QuantumModel(3, 1, n_layers=1, readout="affine", seed=0)
-        options = {"optimizer": "natural_gradient", "metric": "gauss-newton"}
+        options = {"optimizer": "natural_gradient", "metric_tensor": "gauss-newton"}
         return run(model, (X, targets), loss=loss, **options)[0]
 
     expected = trained("mse", ONE)
@@ -466,7 +466,7 @@ def test_scores_get_predictions_of_the_shape_of_the_targets(
         (
             lambda p, t: np.mean(p[:, 0] - t),
             IndexError,
-            r"`odd` must .*\(7,\) and",
+            r"`odd` failed on .*\(7,\) and",
         ),
         (lambda p, t: p - t, TypeError, r"`odd` must return a real .* shape \(7,\)"),
         (lambda p, t: 1j, TypeError, "`odd` must return a real .*complex128"),

@@ -1,4 +1,4 @@
-"""Backends by name: where a circuit runs."""
+"""Backends, the places where circuits run, and how they are found by name."""
 
 from qstore_pl.backends.manager import (
     Backend,

@@ -1,4 +1,4 @@
-"""From the name of a backend to a PennyLane device. It never sees a model."""
+"""Finds the PennyLane device for the name of a backend. It knows no model."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ DeviceFactory = Callable[[int], Device]
 
 @dataclass(frozen=True)
 class NamedDevice:
-    """A factory for devices PennyLane knows by name; unlike a closure it pickles.
+    """A function that makes a device of this package; it can be pickled.
 
     Args:
-        device: Name for ``qml.device``.
+        device: Name of the device for ``qml.device``.
     """
 
     device: str
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
-        # None: numpy's global generator is the user's, who made no device here.
+        # seed=None, as the default would draw from the user's global NumPy generator.
         return qml.device(self.device, wires=n_wires, seed=None)
 
 
 @dataclass(frozen=True)
 class PluginDevice:
-    """A factory for devices of other packages, which may know no seed.
+    """A function that makes a device of another package, which may take no seed.
 
     Args:
-        device: Name for ``qml.device``.
+        device: Name of the device for ``qml.device``.
     """
 
     device: str
@@ -47,12 +47,16 @@ class PluginDevice:
 
 @dataclass(frozen=True)
 class GivenDevice:
-    """The factory of a device that exists already."""
+    """A function that returns a device that exists already.
+
+    Args:
+        device: The device.
+    """
 
     device: Device
 
     def __call__(self, n_wires: int) -> Device:
-        """That device, if it has enough wires."""
+        """The device, if it has at least this many wires."""
         if self.device.wires is not None and len(self.device.wires) < n_wires:
             raise ValueError(
                 f"Argument `backend` must have at least {n_wires} wires, but "
@@ -66,8 +70,8 @@ class Backend:
     """A place where circuits run.
 
     Args:
-        name: The name users know it by.
-        factory: From a number of wires to a PennyLane device.
+        name: Name of the backend, as users know it.
+        factory: Function from a number of wires to a PennyLane device.
     """
 
     name: str
@@ -82,18 +86,19 @@ BUILT_IN = {
     name: Backend(name, NamedDevice(f"qstore.{name}"))
     for name in ("mock_ideal", "mock_noisy")
 }
-_registered: dict[str, Backend] = {}  # of this process, by name
+_registered: dict[str, Backend] = {}  # by name, for the whole process
 
 
 class BackendManager:
     """Finds backends by name, and registers them.
 
-    A name that one manager registers is known everywhere in the process: to every
-    other manager, to ``QuantumModel(backend=)`` and to a configuration's
-    ``quantum_sdk``.
+    A name that one manager registers is known everywhere in the process: to all other
+    managers, to ``QuantumModel(backend=...)`` and to
+    ``TrainingConfig(quantum_sdk=...)``.
 
     Args:
-        config: Its ``quantum_sdk`` is the name :meth:`get_backend` takes by default.
+        config: The configuration whose ``quantum_sdk`` is the name of the backend where
+            :meth:`get_backend` is given none.
 
     Example:
         >>> BackendManager().get_backend("mock_ideal").name
@@ -107,11 +112,12 @@ class BackendManager:
         return f"BackendManager(config={self.config!r})"
 
     def get_backend(self, name: str | None = None) -> Backend:
-        """The backend of a name; without one, the configuration's.
+        """The backend of this name.
 
         Args:
-            name: One of :meth:`list_backends`, or the name of any PennyLane device
-                that is installed, as ``"default.qubit"``.
+            name: One of :meth:`list_backends`, or the name of any PennyLane device that
+                is installed, such as ``"default.qubit"``. None takes the
+                ``quantum_sdk`` of the configuration.
 
         Raises:
             ValueError: If no backend has that name; the message lists the known ones.
@@ -131,7 +137,7 @@ class BackendManager:
         )
 
     def list_backends(self) -> list[str]:
-        """The known names, sorted."""
+        """The names of all registered and built-in backends, sorted."""
         return sorted(_known())
 
     def register_backend(
@@ -140,14 +146,14 @@ class BackendManager:
         """Add a backend, for the whole process.
 
         Args:
-            name: A new name.
+            name: A name that no other backend has.
             backend: A PennyLane device, or a function from a number of wires to one.
-            replace: Whether the name may be that of a backend registered before. What
-                already runs on that one stays there.
+            replace: Whether the name may be that of a backend registered before. Models
+                that already run on the old backend stay there.
 
         Raises:
             ValueError: If the name is taken.
-            TypeError: If ``backend`` is neither of the two.
+            TypeError: If ``backend`` is neither a device nor a function.
         """
         if name in ("mock", *BUILT_IN):
             raise ValueError(f"Argument `name` must be new, but {name!r} is built in.")
@@ -161,22 +167,27 @@ class BackendManager:
 
 
 def _known() -> dict[str, Backend]:
-    """The backends of every name."""
+    """All backends by name."""
     return BUILT_IN | _registered
 
 
 def wire_labels(device: Device, n_wires: int) -> tuple[Any, ...]:
-    """A device's first wire labels, or numbers where it takes any."""
+    """The first wire labels of a device, or numbers if it takes any labels."""
     labels = range(n_wires) if device.wires is None else device.wires
     return tuple(labels)[:n_wires]
 
 
 def as_backend(backend: Any, *, name: str | None = None) -> Backend:
-    """The backend that a name, a device, a factory or a Backend stands for.
+    """The backend that an argument stands for.
+
+    Args:
+        backend: A name, a Backend, a PennyLane device, or, with ``name``, a function
+            from a number of wires to one.
+        name: Name of the backend; None takes that of the device.
 
     Raises:
-        ValueError: If it is an unknown name.
-        TypeError: If it is none of these.
+        ValueError: If the name is unknown.
+        TypeError: If ``backend`` is none of these.
     """
     if isinstance(backend, Backend):
         return backend

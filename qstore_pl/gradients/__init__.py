@@ -1,4 +1,4 @@
-"""Gradients of expectation values, by every method, and metrics."""
+"""Gradients of circuits by several methods, and metric tensors."""
 
 from __future__ import annotations
 

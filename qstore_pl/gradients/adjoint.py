@@ -1,4 +1,4 @@
-"""The device's own vector-Jacobian product: compiled, or through the QNode."""
+"""Gradient estimators that use the adjoint method of the devices of this package."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from qstore_pl.gradients.expectations import (
     NoDependenceError,
 )
 
-MOST_PASSES = 8  # batch sizes whose work arrays are kept
+MOST_PASSES = 8  # number of batch sizes whose work arrays are kept
 
 
 @final
 class CompiledGradient(GradientEstimator):
-    """Two kernel calls on arrays, which are overwritten by the next ones.
+    """The adjoint method of a compiled circuit: a forward and a backward pass.
 
     Args:
-        expectations: The circuit.
-        program: The same, compiled.
+        expectations: The circuit, and the device that it runs on.
+        program: The compiled circuit.
     """
 
     def __init__(self, expectations: Expectations, program: Program) -> None:
@@ -42,7 +42,7 @@ class CompiledGradient(GradientEstimator):
     def _measure(
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Measured values, shape ``(batch, n_values)``."""
+        """The measured values of some samples, shape ``(batch, n_values)``."""
         batch = rows.shape[0]
         last = self._passes.get(batch)
         if last is None:
@@ -60,13 +60,15 @@ class CompiledGradient(GradientEstimator):
 
 @final
 class DeviceGradient(GradientEstimator):
-    """The QNode, a mini-batch as one circuit, differentiated by autograd.
+    """The adjoint method through PennyLane: a QNode differentiated by autograd.
 
-    For circuits that cannot be compiled, such as those whose noise depends on the
-    values of gates: a parameter shift would shift the noise too.
+    It serves circuits that cannot be compiled, such as those whose noise depends on the
+    angles of gates. (A parameter shift would be wrong there: it would shift the noise
+    too.) A mini-batch is one call of the QNode.
 
     Args:
-        expectations: Their device gives gradients of its own, and has no shots.
+        expectations: The circuit, on a device that has a gradient of its own and no
+            shots.
     """
 
     def __init__(self, expectations: Expectations) -> None:
@@ -76,7 +78,7 @@ class DeviceGradient(GradientEstimator):
     def _measure(
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Measured values, shape ``(batch, n_values)``."""
+        """The measured values of some samples, shape ``(batch, n_values)``."""
         self.expectations.check_batch(weights, features[rows])
 
         def outputs(at: Any) -> Any:
@@ -91,7 +93,7 @@ class DeviceGradient(GradientEstimator):
     def _gradient(self, cotangents: Float2D) -> Float1D:
         """The gradient with respect to the weights, shape ``(n_weights,)``."""
         if self._pull_back is None:
-            raise RuntimeError("DeviceGradient.backward needs a forward run before it.")
+            raise RuntimeError("DeviceGradient.backward was called before forward.")
         with self.expectations.running():
             gradient = self._pull_back(cotangents)
         return np.asarray(gradient, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Every gradient method side by side, and what shots would do to it."""
+"""A comparison of all gradient methods, with and without shots."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ from qstore_pl.readout import DIRECT, observables_of
 @final
 @dataclass(frozen=True)
 class AuditRow:
-    """One method.
+    """The result for one gradient method.
 
     Args:
-        method: Its name and setting.
-        circuits: Run for one gradient of the batch, its value included.
-        error: Norm of its difference from the adjoint gradient, exact expectation
+        method: Name of the method, and its setting.
+        circuits: Number of circuits run for one gradient of the batch, including those
+            for its value.
+        error: Norm of the difference from the adjoint gradient, with exact expectation
             values.
-        shot_error: The same with shots, one draw; None where there are none.
+        shot_error: The same for one gradient with shots; None for the adjoint method,
+            which has no shots.
     """
 
     method: str
@@ -45,15 +47,16 @@ class AuditRow:
 @final
 @dataclass(frozen=True)
 class GradientAudit:
-    """What :func:`audit_gradients` found; printed, a table.
+    """The results of :func:`audit_gradients`; ``print`` shows them as a table.
 
     Args:
-        rows: One per method.
-        norm: Of the adjoint gradient.
+        rows: The result for each gradient method.
+        norm: Norm of the adjoint gradient.
         shots: Measurements per circuit.
-        shot_noise_floor: Root mean square of the norm of the error that parameter shift
-            has with so many shots, to first order: from the shifted circuits, and from
-            the values the loss is taken of.
+        shot_noise_floor: Root mean square, over all outcomes, of the norm of the error
+            that the parameter-shift gradient has with these shots. It is computed to
+            first order, and covers the errors of the shifted circuits and of the
+            measured values at which the loss is differentiated.
     """
 
     rows: tuple[AuditRow, ...]
@@ -90,20 +93,26 @@ def audit_gradients(
 ) -> GradientAudit:
     """Compare all gradient methods with the adjoint gradient, on the model's device.
 
+    Gradients are taken at the present parameters of the model, with respect to the
+    trained weights of its circuit. The parameters of its readout are left out.
+
     Args:
-        model: At its present parameters; on one of our devices, without shots.
-        batch: Inputs and targets.
-        loss: As for training.
-        shots: Measurements per circuit for the errors with shots, >= 1.
-        n_directions: Directions that SPSA averages.
-        sample_size: Weights of a random subset; None is half of those trained.
-        seed: Of all draws but those of the device.
+        model: The model, on a device of this package without shots.
+        batch: Inputs and targets, as for training.
+        loss: Name of a loss, a Loss, or a function of (predictions, targets).
+        shots: Measurements per circuit, >= 1, in the gradients with shots.
+        n_directions: Number of directions, >= 1, that SPSA averages over.
+        sample_size: Number of weights, >= 1, that a random subset has; None takes half
+            of the trained weights.
+        seed: Seed of the random draws of the gradient methods, but not of the device:
+            anything that :func:`numpy.random.default_rng` takes.
 
     Returns:
-        A table; frozen weights and the classical read-out are not in it.
+        One row for each gradient method.
 
     Raises:
-        ValueError: If the device is another, no weight is trained, or data do not fit.
+        ValueError: If the model runs on another device, no weight is trained, or the
+            data do not fit.
 
     Example:
         >>> model = QuantumModel(2, 1, seed=0)
@@ -142,7 +151,7 @@ def audit_gradients(
     weights, own = model.weights, model.parameters[model.n_weights :]
 
     def pulled(values: Float2D) -> Float2D:
-        """The derivative of the loss with respect to measured values, at them."""
+        """The derivative of the loss with respect to the measured values."""
         outputs = model.readout.outputs(values, own)
         _, cotangents = known.value_and_grad(outputs, prepared)
         return model.readout.pull_back(cotangents, values, own)[0]
@@ -186,10 +195,21 @@ def _of_shifts(
     features: Float2D,
     cotangents: Float2D,
 ) -> Float1D:
-    """Variance of each weight's gradient by the shifted circuits, of one shot each.
+    """Variance of the gradient due to the shifted circuits, with one shot for each.
 
-    The gradient is linear in their results, which are independent; each is the
-    cotangents times the outcomes of the observables, measured together.
+    The gradient is a linear function of their results, which are independent. The
+    result of one circuit is the sum over its observables, measured together, of
+    cotangent times outcome.
+
+    Args:
+        exact: The circuit of the model, without shots.
+        weights: Shape ``(n_weights,)``.
+        features: Encoded data, shape ``(batch, n_features)``.
+        cotangents: Derivatives of the loss with respect to the measured values, shape
+            ``(batch, n_values)``.
+
+    Returns:
+        Shape ``(n_weights,)``.
     """
     shift = qml.gradients.param_shift
     trainable = exact.trainable
@@ -224,9 +244,20 @@ def _of_values(
     features: Float2D,
     pulled: Callable[[Float2D], Float2D],
 ) -> Float1D:
-    """Variance of each weight's gradient by the values the loss is taken of.
+    """Variance of the gradient due to the measured values, with one shot for each.
 
-    To first order, by derivatives of the gradient by the expectation values.
+    The derivatives of the loss are taken at the measured values, so that their errors
+    enter the gradient. They are propagated to first order.
+
+    Args:
+        exact: The circuit of the model, without shots.
+        weights: Shape ``(n_weights,)``.
+        features: Encoded data, shape ``(batch, n_features)``.
+        pulled: Function from measured values to the derivatives of the loss with
+            respect to them, both of shape ``(batch, n_values)``.
+
+    Returns:
+        Shape ``(n_weights,)``.
     """
     estimator = estimator_of(exact, "adjoint")
     rows = np.arange(len(features))
@@ -254,7 +285,7 @@ def _of_values(
     return total
 
 
-_STEP = 1e-5  # in expectation values
+_STEP = 1e-5  # of measured values, for differences of the derivatives of the loss
 
 
 def _row(result: Any) -> Float1D:

@@ -1,4 +1,7 @@
-"""Gradients of a model or a QNode, with or without a loss, and what they took."""
+"""Gradients of a model or a QNode, with or without a loss.
+
+The classes check what a user passes, and leave the work to gradient estimators.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +39,25 @@ EXACT_METHODS = ("best", "adjoint", "parameter_shift", "finite_diff")
 
 
 class GradientComputer(ABC):
-    """One gradient method on one backend.
+    """The base class of gradient computers: a gradient method on a backend.
 
     Args:
-        backend: Where circuits run: a name, a Backend or a PennyLane device. None is
-            the QNode's device, or the model's backend. The model itself is not moved.
-        shots: Measurements per circuit; None takes the circuit's own, or is exact.
+        backend: Where circuits run: a name, a Backend or a PennyLane device. None takes
+            the device of the QNode, or the backend of the model. The backend of the
+            model itself does not change.
+        shots: Measurements per circuit, >= 1. None takes the shots of the circuit or
+            the device; without any, values are exact.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
     """
 
     def __init__(self, backend: Any = None, *, shots: int | None = None) -> None:
         self.backend = None if backend is None else as_backend(backend)
         self.shots = None if shots is None else integer("shots", shots, minimum=1)
         self._moved: tuple[QuantumModel, Placed] | None = None
-        self._shown: dict[str, Any] = {}  # arguments of its own
+        self._shown: dict[str, Any] = {}  # further arguments, for __repr__
 
     def __repr__(self) -> str:
         given = {
@@ -65,7 +70,7 @@ class GradientComputer(ABC):
 
     @abstractmethod
     def _estimator(self, expectations: Expectations) -> GradientEstimator:
-        """The method on a circuit."""
+        """The gradient estimator of a circuit."""
 
     def compute_gradients(
         self,
@@ -77,35 +82,39 @@ class GradientComputer(ABC):
         loss: str | Loss | Callable[..., Any] | None = None,
         trainable: Any = None,
     ) -> GradientResult:
-        """The gradient of a loss, or without one of the sum of all outputs.
+        """The gradient of a loss, or of the sum of all outputs if there is no loss.
 
-        The method differentiates expectation values; the chain rule of the loss is
-        exact.
+        The gradient method is applied to the expectation values. The derivative of the
+        loss is exact, and enters by the chain rule.
 
         Args:
-            circuit: A QNode, such as a layer's circuit, or a model.
-            parameters: Of a QNode, any shape; of a model its ``parameters``, or only
-                the circuit's part. Floats, in radians where they are angles.
-            inputs: Shape ``(n_samples, n_features)``. A QNode without inputs is one
-                sample; one with inputs is called with all samples as
-                ``circuit(parameters, inputs)``, by name if it has an argument
-                ``inputs``, and must broadcast over them.
-            targets: What the loss compares the outputs with, one per sample.
-            loss: A name, a Loss or a function of (predictions, targets); without
-                targets a function of the predictions alone, written with
-                ``pennylane.numpy``. Predictions have shape ``(n_samples, n_outputs)``.
-            trainable: Mask of the shape of ``parameters``; False costs no circuit.
-                None takes what the model or the layer has frozen.
+            circuit: A QNode, such as the circuit of a layer, or a model.
+            parameters: Where the gradient is taken: for a QNode an array of any shape,
+                for a model its ``parameters``, or only the weights of its circuit.
+                They are floats, in radians where they are angles.
+            inputs: Samples, shape ``(n_samples, n_features)``. A QNode with inputs must
+                broadcast over them: it is called with all samples at once, as
+                ``circuit(parameters, inputs)``, or by name if it has an argument
+                ``inputs``. A QNode without inputs counts as one sample.
+            targets: Targets of the samples, in the form that the loss requires.
+            loss: Name of a loss, a Loss, or a function of (predictions, targets).
+                Without targets, a function of the predictions alone that is written
+                with ``pennylane.numpy``. Predictions have shape
+                ``(n_samples, n_outputs)``.
+            trainable: Mask of bools in the shape of ``parameters``. Parameters where it
+                is False have the gradient 0, and no circuit is run for them. None
+                takes the mask of the model or the layer.
 
         Returns:
-            The gradient with the shape of the parameters, and the mask.
+            The gradient in the shape of the parameters, with the mask and the number of
+            circuits.
 
         Raises:
             ValueError: If a shape does not fit, an argument would be ignored, the
-                method does not suit the device, or the loss is not finite.
-            TypeError: If parameters cannot be differentiated, or the circuit is
-                neither a QNode nor a model, or a QNode of other arguments.
-            QuantumCircuitError: If a device that is not ours fails.
+                method is not possible on the device, or the loss is not finite.
+            TypeError: If the parameters are not floats, or the circuit is neither a
+                model nor a QNode that can be called like this.
+            QuantumCircuitError: If a device of another package fails.
         """
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
@@ -122,7 +131,7 @@ class GradientComputer(ABC):
         )
 
     def _placed(self, model: QuantumModel) -> Placed:
-        """The model on this backend, compiled once; its own backend stays."""
+        """The circuit of the model on this backend, compiled once."""
         if self.backend is None or self.backend == model.backend:
             return model.placed
         if model.has_own_backend:
@@ -151,24 +160,28 @@ class GradientComputer(ABC):
 
 @final
 class QuantumGradientComputer(GradientComputer):
-    """Gradients by any method, by default the best the device has.
+    """Gradients by any of the gradient methods.
 
     Args:
-        backend: Where circuits run: a name, a Backend or a PennyLane device. None is
-            the QNode's device, or the model's backend.
-        method: ``"best"`` (adjoint on our devices without shots, else parameter shift),
-            ``"adjoint"``, ``"parameter_shift"``, ``"finite_diff"``, ``"spsa"`` or
-            ``"random_subset"``.
-        shots: Measurements per circuit; None takes the circuit's own, or is exact.
-        epsilon: Step of ``"finite_diff"`` and ``"spsa"``, in radians, > 0.
-        n_directions: Directions that ``"spsa"`` averages, >= 1.
-        sample_size: Parameters that ``"random_subset"`` draws, >= 1.
-        seed: Of what random methods draw: anything :func:`numpy.random.default_rng`
-            takes.
+        backend: Where circuits run: a name, a Backend or a PennyLane device. None takes
+            the device of the QNode, or the backend of the model.
+        method: ``"adjoint"``, ``"parameter_shift"``, ``"finite_diff"``, ``"spsa"``,
+            ``"random_subset"`` (parameter shift of randomly drawn weights), or
+            ``"best"``: adjoint on the devices of this package without shots, else
+            parameter shift.
+        shots: Measurements per circuit, >= 1. None takes the shots of the circuit or
+            the device; without any, values are exact.
+        epsilon: Step of ``"finite_diff"`` and ``"spsa"`` in radians, > 0. None chooses
+            it for the number of shots.
+        n_directions: Number of random directions, >= 1, that ``"spsa"`` averages over.
+        sample_size: Number of weights, >= 1, that ``"random_subset"`` draws.
+        seed: Seed of the random draws of ``"spsa"`` and ``"random_subset"``: anything
+            that :func:`numpy.random.default_rng` takes.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range; the method is looked at with a circuit.
+        ValueError: If an argument is out of its range. The name of the method is
+            checked by :meth:`compute_gradients`.
 
     Example:
         >>> from qstore_pl import QuantumLayer
@@ -205,13 +218,15 @@ class FiniteDifferenceGradient(GradientComputer):
     """Gradients by central finite differences of expectation values.
 
     Args:
-        backend: As :class:`GradientComputer`.
-        epsilon: Step in radians, > 0; None chooses it by the shots.
-        shots: As :class:`GradientComputer`.
+        backend: Where circuits run: a name, a Backend or a PennyLane device. None takes
+            the device of the QNode, or the backend of the model.
+        epsilon: Step in radians, > 0; None chooses it for the number of shots.
+        shots: Measurements per circuit, >= 1. None takes the shots of the circuit or
+            the device; without any, values are exact.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> @qml.qnode(qml.device("qstore.mock_ideal", wires=1))
@@ -239,18 +254,21 @@ class FiniteDifferenceGradient(GradientComputer):
 
 @final
 class SPSAGradient(GradientComputer):
-    """Gradients by simultaneous perturbation: two circuits for each direction.
+    """Gradients by simultaneous perturbation (SPSA): two circuits for each direction.
 
     Args:
-        backend: As :class:`GradientComputer`.
-        epsilon: Step in radians, > 0; None chooses it by the shots.
-        n_directions: Random directions to average, >= 1.
-        shots: As :class:`GradientComputer`.
-        seed: Of the directions.
+        backend: Where circuits run: a name, a Backend or a PennyLane device. None takes
+            the device of the QNode, or the backend of the model.
+        epsilon: Step in radians, > 0; None chooses it for the number of shots.
+        n_directions: Number of random directions to average over, >= 1.
+        shots: Measurements per circuit, >= 1. None takes the shots of the circuit or
+            the device; without any, values are exact.
+        seed: Seed of the random directions: anything that
+            :func:`numpy.random.default_rng` takes.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> from qstore_pl import QuantumLayer
@@ -287,22 +305,27 @@ class SPSAGradient(GradientComputer):
 class NaturalGradientComputer(GradientComputer):
     r"""Natural gradients :math:`(F + \lambda I)^{-1} g`.
 
-    :math:`F` is averaged over the samples and independent of outputs and loss; for
-    classical read-out weights it is the identity, undamped.
+    :math:`F` is the metric tensor of the circuit, averaged over the samples; it does
+    not depend on the loss. For the parameters of a classical readout it is the
+    identity, without damping.
 
     Args:
-        backend: As :class:`GradientComputer`.
-        damping: :math:`\lambda`, >= 0; 0 takes a pseudo-inverse.
-        metric: ``"fubini-study"``, ``"bures"`` or ``"noiseless"``, as
-            :func:`qstore_pl.gradients.metric_of` says.
-        approximation: ``"full"``, ``"block-diag"``, ``"diag"`` or ``"matrix-free"``.
-        method: Of the gradient: ``"best"``, ``"adjoint"`` or ``"parameter_shift"``, or
-            ``"finite_diff"``.
-        shots: As :class:`GradientComputer`.
+        backend: Where circuits run: a name, a Backend or a PennyLane device. None takes
+            the device of the QNode, or the backend of the model.
+        damping: Multiple :math:`\lambda` of the identity that is added to the metric
+            tensor, >= 0; 0 takes a pseudo-inverse.
+        metric: Kind of the metric tensor: ``"fubini-study"``, ``"bures"`` or
+            ``"noiseless"``; see :func:`qstore_pl.gradients.metric_of`.
+        approximation: ``"full"``, ``"block-diag"``, ``"diag"`` or ``"matrix-free"``;
+            see :func:`qstore_pl.gradients.metric_of`.
+        method: Gradient method for :math:`g`: ``"best"``, ``"adjoint"``,
+            ``"parameter_shift"`` or ``"finite_diff"``.
+        shots: Measurements per circuit, >= 1. None takes the shots of the circuit or
+            the device; without any, values are exact.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> from pennylane import numpy as np
@@ -352,17 +375,25 @@ class NaturalGradientComputer(GradientComputer):
         targets: Any = None,
         trainable: Any = None,
     ) -> GradientResult:
-        """The natural gradient of a loss, or without one of the sum of all outputs.
+        """The natural gradient of a loss, or of the sum of all outputs without one.
 
-        Args: as :meth:`compute_gradients`.
+        Args:
+            circuit: As in :meth:`compute_gradients`.
+            parameters: As in :meth:`compute_gradients`.
+            loss: As in :meth:`compute_gradients`.
+            inputs: As in :meth:`compute_gradients`.
+            targets: As in :meth:`compute_gradients`.
+            trainable: As in :meth:`compute_gradients`.
 
         Returns:
-            The natural gradient with the shape of the parameters, and the mask.
+            The natural gradient in the shape of the parameters, with the mask and the
+            number of circuits.
 
         Raises:
-            ValueError: As :meth:`compute_gradients`, or if the device has no such
-                metric.
-            TypeError: As :meth:`compute_gradients`.
+            ValueError: As in :meth:`compute_gradients`, or if the metric tensor or its
+                approximation is not available.
+            TypeError: As in :meth:`compute_gradients`.
+            DeviceError: If the device has no such metric tensor.
         """
         start = time.perf_counter()
         problem = self._problem(circuit, parameters, inputs, trainable)
@@ -384,11 +415,11 @@ class NaturalGradientComputer(GradientComputer):
 def _checked(
     epsilon: Any = None, n_directions: Any = None, sample_size: Any = None
 ) -> dict[str, Any]:
-    """Options of the gradient methods, those given, checked.
+    """The options of gradient methods that were given, after checking them.
 
     Raises:
-        TypeError: If one is of the wrong kind.
-        ValueError: If one is out of its range.
+        TypeError: If an option is of the wrong kind.
+        ValueError: If an option is out of its range.
     """
     options: dict[str, Any] = {}
     if epsilon is not None:
@@ -405,7 +436,12 @@ Objective = Callable[[Float2D], tuple[float, Float2D]]
 
 @dataclass(frozen=True)
 class _Problem:
-    """A circuit at some parameters on some samples; arrays only."""
+    """What is to be differentiated: a circuit, its parameters and samples, as arrays.
+
+    Attributes:
+        shape: Shape in which the user gave the parameters.
+        mask: Mask of the trained ones among these parameters, flattened.
+    """
 
     expectations: Expectations
     parameters: Float1D
@@ -415,18 +451,18 @@ class _Problem:
 
     @property
     def weights(self) -> Float1D:
-        """The circuit's part of the parameters."""
+        """The parameters that are weights of the circuit."""
         return self.parameters[: self.expectations.n_weights]
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """All samples."""
+        """Indices of all samples."""
         return np.arange(len(self.features))
 
     def value_and_grad(
         self, estimator: GradientEstimator, objective: Objective
     ) -> tuple[float, Float1D]:
-        """The objective and its gradient, shape ``(size of mask,)``."""
+        """The objective and its gradient, in the shape of the mask."""
         outputs = estimator.forward(self.parameters, self.features, self.rows)
         value, cotangents = objective(outputs)
         if not np.isfinite(value):
@@ -491,7 +527,7 @@ def _problem(
 
 
 def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Call:
-    """How a QNode of parameters, and of inputs if there are any, is called."""
+    """The function from parameters and inputs to the arguments of the QNode."""
     signature = inspect.signature(circuit.func)
     names = list(signature.parameters)
     first = next((name for name in names if name != "inputs"), "")
@@ -514,7 +550,8 @@ def _call(circuit: qml.QNode, shape: tuple[int, ...], *, has_inputs: bool) -> Ca
     return call
 
 
-_NAMES_OF_WEIGHTS = ("parameters", "params", "weights")  # a second one is no data
+# A second argument with one of these names is not meant for data.
+_NAMES_OF_WEIGHTS = ("parameters", "params", "weights")
 _UNFIT = {
     False: "Argument `circuit` must take its parameters alone, circuit(parameters), if "
     "no `inputs` are given, but is circuit{}. Call the argument of the data `inputs`, "
@@ -568,7 +605,7 @@ def _mask(trainable: Any, shape: tuple[int, ...]) -> NDArray[np.bool_]:
 
 
 def _objective(loss: Any, targets: Any) -> Objective:
-    """What is differentiated, as a function of outputs that gives its derivative."""
+    """The function from outputs to a scalar and its derivative with respect to them."""
     if loss is None:
         if targets is not None:
             raise ValueError(

@@ -1,6 +1,6 @@
-"""Gradients from expectation values at points nearby: along each weight, or at random.
+"""Gradients from differences of measured values at neighbouring weights.
 
-All points of all samples go to the device in one submission.
+The circuits of all samples go to the device in one submission.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class FiniteDifferences(GradientEstimator):
     r"""Central finite differences, :math:`(f(w + h e_i) - f(w - h e_i)) / 2h`.
 
     Args:
-        expectations: The circuit.
-        epsilon: The step :math:`h` in radians; None takes :func:`best_step`.
+        expectations: The circuit, and the device that it runs on.
+        epsilon: Step :math:`h` in radians, > 0; None takes :func:`best_step`.
     """
 
     def __init__(
@@ -40,18 +40,19 @@ class FiniteDifferences(GradientEstimator):
 
 @final
 class SimultaneousPerturbation(GradientEstimator):
-    r"""Simultaneous perturbation, averaged over random directions.
+    r"""Simultaneous perturbation (SPSA), averaged over random directions.
 
-    A direction :math:`\Delta` has entries 1 or -1, evenly; its estimate is
-    :math:`\Delta\, (f(w + c\Delta) - f(w - c\Delta)) / 2c`, two circuits for each
-    sample whatever the number of weights. Its bias is :math:`O(c^2)`.
+    The entries of a direction :math:`\Delta` are 1 or -1 with the same probability. The
+    gradient is estimated as
+    :math:`\Delta\, (f(w + c\Delta) - f(w - c\Delta)) / 2c`, which takes two circuits
+    for each sample, whatever the number of weights. Its bias is :math:`O(c^2)`.
 
     Args:
-        expectations: The circuit.
-        epsilon: The step :math:`c` in radians; None takes 1e-3, and with shots
-            :func:`best_step` over the root of the number of trained weights.
-        n_directions: How many are averaged.
-        rng: Where they are drawn from.
+        expectations: The circuit, and the device that it runs on.
+        epsilon: Step :math:`c` in radians, > 0. None takes 1e-3, or with shots
+            :func:`best_step` divided by the root of the number of trained weights.
+        n_directions: Number of directions that are averaged, >= 1.
+        rng: Generator from which the directions are drawn.
 
     References:
         Spall, Multivariate stochastic approximation using a simultaneous perturbation
@@ -86,10 +87,14 @@ class SimultaneousPerturbation(GradientEstimator):
 
 
 def best_step(shots: int) -> float:
-    r"""The step of a central difference of :math:`\sin` that errs least.
+    r"""The step :math:`h` in radians that is best for central differences of a sine.
 
-    Its error is :math:`h^2/6` and what the values bring: rounding errors, or a standard
-    deviation of at most 1 over the root of the shots.
+    It balances two errors: :math:`h^2/6` of the difference quotient, and the error of
+    the two values divided by :math:`h`. The latter are rounding errors, or with shots a
+    standard deviation of at most 1 over the root of the number of shots.
+
+    Args:
+        shots: Measurements per circuit; 0 if values are exact.
     """
     if shots:
         return float((9.0 / shots) ** (1 / 6))

@@ -1,4 +1,4 @@
-"""What every gradient estimator has: outputs of a mini-batch, then their gradient."""
+"""The base class of gradient estimators: outputs of a mini-batch, and a gradient."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 
 
 class GradientEstimator(ABC):
-    r"""Outputs of a circuit and their gradient with respect to all parameters.
+    r"""Outputs of a circuit, and the gradient of a loss with respect to all parameters.
 
-    Parameters are the weights of the circuit, then those of the readout. Only measured
-    values :math:`m` are estimated by a method, never a loss: with the derivatives
-    :math:`dy` of the loss with respect to the outputs, the readout's chain rule gives
-    :math:`dm`, and the gradient is
-    :math:`\sum_{bk} dm_{bk}\, \partial m_{bk} / \partial w`.
+    Parameters are the weights of the circuit, followed by those of the readout. A
+    gradient estimator differentiates the measured values :math:`m`, never the loss. It
+    is given the derivatives :math:`dy` of the loss with respect to the outputs; the
+    chain rule of the readout turns them into :math:`dm`, the derivatives with respect
+    to the measured values; and the gradient with respect to the weights :math:`w` is
+    :math:`\sum_{bk} dm_{bk}\, \partial m_{bk} / \partial w`, summed over samples
+    :math:`b` and measured values :math:`k`.
 
     Args:
-        expectations: The circuit.
+        expectations: The circuit, and the device that it runs on.
     """
 
     def __init__(self, expectations: Expectations) -> None:
@@ -33,24 +35,27 @@ class GradientEstimator(ABC):
 
     @property
     def shots(self) -> int:
-        """Measurements per circuit; 0 is exact."""
+        """Measurements per circuit; 0 if values are exact."""
         return self.expectations.shots
 
     @property
     def circuits(self) -> int:
-        """Circuits run so far; a simulated gradient comes with its circuit."""
+        """Number of circuits run so far; an adjoint gradient adds none."""
         return self.expectations.circuits
 
     def forward(
         self, parameters: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Outputs, shape ``(batch, n_outputs)``, overwritten by the next call.
+        """The outputs for some samples.
 
         Args:
-            parameters: Shape ``(n_parameters,)``; not to be changed before
-                :meth:`backward`.
+            parameters: Shape ``(n_parameters,)``. They must not change before
+                :meth:`backward` is called.
             features: Encoded data, shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``.
+            rows: Indices of the samples, shape ``(batch,)``.
+
+        Returns:
+            Shape ``(batch, n_outputs)``; the next call may overwrite the array.
         """
         if parameters is not self._parameters:
             self._parameters = parameters
@@ -61,15 +66,17 @@ class GradientEstimator(ABC):
         return self._readout.outputs(self._values, self._own)
 
     def backward(self, cotangents: Float2D) -> Float1D:
-        """The gradient for the samples of :meth:`forward`, once for each call of it.
+        """The gradient for the samples of the last :meth:`forward`.
+
+        It may be called once after each call of :meth:`forward`.
 
         Args:
-            cotangents: :math:`dy`, derivatives of the loss with respect to the outputs,
+            cotangents: Derivatives :math:`dy` of the loss with respect to the outputs,
                 shape ``(batch, n_outputs)``.
 
         Returns:
-            Shape ``(n_parameters,)``, overwritten by the next call; entries of frozen
-            parameters have no meaning.
+            Shape ``(n_parameters,)``; the next call overwrites the array. Entries of
+            frozen parameters have no meaning.
         """
         pulled, own = self._readout.pull_back(cotangents, self._values, self._own)
         gradient = self._gradient_of_all
@@ -81,7 +88,7 @@ class GradientEstimator(ABC):
     def _measure(
         self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
     ) -> Float2D:
-        """Measured values of some samples, shape ``(batch, n_values)``."""
+        """The measured values of some samples, shape ``(batch, n_values)``."""
         self._features = features[rows]
         return self.expectations.values([weights], self._features)[0]
 
@@ -90,15 +97,23 @@ class GradientEstimator(ABC):
         """The gradient with respect to the weights, shape ``(n_weights,)``.
 
         Args:
-            cotangents: :math:`dm`, shape ``(batch, n_values)``.
+            cotangents: Derivatives :math:`dm` of the loss with respect to the measured
+                values, shape ``(batch, n_values)``.
         """
 
     def _slopes(self, directions: Float2D, cotangents: Float2D) -> Float1D:
-        """Half the difference of the loss, to first order, across each direction.
+        """How much a step in each direction changes the loss, to first order.
+
+        It is half the difference between the measured values after a step forward and a
+        step backward, contracted with the cotangents.
 
         Args:
             directions: Steps in the weights, shape ``(n_directions, n_weights)``.
-            cotangents: :math:`dm`, shape ``(batch, n_values)``.
+            cotangents: Derivatives :math:`dm` of the loss with respect to the measured
+                values, shape ``(batch, n_values)``.
+
+        Returns:
+            Shape ``(n_directions,)``.
         """
         if len(directions) == 0:
             return np.zeros(0)

@@ -1,8 +1,9 @@
-"""Measured values as a function of weights and a mini-batch, on a device.
+"""The measured values of a circuit as a function of its weights and a mini-batch.
 
-A model or a QNode ends here and flat arrays begin: gradient methods above know neither.
-A mini-batch becomes one tape per sample before anything is sent to a device that is not
-ours, since PennyLane's transforms cannot differentiate features that are broadcast.
+The classes here hide whether a circuit is a model or a QNode: gradient estimators see
+flat arrays only. For devices of other packages a mini-batch is split into one tape per
+sample, since PennyLane's transforms cannot differentiate circuits with broadcast
+features.
 """
 
 from __future__ import annotations
@@ -39,26 +40,27 @@ class Model(Protocol):
 
     @property
     def trainable(self) -> Bool1D:
-        """Which parameters are trained: weights first, then those of the readout."""
+        """Mask of the trained parameters: weights first, then those of the readout."""
 
     @property
     def readout(self) -> Readout:
-        """How outputs are made of the measured values."""
+        """How outputs are computed from the measured values."""
 
     @property
     def placed(self) -> Placed:
-        """Its circuit on its backend."""
+        """The circuit of the model, placed on its backend."""
 
 
 class Expectations(ABC):
-    """What a circuit measures, expectation values or probabilities, and where it runs.
+    """A circuit on a device, and the expectation values or probabilities it measures.
 
     Attributes:
         device: The PennyLane device.
-        backend: Its name, as the user knows it.
-        shots: Measurements per circuit; 0 is exact.
-        n_weights: Length of the weights.
-        circuits: How many ran so far, of one sample and measurement group each.
+        backend: Name of the backend, as the user knows it.
+        shots: Measurements per circuit; 0 if values are exact.
+        n_weights: Number of weights.
+        circuits: Number of circuits run so far. A circuit has one sample, and measures
+            one group of observables that can be measured together.
     """
 
     def __init__(
@@ -67,52 +69,63 @@ class Expectations(ABC):
         self.device, self.shots, self.n_weights = device, shots, n_weights
         self.backend = backend
         self.circuits = 0
-        self._groups: dict[Hashable, int] = {}  # of what is measured
-        self._is_batched = False  # as far as is known
+        self._groups: dict[Hashable, int] = {}  # measurements -> number of groups
+        self._is_batched = False  # whether check_batch() has succeeded
 
     @property
     @abstractmethod
     def trainable(self) -> Bool1D:
-        """Which weights are trained, shape ``(n_weights,)``."""
+        """Mask of the trained weights, shape ``(n_weights,)``."""
 
     @property
     def program(self) -> devices.Program | None:
-        """The compiled circuit, where there is one."""
+        """The compiled circuit, or None if it cannot be compiled."""
         return None
 
     @property
     def readout(self) -> Readout:
-        """How outputs are made of the measured values."""
+        """How outputs are computed from the measured values."""
         return DIRECT
 
     @property
     @abstractmethod
     def qnode(self) -> qml.QNode:
-        """The circuit, with the shots it runs."""
+        """The circuit as a QNode with these shots."""
 
     @abstractmethod
     def arguments(
         self, weights: Any, features: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the QNode is called with for a batch."""
-
-    def tape(self, weights: Any, features: Any, *, level: str = "user") -> Any:
-        """One tape for all samples.
+        """The positional and keyword arguments of the QNode for a mini-batch.
 
         Args:
-            weights: Shape ``(n_weights,)``, or what autograd puts there.
-            features: Shape ``(batch, n_features)``.
-            level: ``"user"``, with the transforms of the QNode, or ``"device"``, as
-                the device runs it.
+            weights: Shape ``(n_weights,)``.
+            features: Encoded data, shape ``(batch, n_features)``.
+        """
+
+    def tape(self, weights: Any, features: Any, *, level: str = "user") -> Any:
+        """One tape for all samples of a mini-batch.
+
+        Args:
+            weights: Shape ``(n_weights,)``; they may be traced by autograd.
+            features: Encoded data, shape ``(batch, n_features)``.
+            level: ``"user"`` applies the transforms of the QNode, ``"device"`` also
+                those of the device.
         """
         args, kwargs = self.arguments(weights, features)
         return qml.workflow.construct_tape(self.qnode, level=level)(*args, **kwargs)
 
     def outputs(self, weights: Any, features: Any) -> Any:
-        """Through the QNode and the device's own gradient, for autograd.
+        """The measured values, from the QNode, which autograd can differentiate.
+
+        Its derivative is the device's own gradient.
+
+        Args:
+            weights: Shape ``(n_weights,)``; they may be traced by autograd.
+            features: Encoded data, shape ``(batch, n_features)``.
 
         Returns:
-            Shape ``(batch, n_outputs)``.
+            Shape ``(batch, n_values)``.
         """
         self.circuits += len(features)
         args, kwargs = self.arguments(weights, features)
@@ -125,18 +138,18 @@ class Expectations(ABC):
 
     @property
     def is_exact_here(self) -> bool:
-        """Whether the device is ours and has no shots."""
+        """Whether the device is one of this package and there are no shots."""
         return not self.shots and devices.is_native(self.device)
 
     def values(self, points: Sequence[Float1D], features: Float2D) -> Float3D:
-        """Expectation values at several weights, in one submission.
+        """The measured values at several weights, in one submission to the device.
 
         Args:
-            points: Weights, each of shape ``(n_weights,)``.
-            features: Shape ``(batch, n_features)``.
+            points: Sequence of weights, each of shape ``(n_weights,)``.
+            features: Encoded data, shape ``(batch, n_features)``.
 
         Returns:
-            Shape ``(n_points, batch, n_outputs)``.
+            Shape ``(n_points, batch, n_values)``.
         """
         batch = len(features)
         if self.program is not None:
@@ -152,23 +165,24 @@ class Expectations(ABC):
         return np.array(rows).reshape(len(points), batch, -1)
 
     def execute(self, tapes: Sequence[QuantumScript]) -> Any:
-        """Results of tapes of one sample each, submitted together.
+        """The results of tapes of one sample each, in one submission to the device.
 
         Raises:
-            QuantumCircuitError: If a device that is not ours fails.
+            QuantumCircuitError: If a device of another package fails.
         """
         self.circuits += sum(map(self._n_groups, tapes))
         with self.running():
             return qml.execute(tapes, self.device, diff_method=None)
 
     def running(self) -> AbstractContextManager[None]:
-        """A context in which circuits run on the device; see ``devices.running_on``."""
+        """A context manager for running circuits; see :func:`devices.running_on`."""
         return devices.running_on(self.device, self.backend)
 
     def _n_groups(self, tape: QuantumScript) -> int:
-        """Circuits that measure what a tape does, as PennyLane's devices count them.
+        """Number of circuits that a tape takes, as PennyLane's devices count them.
 
-        Expectation values of words that commute share one; all others have their own.
+        Expectation values of observables that PennyLane can measure together share a
+        circuit; every other measurement needs a circuit of its own.
         """
         measured = tuple(map(repr, tape.measurements))
         if measured not in self._groups:
@@ -182,12 +196,12 @@ class Expectations(ABC):
         return self._groups[measured]
 
     def check_batch(self, weights: Float1D, features: Float2D) -> None:
-        """Refuse a circuit that does not run all samples as one batch.
+        """Refuse a circuit that does not broadcast over the samples.
 
-        An error in the circuit's own function comes out here, before it runs.
+        It also raises any error in the circuit's function, before circuits run.
 
         Raises:
-            ValueError: If it does not.
+            ValueError: If the batch size of the circuit is not the number of samples.
         """
         if self._is_batched:
             return
@@ -199,15 +213,17 @@ class Expectations(ABC):
 
 @final
 class ModelExpectations(Expectations):
-    """Those of a model.
+    """The circuit of a model.
 
     Args:
         model: The model.
-        placed: Its circuit on another backend; None is on its own.
-        shots: Measurements per circuit; None takes the device's own, or is exact.
-        trainable: Which weights, shape ``(n_weights,)``; None is the model's mask, as
-            it changes.
-        readout: How outputs are made of the measured values; None is the model's.
+        placed: The circuit on another backend; None takes the model's own.
+        shots: Measurements per circuit, >= 1; None takes the shots of the device, and
+            a device without shots is exact.
+        trainable: Mask of the trained weights, shape ``(n_weights,)``. None is the mask
+            of the model, and follows its changes.
+        readout: How outputs are computed from the measured values; None takes the
+            readout of the model.
     """
 
     def __init__(
@@ -221,7 +237,7 @@ class ModelExpectations(Expectations):
     ) -> None:
         placed = model.placed if placed is None else placed
         device = placed.device
-        given = device.shots  # deprecated in PennyLane, but some devices have it
+        given = device.shots  # deprecated in PennyLane, but some devices have shots
         super().__init__(
             device,
             shots or given.total_shots or 0,
@@ -230,51 +246,51 @@ class ModelExpectations(Expectations):
         )
         self.placed = placed
         self._readout = model.readout if readout is None else readout
-        mask = model.trainable[: model.n_weights]  # a view
+        mask = model.trainable[: model.n_weights]  # a view, which follows changes
         self._trainable = mask if trainable is None else trainable
 
     @property
     def trainable(self) -> Bool1D:
-        """Which weights are trained."""
+        """Mask of the trained weights, shape ``(n_weights,)``."""
         return self._trainable
 
     @property
     def program(self) -> devices.Program | None:
-        """The compiled circuit, where there is one."""
+        """The compiled circuit, or None if it cannot be compiled."""
         return None if self.shots else self.placed.program
 
     @property
     def readout(self) -> Readout:
-        """That of the model."""
+        """How outputs are computed from the measured values."""
         return self._readout
 
     @property
     def qnode(self) -> qml.QNode:
-        """The circuit, with the shots it runs."""
+        """The circuit as a QNode with these shots."""
         return qml.set_shots(self.placed.qnode, self.shots or None)
 
     def arguments(
         self, weights: Any, features: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the QNode is called with for a batch."""
+        """The positional and keyword arguments of the QNode for a mini-batch."""
         return (features, weights), {}
 
 
 Call = Callable[[Any, Any], tuple[tuple[Any, ...], dict[str, Any]]]
-"""From flat weights and features to what a QNode is called with."""
+"""From flat weights and features to the arguments of a QNode."""
 
 
 @final
 class QNodeExpectations(Expectations):
-    """Those of a QNode.
+    """The circuit of a QNode.
 
     Args:
-        qnode: The circuit.
-        n_weights: Length of the weights.
-        call: From weights and features to the arguments of the QNode.
-        shots: Measurements per circuit; None takes the QNode's own.
-        trainable: Which weights, shape ``(n_weights,)``; None is all.
-        backend: Name of the backend; None is that of the device.
+        qnode: The QNode.
+        n_weights: Number of weights.
+        call: Function from flat weights and features to the arguments of the QNode.
+        shots: Measurements per circuit, >= 1; None takes the shots of the QNode.
+        trainable: Mask of the trained weights, shape ``(n_weights,)``; None trains all.
+        backend: Name of the backend; None takes the name of the device.
     """
 
     def __init__(
@@ -291,8 +307,8 @@ class QNodeExpectations(Expectations):
             qnode = qml.set_shots(qnode, shots)
         if qnode.shots.has_partitioned_shots:
             raise ValueError(
-                "The circuit must have one number of shots, but has "
-                f"{list(qnode.shots)}. Use qml.set_shots."
+                f"The circuit has several numbers of shots, {list(qnode.shots)}, but "
+                "a gradient takes one. Set it with qml.set_shots."
             )
         self._qnode, self._call = qnode, call
         super().__init__(
@@ -306,16 +322,16 @@ class QNodeExpectations(Expectations):
 
     @property
     def trainable(self) -> Bool1D:
-        """Which weights are trained."""
+        """Mask of the trained weights, shape ``(n_weights,)``."""
         return self._trainable
 
     @property
     def qnode(self) -> qml.QNode:
-        """The circuit, with the shots it runs."""
+        """The circuit as a QNode with these shots."""
         return self._qnode
 
     def noiseless(self) -> QNodeExpectations:
-        """The same circuit on ``qstore.mock_ideal``, without shots."""
+        """The same circuit on ``qstore.mock_ideal``, without noise and shots."""
         device = devices.MockIdeal(wires=self.device.wires, seed=None)
         qnode = self._qnode.update(device=device, diff_method="best")
         qnode = qml.set_shots(qnode, None)
@@ -326,7 +342,7 @@ class QNodeExpectations(Expectations):
     def arguments(
         self, weights: Any, features: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """What the QNode is called with for a batch."""
+        """The positional and keyword arguments of the QNode for a mini-batch."""
         return self._call(weights, features)
 
 
@@ -335,15 +351,20 @@ class NoDependenceError(ValueError):
 
 
 class Traced:
-    """A tape and its parameters as a function of the weights.
+    """A tape, and the derivatives of its parameters with respect to the weights.
+
+    The parameters of a tape, the arguments of its gates, are functions of the weights
+    that the user trains. This class applies the chain rule of these functions.
 
     Args:
-        make: From weights, or what autograd puts there, to the tape for all samples.
-        weights: Where, shape ``(n_weights,)``.
-        wanted: Which weights are of interest, shape ``(n_weights,)``.
+        make: Function from weights, which may be traced by autograd, to the tape of all
+            samples.
+        weights: Values of the weights, shape ``(n_weights,)``.
+        wanted: Mask of the weights of interest, shape ``(n_weights,)``.
 
     Attributes:
-        tape: With numbers; trainable are the parameters that depend on what is wanted.
+        tape: The tape with numbers as parameters. Its trainable parameters are those
+            that depend on a weight of interest.
 
     Raises:
         NoDependenceError: If no parameter depends on the weights.
@@ -363,14 +384,14 @@ class Traced:
             made.append((tape, [qml.math.unwrap(value) for value in values]))
             return _joined([values[i] for i in traced])
 
-        # A tensor of PennyLane's: times data marked as constant it stays trainable.
+        # pnp.array: its product with data that are marked as constant stays trainable.
         self._pull_back, _ = make_vjp(parameters)(pnp.array(weights))
         tape, here = made[0]
         traced = _boxed(tape.get_parameters(trainable_only=False))
         kept = traced
         if not wanted.all():
-            # A parameter that moves when the wanted weights do depends on them; by
-            # random numbers, which do not cancel in sums.
+            # A parameter depends on the wanted weights if it changes when they do. They
+            # change by random numbers, which do not cancel in sums of weights.
             step = np.random.default_rng(0).normal(size=len(weights))
             moved = weights + np.where(wanted, step, 0.0)
             make_vjp(parameters)(pnp.array(moved))
@@ -382,10 +403,11 @@ class Traced:
         self._batched = [_is_batched(self.tape, i) for i in traced]
 
     def pull_back(self, gradients: Sequence[Float1D]) -> Float1D:
-        """The gradient by the weights, shape ``(n_weights,)``.
+        """The gradient with respect to the weights, shape ``(n_weights,)``.
 
         Args:
-            gradients: By the trainable parameters of each sample's tape.
+            gradients: For each sample, the gradient with respect to the trainable
+                parameters of its tape.
         """
         totals = [np.zeros(shape) for shape in self._shapes]
         for sample, gradient in enumerate(gradients):
@@ -397,7 +419,12 @@ class Traced:
         return np.asarray(self._pull_back(_joined(totals)), dtype=np.float64)
 
     def jacobian(self) -> Float2D:
-        """Of the tape's trainable parameters, one after the other, by the weights."""
+        """Derivatives of the tape's trainable parameters with respect to the weights.
+
+        Returns:
+            Shape ``(n_entries, n_weights)``. The rows are the entries of all trainable
+            parameters, flattened one after the other.
+        """
         sizes = [int(np.prod(shape)) for shape in self._shapes]
         starts = np.cumsum([0, *sizes])
         kept = [np.arange(starts[k], starts[k + 1]) for k in self._kept]
@@ -408,10 +435,12 @@ class Traced:
         return whole[rows]
 
     def _one_to_one(self, n: int) -> Float2D | None:
-        """The Jacobian if no weight enters two parameters, from three backward runs.
+        """The Jacobian if it has at most one entry in each column, else None.
 
-        Then what is pulled back from ones are its entries, and from the numbers of the
-        parameters which they belong to. Random numbers tell whether it is so.
+        It takes three vector-Jacobian products instead of one for each of n rows. The
+        product with ones gives the entries. The product with 0, 1, 2, ... gives the
+        entries times their row numbers, hence the rows. The product with random numbers
+        is compared, to see whether the assumption holds.
         """
         slopes, numbered = self._pulled(np.ones(n)), self._pulled(np.arange(n))
         enters = np.flatnonzero(slopes)
@@ -429,7 +458,7 @@ class Traced:
         return np.asarray(pulled, dtype=np.float64)
 
     def where(self, sample: int) -> list[int]:
-        """Rows of :meth:`jacobian` that belong to one sample's tape."""
+        """Rows of :meth:`jacobian` that belong to the tape of this sample."""
         found, start = [], 0
         for k in self._kept:
             found.append(start + sample * self._batched[k])
@@ -438,13 +467,17 @@ class Traced:
 
 
 NO_DEPENDENCE = (
-    "The circuit must have gates that depend on the parameters, but has none that can "
-    "be differentiated."
+    "The circuit has no gates that depend on the parameters, or none that can be "
+    "differentiated."
 )
 
 
 def one_per_sample(tape: QuantumScript, batch: int) -> list[QuantumScript]:
-    """The tapes of single samples.
+    """Split a tape of several samples into one tape for each.
+
+    Args:
+        tape: Tape whose operations broadcast over the samples.
+        batch: Number of samples.
 
     Raises:
         ValueError: If the tape has another number of samples.
@@ -453,7 +486,7 @@ def one_per_sample(tape: QuantumScript, batch: int) -> list[QuantumScript]:
         return [tape]
     if tape.batch_size != batch:
         raise ValueError(
-            f"The circuit must run {batch} samples as one batch, but has batch size "
+            f"The circuit was given {batch} samples as one batch, but has batch size "
             f"{tape.batch_size}. Write it for inputs of shape (n_samples, n_features): "
             "inputs[..., i]."
         )
@@ -472,7 +505,7 @@ def _is_batched(tape: QuantumScript, index: int) -> bool:
 
 
 def _boxed(values: Sequence[Any]) -> list[int]:
-    """Which values autograd traces; tensors that only ask for gradients are data."""
+    """Indices of the values that autograd traces."""
     return [i for i, value in enumerate(values) if isbox(value)]
 
 
@@ -486,7 +519,7 @@ def _flat(result: Any) -> Float1D:
     flat = np.concatenate([np.reshape(part, -1) for part in parts])
     if flat.dtype.kind not in "fiub":
         raise TypeError(
-            "The circuit must measure real numbers, expectation values or "
-            f"probabilities, but its results have dtype {flat.dtype}."
+            f"The results of the circuit have dtype {flat.dtype}. Gradients need real "
+            "numbers: expectation values or probabilities."
         )
     return flat.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The generalised Gauss-Newton matrix of a loss: its curvature seen by the outputs."""
+"""The generalised Gauss-Newton matrix of the loss of a model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ Float2D = NDArray[np.float64]
 
 @final
 class GaussNewton:
-    r""":math:`G = \sum_b J_b^T H_b J_b` of a model's loss by its parameters.
+    r"""The Gauss-Newton matrix :math:`G = \sum_b J_b^T H_b J_b`.
 
-    :math:`J_b` is the Jacobian of the outputs of a sample, :math:`H_b` the second
-    derivative of the loss by them, so :math:`G` is positive semidefinite for a convex
-    loss. Frozen parameters have their rows too.
+    :math:`J_b` is the Jacobian of the outputs of sample :math:`b` with respect to the
+    parameters, and :math:`H_b` the second derivative of the loss with respect to these
+    outputs, so that :math:`G` is positive semidefinite for a convex loss. It has rows
+    and columns for frozen parameters too.
 
     Args:
-        expectations: The circuit, on one of our devices and without shots.
-        loss: With a ``hessian``.
+        expectations: The circuit, on a device of this package without shots.
+        loss: A loss that has a ``hessian``.
 
     Raises:
-        ValueError: If the loss has none, or the model cannot be compiled.
+        ValueError: If the loss has no ``hessian``, or the model cannot be compiled.
 
     References:
         Schraudolph, Fast curvature matrix-vector products for second-order gradient
@@ -38,17 +39,18 @@ class GaussNewton:
     def __init__(self, expectations: Expectations, loss: Loss) -> None:
         if loss.hessian is None:
             raise ValueError(
-                "A loss must have a second derivative for Gauss-Newton, but "
-                f'{loss!r} has none. Take "mse" or "cross_entropy", or '
-                "Loss(fn, grad, hessian=)."
+                "Gauss-Newton needs the second derivative of the loss, but "
+                f'{loss!r} has none. Take "mse", "cross_entropy" or "binary", or '
+                "Loss(fn, grad, hessian=...)."
             )
         if expectations.program is None:
             raise ValueError(
-                "A model must be compiled for Gauss-Newton, but on "
+                "Gauss-Newton needs a compiled model, but on "
                 f"{expectations.device.name} it is not. Take a qstore device."
             )
         self._n_weights, self._readout = expectations.n_weights, expectations.readout
         self._loss = loss
+        # Weights become features in this program, so that every sample has a gradient.
         self._program = expectations.program.untied
         self._nothing = np.empty(0)
 
@@ -60,27 +62,28 @@ class GaussNewton:
         outputs: Float2D,
         targets: NDArray[Any],
     ) -> Float2D:
-        """The matrix at some parameters, shape ``(n_parameters, n_parameters)``.
+        """The matrix for some samples, shape ``(n_parameters, n_parameters)``.
 
         Args:
-            parameters: Weights, then those of the readout, shape ``(n_parameters,)``.
-            features: Prepared features, shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``.
-            outputs: Of these samples, shape ``(batch, n_outputs)``.
+            parameters: Weights of the circuit, followed by the parameters of the
+                readout, shape ``(n_parameters,)``.
+            features: Encoded data, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples, shape ``(batch,)``.
+            outputs: Outputs for these samples, shape ``(batch, n_outputs)``.
             targets: Prepared targets of these samples.
         """
         n_weights, (batch, n_outputs) = self._n_weights, outputs.shape
         columns = untied_columns(parameters[:n_weights], features[rows])
-        run = self._program.new_pass(batch)
-        values = run.forward(self._nothing, columns, np.arange(batch)).copy()
+        one_pass = self._program.new_pass(batch)
+        values = one_pass.forward(self._nothing, columns, np.arange(batch)).copy()
         by_values, own = self._readout.jacobian(values, parameters[n_weights:])
         jacobian = np.empty((batch, n_outputs, parameters.size))
         jacobian[:, :, n_weights:] = own
         for k in range(n_outputs):
             if k:
-                run.again()
+                one_pass.again()
             cotangents = np.ascontiguousarray(by_values[:, k])
-            _, gradients = run.backward(cotangents, inputs=True)
+            _, gradients = one_pass.backward(cotangents, inputs=True)
             assert gradients is not None
             jacobian[:, k, :n_weights] = gradients[:, -n_weights:]
         with one_blas_thread():

@@ -1,4 +1,4 @@
-"""From the name of a gradient method and its options to the estimator that does it."""
+"""Makes the gradient estimator that a name and options describe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "spsa": ("epsilon", "n_directions"),
     "random_subset": ("sample_size",),
 }
-"""The gradient methods, and the options each takes."""
+"""The names of the gradient methods, and the options that each takes."""
 
 
 def estimator_of(
@@ -34,21 +34,25 @@ def estimator_of(
     sample_size: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> GradientEstimator:
-    """A gradient method on a circuit.
+    """The gradient estimator of a circuit that uses this method.
 
     Args:
-        expectations: The circuit.
-        method: ``"best"`` is adjoint on our devices without shots, else parameter
-            shift. ``"adjoint"``, ``"parameter_shift"``, ``"finite_diff"``, ``"spsa"``;
-            ``"random_subset"`` shifts some of the weights, drawn for each gradient.
-        epsilon: Step in radians; None chooses it by the shots.
-        n_directions: Directions that SPSA averages; None is 1.
-        sample_size: Weights of a random subset, which needs it.
-        rng: Where random methods draw from; None is a fresh generator.
+        expectations: The circuit, and the device that it runs on.
+        method: Name of the method. ``"best"`` is adjoint on the devices of this package
+            without shots, else parameter shift. ``"random_subset"`` is parameter shift
+            of some weights only, which are drawn anew for each gradient.
+        epsilon: Step of ``"finite_diff"`` and ``"spsa"`` in radians, > 0; None chooses
+            it for the number of shots.
+        n_directions: Number of random directions, >= 1, that ``"spsa"`` averages over;
+            None is 1.
+        sample_size: Number of weights, >= 1, that ``"random_subset"`` draws; it must be
+            given for this method.
+        rng: Generator from which ``"spsa"`` and ``"random_subset"`` draw; None is a
+            fresh one.
 
     Raises:
-        ValueError: If the method is unknown, an option is not its own or missing, or
-            the device has no adjoint gradient.
+        ValueError: If the method is unknown, an option is missing or would be ignored,
+            or the device has no adjoint gradient.
     """
     choice("method", method, OPTIONS)
     given = {
@@ -100,6 +104,6 @@ def _check_adjoint(expectations: Expectations) -> None:
     else:
         return
     raise ValueError(
-        'The gradient method "adjoint" must have a device with a gradient of its own '
-        f'and without shots, but {problem}. Use "best" or "parameter_shift".'
+        'The gradient method "adjoint" needs a device with a gradient of its own and '
+        f'without shots, but {problem}. Use "best" or "parameter_shift".'
     )

@@ -1,7 +1,7 @@
-"""The metric of a circuit by its weights, averaged over a mini-batch.
+"""The metric tensor of a circuit with respect to its weights, over a mini-batch.
 
-It is a quarter of the quantum Fisher information of states labelled by their sample: it
-does not depend on outputs or loss.
+It is a quarter of the quantum Fisher information, averaged over the samples. It depends
+on the states of the circuit alone, not on what is measured or on the loss.
 """
 
 from __future__ import annotations
@@ -37,26 +37,28 @@ Rows = NDArray[np.int64]
 
 
 class WeightMetric(ABC):
-    """From weights and a mini-batch to the metric.
+    """The metric tensor as a function of the weights and a mini-batch.
 
     Attributes:
-        enters: Which weights the circuit depended on when it was last called, shape
-            ``(n_weights,)``.
+        enters: Mask of the weights on which the circuit depended in the last call,
+            shape ``(n_weights,)``.
     """
 
     enters: NDArray[np.bool_]
 
     @abstractmethod
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
-        """The average metric, shape ``(n_weights, n_weights)``; 0 for frozen weights.
+        """The metric tensor, averaged over some samples.
 
         Args:
             weights: Shape ``(n_weights,)``.
-            features: Shape ``(n_samples, n_features)``.
-            rows: Which samples, shape ``(batch,)``.
+            features: Encoded data, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples, shape ``(batch,)``.
 
         Returns:
-            An array, or a :class:`scipy.sparse.linalg.LinearOperator`.
+            An array of shape ``(n_weights, n_weights)``, or a
+            :class:`scipy.sparse.linalg.LinearOperator` of this shape. Rows and columns
+            of frozen weights are 0.
         """
 
 
@@ -66,35 +68,37 @@ def metric_of(
     metric: str = "fubini-study",
     approximation: str = "full",
 ) -> WeightMetric:
-    """The metric of a circuit, on the road its device takes.
+    """The metric tensor of a circuit, computed in the way that suits its device.
 
     Args:
-        expectations: The circuit.
-        metric: ``"fubini-study"`` of the device's pure states; on other devices and
-            with shots from circuits, by :func:`pennylane.metric_tensor`.
-            ``"bures"`` of the density matrices of ``qstore.mock_noisy``, for few wires.
-            ``"noiseless"`` is the Fubini-Study metric of the same circuit simulated
-            without noise and shots, whatever the device.
-        approximation: ``"full"``; ``"block-diag"`` or ``"diag"`` drops what is between
-            layers of gates, or between gates; ``"matrix-free"`` gives products with
-            vectors instead, for many weights, of a model on ``qstore.mock_ideal`` or
-            noiseless.
+        expectations: The circuit, and the device that it runs on.
+        metric: ``"fubini-study"`` is the metric tensor of pure states. On devices of
+            other packages and with shots it is measured, by
+            :func:`pennylane.metric_tensor`. ``"bures"`` is that of the density matrices
+            of ``qstore.mock_noisy``, for few wires. ``"noiseless"`` is the Fubini-Study
+            metric tensor of the same circuit simulated without noise and shots,
+            whatever the device.
+        approximation: ``"full"`` computes all entries. ``"block-diag"`` sets those
+            between different layers of gates to 0, ``"diag"`` those between different
+            gates. ``"matrix-free"`` computes products with vectors instead of entries,
+            for many weights; it needs a model, and ``qstore.mock_ideal`` or
+            ``"noiseless"``.
 
     Raises:
-        ValueError: If a word is unknown, or the approximation is not to be had.
-        DeviceError: If the device has no such metric.
+        ValueError: If a word is unknown, or this approximation is not available.
+        DeviceError: If the device has no such metric tensor.
     """
     choice("metric", metric, METRICS)
     choice("approximation", approximation, APPROXIMATIONS)
     native = expectations.is_exact_here
     if metric == "bures" and approximation == "matrix-free":
         raise ValueError(
-            'The approximation "matrix-free" must be of the Fubini-Study metric, but '
-            'the metric is "bures". Take "full".'
+            'The approximation "matrix-free" is not available for the metric tensor '
+            '"bures". Take "full".'
         )
     if metric == "bures" and not native:
         raise ValueError(
-            'The metric "bures" must be that of a qstore device without shots, but '
+            'The metric tensor "bures" needs a qstore device without shots, but '
             f"{expectations.device.name} is another or has shots. Take "
             '"fubini-study" or "noiseless".'
         )
@@ -107,8 +111,8 @@ def metric_of(
         return CompiledMetric(expectations, program, kind, approximation)
     if approximation == "matrix-free":
         raise ValueError(
-            'The approximation "matrix-free" must be of a compiled model, but the '
-            "circuit is another. Take a QuantumModel on qstore.mock_ideal, or "
+            'The approximation "matrix-free" needs a compiled model, but this circuit '
+            "is not one. Take a QuantumModel on qstore.mock_ideal, or "
             'metric="noiseless".'
         )
     if native:
@@ -125,13 +129,13 @@ def _noiseless_program(expectations: Expectations) -> devices.Program | None:
 
 @final
 class CompiledMetric(WeightMetric):
-    """By tangent states, in one compiled run.
+    """The metric tensor of a compiled circuit, from the derivatives of its state.
 
     Args:
-        expectations: The circuit; its mask may change.
-        program: The same, compiled.
-        kind: As :func:`qstore_pl.devices.metric`.
-        approximation: As :func:`metric_of`.
+        expectations: The circuit; its mask of trained weights may change.
+        program: The compiled circuit.
+        kind: ``"fubini-study"`` or ``"bures"``.
+        approximation: As in :func:`metric_of`.
     """
 
     def __init__(
@@ -144,10 +148,10 @@ class CompiledMetric(WeightMetric):
         self._expectations, self._program = expectations, program
         self._kind, self._approximation = kind, approximation
         self._made_for = b""
-        self._of_mask(expectations.trainable)  # errors now, not in the first step
+        self._of_mask(expectations.trainable)  # so that errors are raised here
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
-        """The average metric."""
+        """The metric tensor, averaged over some samples."""
         trainable = self.enters = self._expectations.trainable
         metric = self._of_mask(trainable)
         n = len(weights)
@@ -196,13 +200,17 @@ def _operator(
 
 @final
 class TapeMetric(WeightMetric):
-    """Of a QNode on our devices: by the parameters of its tape, then the chain rule.
+    """The metric tensor of a QNode on a device of this package.
+
+    It is computed with respect to the parameters of the tape, and then turned into that
+    with respect to the weights by the chain rule.
 
     Args:
         expectations: The circuit.
-        kind: As :func:`qstore_pl.devices.metric`.
-        approximation: As :func:`metric_of`.
-        noiseless: Whether to run it on ``qstore.mock_ideal`` instead.
+        kind: ``"fubini-study"`` or ``"bures"``.
+        approximation: As in :func:`metric_of`.
+        noiseless: Whether to run the circuit on ``qstore.mock_ideal`` instead of its
+            own device.
     """
 
     def __init__(
@@ -220,7 +228,7 @@ class TapeMetric(WeightMetric):
         self._kind, self._approximation = kind, approximation
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
-        """The average metric."""
+        """The metric tensor, averaged over some samples."""
         part = features[rows]
 
         def make(at: Any) -> Any:
@@ -245,19 +253,19 @@ class TapeMetric(WeightMetric):
 
 @final
 class CircuitMetric(WeightMetric):
-    """From circuits on any device, by :func:`pennylane.metric_tensor`.
+    """The metric tensor measured on any device, by :func:`pennylane.metric_tensor`.
 
-    Those of all samples are submitted together. The full metric needs a wire that the
-    circuit does not use.
+    The circuits of all samples go to the device in one submission. The approximation
+    ``"full"`` needs a wire that the circuit does not use.
 
     Args:
-        expectations: The circuit.
-        approximation: As :func:`metric_of`.
+        expectations: The circuit, and the device that it runs on.
+        approximation: As in :func:`metric_of`, but not ``"matrix-free"``.
     """
 
     def __init__(self, expectations: Expectations, approximation: str) -> None:
         self._expectations = expectations
-        # Of gates like CRX, whose generators are not unitary, PennyLane 0.45 is wrong.
+        # For gates like CRX, whose generators are not unitary, PennyLane 0.45 is wrong.
         self._options: dict[str, Any] = {"allow_nonunitary": False}
         if approximation == "full":
             self._options["device_wires"] = expectations.device.wires
@@ -265,7 +273,7 @@ class CircuitMetric(WeightMetric):
             self._options["approx"] = approximation
 
     def __call__(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
-        """The average metric."""
+        """The metric tensor, averaged over some samples."""
         part = features[rows]
 
         def make(at: Any) -> Any:
@@ -293,7 +301,7 @@ class CircuitMetric(WeightMetric):
                 tapes, combine = qml.metric_tensor.tape_transform(tape, **self._options)
             except WireError as error:
                 raise ValueError(
-                    "The full metric must have a device with one wire more than the "
+                    "The full metric tensor needs a device with one wire more than the "
                     f"circuit, but {self._expectations.device.name} has none left. "
                     'Take more wires, approximation="block-diag", or '
                     'metric="noiseless".'
@@ -312,11 +320,20 @@ class CircuitMetric(WeightMetric):
 
 
 def _is_turned_or_fixed(op: qml.operation.Operator) -> bool:
-    """Whether a gate is one that PennyLane's metric knows, or depends on no weight."""
+    """Whether a gate is RX, RY or RZ, or depends on no weight."""
     return op.name in ("RX", "RY", "RZ") or not any(isbox(value) for value in op.data)
 
 
 def _average(by_parameter: Any, where: Any, jacobian: Float2D) -> Float2D:
+    r"""The mean over samples of :math:`J^T F J`.
+
+    Args:
+        by_parameter: Metric tensor :math:`F` of each sample, with respect to the
+            trainable parameters of its tape.
+        where: For each sample, the rows of ``jacobian`` that belong to its tape.
+        jacobian: Derivatives of the parameters of all tapes with respect to the
+            weights, shape ``(n_entries, n_weights)``.
+    """
     total: Any = 0.0
     for metric, rows in zip(by_parameter, where, strict=True):
         own = jacobian[rows]

@@ -1,4 +1,4 @@
-"""The natural gradient behind the interface of PennyLane's optimizers."""
+"""The natural gradient with the interface of PennyLane's optimizers."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ from qstore_pl.optimizers import NaturalGradient
 
 @final
 class QuantumNaturalGradientOptimizer:
-    r"""Quantum natural gradient of any cost of QNodes.
+    r"""Quantum natural gradient descent for any cost that is a function of QNodes.
 
     .. math:: \theta' = \theta - \eta\, (F + \lambda I)^{-1} \nabla C(\theta)
 
-    :math:`F` is the Fubini-Study metric, a quarter of the quantum Fisher information,
-    of all trainable arguments together, averaged over the samples of a batch, and
-    summed over QNodes. Arguments that enter no circuit step along their gradient.
+    :math:`F` is the Fubini-Study metric tensor, a quarter of the quantum Fisher
+    information, with respect to all trainable arguments together. It is averaged over
+    the samples of a batch and summed over the QNodes. An argument on which no circuit
+    depends takes a plain gradient step.
 
-    PennyLane's ``QNGOptimizer`` needs a cost that is a QNode with one output and no
-    batch, takes the metric of each argument for itself, and no damping unless asked.
+    PennyLane's ``QNGOptimizer``, in contrast, needs a cost that is a QNode with one
+    output and no batch, ignores the blocks of the metric tensor between different
+    arguments, and has no damping by default.
 
     Args:
-        stepsize: :math:`\eta`, > 0; may be set between steps.
-        damping: :math:`\lambda`, >= 0; 0 takes a pseudo-inverse.
-        metric: ``"fubini-study"``, ``"bures"`` or ``"noiseless"``, as
-            :func:`qstore_pl.gradients.metric_of` says.
-        approximation: ``"full"``, ``"block-diag"`` or ``"diag"``.
+        stepsize: Step length :math:`\eta`, > 0. The attribute may be changed between
+            steps.
+        damping: Multiple :math:`\lambda` of the identity that is added to the metric
+            tensor, >= 0; 0 takes a pseudo-inverse.
+        metric: Kind of the metric tensor: ``"fubini-study"``, ``"bures"`` or
+            ``"noiseless"``; see :func:`qstore_pl.gradients.metric_of`.
+        approximation: ``"full"``, ``"block-diag"`` or ``"diag"``; see
+            :func:`qstore_pl.gradients.metric_of`.
 
     Attributes:
-        metric_tensor: The metric of the last step, by all trainable arguments,
-            flattened one after the other; None before.
+        metric_tensor: Metric tensor of the last step, with respect to all trainable
+            arguments, flattened one after the other; None before the first step.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> from pennylane import numpy as np
@@ -90,23 +95,26 @@ class QuantumNaturalGradientOptimizer:
         qnode: qml.QNode | Sequence[qml.QNode] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """One step.
+        """One step of all trainable arguments.
 
         Args:
-            cost: A scalar function of the arguments, a QNode or a function of QNodes.
-            *args: Those made with ``requires_grad=True`` are trained.
-            qnode: The QNode, or QNodes, inside a cost that is none itself. They take
-                their arguments from the cost's of the same names.
-            **kwargs: Keyword arguments of the cost, not trained.
+            cost: The function to minimise, which returns a scalar: a QNode, or a
+                function that calls QNodes.
+            *args: Arguments of the cost. Those made with ``requires_grad=True`` are
+                trained.
+            qnode: The QNode that the cost calls, or a list of all of them, if the cost
+                is not a QNode. An argument of a QNode takes the value of the argument
+                of the cost that has the same name.
+            **kwargs: Keyword arguments of the cost, which are not trained.
 
         Returns:
-            The new arguments, one alone if there is one.
+            The list of new arguments, or the new argument if there is one.
 
         Raises:
-            ValueError: If no argument is trainable, the cost is no finite scalar, its
-                QNodes are not given or have arguments that it has not.
-            TypeError: If ``qnode`` is something else.
-            DeviceError: If the device has no such metric.
+            ValueError: If no argument is trainable, the cost is not a finite scalar, a
+                QNode is not given, or a QNode has an argument that the cost lacks.
+            TypeError: If ``qnode`` is not a QNode or a list of QNodes.
+            DeviceError: If the device has no such metric tensor.
         """
         return self.step_and_cost(cost, *args, qnode=qnode, **kwargs)[0]
 
@@ -117,17 +125,22 @@ class QuantumNaturalGradientOptimizer:
         qnode: qml.QNode | Sequence[qml.QNode] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, Any]:
-        """One step, and the cost before it.
+        """One step of all trainable arguments, and the cost before it.
 
-        Args: as :meth:`step`.
+        Args:
+            cost: As in :meth:`step`.
+            *args: As in :meth:`step`.
+            qnode: As in :meth:`step`.
+            **kwargs: As in :meth:`step`.
 
         Returns:
-            The new arguments, one alone if there is one, and the cost.
+            The list of new arguments, or the new argument if there is one, and the
+            cost.
         """
         trained = [i for i, arg in enumerate(args) if _is_trained(arg)]
         if not trained:
             raise ValueError(
-                "An argument of the cost must be trainable, but none is. Make it with "
+                "No argument of the cost is trainable. Make one with "
                 "pennylane.numpy.array(..., requires_grad=True), of floats."
             )
         qnodes = _qnodes(cost, qnode)
@@ -154,7 +167,7 @@ class QuantumNaturalGradientOptimizer:
     def _metric(
         self, call: _BoundCall, qnode: qml.QNode, flat: Any, split: _Split
     ) -> tuple[Float2D, NDArray[np.bool_]]:
-        """Of one QNode, and which entries it depends on."""
+        """The metric tensor of one QNode, and a mask of the entries it depends on."""
         expectations = QNodeExpectations(
             qnode, flat.size, lambda weights, _: call(split.arguments(weights))
         )
@@ -166,7 +179,8 @@ class QuantumNaturalGradientOptimizer:
     def _moved(
         self, flat: Any, gradient: Any, metric: Float2D, enters: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        """The step, arguments that enter no circuit last."""
+        """The new values of all trainable entries."""
+        # NaturalGradient expects the entries on which a circuit depends to come first.
         order = np.argsort(~enters, kind="stable")
         n = int(enters.sum())
         optimizer = NaturalGradient(self.stepsize, damping=self.damping)
@@ -182,7 +196,7 @@ _BoundCall = Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
 
 
 class _Split:
-    """Between positional arguments and the flat vector of those trained."""
+    """Converts between the arguments and a flat vector of those that are trained."""
 
     def __init__(self, args: Sequence[Any], trained: Sequence[int]) -> None:
         self._args, self._trained = args, trained
@@ -191,7 +205,7 @@ class _Split:
         self._ends = np.cumsum(sizes)
 
     def parts(self, flat: Any) -> list[Any]:
-        """The trained arguments, in their shapes."""
+        """The trained arguments in their shapes."""
         starts = [0, *self._ends]
         return [
             qml.math.reshape(flat[start:end], shape)
@@ -199,7 +213,7 @@ class _Split:
         ]
 
     def arguments(self, flat: Any) -> list[Any]:
-        """All positional arguments."""
+        """All positional arguments, with the trained ones taken from the vector."""
         args = list(self._args)
         for i, part in zip(self._trained, self.parts(flat), strict=True):
             args[i] = part
@@ -216,17 +230,17 @@ def _differentiated(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> tuple[Any, Any]:
-    """The cost, and its gradient by the trained arguments."""
+    """The cost, and its gradient with respect to the trained arguments."""
     gradient_of = qml.grad(cost, argnums=trained)
     try:
         parts = gradient_of(*args, **kwargs)
     except TypeError as error:
-        shape = np.shape(cost(*args, **kwargs))  # its own errors come out as they are
+        shape = np.shape(cost(*args, **kwargs))  # raises the cost's own error, if any
         if shape == ():
             raise
         raise ValueError(
             f"The cost must be a real scalar, but has shape {shape}. Take the mean "
-            "over samples and outputs, and give the QNode by `qnode`."
+            "over samples and outputs, and pass the QNode as `qnode`."
         ) from error
     return gradient_of.forward, parts
 
@@ -237,7 +251,7 @@ def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
             return [cost]
         raise ValueError(
             "Argument `qnode` must be given for a cost that is not a QNode: the QNode "
-            "in it, or a list of them, whose states have the metric."
+            "that the cost calls, or a list of all of them."
         )
     qnodes = list(qnode) if isinstance(qnode, Sequence) else [qnode]
     if not qnodes:
@@ -254,7 +268,7 @@ def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
 def _bind(
     qnode: qml.QNode, cost: Any, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> tuple[qml.QNode, _BoundCall]:
-    """How to call a QNode with arguments of the cost."""
+    """A QNode, and the function from the cost's arguments to those of the QNode."""
     if qnode is cost:
         return qnode, lambda new: (tuple(new), kwargs)
     signature = inspect.signature(cost)

@@ -1,7 +1,7 @@
-r"""Parameter shift, of all trained weights or of some drawn at random.
+r"""The parameter-shift rule, for all trained weights or a random subset of them.
 
-All shifts of all samples go to the device in one submission. Only the gates that depend
-on a trained weight, and on which an output depends, are shifted.
+The shifted circuits of all samples go to the device in one submission. A gate is only
+shifted if it depends on a trained weight and an output depends on it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from qstore_pl.gradients.expectations import (
 
 @final
 class ParameterShift(GradientEstimator):
-    r"""PennyLane's parameter shift on tapes, for every device.
+    r"""PennyLane's parameter-shift rule, which works on every device.
 
     Args:
-        expectations: The circuit.
-        sample_size: Weights that are drawn for each gradient; None is all. With
-            :math:`m` of :math:`n` drawn, evenly and without return, their entries are
-            multiplied by :math:`n / m` and the others are 0: unbiased.
-        rng: Where they are drawn from.
+        expectations: The circuit, and the device that it runs on.
+        sample_size: Number :math:`m` of weights that are drawn for each gradient, all
+            :math:`n` with the same probability and each at most once. Their gradient
+            entries are multiplied by :math:`n / m` and all others are 0, which makes
+            the gradient unbiased. None shifts all weights.
+        rng: Generator from which the weights are drawn; not needed without
+            ``sample_size``.
 
     References:
         Schuld, Bergholm, Gogolin, Izaac and Killoran, Evaluating analytic gradients on
@@ -53,13 +55,14 @@ class ParameterShift(GradientEstimator):
         """The gradient with respect to the weights, shape ``(n_weights,)``.
 
         Raises:
-            DeviceError: If the rule does not hold for a gate of a wanted weight.
+            DeviceError: If the shift rule does not hold for a gate that depends on one
+                of the weights.
         """
         wanted, scale = self._wanted()
         if not wanted.any():
             return np.zeros(self.expectations.n_weights)
         traced = Traced(self._gates, self._weights, wanted)
-        if not traced.tape.trainable_params:  # what is wanted enters no gate
+        if not traced.tape.trainable_params:  # no gate depends on these weights
             return np.zeros(self.expectations.n_weights)
         if reason := shift_fails(traced.tape):
             raise DeviceError(reason)
@@ -80,7 +83,7 @@ class ParameterShift(GradientEstimator):
         return np.where(wanted, scale * traced.pull_back(gradients), 0.0)
 
     def _gates(self, weights: Any) -> Any:
-        """The tape in gates that can be shifted."""
+        """The tape, decomposed into gates that can be shifted."""
         tape = self.expectations.tape(weights, self._features)
         (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
         return expanded
@@ -98,7 +101,7 @@ class ParameterShift(GradientEstimator):
 
 
 def _jacobian(result: Any, tape: qml.tape.QuantumScript) -> Float2D:
-    """From what the transform returns, shape ``(n_trainable, n_outputs)``."""
+    """The result of the transform as an array of shape ``(n_trainable, n_values)``."""
     several = len(tape.measurements) > 1
     n = len(tape.trainable_params)
     columns = []

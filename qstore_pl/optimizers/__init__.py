@@ -1,10 +1,10 @@
-"""Optimizers: gradients in, new parameters out. They never call the model.
+"""Optimizers turn gradients into new parameters. They never call the model.
 
-The optimizers of PennyLane take a cost function to differentiate, train an argument
-whole or not at all, and keep a state that every step changes, even one whose gradient
-is NaN. These take gradients from whatever computed them, freeze single parameters, have
-an update without side effects beside the step in place, and continue bit for bit from a
-state of arrays and numbers.
+PennyLane's optimizers differentiate a cost function, train all entries of an argument
+or none, and change their state even in a step whose gradient is NaN. The optimizers
+here take gradients from any source, can freeze single parameters, refuse gradients that
+are not finite, offer an update without side effects besides the step in place, and
+continue bit for bit from a saved state of arrays and numbers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "get_optimizer",
 ]
 
-# An option that a name presets may be given all the same: it replaces the preset.
+# An option that a name sets here may still be given: it replaces the value here.
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
@@ -70,14 +70,17 @@ def get_optimizer(
     weight_decay: float | None = None,
     damping: float | None = None,
 ) -> Optimizer:
-    """A new optimizer by name; an option that is None keeps the optimizer's own value.
+    """A new optimizer by name. An option that is None keeps the optimizer's default.
 
     Args:
         name: A key of ``OPTIMIZERS``.
         learning_rate: Step length, > 0.
-        momentum: Only for optimizers that have one.
-        weight_decay: As the optimizer means it; only for those that have one.
-        damping: Of the metric; only for the natural gradient.
+        momentum: Decay of the velocity, in [0, 1), for :class:`SGD` and
+            :class:`NaturalGradient`.
+        weight_decay: Strength of the weight decay, >= 0, for all optimizers but
+            :class:`NaturalGradient`.
+        damping: Multiple of the identity that is added to the metric tensor, >= 0, for
+            :class:`NaturalGradient`.
 
     Raises:
         ValueError: If the name is unknown, or the optimizer has no such option.

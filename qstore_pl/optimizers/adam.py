@@ -1,4 +1,4 @@
-"""Adam, and the parts it shares with AdamW. It knows no model and no loss."""
+"""Adam, and the functions it shares with AdamW. It knows no model and no loss."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class Adam(Optimizer):
         \theta_t &= \theta_{t-1} - \eta \,
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    The weight decay is the plain L2 kind: it enters both moments, and is not decoupled
-    as in :class:`~qstore_pl.optimizers.AdamW`. Frozen parameters keep their moments;
-    :math:`t` counts steps, not the steps of each parameter.
+    The weight decay is a plain L2 penalty: it enters both moments, other than in
+    :class:`~qstore_pl.optimizers.AdamW`. While a parameter is frozen its moments do not
+    change; :math:`t` counts all steps, also those in which it was frozen.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
-        beta1: Decay of the first moment, in [0, 1).
-        beta2: Decay of the second moment, in [0, 1).
-        epsilon: Added to the root of the second moment, > 0.
-        weight_decay: Multiple of the parameters added to the gradients, >= 0.
+        beta1: Decay :math:`\beta_1` of the first moment, in [0, 1).
+        beta2: Decay :math:`\beta_2` of the second moment, in [0, 1).
+        epsilon: Number :math:`\epsilon` that is added to the root of the second moment,
+            > 0.
+        weight_decay: Multiple of the parameters that is added to the gradient, >= 0.
 
     Raises:
         TypeError: If an argument is not a real number.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> parameters = np.array([1.0, -2.0])
@@ -66,7 +67,7 @@ class Adam(Optimizer):
         )
 
     def init(self, n_parameters: int) -> State:
-        """State before the first step: ``count`` 0, moments of zeros.
+        """The state before the first step: ``count`` is 0, and both moments are zeros.
 
         Args:
             n_parameters: Length of the parameter vector.
@@ -93,7 +94,7 @@ class Adam(Optimizer):
 def checked(
     beta1: float, beta2: float, epsilon: float, weight_decay: float
 ) -> tuple[float, float, float, float]:
-    """The hyperparameters, each in its range."""
+    """The hyperparameters, after checking that each is in its range."""
     return (
         real("beta1", beta1, minimum=0.0, below=1.0),
         real("beta2", beta2, minimum=0.0, below=1.0),
@@ -103,7 +104,7 @@ def checked(
 
 
 def no_moments(n_parameters: int) -> State:
-    """State before the first step: ``count`` 0, moments of zeros."""
+    """The state before the first step: ``count`` is 0, and both moments are zeros."""
     size = integer("n_parameters", n_parameters, minimum=0)
     return {"count": 0, "first": np.zeros(size), "second": np.zeros(size)}
 
@@ -115,7 +116,7 @@ def advance(
     state: State,
     *hyperparameters: float,
 ) -> int:
-    """One step in place; the hyperparameters are in the order of the kernel."""
+    """One step in place; the hyperparameters come in the order of the kernel."""
     count = state["count"] + 1
     bad = compiled("adam")(
         parameters,

@@ -1,4 +1,4 @@
-"""Adam with decoupled weight decay. It knows arrays only, no model and no loss."""
+"""Adam with decoupled weight decay. It knows no model and no loss."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ class AdamW(Optimizer):
         \theta_t = (1 - \eta \lambda)\, \theta_{t-1} - \eta \,
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    so every parameter shrinks at the same rate, however large its gradients. As in
-    PyTorch the decay is scaled by the learning rate. Frozen parameters do not shrink.
+    so that all parameters shrink at the same rate, however large their gradients are.
+    As in PyTorch the decay is multiplied by the learning rate. Frozen parameters do not
+    shrink.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
-        beta1: Decay of the first moment, in [0, 1).
-        beta2: Decay of the second moment, in [0, 1).
-        epsilon: Added to the root of the second moment, > 0.
-        weight_decay: Rate :math:`\lambda` at which parameters shrink, >= 0.
+        beta1: Decay :math:`\beta_1` of the first moment, in [0, 1).
+        beta2: Decay :math:`\beta_2` of the second moment, in [0, 1).
+        epsilon: Number :math:`\epsilon` that is added to the root of the second moment,
+            > 0.
+        weight_decay: Rate :math:`\lambda` at which the parameters shrink, >= 0.
 
     Raises:
         TypeError: If an argument is not a real number.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> parameters = np.array([1.0, -2.0])
@@ -62,7 +64,7 @@ class AdamW(Optimizer):
         )
 
     def init(self, n_parameters: int) -> State:
-        """State before the first step: ``count`` 0, moments of zeros.
+        """The state before the first step: ``count`` is 0, and both moments are zeros.
 
         Args:
             n_parameters: Length of the parameter vector.

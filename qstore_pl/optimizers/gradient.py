@@ -1,4 +1,4 @@
-"""What a gradient computer hands to an optimizer."""
+"""The gradient that a gradient computer returns and an optimizer takes."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 @final
 @dataclass(frozen=True, eq=False)
 class GradientResult:
-    """A gradient, and what it took to get it.
+    """A gradient, and how many circuits and how much time it took.
 
-    It is an array wherever one is asked for: ``np.asarray(result)``,
+    It can be used where an array is expected, as in ``np.asarray(result)`` or
     ``optimizer.step(parameters, result)``.
 
     Args:
-        gradients: Of the shape of the parameters; 0 for frozen ones.
-        function_value: What was differentiated, at the parameters.
-        n_circuit_executions: Circuits run, of one sample each.
-        n_shots: Measurements made, over all circuits; 0 is exact.
+        gradients: The gradient, in the shape of the parameters; 0 for frozen
+            parameters.
+        function_value: Value of the differentiated function at the parameters.
+        n_circuit_executions: Number of circuits that were run, of one sample each.
+        n_shots: Number of measurements over all circuits; 0 if values are exact.
         computation_time_ms: Wall time in milliseconds.
-        trainable: Mask of the shape of the parameters; None if all are trained.
+        trainable: Mask in the shape of the parameters; None if all are trained.
 
     Example:
         >>> result = GradientResult(np.array([1.0, 0.0]), 0.5, 3, 0, 1.2)

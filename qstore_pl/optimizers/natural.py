@@ -1,4 +1,4 @@
-"""Natural gradient. It knows arrays only: the metric comes from elsewhere."""
+"""The natural gradient. It knows arrays only: it is given the metric tensor."""
 
 from __future__ import annotations
 
@@ -16,42 +16,46 @@ from qstore_pl._checks import Float1D, Float2D, finite, integer, real
 from qstore_pl.optimizers.gradient import GradientResult
 from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State
 
-RCOND = 1e-7  # of the pseudo-inverse, relative to the largest eigenvalue
-ROUNDING = 1e-8  # of a metric, relative to its largest entry or eigenvalue
-CG_TOLERANCE = 1e-10  # of the residual, relative to the gradient
-LEAST_DAMPING, MOST_DAMPING = 1e-8, 1e8  # where it adapts
+RCOND = 1e-7  # least eigenvalue that the pseudo-inverse keeps, relative to the largest
+ROUNDING = 1e-8  # errors that a metric tensor may have, relative to its largest entry
+CG_TOLERANCE = 1e-10  # of the residual, relative to the norm of the gradient
+LEAST_DAMPING, MOST_DAMPING = 1e-8, 1e8  # bounds of adaptive damping
 
 
 @final
 class NaturalGradient(Optimizer):
-    r"""Gradient descent in the geometry of a metric.
+    r"""Gradient descent in the geometry of a metric tensor :math:`F`.
 
     .. math::
 
         d_t = (F_t + \lambda I)^{-1} g_t, \qquad v_t = \mu v_{t-1} + d_t, \qquad
         \theta_t = \theta_{t-1} - \eta v_t
 
-    The metric is that of the first parameters, those of a circuit; for the others, such
-    as a classical read-out, it is the identity without damping. Where :math:`\lambda`
-    is 0 the inverse is a pseudo-inverse. Matrices are solved by Cholesky decomposition,
-    linear operators by conjugate gradients.
+    The metric tensor covers the first parameters, the weights of a circuit. For all
+    others, such as those of a classical readout, it is taken to be the identity,
+    without damping. Where :math:`\lambda = 0` the inverse is a pseudo-inverse. A matrix
+    is solved with by Cholesky decomposition, a linear operator by conjugate gradients.
 
-    Other than PennyLane's ``QNGOptimizer`` it takes the metric of several arguments
-    with what is between them, and of a batch, and any loss's gradient.
+    Unlike PennyLane's ``QNGOptimizer`` it takes the gradient of any loss, and a metric
+    tensor of a mini-batch and of several arguments with the blocks that couple them.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
-        damping: :math:`\lambda`, >= 0; the first one where it adapts.
+        damping: Multiple :math:`\lambda` of the identity that is added to the metric
+            tensor, >= 0; its first value if ``adapt_damping`` is set.
         momentum: Decay :math:`\mu` of the velocity, in [0, 1).
-        averaging: Decay :math:`\beta` of the metric, in [0, 1):
-            :math:`F_t = \beta F_{t-1} + (1 - \beta) F`.
-        interval: Steps from one metric to the next, >= 1; see :attr:`wants_metric`.
-        trust_radius: Longest :math:`\eta\, d_t` in the metric, > 0; None is off.
-        adapt_damping: Whether :meth:`adapt` is to be told the loss after each step.
+        averaging: Decay :math:`\beta`, in [0, 1), of the running average
+            :math:`F_t = \beta F_{t-1} + (1 - \beta) F` of metric tensors.
+        interval: Number of steps for which a metric tensor is used, >= 1; see
+            :attr:`wants_metric`.
+        trust_radius: Longest allowed step :math:`\eta\, d_t`, > 0, its length measured
+            with the metric tensor; None allows any length.
+        adapt_damping: Whether the damping changes during training; :meth:`adapt` must
+            then be called after every step.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> parameters = np.array([1.0, -2.0])
@@ -98,7 +102,7 @@ class NaturalGradient(Optimizer):
         self.adapt_damping = bool(adapt_damping)
 
     def init(self, n_parameters: int) -> State:
-        """State before the first step: no metric, a velocity of zeros.
+        """The state before the first step: no metric tensor, and a velocity of zeros.
 
         Args:
             n_parameters: Length of the parameter vector.
@@ -114,7 +118,7 @@ class NaturalGradient(Optimizer):
 
     @property
     def wants_metric(self) -> bool:
-        """Whether the next step needs a metric, by :attr:`interval`."""
+        """Whether the next step needs a new metric tensor; see ``interval``."""
         state = self._state
         return not state or len(state["metric"]) == 0 or self._is_due(state)
 
@@ -130,21 +134,22 @@ class NaturalGradient(Optimizer):
         trainable: ArrayLike | None = None,
         metric: Any = None,
     ) -> tuple[Float1D, State]:
-        """The same step as :meth:`step`, without side effects.
+        """One step that changes neither its arguments nor this object.
 
         Args:
-            gradients: As :meth:`step`.
-            state: From :meth:`init` or another update.
+            gradients: Derivatives of the loss, shape ``(n_parameters,)``.
+            state: The state that :meth:`init` or the previous update returned.
             parameters: Shape ``(n_parameters,)``.
-            trainable: As :meth:`step`.
-            metric: As :meth:`step`.
+            trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
+                takes the mask of a :class:`GradientResult`, or trains all parameters.
+            metric: The metric tensor, as in :meth:`step`.
 
         Returns:
             The new parameters, shape ``(n_parameters,)``, and the new state.
 
         Raises:
-            ValueError: As :meth:`step` and :meth:`load_state`.
-            TypeError: As :meth:`step` and :meth:`load_state`.
+            ValueError: As in :meth:`step` and :meth:`load_state`.
+            TypeError: As in :meth:`step` and :meth:`load_state`.
         """
         advance = functools.partial(self._advance, metric=metric)
         return self._updated(gradients, state, parameters, trainable, advance)
@@ -157,53 +162,56 @@ class NaturalGradient(Optimizer):
         trainable: ArrayLike | None = None,
         metric: Any = None,
     ) -> None:
-        """One step in place on ``parameters``; the state stays with this object.
+        """One step, which changes ``parameters`` and the state of this object in place.
 
         Args:
-            parameters: Shape ``(n_parameters,)``, a writable contiguous float64 array.
-            gradients: Shape ``(n_parameters,)``. Entries of frozen parameters are not
-                looked at.
+            parameters: A writable, contiguous float64 array of shape
+                ``(n_parameters,)``.
+            gradients: Derivatives of the loss, shape ``(n_parameters,)``. Entries of
+                frozen parameters are ignored.
             trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
-                takes that of a :class:`GradientResult`, or trains all.
-            metric: Shape ``(n, n)``, symmetric, of the first ``n <= n_parameters``
-                parameters, or a :class:`scipy.sparse.linalg.LinearOperator`. It is
-                positive semidefinite, but for noise that the damping outweighs. Rows of
-                frozen parameters have no effect. None keeps the last one.
+                takes the mask of a :class:`GradientResult`, or trains all parameters.
+            metric: The metric tensor of the first ``n <= n_parameters`` parameters: a
+                symmetric matrix of shape ``(n, n)``, or a
+                :class:`scipy.sparse.linalg.LinearOperator` of that shape. With the
+                damping it must be positive definite, without damping positive
+                semidefinite. Rows and columns of frozen parameters are ignored. None
+                uses the metric tensor of the last step again.
 
         Raises:
-            TypeError: As :meth:`Optimizer.step`.
-            ValueError: As :meth:`Optimizer.step`, or if the metric is missing, has
-                another shape, is not finite or not symmetric, or is not positive
-                definite with its damping, without damping not positive semidefinite:
-                then nothing was changed.
+            TypeError: As in :meth:`Optimizer.step`.
+            ValueError: As in :meth:`Optimizer.step`, or if the metric tensor is
+                missing, has another shape, or is not finite, symmetric or positive. In
+                these cases nothing was changed.
         """
         advance = functools.partial(self._advance, metric=metric)
         self._step(parameters, gradients, trainable, advance)
 
     def adapt(self, before: float, after: float) -> None:
-        r"""Levenberg-Marquardt: less damping where the last step did what it promised.
+        r"""Adapt the damping to the success of the last step (Levenberg-Marquardt).
 
-        The promise is the reduction :math:`\frac{\eta}{2} g^T d` of the quadratic model
-        whose minimum the step was. Below a quarter of it the damping doubles, above
-        three quarters it halves. A small batch does as promised where others do not:
-        this is for whole data sets, or batches that stand for them.
+        The quadratic model that the step minimised predicts that the loss falls by
+        :math:`\frac{\eta}{2} g^T d`. If it fell by less than a quarter of that, the
+        damping is doubled; if by more than three quarters, it is halved. The loss must
+        be that of all data, or of a batch large enough to represent them: on a small
+        batch a step can succeed that fails on the others.
 
         Args:
-            before: Loss of the batch before the last step.
-            after: Loss of the same batch after it.
+            before: Loss of a batch before the last step.
+            after: Loss of the same batch after the last step.
 
         Raises:
-            ValueError: If damping is fixed, or no step was made.
+            ValueError: If ``adapt_damping`` is not set, or no step was made yet.
         """
         if not self.adapt_damping or not self._state:
             raise ValueError(
-                "NaturalGradient.adapt must follow a step of an optimizer with "
+                "NaturalGradient.adapt was called before the first step, or without "
                 "adapt_damping=True."
             )
         predicted = self._state["predicted"]
         reduction = before - after
         damping = self._state["damping"]
-        if not reduction >= 0.25 * predicted:  # NaN too
+        if not reduction >= 0.25 * predicted:  # also if it is NaN
             damping = min(2.0 * damping, MOST_DAMPING)
         elif reduction > 0.75 * predicted:
             damping = max(0.5 * damping, LEAST_DAMPING)
@@ -258,7 +266,7 @@ class NaturalGradient(Optimizer):
         return -1
 
     def _metric(self, metric: Any, state: State, n_parameters: int) -> Any:
-        """What to solve with: the new metric, averaged, or the last one."""
+        """The metric tensor to solve with: the new one, an average, or the last one."""
         last = state["metric"]
         if metric is None:
             if len(last) == 0:
@@ -293,12 +301,16 @@ class NaturalGradient(Optimizer):
 
 
 def _check_symmetry(metric: Float2D, chosen: NDArray[np.intp]) -> None:
-    """Refuse a metric of some parameters that is not symmetric.
+    """Refuse a metric tensor that is not symmetric.
+
+    Args:
+        metric: Block of the metric tensor for the trained parameters.
+        chosen: Indices of these parameters, which the message names.
 
     Raises:
-        ValueError: If it is not; the message has the indices of the parameters.
+        ValueError: If the block is not symmetric.
     """
-    if (metric == metric.T).all():  # as those of our kernels, at half the cost
+    if (metric == metric.T).all():  # true of our kernels, and quickly checked
         return
     skew = np.abs(metric - metric.T)
     if skew.max() > ROUNDING * np.abs(metric).max():
@@ -321,7 +333,7 @@ def _solve(metric: Float2D, gradients: Float1D, damping: float) -> Float1D:
     if failed:
         raise ValueError(
             "Argument `metric` must be positive definite when damped, but is not with "
-            f"damping {damping}. Raise the damping; noise makes metrics indefinite."
+            f"damping {damping}. Raise the damping: noise can make it indefinite."
         )
     return np.asarray(solution)
 
@@ -332,8 +344,8 @@ def _pseudo_solve(metric: Float2D, gradients: Float1D) -> Float1D:
     if values[0] < -ROUNDING * largest:
         raise ValueError(
             "Argument `metric` must be positive semidefinite without damping, but has "
-            f"the eigenvalue {values[0]:.6g}. Set a damping > {-values[0]:.6g}; noise "
-            "makes metrics indefinite."
+            f"the eigenvalue {values[0]:.6g}. Set a damping > {-values[0]:.6g}: noise "
+            "can make it indefinite."
         )
     kept = values > RCOND * largest
     projected = vectors[:, kept].T @ gradients
@@ -360,7 +372,7 @@ def _by_conjugate_gradients(apply: Any, gradients: Float1D, damping: float) -> F
     solution, failed = cg(damped, gradients, rtol=CG_TOLERANCE)
     if failed:
         raise ValueError(
-            "The natural gradient must be found by conjugate gradients, but after "
-            f"{failed} iterations it was not. Raise the damping."
+            f"Conjugate gradients did not find the natural gradient in {failed} "
+            "iterations. Raise the damping."
         )
     return np.asarray(solution)

@@ -1,8 +1,8 @@
-"""What every optimizer has: a learning rate, a state, ``update`` and ``step``.
+"""The base class of all optimizers, and the clipping of gradients.
 
-It knows arrays only, no model and no loss. The arithmetic is in the kernels of
-:mod:`qstore_pl.engine.updates`, which are loaded at the first step and not before:
-importing this package does not import numba.
+This module knows arrays only, no model and no loss. The arithmetic is in the kernels of
+:mod:`qstore_pl.engine.updates`. They are loaded at the first step, so that importing
+this package does not import numba.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qstore_pl._checks import Float1D, finite, integer, plain, real
 from qstore_pl.optimizers.gradient import GradientResult
 
 Bool1D = NDArray[np.bool_]
-State = dict[str, Any]  # arrays and numbers
+State = dict[str, Any]  # arrays and numbers by name
 
 Advance = Callable[[Float1D, Float1D, Bool1D, State], int]
 
@@ -30,11 +30,12 @@ _BOOL = np.dtype(np.bool_)
 class Optimizer(ABC):
     """A rule that turns gradients into new parameters.
 
-    To add one: inherit, check the hyperparameters in ``__init__`` and store them as
-    attributes named as the arguments, define :meth:`init` and :meth:`_advance`.
+    To write an optimizer of your own, inherit from this class, check the
+    hyperparameters in ``__init__``, store them as attributes with the names of the
+    arguments, and define :meth:`init` and :meth:`_advance`.
 
     Args:
-        learning_rate: Step length, > 0. It may be set between steps.
+        learning_rate: Step length, > 0. The attribute may be changed between steps.
     """
 
     def __init__(self, learning_rate: float) -> None:
@@ -60,30 +61,42 @@ class Optimizer(ABC):
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continue from a copy of ``state``; from an empty one, begin afresh.
+        """Continue from a copy of ``state``.
 
         Args:
-            state: What :attr:`state` or :meth:`init` of such an optimizer returned.
+            state: What :attr:`state` or :meth:`init` of an optimizer of the same class
+                returned. An empty dict resets the optimizer.
 
         Raises:
-            ValueError: If it has other entries, or arrays that do not fit together.
-            TypeError: If an entry is not of the kind that belongs there.
+            ValueError: If the state has other entries, or arrays of lengths that do not
+                fit together.
+            TypeError: If an entry is of the wrong kind.
         """
         self._state, self._n_parameters = self._copied(state) if state else ({}, 0)
 
     @abstractmethod
     def init(self, n_parameters: int) -> State:
-        """State before the first step, for a parameter vector of this length."""
+        """The state before the first step.
+
+        Args:
+            n_parameters: Length of the parameter vector.
+        """
 
     @abstractmethod
     def _advance(
         self, parameters: Float1D, gradients: Float1D, trainable: Bool1D, state: State
     ) -> int:
-        """One step in place on arrays that were checked.
+        """One step in place on arrays that were checked before.
+
+        Args:
+            parameters: Shape ``(n_parameters,)``; changed in place.
+            gradients: Shape ``(n_parameters,)``.
+            trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen.
+            state: State of the optimizer; changed in place.
 
         Returns:
-            -1, or the first trainable index whose gradient is not finite: then nothing
-            was written.
+            -1, or the first index of a trained parameter whose gradient is not finite.
+            In that case nothing was changed.
         """
 
     def update(
@@ -94,22 +107,22 @@ class Optimizer(ABC):
         *,
         trainable: ArrayLike | None = None,
     ) -> tuple[Float1D, State]:
-        """One step that leaves its arguments and this object as they were.
+        """One step that changes neither its arguments nor this object.
 
         Args:
-            gradients: Shape ``(n_parameters,)``.
-            state: From :meth:`init` or the previous update.
+            gradients: Derivatives of the loss, shape ``(n_parameters,)``.
+            state: The state that :meth:`init` or the previous update returned.
             parameters: Shape ``(n_parameters,)``.
             trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
-                trains all.
+                takes the mask of a :class:`GradientResult`, or trains all parameters.
 
         Returns:
-            The new parameters, shape ``(n_parameters,)``, and the new state: bit for
-            bit those of :meth:`step`.
+            The new parameters, shape ``(n_parameters,)``, and the new state. They are
+            bit for bit those of :meth:`step`.
 
         Raises:
-            ValueError: As :meth:`step` and :meth:`load_state`.
-            TypeError: As :meth:`step` and :meth:`load_state`.
+            ValueError: As in :meth:`step` and :meth:`load_state`.
+            TypeError: As in :meth:`step` and :meth:`load_state`.
         """
         return self._updated(gradients, state, parameters, trainable, self._advance)
 
@@ -120,19 +133,21 @@ class Optimizer(ABC):
         *,
         trainable: ArrayLike | None = None,
     ) -> None:
-        """One step in place on ``parameters``; the state stays with this object.
+        """One step, which changes ``parameters`` and the state of this object in place.
 
         Args:
-            parameters: Shape ``(n_parameters,)``, a writable contiguous float64 array.
-            gradients: Shape ``(n_parameters,)``. Entries of frozen parameters are not
-                looked at.
+            parameters: A writable, contiguous float64 array of shape
+                ``(n_parameters,)``.
+            gradients: Derivatives of the loss, shape ``(n_parameters,)``. Entries of
+                frozen parameters are ignored.
             trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen. None
-                takes that of a :class:`GradientResult`, or trains all.
+                takes the mask of a :class:`GradientResult`, or trains all parameters.
 
         Raises:
             TypeError: If an argument is not an array of the right kind.
             ValueError: If shapes differ, the state belongs to another number of
-                parameters, or a gradient is NaN or infinite: then nothing was changed.
+                parameters, or the gradient of a trained parameter is NaN or infinite.
+                In these cases nothing was changed.
         """
         self._step(parameters, gradients, trainable, self._advance)
 
@@ -205,7 +220,7 @@ class Optimizer(ABC):
             )
 
     def _copied(self, state: Mapping[str, Any]) -> tuple[State, int]:
-        """A checked copy of ``state`` and the number of parameters it is for."""
+        """A checked copy of ``state``, and the number of parameters it is for."""
         wanted = self.init(0)
         if state.keys() != wanted.keys():
             raise ValueError(
@@ -262,19 +277,19 @@ def clip_gradients(
     value: float | None = None,
     norm: float | None = None,
 ) -> float:
-    """Limit gradients in place: each entry by ``value`` first, then all by their norm.
+    """Clip a gradient in place: first each entry, then the norm of the whole.
 
     Args:
-        gradients: Shape ``(n_parameters,)``, a writable contiguous float64 array.
+        gradients: A writable, contiguous float64 array of shape ``(n_parameters,)``.
             Entries of frozen parameters become 0.
-        trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen and left
-            out of the norm. None trains all.
-        value: Largest absolute value of an entry, > 0; None is off.
-        norm: Largest Euclidean norm, > 0; None is off.
+        trainable: Mask of bools, shape ``(n_parameters,)``; False is frozen, and left
+            out of the norm. None trains all parameters.
+        value: Largest absolute value of an entry, > 0; None does not clip entries.
+        norm: Largest Euclidean norm, > 0; None does not clip the norm.
 
     Returns:
-        The norm before clipping. If an entry is not finite, that is NaN or infinite and
-        ``gradients`` stay as they were: the optimizer then refuses them by name.
+        The norm before clipping. If an entry is not finite, the norm is NaN or infinite
+        and ``gradients`` are unchanged; the optimizer then refuses them.
 
     Raises:
         TypeError: If an array is not of the right kind.
@@ -298,8 +313,8 @@ def clip_gradients(
 
 @functools.cache
 def compiled(name: str) -> Callable[..., Any]:
-    """A compiled kernel of the engine, loaded when it is first asked for."""
-    # Here and not above: importing an optimizer must not import numba.
+    """The compiled kernel of this name, loaded at the first call."""
+    # Imported here, as importing an optimizer must not import numba.
     from qstore_pl.engine import updates
 
     return getattr(updates, name).compiled
@@ -317,8 +332,8 @@ def _vector(name: str, value: Any) -> Float1D:
     """Return ``value`` if a kernel can write into it.
 
     Raises:
-        TypeError: If it is not a writable contiguous float64 array.
-        ValueError: If it has not one axis.
+        TypeError: If it is not a writable, contiguous float64 array.
+        ValueError: If it does not have exactly one axis.
     """
     if not isinstance(value, np.ndarray) or value.dtype != _FLOAT64:
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
@@ -341,7 +356,7 @@ def _vector(name: str, value: Any) -> Float1D:
 
 
 def _mask(trainable: ArrayLike | None, size: int) -> Bool1D:
-    """Return ``trainable`` as a mask; None trains all.
+    """Return ``trainable`` as a mask; None gives a mask that trains all parameters.
 
     Raises:
         TypeError: If it holds anything but bools.
@@ -365,5 +380,5 @@ def _mask(trainable: ArrayLike | None, size: int) -> Bool1D:
 @functools.lru_cache(maxsize=16)
 def _all(size: int) -> Bool1D:
     mask = np.ones(size, dtype=np.bool_)
-    mask.flags.writeable = False  # it is shared
+    mask.flags.writeable = False  # all callers get the same array
     return mask

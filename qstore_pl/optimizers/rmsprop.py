@@ -1,4 +1,4 @@
-"""RMSprop. It knows arrays only, no model and no loss."""
+"""RMSprop. It knows no model and no loss."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State, compiled
 
 @final
 class RMSprop(Optimizer):
-    r"""Gradient descent whose step is divided by a running mean of gradient sizes.
+    r"""Gradient descent whose step is divided by the root of a mean squared gradient.
 
     .. math::
 
@@ -25,13 +25,13 @@ class RMSprop(Optimizer):
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
-        decay: Decay :math:`\rho` of the mean, in [0, 1).
-        epsilon: Added to the root :math:`\sqrt{v_t}`, > 0.
-        weight_decay: Multiple of the parameters added to the gradients, >= 0.
+        decay: Decay :math:`\rho` of the running mean, in [0, 1).
+        epsilon: Number :math:`\epsilon` that is added to :math:`\sqrt{v_t}`, > 0.
+        weight_decay: Multiple of the parameters that is added to the gradient, >= 0.
 
     Raises:
         TypeError: If an argument is not a real number.
-        ValueError: If one is out of its range.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> parameters = np.array([1.0, -2.0])
@@ -59,7 +59,7 @@ class RMSprop(Optimizer):
         self.weight_decay = real("weight_decay", weight_decay, minimum=0.0)
 
     def init(self, n_parameters: int) -> State:
-        """State before the first step: a mean of zeros.
+        """The state before the first step: a running mean of zeros.
 
         Args:
             n_parameters: Length of the parameter vector.

@@ -1,6 +1,6 @@
 """Learning rates that change from step to step. They know no optimizer and no model.
 
-A schedule is an immutable value; whoever runs the loop sets the rate::
+A schedule is an immutable function of the step. The training loop sets the rate::
 
     optimizer.learning_rate = schedule(step)
 """
@@ -17,27 +17,27 @@ from qstore_pl._checks import integer, real
 
 
 class Schedule(ABC):
-    """A learning rate for every step.
+    """A learning rate for every step; in a training run a step is an epoch.
 
-    To add one: inherit as a frozen dataclass, check the fields in ``__post_init__`` and
-    define :meth:`_rate`.
+    To write a schedule of your own, inherit from this class as a frozen dataclass,
+    check the fields in ``__post_init__``, and define :meth:`_rate`.
     """
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step.
 
         Args:
-            step: Number of the step, from 0.
+            step: Number of the step, counted from 0.
 
         Raises:
-            TypeError: If it is not an integer.
-            ValueError: If it is negative.
+            TypeError: If the step is not an integer.
+            ValueError: If the step is negative.
         """
         return self._rate(integer("step", step, minimum=0))
 
     @abstractmethod
     def _rate(self, step: int) -> float:
-        """The learning rate of a step that was checked."""
+        """The learning rate of a step, an integer >= 0."""
 
 
 @final
@@ -46,11 +46,11 @@ class Constant(Schedule):
     r"""The same rate at every step, :math:`\eta_t = \eta`.
 
     Args:
-        rate: :math:`\eta`, > 0.
+        rate: Learning rate :math:`\eta`, > 0.
 
     Raises:
-        TypeError: If it is not a real number.
-        ValueError: If it is not > 0.
+        TypeError: If the rate is not a real number.
+        ValueError: If the rate is not > 0.
 
     Example:
         >>> Constant(0.1)(7)
@@ -70,18 +70,18 @@ class Constant(Schedule):
 @final
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    r"""A rate that falls by a factor every so many steps.
+    r"""A rate that is multiplied by a factor after every k steps.
 
     .. math:: \eta_t = \eta \, \gamma^{\lfloor t / k \rfloor}
 
     Args:
-        rate: :math:`\eta`, > 0.
-        every: Steps :math:`k` at one rate, >= 1.
-        factor: :math:`\gamma`, in (0, 1).
+        rate: First learning rate :math:`\eta`, > 0.
+        every: Number :math:`k` of steps with the same rate, >= 1.
+        factor: Factor :math:`\gamma` between successive rates, in (0, 1).
 
     Raises:
-        TypeError: If an argument is not a number of its kind.
-        ValueError: If one is out of its range.
+        TypeError: If an argument is not a number of the right kind.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> schedule = StepDecay(0.8, every=10, factor=0.5)
@@ -107,26 +107,26 @@ class StepDecay(Schedule):
 @final
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    r"""A rate that follows half a cosine from ``rate`` to ``final``, and stays there.
+    r"""A rate that falls along half a cosine from ``rate`` to ``final``, and stays.
 
     .. math::
 
         \eta_t = w_t \, \eta + (1 - w_t) \, \eta_\mathrm{final}, \qquad
         w_t = \tfrac12 \left(1 + \cos \frac{\pi \min(t, T)}{T}\right)
 
-    As in PyTorch, ``final`` is reached at step :math:`T`, the first one after the
-    :math:`T` steps 0 to :math:`T - 1`, whose rates are all > 0. From there on a
-    ``final`` of 0 is a rate that every optimizer refuses: a run of more steps needs a
-    larger ``n_steps``, or a ``final`` > 0 to continue with.
+    As in PyTorch, the rates of the :math:`T` steps 0 to :math:`T - 1` are all > 0, and
+    ``final`` is first reached at step :math:`T`. Optimizers refuse a rate of 0: with
+    ``final=0`` a run can have at most :math:`T` steps.
 
     Args:
-        rate: :math:`\eta` of step 0, > 0.
-        n_steps: :math:`T`, >= 1.
-        final: :math:`\eta_\mathrm{final}` of step ``n_steps`` and all later ones, >= 0.
+        rate: Learning rate :math:`\eta` of step 0, > 0.
+        n_steps: Number :math:`T` of steps, >= 1.
+        final: Learning rate :math:`\eta_\mathrm{final}` of step :math:`T` and all later
+            ones, >= 0.
 
     Raises:
-        TypeError: If an argument is not a number of its kind.
-        ValueError: If one is out of its range.
+        TypeError: If an argument is not a number of the right kind.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> schedule = Cosine(0.1, n_steps=4, final=0.02)
@@ -158,13 +158,14 @@ class Cosine(Schedule):
 @final
 @dataclass(frozen=True)
 class ByFunction(Schedule):
-    """The rates that a function gives.
+    """A rate that is computed by a function.
 
     Args:
-        function: From the number of the step, counted from 0, to its rate, > 0.
+        function: Function from the number of the step, counted from 0, to the learning
+            rate, > 0.
 
     Raises:
-        TypeError: If it is not callable.
+        TypeError: If ``function`` is not callable.
 
     Example:
         >>> ByFunction(lambda step: 0.1 / (1 + step))(4)
@@ -174,7 +175,7 @@ class ByFunction(Schedule):
     function: Callable[[int], float]
 
     def __post_init__(self) -> None:
-        """Check that there is a function."""
+        """Check that the function is callable."""
         if not callable(self.function):
             raise TypeError(
                 f"Argument `function` must be callable, but is {self.function!r}."
@@ -187,20 +188,20 @@ class ByFunction(Schedule):
 @final
 @dataclass(frozen=True)
 class WarmUp(Schedule):
-    r"""A linear rise to the first rate of another schedule, and then that schedule.
+    r"""A linear rise to the first rate of another schedule, followed by that schedule.
 
-    With :math:`\alpha` the rates of the other schedule,
+    With :math:`\alpha_t` the rates of the other schedule,
 
     .. math::
 
         \eta_t = \begin{cases} \alpha_0 \, (t + 1) / (T + 1) & t < T \\
             \alpha_{t - T} & t \geq T \end{cases}
 
-    so the rates 0 to :math:`T` are evenly spaced and none is 0.
+    so that the rates of steps 0 to :math:`T` are evenly spaced and none is 0.
 
     Args:
-        after: The schedule that follows.
-        n_steps: :math:`T`, steps below the full rate, >= 1.
+        after: The schedule that follows the rise.
+        n_steps: Number :math:`T` of steps of the rise, >= 1.
 
     Raises:
         TypeError: If ``after`` is no schedule, or ``n_steps`` no integer.

@@ -1,4 +1,4 @@
-"""Gradient descent and its momenta. It knows arrays only, no model and no loss."""
+"""Gradient descent, with and without momentum. It knows no model and no loss."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class SGD(Optimizer):
 
         v_t = \mu v_{t-1} + g_t, \qquad
         \theta_t = \theta_{t-1} - \eta \begin{cases}
-            g_t + \mu v_t & \text{Nesterov} \\ v_t & \text{otherwise} \end{cases}
+            g_t + \mu v_t & \text{Nesterov} \\ v_t & \text{otherwise.} \end{cases}
 
-    which is the convention of PyTorch: the learning rate scales the velocity when it is
-    applied, not the gradient when it is added, and Nesterov's look ahead is taken by
-    the step, so that gradients are those of the parameters themselves.
+    This is the convention of PyTorch: the learning rate multiplies the velocity, not
+    the gradients inside it; and with Nesterov momentum, too, gradients are taken at the
+    parameters themselves, not at a point ahead of them.
 
     Args:
         learning_rate: Step length :math:`\eta`, > 0.
         momentum: Decay :math:`\mu` of the velocity, in [0, 1); 0 is plain descent.
-        nesterov: Whether the momentum is Nesterov's; then it must be > 0.
-        weight_decay: Multiple of the parameters added to the gradients, >= 0.
+        nesterov: Whether to use Nesterov momentum; ``momentum`` must then be > 0.
+        weight_decay: Multiple of the parameters that is added to the gradient, >= 0.
 
     Raises:
-        TypeError: If an argument is not a real number, or ``nesterov`` no bool.
-        ValueError: If one is out of its range.
+        TypeError: If an argument is not a real number, or ``nesterov`` is no bool.
+        ValueError: If an argument is out of its range.
 
     Example:
         >>> parameters = np.array([1.0, -2.0])
@@ -73,7 +73,7 @@ class SGD(Optimizer):
         self.weight_decay = real("weight_decay", weight_decay, minimum=0.0)
 
     def init(self, n_parameters: int) -> State:
-        """State before the first step: a velocity of zeros.
+        """The state before the first step: a velocity of zeros.
 
         Args:
             n_parameters: Length of the parameter vector.

@@ -1,4 +1,4 @@
-"""PennyLane operations that encode data and hold weights."""
+"""PennyLane operations that encode data or apply trainable rotations."""
 
 from qstore_pl.templates.basis import BasisEncoding
 from qstore_pl.templates.rotation import (

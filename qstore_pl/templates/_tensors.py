@@ -1,4 +1,4 @@
-"""Shape checks shared by the templates. Values may be traced: it looks at none."""
+"""Shape checks of the templates. They never look at values, which may be traced."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pennylane.wires import Wires, WiresLike
 
 
 def named_wires(wires: WiresLike) -> Wires:
-    """Return ``wires`` as PennyLane's class, refusing none at all.
+    """Return ``wires`` as PennyLane's ``Wires``, of which there must be at least one.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there is no wire.
     """
     named = Wires(wires)
     if not named:
@@ -26,12 +26,12 @@ def tensor(name: str, value: TensorLike, last_axes: tuple[int | str, ...]) -> An
     """Return ``value`` as a tensor with the given last axes and at most a batch axis.
 
     Args:
-        name: Name of the argument, for the message.
+        name: Name of the argument, for error messages.
         value: Tensor of any framework, or nested lists of numbers or tensors.
-        last_axes: A size, or the name of an axis that may have any size above 0.
+        last_axes: For each axis its size, or a name if it may have any size above 0.
 
     Raises:
-        ValueError: If the shape is another one.
+        ValueError: If the tensor has another shape.
     """
     array: Any = math.stack(value) if isinstance(value, list | tuple) else value
     shape = tuple(np.shape(array))

@@ -1,4 +1,4 @@
-"""Batched basis states. It knows no device; bits may be traced values."""
+"""Batched basis states. The template knows no device, and its bits may be traced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BasisEncoding(Operation):
 
     Args:
         bits: Numbers 0 and 1, shape ``(n_wires,)``, or ``(batch, n_wires)`` for one
-            state per row; the first is the most significant.
+            state per row; the first bit is the most significant.
         wires: Wires of the state, at least one.
 
     Raises:
@@ -50,20 +50,20 @@ class BasisEncoding(Operation):
         bits = _tensors.tensor("bits", bits, (len(wires),))
         if not math.is_abstract(bits):
             _refuse_other_than_bits(math.unwrap(bits))
-        # Pi times a torch integer or a float32 is a float32. jax without x64 has no
-        # float64 and warns of every cast to it.
+        # In torch, pi times an integer or a float32 is a float32. In jax without x64
+        # there is no float64, and every cast to it gives a warning.
         if math.get_interface(bits) != "jax":
             bits = math.cast(bits, "float64")
         super().__init__(bits, wires=wires)
 
     @property
     def resource_params(self) -> dict[str, Any]:
-        """The number that decides how many gates there are."""
+        """What determines the number of gates, for PennyLane's resource estimates."""
         return {"num_wires": len(self.wires)}
 
     @staticmethod
     def compute_decomposition(bits: Any, wires: Sequence[Any]) -> list[Operator]:
-        """The gates, in the order in which they act."""
+        """The gates in the order in which they act."""
         gates: list[Operator] = [
             qml.RX(np.pi * bits[..., i], wires=[wire]) for i, wire in enumerate(wires)
         ]

@@ -1,4 +1,4 @@
-"""Layers of rotations and CNOTs. It knows no device and no initial values."""
+"""Layers of rotations and CNOTs. The template knows no device and no first weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ ENTANGLEMENTS = ("linear", "circular", "full")
 
 
 def entangler_pairs(n_wires: int, entanglement: str) -> list[tuple[int, int]]:
-    """Positions (control, target) of the two-qubit gates of one layer, in order.
+    """Positions (control, target) of the CNOTs of one layer, in order.
 
     Args:
         n_wires: Number of wires, at least 1.
-        entanglement: ``"linear"`` joins neighbours, ``"circular"`` also the last wire
-            with the first if there are more than two, ``"full"`` every pair.
+        entanglement: ``"linear"`` joins neighbouring wires; ``"circular"`` does too,
+            and joins the last wire with the first if there are more than two;
+            ``"full"`` joins every pair.
 
     Raises:
         ValueError: If ``entanglement`` is not one of these words.
@@ -47,7 +48,7 @@ class RotationEntanglerLayers(Operation):
 
     Args:
         weights: Angles in radians, shape ``(n_layers, n_wires, 3)``, or
-            ``(batch, n_layers, n_wires, 3)`` for one circuit per entry.
+            ``(batch, n_layers, n_wires, 3)`` for a batch of circuits.
         wires: Wires the layers act on, at least one.
         entanglement: ``"linear"``, ``"circular"`` or ``"full"``; see
             :func:`entangler_pairs`.
@@ -80,7 +81,7 @@ class RotationEntanglerLayers(Operation):
 
     @property
     def resource_params(self) -> dict[str, Any]:
-        """The numbers and words that decide how many gates there are."""
+        """What determines the number of gates, for PennyLane's resource estimates."""
         weights: Any = self.data[0]
         return {
             "n_layers": weights.shape[-3],
@@ -91,6 +92,10 @@ class RotationEntanglerLayers(Operation):
     @staticmethod
     def shape(n_layers: int, n_wires: int) -> tuple[int, int, int]:
         """Shape of the weights.
+
+        Args:
+            n_layers: Number of layers, >= 1.
+            n_wires: Number of wires, >= 1.
 
         Raises:
             TypeError: If a number is not an integer.
@@ -103,7 +108,7 @@ class RotationEntanglerLayers(Operation):
     def compute_decomposition(
         weights: Any, wires: Sequence[Any], entanglement: str
     ) -> list[Operator]:
-        """The gates, in the order in which they act."""
+        """The gates in the order in which they act."""
         n_wires = len(wires)
         gates: list[Operator] = []
         for layer in range(weights.shape[-3]):

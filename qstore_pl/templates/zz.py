@@ -1,4 +1,4 @@
-"""The ZZ feature map of Havlicek et al. It knows no device and no kernel."""
+"""The ZZ feature map of Havlicek et al. The template knows no device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENTANGLEMENTS = ("full", "linear")
 
 
 class ZZFeatureMap(Operation):
-    r"""Second-order Pauli-Z evolution of the features, repeated.
+    r"""The ZZ feature map: Hadamards and a Pauli-Z evolution of second order, repeated.
 
     .. math:: |\phi(x)\rangle = \big( D(x)\, H^{\otimes n} \big)^{r} |0\rangle, \quad
         D(x) = \sum_b \exp\Big( i \sum_i 2 x_i b_i
@@ -27,14 +27,17 @@ class ZZFeatureMap(Operation):
         |b\rangle\langle b|
 
     This is the state of Qiskit's ``ZZFeatureMap`` and, up to a global phase, the
-    complex conjugate of the paper's, so the kernel is the same. Angles are not reduced
-    modulo :math:`2 \pi`: shifting a feature by :math:`2 \pi` gives another state.
+    complex conjugate of the paper's, so that overlaps of states are the same. Angles
+    are not reduced modulo :math:`2 \pi`: adding :math:`2 \pi` to a feature gives
+    another state.
 
     Args:
-        features: Shape ``(n_wires,)``, or ``(batch, n_wires)`` for one state per row.
+        features: Features :math:`x_i` in radians, shape ``(n_wires,)``, or
+            ``(batch, n_wires)`` for one state per row.
         wires: Wires of the map, at least one.
-        reps: Number of repetitions, at least 1.
-        entanglement: ``"full"`` for all pairs of wires, ``"linear"`` for neighbours.
+        reps: Number of repetitions :math:`r`, at least 1.
+        entanglement: The pairs :math:`(i, j)`: all pairs of wires (``"full"``), or
+            neighbours (``"linear"``).
 
     Raises:
         ValueError: If ``features`` has another shape, there are no wires, ``reps`` is
@@ -74,14 +77,14 @@ class ZZFeatureMap(Operation):
 
     @property
     def resource_params(self) -> dict[str, Any]:
-        """The numbers and words that decide how many gates there are."""
+        """What determines the number of gates, for PennyLane's resource estimates."""
         return {"n_wires": len(self.wires), **self.hyperparameters}
 
     @staticmethod
     def compute_decomposition(
         features: Any, wires: Sequence[Any], reps: int, entanglement: str
     ) -> list[Operator]:
-        """The gates, in the order in which they act."""
+        """The gates in the order in which they act."""
         gates: list[Operator] = []
         for _ in range(reps):
             gates += [qml.Hadamard(wires=[wire]) for wire in wires]

@@ -1,4 +1,4 @@
-"""The training loop, and what makes it safe to leave alone."""
+"""Training: the loop, checkpoints, resuming, early stopping and validation."""
 
 from __future__ import annotations
 

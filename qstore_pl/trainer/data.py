@@ -1,4 +1,4 @@
-"""Where batches come from: arrays cut into shuffled batches, or an iterable of them."""
+"""The data of a run: arrays that are cut into batches, or an iterable of batches."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ Float2D = NDArray[np.float64]
 
 
 class Batch(NamedTuple):
-    """Some samples.
+    """The samples of one training step.
 
     Attributes:
-        features: Prepared features, shape ``(n_samples, n_features)``.
-        targets: Prepared targets of the rows, first axis ``batch``.
-        rows: Which of the features are in the batch, shape ``(batch,)``.
-        one_axis: Whether the targets were given with one axis, as ``(n_samples,)``.
+        features: Encoded data of all samples, shape ``(n_samples, n_features)``.
+        targets: Prepared targets of the batch, an array whose first axis has length
+            ``batch``.
+        rows: Indices of the samples in the batch, shape ``(batch,)``.
+        one_axis: Whether the user gave targets with one axis, shape ``(n_samples,)``.
     """
 
     features: Float2D
@@ -35,23 +36,31 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrays:
-    """Samples in memory, checked and prepared once."""
+    """Samples in memory, which are checked and encoded once.
+
+    Args:
+        features: Encoded data, shape ``(n_samples, n_features)``.
+        targets: Prepared targets, an array whose first axis has length ``n_samples``.
+        batch_size: Samples per batch, >= 1.
+        shuffle: Whether every epoch has a new random order.
+        one_axis: Whether the user gave targets with one axis, shape ``(n_samples,)``.
+    """
 
     features: Float2D
     targets: NDArray[Any]
     batch_size: int
     shuffle: bool
-    one_axis: bool  # of the targets as they were given
+    one_axis: bool
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The order of the samples in the next epoch."""
+        """A permutation of the samples' indices, their order in the next epoch."""
         order = np.arange(len(self.features))
         if self.shuffle:
             rng.shuffle(order)
         return order
 
     def batches(self, order: NDArray[np.int64], skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ones."""
+        """The batches of an epoch, without the first ``skip`` ones."""
         targets = self.targets[order]
         for start in range(skip * self.batch_size, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
@@ -59,7 +68,7 @@ class Arrays:
 
     @property
     def digest(self) -> str:
-        """Of all samples: what a resumed run must have again."""
+        """Digest of all samples, by which a resumed run recognises its data."""
         found = hashlib.sha256()
         for array in (self.features, self.targets):
             found.update(f"{array.dtype}{array.shape}".encode())
@@ -69,21 +78,30 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Batches:
-    """An iterable of batches, checked and prepared one by one."""
+    """An iterable of batches, which are checked and encoded one by one.
+
+    Args:
+        data: The iterable.
+        name: Name of the argument, for error messages.
+        model: The model, which encodes the inputs.
+        loss: The loss, which prepares the targets.
+        batch_size: Samples that every batch but the last must have; None allows any
+            number.
+    """
 
     data: Iterable[Any]
     name: str
     model: Trainable
     loss: Loss
-    batch_size: int | None = None  # that they must have, but for the last one
+    batch_size: int | None = None
 
     def order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """None: the iterable has its own."""
+        """An empty array, since the iterable has its own order."""
         del rng
         return np.empty(0, dtype=np.int64)
 
     def batches(self, order: NDArray[np.int64], skip: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first ones."""
+        """The batches of an epoch, without the first ``skip`` ones."""
         del order
         short: int | None = None
         empty = True
@@ -111,7 +129,7 @@ class Batches:
 
     @property
     def digest(self) -> str:
-        """Empty: the batches are not known before they come."""
+        """Empty, since the batches are not known in advance."""
         return ""
 
 
@@ -126,12 +144,21 @@ def source_of(
     config: TrainingConfig | None,
     epochs: int,
 ) -> Source:
-    """Data of either form; without a configuration in one batch and in order.
+    """The batches that data of either form are made of.
+
+    Args:
+        data: A tuple of arrays, or an iterable of batches.
+        name: Name of the argument, for error messages.
+        model: The model, which encodes the inputs.
+        loss: The loss, which prepares the targets.
+        config: The configuration, for ``batch_size`` and ``shuffle``. None puts all
+            samples into one batch, in their order.
+        epochs: Number of times that the data are needed.
 
     Raises:
-        ValueError: If data are empty, of different lengths or do not fit the model, or
-            a setting would be ignored.
-        TypeError: If data are of another form.
+        ValueError: If the data are empty, of different lengths or do not fit the model,
+            or a setting would be ignored.
+        TypeError: If the data are of another form.
     """
     if are_arrays(data):
         inputs, labels, *weights = data
@@ -177,17 +204,18 @@ def are_arrays(data: Any) -> bool:
 def split(
     data: Any, share: float, seed: int, model: Trainable, loss: Loss
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Arrays for training, and a random share of the samples to validate.
+    """Split the data into arrays for training and arrays for validation.
 
     Args:
         data: ``(X, y)`` or ``(X, y, weights)``.
-        share: Of the samples to validate, in (0, 1).
-        seed: Of the draw.
-        model: For the number of its outputs.
-        loss: Where it is one of classes, both parts have the same share of each.
+        share: Share of the samples that is held out for validation, in (0, 1).
+        seed: Seed of the random draw, >= 0.
+        model: The model, for its number of outputs.
+        loss: The loss. If its targets are classes, both parts have the same share of
+            every class.
 
     Raises:
-        ValueError: If data are of another form, or too few.
+        ValueError: If the data are of another form, or too few.
     """
     from sklearn.model_selection import train_test_split
 

@@ -1,11 +1,12 @@
-"""What a function does, as a short word: the same in every process, another if it is.
+"""Fingerprints of functions: short strings that differ if the functions do.
 
-A resumed run must have the loss and the scores it began with, and two functions of
-one name may do different things. A fingerprint is the name of a function and a digest
-of its bytecode, constants, names, defaults and the values it closes over. It depends
-neither on the file and the lines where the function is written nor on hashes or
-addresses, but it does on the version of Python, whose bytecode it is. Global variables
-that a function reads, other functions among them, count by their names alone.
+A resumed run must have the loss and the metrics that it began with, and functions with
+the same name may differ. A fingerprint is the name of a function followed by a digest
+of its bytecode, constants, names, defaults and the values it closes over. It is the
+same in every process: it depends neither on the file and the lines where the function
+is written nor on hash seeds or memory addresses. It does depend on the version of
+Python, which determines the bytecode. Global variables that a function reads, such as
+other functions, count with their names only.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ Part = bytes
 
 
 def fingerprint(function: Any) -> str:
-    """The name of a callable, and a digest of what it does.
+    """The name of a function, followed by a digest of what it does.
 
     Args:
-        function: A Python function of any kind. Of another callable, such as an object
-            with ``__call__``, only its type is known.
+        function: A Python function of any kind. For another callable, such as an object
+            with ``__call__``, only its type counts.
 
     Example:
         >>> fingerprint(lambda p, t: p - t) == fingerprint(lambda p, t: t - p)
@@ -40,12 +41,12 @@ def _name(named: Any) -> str:
 
 
 def _digest(value: Any, seen: dict[int, int]) -> Part:
-    """A digest of a value by what it holds; of any other object by its type.
+    """A digest of a value: of its contents if its type is known here, else of its type.
 
     Args:
-        value: Of any kind.
-        seen: The functions and containers this one is inside of, by identity, with the
-            order in which they were met, since a function may close over itself.
+        value: An object of any kind.
+        seen: The functions and containers that contain the value: from ``id(...)`` to
+            their position. A function may close over itself.
     """
     if id(value) in seen:
         return _joined("again", [str(seen[id(value)]).encode()])
@@ -83,7 +84,7 @@ def _digest(value: Any, seen: dict[int, int]) -> Part:
             return _joined(kind, [_name(value).encode()])
         case np.ufunc() | types.ModuleType():
             return _joined(kind, [value.__name__.encode()])
-        case _:  # a compiled function, say, still has a name
+        case _:  # its type, and its name if it has one, as compiled functions do
             own = getattr(value, "__qualname__", "")
             return _joined("object", [_name(type(value)).encode(), str(own).encode()])
 
@@ -113,7 +114,7 @@ def _of_function(function: types.FunctionType, seen: dict[int, int]) -> list[Par
 
 
 def _content(cell: types.CellType) -> Any:
-    """What a function closes over; a tuple of nothing before it was assigned."""
+    """The value in a cell of a closure as a tuple, empty before it is assigned."""
     try:
         return (cell.cell_contents,)
     except ValueError:
@@ -121,7 +122,7 @@ def _content(cell: types.CellType) -> Any:
 
 
 def _joined(kind: str, parts: list[Part]) -> Part:
-    """One digest of several parts, none of which can pass into its neighbour."""
+    """One digest of several parts; it depends on where each of them ends."""
     found = hashlib.sha256()
     for part in (kind.encode(), *parts):
         found.update(len(part).to_bytes(8, "little"))

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM as a request to stop after the step; the second one is obeyed."""
+"""Turns SIGINT and SIGTERM into a request to stop after the current step.
+
+A second signal has its usual effect.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,28 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """A context that catches signals, in the main thread; elsewhere it does nothing."""
+    """A context manager that catches the signals in the main thread.
+
+    In other threads it catches nothing.
+
+    Attributes:
+        requested: Why the run is to stop: the name of a signal, or the reason given to
+            :meth:`request`. Empty if it is not to stop.
+    """
 
     def __init__(self) -> None:
-        self.requested = ""  # the name of the signal that came
+        self.requested = ""
         self._before: dict[signal.Signals, Any] = {}
 
     def request(self, reason: str) -> None:
-        """Ask the run to stop after its step."""
+        """Ask the run to stop after the current step, unless it was asked before."""
         self.requested = self.requested or reason
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 if signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # whoever started the process wants it so
+                    continue  # the process was started to ignore this signal
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

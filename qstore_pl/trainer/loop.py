@@ -1,4 +1,7 @@
-"""The loop over epochs and batches. Whatever it changes is in the state."""
+"""The training loop over epochs and batches.
+
+All that it changes is in the :class:`TrainState`, the model and the optimizer.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +25,27 @@ from qstore_pl.trainer.scores import Metrics, scores_of
 from qstore_pl.trainer.state import EARLY, Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
 
-MOST_ROLLBACKS = 3  # in a row
+MOST_ROLLBACKS = 3  # without a batch in between whose loss was finite
 
 _log = logging.getLogger("qstore_pl.trainer")
 
 
 @dataclass
 class Loop:
-    """One run.
+    """The training loop of one run.
 
     Args:
-        step: What a batch does.
-        state: Where the run is.
-        sources: The data, and those held out if there are any.
-        epochs: To do in all.
-        config: The settings.
+        step: What is done with each batch.
+        state: State of the run, from which it starts and which it changes.
+        sources: The training data, followed by the validation data if there are any.
+        epochs: Total number of epochs, with those that a resumed run did before.
+        config: Settings of the run.
         schedule: Learning rate of each epoch.
-        metrics: Of predictions and targets, by name.
-        callbacks: Told how it goes.
-        interrupts: Ask it to stop.
-        saver: Writes checkpoints, or None.
-        bar: A progress bar, or None.
+        metrics: Functions of (predictions, targets) to record, by name.
+        callbacks: The callbacks to call.
+        interrupts: Through which a signal or another thread asks the run to stop.
+        saver: Writes checkpoints; None writes none.
+        bar: Progress bar; None shows none.
     """
 
     step: Step
@@ -79,14 +82,14 @@ class Loop:
     # --- an epoch -----------------------------------------------------------------
 
     def _epoch(self) -> bool:
-        """One epoch, or what is left of it; False if it was interrupted."""
+        """Do one epoch, or the rest of it; return False if the run was interrupted."""
         state, step, estimator = self.state, self.step, self.step.estimator
         self._freeze()
         step.optimizer.learning_rate = self.schedule(state.epoch)
         if state.step == 0:
             state.order = self.sources[0].order(state.rng)
             state.totals = self._totals()
-            state.gathered.clear()  # what an epoch that ended in NaN left
+            state.gathered.clear()  # an epoch that ended in NaN may leave a gradient
             state.circuits, state.seconds = 0, 0.0
         start, circuits = time.perf_counter(), estimator.circuits
         for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
@@ -132,7 +135,7 @@ class Loop:
             self.tell("on_step_end", state.epoch, state.step, value)
 
     def _not_finite(self, error: NotFiniteError) -> None:
-        """What ``on_nan`` says."""
+        """Do what ``config.on_nan`` says."""
         state, way = self.state, self.config.resolve("on_nan")
         if way == "raise":
             raise error
@@ -155,7 +158,7 @@ class Loop:
             }
 
     def _freeze(self) -> None:
-        """The freezing of this epoch, if the schedule has one."""
+        """Freeze the weights that ``config.freeze_schedule`` names for this epoch."""
         schedule = self.config.freeze_schedule
         if schedule is not None and self.state.epoch in schedule:
             model = self.step.model
@@ -207,13 +210,13 @@ class Loop:
         return len(self.sources) > 1 and (due or done == self.epochs)
 
     def _show(self, row: Mapping[str, Any]) -> None:
-        """A line of the log, if it is time, and the progress bar."""
+        """Write a line of the log, if it is time, and advance the progress bar."""
         every = self.config.log_interval
         if every is not None and self.state.epoch % every == 0:
             line = ", ".join(f"{k} {v:.6g}" for k, v in row.items() if v is not None)
             if _log.hasHandlers() and _log.isEnabledFor(logging.INFO):
                 _log.info("%s", line)
-            else:  # nobody has set up logging, but lines are wanted
+            else:  # logging is not set up, but log_interval asks for lines
                 print(line, file=sys.stderr, flush=True)
         if self.bar is not None:
             losses = {k: row[k] for k in ("loss", "val_loss") if row[k] is not None}
@@ -223,7 +226,7 @@ class Loop:
     # --- early stopping -----------------------------------------------------------
 
     def _watch(self, row: Mapping[str, Any]) -> None:
-        """Keep the best epoch; stop when there was none for too long."""
+        """Remember the best epoch; stop the run if none was better for too long."""
         state, config = self.state, self.config
         value = row[state.history.monitor]
         if value is None:
@@ -242,7 +245,7 @@ class Loop:
             state.stopped = EARLY
 
     def tell(self, what: str, *arguments: Any) -> None:
-        """Call a method of every callback."""
+        """Call this method of all callbacks, and log the errors that they raise."""
         for callback in self.callbacks:
             try:
                 getattr(callback, what)(*arguments)
@@ -260,7 +263,7 @@ class Loop:
 
 
 def _marked(batches: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
-    """Each batch, and whether it is the last."""
+    """Each batch, with whether it is the last one."""
     waiting: Batch | None = None
     for batch in batches:
         if waiting is not None:

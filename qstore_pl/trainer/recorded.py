@@ -1,4 +1,4 @@
-"""What the result of a run depends on besides model and data, for its checkpoints."""
+"""The settings in a checkpoint: all that a run depends on besides model and data."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def settings_of(
     device: Device,
     epochs: int,
 ) -> dict[str, Any]:
-    """Settings by name, as words, numbers and dicts of these.
+    """The settings of a run by name, as strings, numbers and dicts of these.
 
     Args:
-        config: What is set.
-        optimizer: Of the run, with its hyperparameters.
-        metrics: Functions that are recorded, by name.
-        device: Where the model runs; it may have functions for noise.
-        epochs: Of the run, in all.
+        config: The configuration.
+        optimizer: The optimizer, with its hyperparameters.
+        metrics: Functions of (predictions, targets) that are recorded, by name.
+        device: The device of the model, whose noise may be defined by functions.
+        epochs: Total number of epochs of the run.
     """
     found = config.to_dict() | {"optimizer": repr(optimizer)}
     if metrics:
@@ -50,7 +50,7 @@ def settings_of(
 def _functions(
     config: TrainingConfig, metrics: Metrics, device: Device
 ) -> dict[str, Any]:
-    """The user's own functions, by what they are for."""
+    """The user's own functions, by their purpose."""
     found: dict[str, Any] = {f"metrics[{name!r}]": fn for name, fn in metrics.items()}
     schedule = config.schedule
     if callable(schedule) and not isinstance(schedule, Schedule):

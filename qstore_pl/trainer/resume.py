@@ -1,4 +1,4 @@
-"""A whole run as values, and going on from them."""
+"""Resuming: what a checkpoint of a run holds, and how a run continues from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qstore_pl.trainer.state import EARLY, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
 RUN_VERSION = 2
-READABLE = (1, 2)  # versions; in the first the history was a JSON document
+READABLE = (1, 2)  # versions; in version 1 the history was a JSON document
 RUN_KEYS = {
     *("version", "model", "optimizer", "run", "device", "device_generator"),
     *("data", "config", "environment"),
@@ -34,7 +34,7 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
-RENAMED = {  # settings that earlier versions called otherwise
+RENAMED = {  # settings that had another name in earlier versions
     "metric": "metric_tensor",
     "metric_approximation": "metric_tensor_approximation",
 }
@@ -44,7 +44,7 @@ RECORDED_LATER = {  # settings that checkpoints of earlier versions do not have
 }
 
 
-_FUNCTION = "the function of "  # before what it is for
+_FUNCTION = "the function of "  # is followed by its purpose
 _SAME_FUNCTION = (
     " A function is the same if its name, its code, its defaults and the values it "
     "closes over are."
@@ -57,14 +57,14 @@ _KEEP_LENGTH = (
 
 @dataclass
 class Parts:
-    """What a run is made of, besides its state.
+    """All that belongs to a run besides its state.
 
     Args:
-        model: Trained.
-        optimizer: Trains it.
-        sources: The data, and those to validate if there are any.
-        settings: What the result depends on else, by name.
-        shots: Measurements per circuit; None is the device's own.
+        model: The model that is trained.
+        optimizer: The optimizer that trains it.
+        sources: The training data, followed by the validation data if there are any.
+        settings: All other settings on which the result depends, by name.
+        shots: Measurements per circuit, >= 1; None leaves them to the device.
     """
 
     model: Trainable
@@ -74,7 +74,7 @@ class Parts:
     shots: int | None
 
     def tree(self, state: TrainState) -> dict[str, Any]:
-        """The whole run but its history, for a checkpoint."""
+        """The contents of a checkpoint of the run, without its history."""
         return self._fixed | {
             "model": self.model.get_state(),
             "optimizer": self.optimizer.state,
@@ -84,7 +84,7 @@ class Parts:
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
-        """What does not change during the run."""
+        """The part of a checkpoint that does not change during the run."""
         return {
             "version": RUN_VERSION,
             "device": devices.description(self.model.placed.device),
@@ -95,19 +95,24 @@ class Parts:
 
     @cached_property
     def data(self) -> list[str]:
-        """Digests of the data, and of those to validate."""
+        """Digests of the training data and of the validation data."""
         return [source.digest for source in self.sources]
 
     def take_over(self, found: Any, epochs: int) -> TrainState:
-        """Continue from a checkpoint, if it is one of such a run.
+        """Continue from a checkpoint, after checking that it belongs to this run.
+
+        The model and the optimizer take over their states in place.
 
         Args:
-            found: What the checkpoint holds.
-            epochs: To be done in all.
+            found: Contents of the checkpoint.
+            epochs: Total number of epochs of the run.
+
+        Returns:
+            The state of the run.
 
         Raises:
-            CheckpointError: If it is none, or one of another run.
-            ValueError: If it has done more epochs.
+            CheckpointError: If it is no checkpoint of a run, or one of another run.
+            ValueError: If the run in the checkpoint has done more epochs.
         """
         self._check(found)
         done = found["run"]["epoch"]
@@ -121,12 +126,12 @@ class Parts:
             self.optimizer.load_state(found["optimizer"])
         except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"A resumed run must have the model it began with: {error}"
+                f"A resumed run must have the model it began with. {error}"
             ) from error
         state = TrainState.from_tree(found["run"])
         patience = self.settings.get("patience")
         if state.stopped == EARLY and (patience is None or state.waited < patience):
-            state.stopped = ""  # it may wait longer now
+            state.stopped = ""  # patience is longer now than it was
         self._warn_of(found, state, epochs)
         devices.set_generator_state(self.model.placed.device, found["device_generator"])
         return state
@@ -134,14 +139,14 @@ class Parts:
     def _check(self, found: Any) -> None:
         if not isinstance(found, dict) or not found.keys() >= RUN_KEYS:
             raise CheckpointError(
-                "A checkpoint to resume from must be one that training wrote, but this "
-                "is another. Use load_checkpoint."
+                "The checkpoint was not written by a training run, and none can be "
+                "resumed from it. Read it with load_checkpoint."
             )
         if found["version"] not in READABLE:
             raise CheckpointError(
-                f"A run to resume must be of version {RUN_VERSION} or less, but is of "
-                f"version {found['version']}. Use the release of qstore-pl that wrote "
-                "it."
+                f"The checkpoint has version {found['version']}, but this release of "
+                f"qstore-pl resumes runs up to version {RUN_VERSION}. Use the release "
+                "that wrote it."
             )
         unknown = self._incomparable(found).keys()
         before, now = (
@@ -176,9 +181,9 @@ class Parts:
             )
         if found["data"] != self.data:
             raise CheckpointError(
-                "A resumed run must have the data it began with, also to validate, but "
-                "they are others. To go on with them, load the model's state and train "
-                "without resume."
+                "A resumed run must have the data it began with, but its training or "
+                "validation data are others. To go on with them, load the model's "
+                "state and train without resume."
             )
 
     def _incomparable(self, found: dict[str, Any]) -> dict[str, str]:
@@ -196,7 +201,7 @@ class Parts:
         return reasons
 
     def _warn_of(self, found: dict[str, Any], state: TrainState, epochs: int) -> None:
-        """Say what keeps a resumed run from being the same bit for bit."""
+        """Warn of what keeps a resumed run from being the same bit for bit."""
         there, here = found["environment"], environment()
         reasons = [f"{key} changed" for key in here if there.get(key) != here[key]]
         reasons += self._incomparable(found).values()
@@ -222,33 +227,34 @@ class Parts:
 
 
 def _flat(settings: dict[str, Any], without: Collection[str]) -> dict[str, Any]:
-    """Some of the settings, with an entry for each of the functions among them."""
+    """The settings without some of them, with an entry of its own for each function."""
     known = {k: v for k, v in settings.items() if k not in without}
     functions = known.pop("functions", {})
     return known | {f"{_FUNCTION}{name}": word for name, word in functions.items()}
 
 
 def _minor(version: str) -> str:
-    """The "3.12" of "3.12.4": bytecode is the same within it."""
+    """The "3.12" of "3.12.4", within which Python's bytecode does not change."""
     return version.rpartition(".")[0]
 
 
 def found_in(
     resume: str | PathLike[str] | None, directory: str | PathLike[str] | None
 ) -> tuple[Path, Any] | None:
-    """What the checkpoint to resume from holds.
+    """The checkpoint from which a run continues.
 
     Args:
-        resume: Its path, or ``"latest"`` of the directory, or ``"auto"``, which is the
-            latest if there is one.
-        directory: Where checkpoints go, or None.
+        resume: Path of the checkpoint; or ``"latest"``, the latest one in the
+            directory; or ``"auto"``, the latest one if there is any. None begins a new
+            run.
+        directory: Directory of the run's checkpoints; None if it has none.
 
     Returns:
-        The path of the checkpoint and what it holds, or None to begin a new run.
+        The path of the checkpoint and its contents, or None to begin a new run.
 
     Raises:
-        ValueError: If the latest is wanted of no directory.
-        CheckpointError: If there is none that can be read.
+        ValueError: If the latest checkpoint is wanted, but there is no directory.
+        CheckpointError: If no checkpoint can be read.
     """
     if resume is None:
         return None
@@ -266,7 +272,7 @@ def found_in(
 
 @functools.cache
 def _processor() -> str:
-    """The model of the CPU, where it can be read."""
+    """The name of the processor, as precise as it can be found out."""
     information = Path("/proc/cpuinfo")
     if information.exists():
         for line in information.read_text(encoding="utf-8").splitlines():
@@ -276,7 +282,7 @@ def _processor() -> str:
 
 
 def environment() -> dict[str, str]:
-    """What the bits of a result depend on besides the values."""
+    """The machine and the versions, on which the last bits of results depend."""
     return {
         "machine": platform.machine(),
         "processor": _processor(),

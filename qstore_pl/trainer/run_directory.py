@@ -1,4 +1,4 @@
-"""The directory of one run: its checkpoints, the best of them, and who writes there."""
+"""The directory of a training run: its checkpoints, and a lock while it is written."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _log = logging.getLogger(__name__)
 
 
 class RunDirectory:
-    """A context that holds the directory for one process.
+    """A context manager that locks the directory of a run for this process.
 
     Args:
-        path: Made if it is missing.
-        keep: Latest checkpoints to keep, >= 1.
-        continues: Whether the run to be written goes on from one that is there. If it
-            does not, the directory must have no checkpoints.
-        overwrite: Whether it may have: then those that are there are removed once the
-            first new one is written.
+        path: The directory; it is created if it does not exist.
+        keep: Number of latest checkpoints that are kept, >= 1.
+        continues: Whether the run continues from a checkpoint in this directory.
+            Otherwise the directory must not have any, unless ``overwrite`` is True.
+        overwrite: Whether checkpoints of another run are replaced: they are removed
+            once the first new checkpoint is written.
 
     Raises:
-        CheckpointError: If it cannot be written, another process writes there, or
-            there are checkpoints of another run.
+        CheckpointError: If the directory cannot be written, another process writes
+            there, or it has checkpoints of another run.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class RunDirectory:
             if self._replaced and not self._overwrite:
                 self._release()
                 raise CheckpointError(
-                    f"The directory `{self.path}` must have no checkpoints for a new "
-                    f"run, but has {len(self._replaced)}, as "
+                    f"The directory `{self.path}` has checkpoints of another run, "
+                    f"{len(self._replaced)} in all, such as "
                     f"`{self._replaced[-1].name}`. Pass "
                     'resume="auto" to go on from there, overwrite=True to replace them '
                     "(`qstore train` has --resume and --overwrite), or choose another "
@@ -100,13 +100,13 @@ class RunDirectory:
 
     def _release(self) -> None:
         assert self._lock is not None
-        # Where the directory has become read-only the file stays, and may be locked.
+        # If the directory has become read-only the file stays, which does no harm.
         with contextlib.suppress(OSError):
             (self.path / LOCK).unlink(missing_ok=True)
         self._lock.close()
 
     def save(self, epoch: int, step: int, tree: dict[str, Any]) -> Path:
-        """Write a checkpoint, then remove those too old."""
+        """Write a checkpoint, then remove old ones."""
         path = self.path / f"epoch{epoch:06d}-step{step:06d}.qstore"
         checkpoint.save(path, tree)
         if self._replaced:
@@ -125,28 +125,29 @@ class RunDirectory:
 
 
 def checkpoints_in(directory: str | os.PathLike[str]) -> list[Path]:
-    """The checkpoints, oldest first; the best one's copy is not among them.
+    """The checkpoints in a directory, oldest first, without that of the best epoch.
 
-    The age is that of the file: a new run in the same directory may have written less.
+    They are sorted by the time of the file, not by epoch: a new run in the same
+    directory may have finished fewer epochs than the one before.
     """
     found = [path for path in Path(directory).iterdir() if _NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def files_in(directory: str | os.PathLike[str]) -> list[Path]:
-    """The best checkpoint, if there is one, and the others, oldest first."""
+    """The checkpoint of the best epoch, if there is one, then the others by age."""
     best = Path(directory) / BEST
     return [*([best] if best.exists() else []), *checkpoints_in(directory)]
 
 
 def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
-    """The latest checkpoint that can be read, and what it holds.
+    """The latest checkpoint that can be read, and its contents.
 
-    A damaged one is passed over with a warning in the log. The best one is the last
-    resort.
+    A damaged one is skipped, with a warning in the log. If none of the latest can be
+    read, that of the best epoch is tried.
 
     Raises:
-        CheckpointError: If there is none.
+        CheckpointError: If no checkpoint can be read.
     """
     folder = Path(directory)
     found = files_in(folder) if folder.is_dir() else []
@@ -156,16 +157,16 @@ def latest_in(directory: str | os.PathLike[str]) -> tuple[Path, Any]:
         except CheckpointError as error:
             _log.warning("%s Going back to the one before.", error)
     raise CheckpointError(
-        f"There must be a checkpoint in `{directory}` to resume from, but "
-        f"{'none can be read' if found else 'there is none'}."
+        f"There is no checkpoint in `{directory}` to resume from"
+        f"{' that can be read' if found else ''}."
     )
 
 
 def _locked(path: Path) -> tuple[IO[str], bool]:
-    """The open lock file, and whether this process holds it.
+    """The open lock file, and whether this process holds the lock.
 
-    Who held it before may have removed the file after it was opened here: then the one
-    that is there now is what others look at.
+    The previous holder may remove the file after it was opened here. The lock on the
+    removed file is then worthless, and the file that other processes see is opened.
     """
     while True:
         file = path.open("a+", encoding="utf-8")
@@ -179,7 +180,7 @@ def _locked(path: Path) -> tuple[IO[str], bool]:
 
 
 def _hold(file: IO[str]) -> bool:
-    """Lock a file for this process, as long as it lives; False if another holds it."""
+    """Lock a file until it is closed; return False if another process has it."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

@@ -1,4 +1,4 @@
-"""When a run is written to its directory, and what happens when that fails."""
+"""Decides when checkpoints of a run are written, and what happens if that fails."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from qstore_pl.trainer.resume import Parts
 from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.state import TrainState
 
-SHARE = 0.05  # of the time of a run that checkpoints may take, without an interval
+SHARE = 0.05  # of the time of a run that may go into checkpoints
 
 _log = logging.getLogger("qstore_pl.trainer")
 
 
 class Saver:
-    """Writes the best epoch and the latest one.
+    """Writes checkpoints of the latest and of the best epoch.
 
     Args:
-        directory: Where to.
-        parts: Of the run.
-        interval: Epochs from one checkpoint to the next. None writes one after the
-            first epoch, and then whenever the time that has passed is so long that the
-            last one took at most ``SHARE`` of it.
-        written: Told of every file.
+        directory: The directory of the run.
+        parts: What a checkpoint holds besides the state of the run.
+        interval: Number of epochs from one checkpoint to the next, >= 1. None writes
+            one after the first epoch, and another as soon as writing the last one took
+            at most ``SHARE`` of the time since it was begun.
+        written: Function that is called with the path of every file written.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Saver:
     ) -> None:
         self._directory, self._parts = directory, parts
         self._interval, self._written = interval, written
-        self._best: dict[str, Any] | None = None  # to be written
-        self._saved: tuple[int, int] | None = None  # epoch and step of the latest
-        self._due = 0.0  # by the clock
-        self._failed = False
+        self._best: dict[str, Any] | None = None  # the best, if not yet written
+        self._saved: tuple[int, int] | None = None  # (epoch, step) of the latest file
+        self._due = 0.0  # perf_counter() from which the next one may be written
+        self._failed = False  # whether the last attempt did
 
     def keep_best(self, state: TrainState) -> None:
-        """Remember the run as it is now, as the best."""
+        """Remember the present state of the run as the best one."""
         self._best = self._parts.tree(state)
 
     def after_epoch(self, state: TrainState) -> None:
-        """Write if it is time."""
+        """Write a checkpoint if it is time."""
         if self._interval is None:
             if time.perf_counter() >= self._due:
                 self._save(state)
@@ -61,20 +61,24 @@ class Saver:
         """Write what is not written yet.
 
         Raises:
-            CheckpointError: If that fails, for it is the last chance.
+            CheckpointError: If that fails, since there will be no later attempt.
         """
         error = self._save(state)
         if error is not None:
             raise CheckpointError(
                 f"The last checkpoint could not be written to "
-                f"`{self._directory.path}`: {error}. The model has its parameters, "
-                "and trainer.history the history."
+                f"`{self._directory.path}`: {error}. The trained parameters are in the "
+                "model, and the history is in trainer.history."
             ) from error
 
     def _save(self, state: TrainState) -> OSError | None:
-        """Write the best, and then the latest, which knows of that best.
+        """Write the best and then the latest checkpoint, which refers to the best.
 
-        A full disk, say, costs a warning, and the next time is another try.
+        If that fails, for example because the disk is full, a warning is logged, and
+        the next call tries again.
+
+        Returns:
+            The error, or None.
         """
         begin, failed = time.perf_counter(), None
         for write in (self._write_best, self._write_latest):
@@ -87,8 +91,8 @@ class Saver:
             self._due = now + (now - begin) * (1.0 / SHARE - 1.0)
         elif not self._failed:
             _log.warning(
-                "A checkpoint could not be written (%s). Training goes on, and the "
-                "next time is another try; this is said once.",
+                "A checkpoint could not be written (%s). Training goes on, and it will "
+                "be tried again; this is said once.",
                 failed,
             )
         self._failed = failed is not None

@@ -1,7 +1,7 @@
-"""Scores of predictions: those the user wants recorded, and the share of right classes.
+"""Metrics: scores of predictions that are recorded in every epoch.
 
-A score looks at the outputs of all samples of an epoch and changes nothing. Those with
-a name are scikit-learn's.
+A metric is computed from the outputs for all samples, and does not influence training.
+Named metrics are those of scikit-learn.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 @dataclass(frozen=True)
 class NamedScore:
-    """A score of scikit-learn.
+    """A metric of scikit-learn.
 
     Args:
-        function: Its name in ``sklearn.metrics``.
-        mode: Which value is best, ``"min"`` or ``"max"``.
-        of_classes: Whether it compares classes, and not numbers.
-        options: Of the function.
+        function: Name of the function in ``sklearn.metrics``.
+        mode: Whether the smallest (``"min"``) or the largest value (``"max"``) is best.
+        of_classes: Whether it compares classes; otherwise it compares numbers.
+        options: Keyword arguments of the function, as pairs of name and value.
     """
 
     function: str
@@ -37,8 +37,13 @@ class NamedScore:
     options: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, predictions: NDArray[Any], targets: NDArray[Any]) -> float:
-        """The score of classes, or of numbers, of all samples."""
-        from sklearn import metrics  # half a second: only where a score is wanted
+        """The score of all samples.
+
+        Args:
+            predictions: Predicted classes, shape ``(n_samples,)``, or outputs.
+            targets: Classes or numbers in the shape of the predictions.
+        """
+        from sklearn import metrics  # takes half a second, so only if needed
 
         score = getattr(metrics, self.function)
         return float(score(targets, predictions, **dict(self.options)))
@@ -56,18 +61,18 @@ SCORES = {
     "max_error": NamedScore("max_error", "min", of_classes=False),
     "r2": NamedScore("r2_score", "max", of_classes=False),
 }
-"""Scores by name. Those of several classes are means over the classes."""
+"""Named metrics. f1, precision and recall are means over the classes."""
 
 
 def metrics_of(wanted: Any) -> dict[str, Callable[[Any, Any], float]]:
-    """Scores by the names of their columns.
+    """The functions of metrics, by the names of their columns in the history.
 
     Args:
-        wanted: None, names out of ``SCORES``, or a dict from names of one's own to
-            functions of (predictions, targets) or such names.
+        wanted: None, an iterable of names out of ``SCORES``, or a dict from names of
+            the user's to such names or to functions of (predictions, targets).
 
     Raises:
-        TypeError: If it is none of these.
+        TypeError: If ``wanted`` is none of these.
         ValueError: If a name is unknown.
     """
     if wanted is None:
@@ -76,7 +81,7 @@ def metrics_of(wanted: Any) -> dict[str, Callable[[Any, Any], float]]:
         named = dict(wanted)
     elif isinstance(wanted, Iterable) and not isinstance(wanted, str):
         names = [choice("metrics", name, {*SCORES, "accuracy"}) for name in wanted]
-        # The accuracy of classes is always recorded.
+        # The accuracy is recorded without being asked for.
         named = {name: name for name in names if name != "accuracy"}
     else:
         raise TypeError(
@@ -95,10 +100,10 @@ def metrics_of(wanted: Any) -> dict[str, Callable[[Any, Any], float]]:
 
 
 def check_metrics(metrics: Metrics, loss: Loss) -> None:
-    """Refuse scores of classes where the loss knows none.
+    """Refuse metrics of classes if the targets of the loss are not classes.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a metric.
     """
     if loss.is_classification:
         return
@@ -113,17 +118,18 @@ def check_metrics(metrics: Metrics, loss: Loss) -> None:
 def scores_of(
     metrics: Metrics, loss: Loss, totals: Totals, prefix: str
 ) -> dict[str, float]:
-    """The scores of one pass through data; none if no outputs were kept.
+    """The values of all metrics after one pass through the data.
 
     Args:
-        metrics: Functions of predictions and targets, by name.
-        loss: Says whether there are classes, and which.
-        totals: Outputs and prepared targets of the pass.
-        prefix: Stands before every name: empty, or ``"val_"``.
+        metrics: Functions of (predictions, targets), by name.
+        loss: The loss, which knows whether the targets are classes, and which.
+        totals: Outputs and prepared targets of all samples. If no outputs were kept,
+            no metric is computed.
+        prefix: Prefix of every name, empty or ``"val_"``.
 
     Raises:
-        IndexError: If a function looks for an axis that is not there.
-        TypeError: If a function returns something else than a real number.
+        IndexError: If a function indexes an axis that does not exist.
+        TypeError: If a function does not return a real number.
     """
     if not totals.outputs:
         return {}
@@ -144,7 +150,7 @@ def scores_of(
 def _as_given(
     loss: Loss, outputs: NDArray[Any], targets: NDArray[Any], *, one_axis: bool
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Predictions and targets of one output in the shape that targets were given in."""
+    """Predictions and targets; if there is one output, in the shape the user gave."""
     n_samples, n_outputs = outputs.shape
     if n_outputs == 1 and targets.size != n_samples and loss.labels is not None:
         targets = targets.argmax(axis=1)  # "binary" has a column for each class

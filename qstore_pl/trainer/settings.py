@@ -1,4 +1,4 @@
-"""What a configuration means for a run; what the run would ignore is refused."""
+"""What a configuration means for a run. A setting that it would ignore is an error."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from qstore_pl.trainer.trainable import Trainable
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
-METHOD_FIELDS = {  # of the configuration, and what gradient methods call them
+METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
     "gradient_epsilon": "epsilon",
     "gradient_directions": "n_directions",
     "gradient_sample_size": "sample_size",
 }
 
-DIRECTIONS = {  # which value of a column of the history is best, where it is known
+DIRECTIONS = {  # column of the history -> which of its values is the best
     **dict.fromkeys(("loss", "val_loss"), "min"),
     **dict.fromkeys(("accuracy", "val_accuracy"), "max"),
 }
@@ -51,14 +51,14 @@ _log = logging.getLogger("qstore_pl.trainer")
 
 
 def check_settings(config: TrainingConfig, *, natural: bool) -> None:
-    """Refuse unknown names, and settings that any run would ignore.
+    """Refuse unknown names, and settings that every run would ignore.
 
     Args:
-        config: The settings.
+        config: The configuration.
         natural: Whether the optimizer is the natural gradient.
 
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a name or setting.
     """
     _check_dependent(config)
     _check_method(config)
@@ -66,7 +66,7 @@ def check_settings(config: TrainingConfig, *, natural: bool) -> None:
 
 
 def _check_dependent(config: TrainingConfig) -> None:
-    """What has no meaning without something else."""
+    """Refuse settings that have no meaning without another setting."""
     given = config.set_fields()
     if callable(config.schedule) and "learning_rate" in given:
         raise ValueError(
@@ -144,12 +144,12 @@ def check_schedule(config: TrainingConfig, epochs: int) -> None:
     """Refuse a schedule whose length does not suit the run.
 
     Args:
-        config: The settings.
-        epochs: Of the run, in all.
+        config: The configuration.
+        epochs: Total number of epochs of the run.
 
     Raises:
-        ValueError: If the schedule ends within its warm-up, or the learning rate would
-            be 0 before the run ends.
+        ValueError: If the schedule ends within its warm-up, or the learning rate is 0
+            before the run ends.
     """
     length, warm = config.schedule_epochs, config.warmup_epochs or 0
     if length is None:
@@ -170,8 +170,12 @@ def check_schedule(config: TrainingConfig, epochs: int) -> None:
 def check_run(config: TrainingConfig, *, validated: bool) -> None:
     """Refuse settings that this run would ignore.
 
+    Args:
+        config: The configuration.
+        validated: Whether the run has validation data.
+
     Raises:
-        ValueError: If there is one.
+        ValueError: If there is such a setting.
     """
     if config.validation_interval is not None and not validated:
         raise ValueError(
@@ -192,10 +196,11 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
 
 
 def check_model(config: TrainingConfig, model: Trainable) -> None:
-    """Refuse a model that is not the one described.
+    """Refuse a model that is not as the configuration says.
 
     Raises:
-        ValueError: If it differs.
+        ValueError: If the model has another number of qubits or layers, or another
+            entanglement.
     """
     theirs: dict[str, set[Any]] = {name: set() for name in MODEL_FIELDS}
     if isinstance(model, QuantumModel):
@@ -210,8 +215,8 @@ def check_model(config: TrainingConfig, model: Trainable) -> None:
         if wanted is not None and own != {wanted}:
             listed = " and ".join(map(str, sorted(own))) or "none"
             raise ValueError(
-                f"Argument `{name}` of the configuration must equal the model's "
-                f"{listed}, but is {wanted}."
+                f"Configuration {name} must equal the model's {listed}, but is "
+                f"{wanted}."
             )
 
 
@@ -219,7 +224,7 @@ def check_not_frozen(config: TrainingConfig, model: Trainable) -> None:
     """Refuse a model with nothing to train.
 
     Raises:
-        ValueError: If all its parameters are frozen, and stay so.
+        ValueError: If all parameters are frozen, and no schedule changes that.
     """
     if config.freeze_schedule is None and not model.trainable.any():
         raise ValueError(
@@ -236,11 +241,18 @@ def check_monitor(
     *,
     validated: bool,
 ) -> None:
-    """Refuse to watch a column that the run does not fill, or whose best is unclear.
+    """Refuse a monitored column that is not measured, or whose mode is unclear.
+
+    Args:
+        config: The configuration.
+        history: The empty history of the run, with its columns.
+        loss: The loss of the run.
+        metrics: The metrics of the run, by name.
+        validated: Whether the run has validation data.
 
     Raises:
-        ValueError: If the history has no such column, nobody has said whether its
-            smallest or largest value is best, or what was said is wrong.
+        ValueError: If the run does not measure the column, ``monitor_mode`` is needed
+            but unset, or it contradicts what is known of the column.
     """
     unknown = {"epoch", "time"}
     if not config.resolve("track_gradients"):
@@ -274,12 +286,12 @@ def check_monitor(
 
 
 def monitor_of(config: TrainingConfig, *, validated: bool) -> str:
-    """The column of the history that says what is best."""
+    """The column of the history by which epochs are compared."""
     return str(config.monitor or ("val_loss" if validated else "loss"))
 
 
 def direction_of(config: TrainingConfig, monitor: str, metrics: Metrics) -> str:
-    """Whether the smallest (``"min"``) or the largest value (``"max"``) is best."""
+    """Whether the smallest (``"min"``) or the largest value (``"max"``) is the best."""
     mode = config.monitor_mode or _known_direction(monitor, metrics)
     assert mode is not None  # `check_monitor` has asked for it
     return mode
@@ -293,14 +305,20 @@ def _known_direction(monitor: str, metrics: Metrics) -> str | None:
 
 
 def shots_of(config: TrainingConfig) -> int | None:
-    """Measurements per circuit; None is exact, or what the device has."""
+    """Measurements per circuit; None leaves them to the device."""
     return config.shots or config.shots_per_circuit
 
 
 def gradients_of(
     model: Trainable, config: TrainingConfig, rng: np.random.Generator
 ) -> GradientEstimator:
-    """The gradient method on a model."""
+    """The gradient estimator of a model that the configuration asks for.
+
+    Args:
+        model: The model.
+        config: The configuration.
+        rng: Generator from which random gradient methods draw.
+    """
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
@@ -313,14 +331,25 @@ def gradients_of(
 
 
 def schedule_length(config: TrainingConfig, epochs: int) -> int | None:
-    """Epochs until the schedule has ended, or None if it goes on like this for ever."""
+    """Length of the schedule in epochs; None if it has no end.
+
+    Args:
+        config: The configuration.
+        epochs: Total number of epochs of the run.
+    """
     if config.resolve("schedule") != "cosine":
         return None
     return config.schedule_epochs or epochs
 
 
 def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
-    """The learning rate of each epoch."""
+    """The learning rate of each epoch, as the configuration says.
+
+    Args:
+        config: The configuration.
+        rate: Learning rate of the optimizer, > 0.
+        epochs: Total number of epochs of the run.
+    """
     length = schedule_length(config, epochs)
     warm = config.warmup_epochs or 0
     name = config.resolve("schedule")
@@ -345,9 +374,17 @@ def schedule_of(config: TrainingConfig, rate: float, epochs: int) -> Schedule:
 def class_weights(
     wanted: Any, data: Any, model: Trainable, loss: Loss
 ) -> dict[int, float]:
-    """Weights by label; balanced ones make every class count the same."""
+    """The weight of each class, by label.
+
+    Args:
+        wanted: A dict from label to weight, or ``"balanced"``, which lets all classes
+            count the same.
+        data: The training data, whose labels are counted.
+        model: The model, for its number of outputs.
+        loss: The loss, for the classes of its targets.
+    """
     if loss.labels is None:
-        return {}  # which the loss refuses
+        return {}  # with_class_weight() of this loss raises an error
     n_classes = max(2, model.output_dim)
     if wanted != "balanced":
         if unknown := [label for label in wanted if label >= n_classes]:

@@ -1,4 +1,4 @@
-"""What a training run is at one moment: values, which go to disk and come back."""
+"""The state of a training run: values that a checkpoint can hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qstore_pl.history import History
 from qstore_pl.trainer.data import Batch
 
-EARLY = "early stopping"  # why a run ended
+EARLY = "early stopping"  # a reason why a run ended
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -19,11 +19,20 @@ Float2D = NDArray[np.float64]
 
 @dataclass
 class Totals:
-    """Sums over the batches of one pass through data.
+    """Sums over the batches of an epoch, or of one pass through validation data.
 
     Args:
-        keeps_outputs: Whether outputs and targets are wanted at the end.
-        one_axis: Whether the targets kept were given with one axis.
+        keeps_outputs: Whether the outputs and targets of all batches are kept, as
+            metrics need them.
+        loss: Sum of the losses of all samples.
+        norm: Sum of the gradient norms of all updates.
+        n_samples: Number of samples.
+        n_updates: Number of updates of the parameters.
+        n_skipped: Number of batches that were left out since their loss or gradient was
+            not finite.
+        outputs: Outputs of each batch.
+        targets: Prepared targets of each batch.
+        one_axis: Whether the user gave targets with one axis, shape ``(n_samples,)``.
     """
 
     keeps_outputs: bool
@@ -37,7 +46,7 @@ class Totals:
     one_axis: bool = False
 
     def add(self, value: float, outputs: Float2D, batch: Batch) -> None:
-        """One batch."""
+        """Add the loss, outputs and targets of one batch."""
         n = outputs.shape[0]
         self.loss += value * n
         self.n_samples += n
@@ -47,83 +56,92 @@ class Totals:
             self.one_axis = batch.one_axis
 
     def count(self, norm: float | None) -> None:
-        """An update by a gradient of this norm, or None: no update."""
+        """Add an update whose gradient had this norm; None is no update."""
         if norm is not None:
             self.norm += norm
             self.n_updates += 1
 
     @property
     def mean_loss(self) -> float:
-        """Over samples; NaN where no batch was finite."""
+        """Mean loss over samples; NaN if no batch was finite."""
         return self.loss / self.n_samples if self.n_samples else float("nan")
 
     @property
     def mean_norm(self) -> float:
-        """Over updates."""
+        """Mean gradient norm over updates; NaN if there was none."""
         return self.norm / self.n_updates if self.n_updates else float("nan")
 
     def to_tree(self) -> dict[str, Any]:
-        """Numbers and arrays."""
+        """The values as numbers and arrays, for a checkpoint."""
         lists = {"outputs": [*self.outputs], "targets": [*self.targets]}
         return {**vars(self)} | lists
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> Totals:
-        """What :meth:`to_tree` gave."""
+        """The object whose values :meth:`to_tree` returned."""
         return cls(**tree)
 
 
 @dataclass
 class Gathered:
-    """Gradients of the batches since the last update."""
+    """The gathered gradient: the sum over the batches since the last update.
+
+    Args:
+        gradients: Sum of the gradients of all samples, shape ``(n_parameters,)``.
+        n_samples: Number of samples.
+        n_batches: Number of batches.
+    """
 
     gradients: Float1D
     n_samples: int = 0
     n_batches: int = 0
 
     def add(self, gradients: Float1D, n_samples: int) -> None:
-        """One batch."""
+        """Add the gradient of one batch, its mean over samples."""
         self.gradients += n_samples * gradients
         self.n_samples += n_samples
         self.n_batches += 1
 
     def take(self, gradients: Float1D) -> None:
-        """Write the mean over samples, and begin anew."""
+        """Write the mean over samples into an array, and begin anew."""
         np.divide(self.gradients, self.n_samples, out=gradients)
         self.clear()
 
     def to_tree(self) -> dict[str, Any]:
-        """Numbers and arrays."""
+        """The values as numbers and arrays, for a checkpoint."""
         return {**vars(self), "gradients": self.gradients.copy()}
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all batches."""
         self.gradients[:] = 0.0
         self.n_samples = self.n_batches = 0
 
 
 @dataclass
 class TrainState:
-    """Where a run is.
+    """The state of a training run, from which it can be resumed.
 
     Args:
-        rng: Of the order of the data.
-        method_rng: Of random gradient methods.
-        totals: Of the epoch that is running.
-        gathered: Gradients since the last update.
-        epoch: Epochs finished.
-        step: Batches done in the epoch that is running.
-        order: Of its samples; empty between epochs and for iterables.
-        circuits: Run in the epoch that is running.
-        seconds: Spent in it.
-        best: Best value of the monitored column.
-        best_epoch: Where it was.
-        best_parameters: The parameters then; empty before the first.
-        waited: Epochs since.
+        rng: Generator from which the order of the samples is drawn.
+        method_rng: Generator from which random gradient methods draw.
+        totals: Sums over the batches of the current epoch.
+        gathered: Gathered gradient of the batches since the last update.
+        epoch: Number of finished epochs.
+        step: Number of finished batches in the current epoch.
+        order: Order of the samples in the current epoch, a permutation of their
+            indices. Empty between epochs, and for data that come as batches.
+        circuits: Number of circuits run in the current epoch.
+        seconds: Time spent in the current epoch, in seconds.
+        best: Best value of the monitored column so far; NaN before the first.
+        best_epoch: Epoch of the best value, counted from 0; -1 before the first.
+        best_parameters: Parameters at the end of the best epoch; empty before the
+            first.
+        waited: Number of measured epochs since the best one.
         stopped: Why the run ended before its last epoch; empty if it did not.
-        good: Parameters and optimizer to roll back to, where that is wanted.
-        rollbacks: In a row.
-        history: Of the epochs finished.
+        good: Parameters and optimizer state to return to if a loss is not finite. Empty
+            unless ``on_nan`` is ``"rollback"``.
+        rollbacks: Number of rollbacks since the last batch with a finite loss.
+        history: Rows of the finished epochs.
     """
 
     rng: np.random.Generator
@@ -145,10 +163,10 @@ class TrainState:
     history: History = field(default_factory=History)
 
     def to_tree(self) -> dict[str, Any]:
-        """Numbers, words and arrays, which stay as they are when the run goes on.
+        """The state as numbers, strings and arrays, which do not change with the run.
 
-        The history is not among them: it only grows, and whoever writes the tree adds
-        as many of its rows as there were epochs.
+        The history is left out. Since rows are only added to it, the writer of the
+        checkpoint can later add the rows of the epochs finished by now.
         """
         tree = {**vars(self)}
         del tree["history"]
@@ -160,7 +178,7 @@ class TrainState:
 
     @classmethod
     def from_tree(cls, tree: dict[str, Any]) -> TrainState:
-        """What :meth:`to_tree` gave."""
+        """The object whose values :meth:`to_tree` returned."""
         values = dict(tree)
         for name in ("rng", "method_rng"):
             rng = np.random.default_rng()
@@ -173,5 +191,5 @@ class TrainState:
 
 
 def history_of(kept: str | dict[str, Any]) -> History:
-    """The history of a checkpoint: arrays, or JSON in those of the first version."""
+    """The history in a checkpoint, from arrays, or from JSON in version 1."""
     return History.from_json(kept) if isinstance(kept, str) else History.from_tree(kept)

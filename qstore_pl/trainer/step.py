@@ -1,4 +1,4 @@
-"""A batch: its gradient, and an update of the parameters from one batch or several."""
+"""One training step: the gradient of a batch, and an update of the parameters."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ class NotFiniteError(ValueError):
 
 
 class Done(NamedTuple):
-    """What a batch gave.
+    """The results of one batch.
 
     Attributes:
-        value: The loss, before any update.
-        outputs: Of its samples, shape ``(batch, n_outputs)``, before any update;
-            overwritten by the next batch.
-        norm: Norm of the gradient before clipping, of an update; None without one.
+        value: The loss before the update.
+        outputs: The outputs before the update, shape ``(batch, n_outputs)``. The next
+            batch may overwrite the array.
+        norm: Norm of the gradient before clipping, if the parameters were updated, else
+            None.
     """
 
     value: float
@@ -44,14 +45,14 @@ class Done(NamedTuple):
 
 
 class Step:
-    """Outputs, loss, gradient, accumulation, clipping, metric tensor, optimizer.
+    """All that is done with a batch, from the outputs to the optimizer.
 
     Args:
-        model: Its parameters are updated in place.
-        loss: Of its outputs.
-        optimizer: Makes the updates.
-        estimator: The gradient method.
-        config: For accumulation, clipping and the metric tensor.
+        model: The model, whose parameters are updated in place.
+        loss: The loss to be minimised.
+        optimizer: The optimizer that updates the parameters.
+        estimator: The gradient estimator.
+        config: Settings for accumulation, clipping and the metric tensor.
     """
 
     def __init__(
@@ -75,16 +76,19 @@ class Step:
             self._natural = _Natural(self, optimizer, config)
 
     def batch(self, batch: Batch, gathered: Gathered, *, is_last: bool) -> Done:
-        """The gradient of a batch, and an update if it is time for one.
+        """Take the gradient of a batch, and update the parameters if it is time.
+
+        It is time after ``accumulation_steps`` batches, and at the end of the epoch.
 
         Args:
             batch: The samples.
-            gathered: Gradients since the last update, where several are accumulated.
-            is_last: Whether it is the last batch of the epoch.
+            gathered: The gathered gradient, to which this batch is added where
+                gradients of several batches are accumulated.
+            is_last: Whether this is the last batch of the epoch.
 
         Raises:
-            NotFiniteError: If the loss or a trained entry of the gradient is NaN or
-                infinite.
+            NotFiniteError: If the loss, or the gradient of a trained parameter, is NaN
+                or infinite.
         """
         features, targets, rows, _ = batch
         outputs = self.outputs(features, rows)
@@ -104,24 +108,25 @@ class Step:
         if self._natural is None:
             self.optimizer.step(self._parameters, gradients, trainable=self._trainable)
             return Done(value, outputs, norm)
-        outputs = outputs.copy()  # the next run would overwrite them
+        outputs = outputs.copy()  # the optimizer may run the circuit again
         self._natural.step(gradients, features, targets, rows, value, outputs)
         return Done(value, outputs, norm)
 
     def rest(self, gathered: Gathered) -> float | None:
-        """The update from what is gathered, where the last batch gave no gradient.
+        """Update the parameters at the end of an epoch whose last batch was skipped.
 
-        A natural gradient takes the metric tensor of the update before.
+        The gradient is that of the batches since the last update. The natural gradient
+        uses the metric tensor of the last update again.
 
         Args:
-            gathered: Gradients since the last update.
+            gathered: The gathered gradient.
 
         Returns:
-            The norm of the gradient before clipping, or None if nothing is gathered.
+            The norm of the gradient before clipping, or None if nothing was gathered.
 
         Raises:
-            NotFiniteError: As :meth:`batch`.
-            ValueError: If there was no metric tensor yet.
+            NotFiniteError: As in :meth:`batch`.
+            ValueError: If there is no metric tensor yet.
         """
         if not gathered.n_batches:
             return None
@@ -132,11 +137,11 @@ class Step:
         return norm
 
     def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
-        """Outputs of some samples, overwritten by the next run."""
+        """The outputs for some samples; the next call may overwrite the array."""
         return self.estimator.forward(self._parameters, features, rows)
 
     def _clipped(self, gradients: Float1D) -> float:
-        """Clip the gradient, and return its norm before."""
+        """Clip the gradient, and return the norm that it had before."""
         norm = clip_gradients(gradients, trainable=self._trainable, **self._clip)
         if not norm < np.inf:
             raise NotFiniteError(
@@ -147,7 +152,7 @@ class Step:
 
 
 class _Natural:
-    """The update by a metric tensor, which is taken where the gradient was."""
+    """The natural gradient step, with the metric tensor at the same parameters."""
 
     def __init__(
         self, step: Step, optimizer: NaturalGradient, config: TrainingConfig

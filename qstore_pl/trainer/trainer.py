@@ -1,8 +1,8 @@
-"""The trainer: settings, data and a model in, history out.
+"""The trainer: it fits a model to data as a configuration says.
 
-Everything a run draws comes from one seed. On our own devices a step is two kernel
-calls on arrays; on any other device it is tapes through PennyLane. The trainer knows no
-store and prints nothing but a progress bar, if asked.
+All random draws of a run come from one seed. On the devices of this package a training
+step is two calls of compiled kernels; on any other device it runs through PennyLane.
+The trainer knows no vector store, and prints nothing but a progress bar if asked to.
 """
 
 from __future__ import annotations
@@ -62,27 +62,32 @@ class QuantumTrainer:
     """Trains models on data.
 
     Args:
-        config: Settings of the run; unset fields take their defaults.
-        backend_manager: Where ``config.quantum_sdk`` is looked up.
-        optimizer: Instead of the configuration's; each :meth:`train` begins afresh with
-            a copy of it.
-        metrics: Scores to record: a list of names (``"balanced_accuracy"``, ``"f1"``,
-            ``"precision"``, ``"recall"``, ``"matthews"`` of classes, ``"mae"``,
-            ``"rmse"``, ``"max_error"``, ``"r2"`` of numbers; they are scikit-learn's,
-            means over the classes), or a dict from names of your own to such names or
-            to functions of (predictions, targets). Functions get targets
-            as the loss has prepared them: numbers, one-hot rows for several classes, 1
-            and -1 for ``"hinge"``. Where the model has one output, both have the shape
-            that the targets were given in, ``(n_samples,)`` or ``(n_samples, 1)``.
-            Weights of samples do not enter scores.
+        config: Settings of the run; None leaves all of them unset.
+        backend_manager: The manager that knows the backend ``config.quantum_sdk``; None
+            makes one.
+        optimizer: An optimizer that is used instead of the one in the configuration.
+            Each :meth:`train` begins with a copy of it and an empty state.
+        metrics: Scores of the predictions that the history records: a list of names, or
+            a dict from names of your own to such names or to functions of (predictions,
+            targets). The names are ``"balanced_accuracy"``, ``"f1"``, ``"precision"``,
+            ``"recall"`` and ``"matthews"`` for classes, and ``"mae"``, ``"rmse"``,
+            ``"max_error"`` and ``"r2"`` for numbers. They are scikit-learn's; f1,
+            precision and recall are means over the classes. A function gets the targets
+            as the loss prepares them: numbers, one-hot rows for several classes, or 1
+            and -1 for ``"hinge"``. If the model has one output, predictions and targets
+            have the shape of the given targets, ``(n_samples,)`` or
+            ``(n_samples, 1)``. Weights of samples have no influence.
 
     Attributes:
-        optimizer: The optimizer of the last :meth:`train`, None before.
-        history: Of the last :meth:`train`, also of one that failed.
-        stopped: Why it ended before its last epoch; empty if it did not.
+        config: Settings of the run, which may be changed between runs.
+        optimizer: The optimizer of the last :meth:`train`; None before the first.
+        history: The history of the last :meth:`train`, even if it failed.
+        stopped: Why the last :meth:`train` ended before its last epoch; empty if it did
+            not.
 
     Raises:
-        ValueError: If a setting names nothing known, or would be ignored.
+        ValueError: If the configuration has an unknown name, or a setting that would be
+            ignored.
 
     Example:
         >>> from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
@@ -129,7 +134,7 @@ class QuantumTrainer:
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
         self.optimizer: Optimizer | None = None
-        # Unknown names and ignored settings are errors now, not after hours.
+        # Unknown names and ignored settings are refused here, before any training.
         natural = isinstance(self._new_optimizer(), NaturalGradient)
         check_settings(self.config, natural=natural)
         get_loss(self.config.resolve("loss"))
@@ -147,45 +152,47 @@ class QuantumTrainer:
         overwrite: bool = False,
         callbacks: Callback | Sequence[Callback] = (),
     ) -> History:
-        """Fit the model's trainable parameters, in place, to data.
+        """Fit the trainable parameters of a model to data, in place.
 
-        SIGINT and SIGTERM end it after the batch that is running, with a checkpoint if
-        there is a directory for it; a second one ends it at once. By default this
-        method then returns, and :attr:`stopped` names the signal;
-        ``config.on_interrupt="raise"`` lets the signal end the program.
+        SIGINT and SIGTERM end the run after the current batch, and a checkpoint is
+        written if there is a ``checkpoint_directory``; a second signal ends the run at
+        once. By default this method then returns, and :attr:`stopped` names the signal.
+        With ``config.on_interrupt="raise"`` the signal ends the program.
 
         Args:
-            model: The model. One without a backend takes ``config.quantum_sdk``.
-            data: A tuple ``(X, y)`` of arrays, cut into shuffled batches, or
-                ``(X, y, weights)`` with a weight >= 0 for each sample, by which its
-                loss is multiplied; or any iterable of batches, each
-                ``(inputs, targets)`` or a dict with these keys, taken in its own order.
-            val_data: In the same forms; measured after every ``validation_interval``
-                epochs, and the last. None takes ``config.validation_split`` of the
-                data, if that is set.
-            epochs: Passes over the data in all, those of a resumed run included; None
-                takes the configuration's.
-            resume: A checkpoint to go on from, or ``"latest"`` of the configuration's
-                ``checkpoint_directory``, or ``"auto"``: the latest if there is one,
-                else a new run. The run ends as it would have without the break, bit for
-                bit. None begins at the model's parameters.
-            overwrite: Whether a new run may replace the checkpoints that are in its
-                directory. Without it that is an error.
-            callbacks: Told how it goes: one, or several.
+            model: The model. If it has no backend of its own it runs on
+                ``config.quantum_sdk``.
+            data: A tuple ``(X, y)`` of arrays, which are cut into shuffled batches; or
+                ``(X, y, weights)`` with a weight >= 0 for each sample, which multiplies
+                its loss; or any iterable of batches, which are taken in its order. A
+                batch is ``(inputs, targets)`` or a dict with these keys.
+            val_data: Validation data in one of these forms. They are measured every
+                ``config.validation_interval`` epochs, and after the last one. None
+                holds out ``config.validation_split`` of the data, if that is set.
+            epochs: Total number of passes over the data, >= 1, including those that a
+                resumed run did before; None takes ``config.epochs``.
+            resume: Path of a checkpoint from which the run continues; or ``"latest"``,
+                the latest one in ``config.checkpoint_directory``; or ``"auto"``, which
+                is the latest one if there is any, else a new run. A resumed run ends
+                with bit for bit the same result as one that was never stopped. None
+                begins a new run at the parameters of the model.
+            overwrite: Whether a new run may replace checkpoints of another run in its
+                directory, which are an error otherwise.
+            callbacks: A callback, or a sequence of them.
 
         Returns:
-            One row per epoch. A loss is the mean over samples of the batch losses
-            before each update.
+            The history, with one row per epoch. Its loss is the mean over all samples
+            of the losses of the batches, each before its update.
 
         Raises:
-            ValueError: If data are empty, of different lengths or do not fit the model,
-                an iterator cannot be repeated, a setting would be ignored, nothing is
-                trainable, or the loss becomes NaN or infinite: then the parameters are
-                those before that step.
-            TypeError: If data are of another form.
+            ValueError: If the data are empty, of different lengths, or do not fit the
+                model; if an iterator cannot be repeated, a setting would be ignored, or
+                nothing is trainable; or if the loss becomes NaN or infinite. In the
+                last case the parameters are those before that step.
+            TypeError: If the data are of another form.
             CheckpointError: If checkpoints cannot be written or read, or belong to
                 another run.
-            QuantumCircuitError: If a device that is not ours fails.
+            QuantumCircuitError: If a device of another package fails.
         """
         config = self.config
         _check_model(model, data)
@@ -259,7 +266,7 @@ class QuantumTrainer:
     def _loss_and_sources(
         self, model: Trainable, data: Any, val_data: Any, epochs: int
     ) -> tuple[Loss, list[Source]]:
-        """The loss, with its weights, and the data that it takes."""
+        """The loss, with weights of classes and samples, and the data in batches."""
         config = self.config
         loss = get_loss(config.resolve("loss"))
         check_metrics(self._metrics, loss)
@@ -283,7 +290,7 @@ class QuantumTrainer:
         return loss, sources
 
     def _tell_of_the_stop(self, state: TrainState) -> None:
-        """Say that the run ended early; obey the signal, if that is wanted."""
+        """Log that the run ended early, and raise the signal if that is wanted."""
         by_signal = self.stopped in signal.Signals.__members__
         raises = by_signal and self.config.resolve("on_interrupt") == "raise"
         _log.warning(
@@ -302,7 +309,12 @@ class QuantumTrainer:
     def _run_directory(
         self, resumed: Path | None, *, overwrite: bool
     ) -> RunDirectory | None:
-        """Where the checkpoints of a run go that may go on from one of them."""
+        """The directory for the checkpoints of the run, or None.
+
+        Args:
+            resumed: The checkpoint from which the run continues; None for a new run.
+            overwrite: Whether checkpoints of another run may be replaced.
+        """
         config = self.config
         path = config.checkpoint_directory
         continues = bool(
@@ -327,7 +339,7 @@ class QuantumTrainer:
         )
 
     def stop(self) -> None:
-        """Ask a run in another thread to end after the batch that is running."""
+        """Ask a run in another thread to end after its current batch."""
         self._interrupts.request("stop()")
 
     def _fresh_state(
@@ -336,7 +348,7 @@ class QuantumTrainer:
         rng = np.random.default_rng(self.config.seed)
         of_method, of_device = rng.spawn(2)
         by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
-        if self.config.seed is not None and by_name:  # else it may have its own seed
+        if self.config.seed is not None and by_name:  # not a device the user made
             drawn = of_device.bit_generator.state
             devices.set_generator_state(model.placed.device, dict(drawn))
         return TrainState(
@@ -348,7 +360,11 @@ class QuantumTrainer:
         )
 
     def _bind(self, model: Trainable) -> None:
-        """Give the model its backend: its own wins, unless another was just chosen."""
+        """Give the model a backend.
+
+        A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
+        since the last run.
+        """
         check_model(self.config, model)
         chosen = self.config.quantum_sdk
         backend = self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
@@ -393,17 +409,21 @@ class QuantumTrainer:
         return f"QuantumTrainer({listed})"
 
     def save_checkpoint(self, checkpoint: Any, path: str | PathLike[str]) -> None:
-        """Write numbers, words and arrays to a file, atomically and with a checksum.
+        """Write numbers, strings and arrays to a file, atomically and with a checksum.
 
         Args:
-            checkpoint: For example ``{"epoch": 3, "model_state": model.get_state(),
-                "optimizer_state": trainer.optimizer.state, "loss": 0.1}``.
-            path: Where to write; the format is the same whatever the ending.
+            checkpoint: Nested dicts and lists, for example ``{"epoch": 3,
+                "model_state": model.get_state(), "optimizer_state":
+                trainer.optimizer.state, "loss": 0.1}``.
+            path: The file to write; its ending has no meaning.
         """
         files.save(path, checkpoint)
 
     def load_checkpoint(self, path: str | PathLike[str]) -> Any:
-        """Read what :meth:`save_checkpoint` wrote.
+        """Read a file that :meth:`save_checkpoint` wrote.
+
+        Args:
+            path: The file to read.
 
         Raises:
             CheckpointError: If the file is damaged or of another format.
@@ -412,7 +432,7 @@ class QuantumTrainer:
 
 
 def _check_model(model: Any, data: Any) -> None:
-    """Refuse what is no model."""
+    """Refuse an object that is no model, or exchanged arguments."""
     if isinstance(data, QuantumModel):
         raise TypeError(
             "Argument `model` must be a QuantumModel, but is of type "

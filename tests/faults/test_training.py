@@ -334,7 +334,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_warning(disk, tmp_path, caplog)
     said = warnings_in(caplog)
     assert len(said) == 1
     assert "No space left on device" in said[0]
-    assert "the next time is another try" in said[0]
+    assert "it will be tried again" in said[0]
 
 
 def test_a_full_disk_at_the_end_is_an_error_that_loses_nothing(disk, tmp_path, caplog):

@@ -9,7 +9,6 @@ import dataclasses
 import gc
 import itertools
 import weakref
-from types import SimpleNamespace
 
 import numpy as np
 import pennylane as qml
@@ -17,6 +16,7 @@ import pytest
 from pennylane import numpy as pnp
 
 from qstore_pl import Loss, QuantumGradientComputer, QuantumModel
+from qstore_pl.gradients import ModelExpectations
 from qstore_pl.gradients.adjoint import MOST_PASSES, CompiledGradient
 from qstore_pl.model import ENCODINGS
 from qstore_pl.templates import ENTANGLEMENTS
@@ -266,7 +266,7 @@ def test_work_arrays_are_kept_for_the_last_batch_sizes_only(monkeypatch):
         return work
 
     monkeypatch.setattr(program, "new_pass", recorded)
-    run = CompiledGradient(SimpleNamespace(circuits=0), program)
+    run = CompiledGradient(ModelExpectations(model), program)
     features = model.prepare(np.random.default_rng(0).uniform(-1, 1, (20, 2)))
 
     def values(batch):

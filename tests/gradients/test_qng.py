@@ -410,7 +410,7 @@ def test_an_empty_list_of_qnodes_is_refused():
 @pytest.mark.parametrize("make", [fixed, np.array, list])
 def test_an_argument_must_be_trainable(make):
     refused(
-        ValueError, "must be trainable, but none is", CIRCUIT, make(WEIGHTS),
+        ValueError, "No argument of the cost is trainable", CIRCUIT, make(WEIGHTS),
         make(ANGLES), X[0],
     )  # fmt: skip
 

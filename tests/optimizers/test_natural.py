@@ -344,7 +344,7 @@ def test_operators_without_a_solution_are_refused():
     parameters, optimizer = start(), NaturalGradient()
     matrix = np.eye(SIZE)
     matrix[2, 3] = np.nan
-    with pytest.raises(ValueError, match="must be found by conjugate gradients, but"):
+    with pytest.raises(ValueError, match="Conjugate gradients did not find"):
         optimizer.step(parameters, slopes(parameters), metric=aslinearoperator(matrix))
     assert parameters.tobytes() == start().tobytes()
     assert optimizer.state == {}
@@ -406,7 +406,7 @@ def test_adapt_must_follow_a_step_and_be_asked_for(adapt_damping):
     optimizer = NaturalGradient(adapt_damping=adapt_damping)
     if not adapt_damping:
         optimizer.step(np.zeros(2), np.ones(2), metric=np.eye(2))
-    with pytest.raises(ValueError, match=r"adapt must follow a step of an optimizer w"):
+    with pytest.raises(ValueError, match=r"adapt was called before the first step"):
         optimizer.adapt(1.0, 0.5)
 
 
@@ -688,7 +688,7 @@ def test_words_that_only_natural_gradients_read_are_refused_for_others():
 
 def test_an_indefinite_metric_is_refused_without_damping():
     parameters, optimizer = start(), NaturalGradient(damping=0.0)
-    with pytest.raises(ValueError, match=r"eigenvalue -0.5. Set a damping > 0.5;"):
+    with pytest.raises(ValueError, match=r"eigenvalue -0.5. Set a damping > 0.5:"):
         optimizer.step(parameters, slopes(parameters), metric=indefinite())
     assert parameters.tobytes() == start().tobytes()
     NaturalGradient(damping=0.6).step(parameters, slopes(start()), metric=indefinite())

@@ -96,10 +96,10 @@ def test_gates_come_in_the_documented_order():
     ]
 
 
-def test_linear_is_the_default():
+def test_circular_is_the_default():
     weights = np.zeros((1, 3, 3))
     assert RotationEntanglerLayers(weights, range(3)).hyperparameters == {
-        "entanglement": "linear"
+        "entanglement": "circular"
     }
 
 

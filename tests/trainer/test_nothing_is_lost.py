@@ -50,7 +50,9 @@ def contents(directory):
 def test_a_second_run_in_the_same_directory_is_refused_and_changes_nothing(tmp_path):
     trainer(tmp_path, epochs=20).train(make(), (X, Y))
     before, model = contents(tmp_path), make(seed=1)
-    with pytest.raises(CheckpointError, match=r"no checkpoints for a new run.*overwri"):
+    with pytest.raises(
+        CheckpointError, match=r"has checkpoints of another run.*overwri"
+    ):
         trainer(tmp_path, epochs=1).train(model, (X, Y))
     assert contents(tmp_path) == before  # the lock is gone too
     np.testing.assert_array_equal(model.parameters, make(seed=1).parameters)
@@ -106,7 +108,7 @@ def test_a_run_from_elsewhere_does_not_replace_the_one_that_is_here(tmp_path):
         trainer(tmp_path / name, epochs=2).train(make(seed), (X, Y))
     latest = tmp_path / "elsewhere" / "epoch000002-step000000.qstore"
     model = make(2)
-    with pytest.raises(CheckpointError, match="no checkpoints for a new run"):
+    with pytest.raises(CheckpointError, match="has checkpoints of another run"):
         trainer(tmp_path / "here").train(model, (X, Y), resume=latest)
     np.testing.assert_array_equal(model.parameters, make(2).parameters)
     trainer(tmp_path / "there").train(make(1), (X, Y), resume=latest)
@@ -131,7 +133,7 @@ def test_auto_does_not_begin_anew_where_all_is_damaged(tmp_path):
     trainer(tmp_path).train(make(), (X, Y))
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="none can be read"):
+    with pytest.raises(CheckpointError, match="to resume from that can be read"):
         trainer(tmp_path).train(make(), (X, Y), resume="auto")
 
 

@@ -717,7 +717,7 @@ def test_another_device(stopped):
 )
 def test_a_file_that_is_no_run(tmp_path, tree):
     checkpoint.save(tmp_path / "mine.qstore", tree)
-    with pytest.raises(CheckpointError, match="must be one that training wrote"):
+    with pytest.raises(CheckpointError, match="not written by a training run"):
         Case().run(None, resume=tmp_path / "mine.qstore")
 
 
@@ -725,7 +725,7 @@ def test_a_newer_version(stopped, tmp_path):
     tree = checkpoint.load(stopped)
     tree["version"] += 1
     checkpoint.save(tmp_path / "newer.qstore", tree)
-    with pytest.raises(CheckpointError, match=r"version 2 or less.*3"):
+    with pytest.raises(CheckpointError, match=r"has version 3, but .* version 2"):
         Case().run(None, resume=tmp_path / "newer.qstore")
 
 
@@ -733,7 +733,7 @@ def test_latest_needs_a_directory_and_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match='may be "latest" only with a checkpoint_dir'):
         Case().run(None, resume="latest")
     for directory in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(CheckpointError, match=r"resume from, but there is none\."):
+        with pytest.raises(CheckpointError, match=r"no checkpoint in .* resume from\."):
             Case().run(directory, resume="latest")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
@@ -807,6 +807,6 @@ def test_if_all_are_damaged_nothing_is_trained(tmp_path):
         file.write_bytes(cut(file.read_bytes()))
     model = Case().new_model()
     before = model.parameters.copy()
-    with pytest.raises(CheckpointError, match=r"none can be read\."):
+    with pytest.raises(CheckpointError, match=r"resume from that can be read\."):
         Case().new_trainer(tmp_path).train(model, (X, Y), resume="latest")
     np.testing.assert_array_equal(model.parameters, before)
