@@ -460,7 +460,9 @@ class QuantumModel:
 
     def examples(self) -> Float2D:
         """Encoded samples that differ: the first feature is 1, or the last."""
-        return self.prepare(np.eye(self.input_dim)[[0, -1]])
+        samples = np.zeros((2, self.input_dim))
+        samples[0, 0] = samples[1, -1] = 1.0
+        return self.prepare(samples)
 
     def forward(self, inputs: Any) -> NDArray[np.float64]:
         """Outputs of the model; calling the model is the same.

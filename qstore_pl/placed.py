@@ -19,7 +19,7 @@ from pennylane.measurements import MeasurementProcess
 from qstore_pl import devices
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, wire_labels
-from qstore_pl.circuit import Block
+from qstore_pl.circuit import Block, Features, Weights
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -166,14 +166,12 @@ def traced(
         DeviceError: If an operation computes with its inputs in a way that is no
             polynomial of degree <= 2.
     """
-    x = devices.symbols("features", 0, (circuit.n_features,))
-    w = devices.symbols("weights", 0, (circuit.n_weights,))
     operations: list[Any] = []
     inputs: list[devices.Symbols | None] = []
     for block in circuit.blocks:
         wires = [labels[wire] for wire in block.wires]
         make = qml.tape.make_qscript(block.operation)
-        symbols = block.values(x, w)
+        symbols = [_symbols(given) for given in block.inputs]
         try:
             applied = make(*symbols, wires=wires).operations
         except devices.SymbolError as error:
@@ -193,6 +191,14 @@ def traced(
     for mp in measured:  # the numbers of observables are constants
         inputs += [None] * (0 if mp.obs is None else len(mp.obs.data))
     return qml.tape.QuantumScript(operations, measured), inputs
+
+
+def _symbols(given: Any) -> Any:
+    """An input of a block as symbols; a constant as it is."""
+    if isinstance(given, Features | Weights):
+        source = "features" if isinstance(given, Features) else "weights"
+        return devices.symbols(source, given.first, given.shape)
+    return given
 
 
 def _with_numbers(

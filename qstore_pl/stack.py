@@ -138,7 +138,8 @@ class Stack:
             if isinstance(part.layer, Encoding)
             for source in part.layer.sources(part.layer.n_columns)
         ]
-        return {feature for column in columns for feature in by_column[column]}
+        distinct = {id(by_column[column]): by_column[column] for column in columns}
+        return {feature for source in distinct.values() for feature in source}
 
 
 def n_columns(layer: Layer) -> int:

@@ -20,6 +20,8 @@ from qstore_pl.placed import Circuit, traced
 from qstore_pl.readout import Readout
 from qstore_pl.stack import Stack
 
+MOST_COLUMNS = 1 << 16  # of a model whose light cones are found when it is made
+
 
 class Model(Circuit, Protocol):
     """What a summary needs of a model."""
@@ -163,11 +165,14 @@ def warn_of_unseen(model: Model, *, stacklevel: int) -> None:
 
     Weights in the last gates of a wire are excused, as long as all features are seen:
     there some always change nothing, as those that turn about the measured axis.
+    Nothing is looked at where encoded data have more than ``MOST_COLUMNS`` columns.
 
     Args:
         model: The model.
         stacklevel: Which caller the warning is for, as :func:`warnings.warn` counts.
     """
+    if model.n_features > MOST_COLUMNS:
+        return
     try:
         cones = _light_cones(model)
     except DeviceError:  # said where the circuit is compiled

@@ -230,11 +230,10 @@ def _check_inputs(
         )
     sizes = {WEIGHT: n_weights, FEATURE: n_features}
     for entry in inputs:
-        for angle in [] if entry is None else entry.entries:
-            for kind, index in angle.slots:
-                if index >= sizes[kind]:
-                    name = "weights" if kind == WEIGHT else "features"
-                    raise ValueError(
-                        f"Argument `inputs` must use indices < {sizes[kind]} of the "
-                        f"{name}, but uses {index}."
-                    )
+        for kind, index in {} if entry is None else entry.highest.items():
+            if index >= sizes[kind]:
+                name = "weights" if kind == WEIGHT else "features"
+                raise ValueError(
+                    f"Argument `inputs` must use indices < {sizes[kind]} of the "
+                    f"{name}, but uses {index}."
+                )

@@ -8,8 +8,9 @@ its sine, is refused by name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, final
 
 import autoray
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
+from qstore_pl._lazy import cached_property
 from qstore_pl.engine.gates import CONSTANT, FEATURE, WEIGHT, Angle, Slot, slot_angles
 
 TOO_MANY_FACTORS = "a product of more than two numbers"
@@ -83,6 +85,15 @@ class Symbols(NDArrayOperatorsMixin):
             if entries == slot_angles(kind, first, (len(entries),)).tolist():
                 return kind, first
         raise SymbolError("something else than consecutive numbers")
+
+    @property
+    def highest(self) -> dict[int, int]:
+        """The highest index of a weight and of a feature, by kind of slot."""
+        found: dict[int, int] = {}
+        for angle in self.entries:
+            for kind, index in angle.slots:
+                found[kind] = max(found.get(kind, -1), index)
+        return found
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -263,6 +274,58 @@ class Unplaced(tuple[int, int]):
     numbers: NDArray[np.float64]
 
 
+@final
+class Consecutive(Symbols):
+    """Consecutive weights or features, whose angles are made only when asked for.
+
+    An encoded state has :math:`2^n` of them, of which a circuit names only the first.
+
+    Args:
+        slot: The first of them.
+        shape: Shape of the array, which is filled in C order.
+    """
+
+    def __init__(self, slot: Slot, shape: tuple[int, ...]) -> None:
+        self._slot, self._shape = slot, shape
+
+    @cached_property
+    def angles(self) -> NDArray[np.object_]:
+        """The entries, an object array of angles."""
+        return slot_angles(*self._slot, self._shape)
+
+    @property
+    def slot(self) -> Slot:
+        """The first of the weights or features."""
+        return self._slot
+
+    @property
+    def highest(self) -> dict[int, int]:
+        """The highest index of a weight and of a feature, by kind of slot."""
+        kind, first = self._slot
+        return {kind: first + self.size - 1} if self.size else {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array."""
+        return self._shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self._shape)
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return math.prod(self._shape)
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+
+autoray.register_backend(Consecutive, "numpy")
+
+
 def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
     """Symbols for consecutive weights or features.
 
@@ -277,7 +340,7 @@ def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
         Symbols(shape=(3, 2))
     """
     kind = SOURCES[choice("source", source, tuple(SOURCES))]
-    return Symbols(slot_angles(kind, offset, shape))
+    return Consecutive((kind, offset), tuple(shape))
 
 
 def constant_angle(value: Any) -> Angle:
