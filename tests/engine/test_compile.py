@@ -514,7 +514,7 @@ for backend, n in (("mock_ideal", 3), ("mock_noisy", 2)):
     model = QuantumModel(n, 2, backend=backend, seed=0)
     features = np.linspace(0.1, 1.0, 2 * n).reshape(2, n)
     outputs = model.forward(features)
-    slopes, _ = model.program.vjp(model.weights, features, np.ones((2, 2)))
+    slopes, _ = model.placed.program.vjp(model.weights, features, np.ones((2, 2)))
     print(*outputs.ravel(), *slopes)
 """
 
