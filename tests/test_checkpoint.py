@@ -390,6 +390,7 @@ for step in itertools.count():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_kill_never_leaves_an_unreadable_file(path):
     rng = np.random.default_rng(11)

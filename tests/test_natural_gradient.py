@@ -27,6 +27,7 @@ def steps():
     }
 
 
+@pytest.mark.slow
 def test_half_of_adams_steps_on_random_circuits(steps):
     natural, adam = steps["natural gradient"], steps["Adam"]
     assert len(natural) == len(adam) == 20
@@ -35,6 +36,7 @@ def test_half_of_adams_steps_on_random_circuits(steps):
     assert np.sum(natural > adam) <= 2
 
 
+@pytest.mark.slow
 def test_the_documentation_quotes_these_steps(steps):
     path = natural_gradient.DIRECTORY / "natural_gradient.json"
     quoted = json.loads(path.read_text())["steps"]

@@ -340,12 +340,14 @@ def test_channels_in_torch(recipe):
     check(recipe, "torch")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=8, deadline=None)
 @given(recipe=channel_recipes())
 def test_channels_in_jax(recipe):
     check(recipe, "jax")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=120, deadline=None)
 @given(recipe=spec_recipes())
 def test_noise_of_the_device_is_its_noise_model_on_default_mixed(recipe):

@@ -332,6 +332,7 @@ def check(recipe: Recipe, interface: str) -> None:
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(recipe=recipes())
 def test_autograd(recipe):
@@ -344,6 +345,7 @@ def test_torch(recipe):
     check(recipe, "torch")
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(recipe=recipes())
 def test_jax(recipe):

@@ -114,6 +114,7 @@ def hungry(problem):
     return Hungry(problem, "default.qubit", diff_method="backprop")
 
 
+@pytest.mark.slow
 def test_memory_of_a_step():
     megabytes = step_memory(hungry, replace(NOISY_4Q, noise=None)) / 1e6
     assert 66 < megabytes < 80

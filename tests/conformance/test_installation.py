@@ -57,6 +57,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[list[str], list[tuple[str, s
     return out.splitlines(), COMPILED.findall(log)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_read_only_installation_compiles_elsewhere(tmp_path):
     source = Path(qstore_pl.__file__).parent
@@ -88,6 +89,7 @@ def test_a_read_only_installation_compiles_elsewhere(tmp_path):
     assert all(Path(kept).is_relative_to(temporary) for _, kept in compiled)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_processes_starting_together_compile_each_kernel_once(tmp_path):
     cache = tmp_path / "cache"

@@ -132,6 +132,7 @@ def assert_clean(
     assert counts["passed"] > 300, output
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", ["exact", "shots"])
 def test_suite_passes_at_least_as_widely_as_lightning(suite, outcomes):
@@ -143,12 +144,14 @@ def test_suite_passes_at_least_as_widely_as_lightning(suite, outcomes):
     assert ours["passed"] >= peer["passed"] + peer["failed"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("suite", ["noisy, pure", "noisy, shots"])
 def test_suite_passes_on_the_noisy_device_without_noise(suite, outcomes):
     assert_clean(*outcomes[suite])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_suite_passes_on_mixed_states_with_hardly_any_noise(outcomes):
     assert_clean(*outcomes["noisy, mixed"], EXPECTED_FAILURES_NOISY)

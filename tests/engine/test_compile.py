@@ -442,6 +442,7 @@ print(hashlib.sha256(model.parameters.tobytes()).hexdigest(), history["losses"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(250)
 def test_a_first_run_that_dies_ends_as_one_on_a_warm_machine(tmp_path):
     cache = {**os.environ, "QSTORE_CACHE_DIR": str(tmp_path / "cache")}

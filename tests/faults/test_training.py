@@ -123,6 +123,7 @@ def long_run(*, resume="", **options):
     )
 
 
+@pytest.mark.slow
 def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, request):
     rng = random.Random(2)
     epochs = [0]
@@ -520,6 +521,7 @@ print(resident[10_000] - resident[1000])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 def test_ten_thousand_steps_grow_by_less_than_two_megabytes(loss, tmp_path):
     done = subprocess.run(
