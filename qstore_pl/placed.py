@@ -163,8 +163,8 @@ def traced(
         None where the number on the tape is a constant.
 
     Raises:
-        DeviceError: If an operation computes with its inputs in a way that is no
-            polynomial of degree <= 2.
+        DeviceError: If an operation looks at the values of its inputs and computes with
+            them.
     """
     operations: list[Any] = []
     inputs: list[devices.Symbols | None] = []
@@ -214,7 +214,7 @@ def _with_numbers(
         if len(data) != len(values) or not all(map(np.array_equal, data, values)):
             raise DeviceError(
                 f"{block} cannot be compiled: its operation takes {error} of an input "
-                "and computes with it. Its inputs must be the operation's parameters, "
-                "or polynomials of degree <= 2 in them."
+                "and computes with it. Inputs whose values are looked at must be the "
+                "operation's parameters as they are."
             ) from error
     return list(applied.operations)

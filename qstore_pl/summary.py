@@ -221,7 +221,9 @@ class _Some:
 
 def _light_cones(model: Model) -> devices.LightCones:
     tape, inputs = traced(model, range(model.n_qubits))
-    return devices.light_cones(tape, inputs, model.n_weights)
+    return devices.light_cones(
+        tape, inputs, n_weights=model.n_weights, n_features=model.n_features
+    )
 
 
 def _unseen(

@@ -29,14 +29,20 @@ from qstore_pl.devices.outputs import pauli_sum
 from qstore_pl.devices.registry import entry_of, lower_operation
 from qstore_pl.devices.symbols import Unplaced
 from qstore_pl.devices.tensors import NUMPY, Arrays
+from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import (
+    DERIVED,
     FEATURE,
     WEIGHT,
     Amplitudes,
+    Angle,
     Kraus,
     Matrix,
     MixedGate,
     PauliSum,
+    Slot,
+    angles_of,
+    renamed,
 )
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
@@ -278,6 +284,13 @@ class Lowering:
                 "A state preparation must be the first operation, or be decomposed."
             )
         gates, constants = with_places(gates, n_weights)
+        gates, derived = with_columns(gates, n_features)
+        if derived and self.is_drawn:
+            raise DeviceError(
+                "Trajectories give no gradient through functions of weights and "
+                'features. Use method="density".'
+            )
+        options = {"derived": derived} if derived else {}
         kind = PureProgram if self.noise is None else self.kind
         return kind(
             len(self.order),
@@ -286,7 +299,43 @@ class Lowering:
             n_weights=n_weights,
             n_features=n_features,
             constants=constants,
+            **options,
         )
+
+
+def with_columns(
+    gates: Sequence[MixedGate], n_features: int
+) -> tuple[Sequence[MixedGate], list[Derived]]:
+    """Give derived values their place in the feature slots behind the features.
+
+    Args:
+        gates: The circuit, in which derived values have no column yet.
+        n_features: Number of columns of the features.
+
+    Returns:
+        The gates, and the derived values in the order of their columns, in which each
+        needs only earlier ones.
+    """
+    columns: dict[Derived, Slot] = {}
+    placed: list[Derived] = []
+
+    def place(slot: Slot) -> Slot:
+        kind, found = slot
+        if kind != DERIVED:
+            return slot
+        if found not in columns:
+            argument = found.argument.renamed(place)
+            columns[found] = (FEATURE, n_features + len(placed))
+            placed.append(Derived(found.function, argument))
+        return columns[found]
+
+    if any(_is_derived(angle) for gate in gates for angle in angles_of(gate)):
+        gates = [renamed(gate, place) for gate in gates]
+    return gates, placed
+
+
+def _is_derived(angle: Angle) -> bool:
+    return any(a[0] == DERIVED or b[0] == DERIVED for _, a, b in angle.terms)
 
 
 def with_places(

@@ -29,10 +29,9 @@ from qstore_pl.devices.gates import (
 )
 from qstore_pl.devices.matrices import is_pauli_rotation, rotation_of
 from qstore_pl.devices.records import Record, RecordCopy
-from qstore_pl.devices.symbols import TOO_MANY_FACTORS, Constant, SymbolError, Symbols
+from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, times
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.gates import (
-    Angle,
     Matrix,
     MixedGate,
     PauliRotation,
@@ -60,8 +59,8 @@ def made_of(
         The operations, each with what its parameters are.
 
     Raises:
-        DeviceError: If the decomposition computes something from a symbol that is no
-            polynomial of degree 2.
+        DeviceError: If the decomposition does something with a symbol that needs its
+            value, such as comparing it.
     """
     names = dict(zip(op.wires.labels, wires, strict=True))
     try:
@@ -73,9 +72,8 @@ def made_of(
         return [(part, tuple(map(_parameter, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
-            f"{op.name} cannot be compiled: its decomposition needs more of a "
-            f"parameter than a polynomial of degree 2: {error}. Run the circuit "
-            "through its QNode."
+            f"{op.name} cannot be compiled: its decomposition needs the value of a "
+            f"parameter, for {error}. Run the circuit through its QNode."
         ) from error
     except DecompositionUndefinedError as error:
         raise DeviceError(
@@ -157,16 +155,9 @@ def _zz_feature_map(
             yield phase(x[i])
         for i, j in pairs:
             # A phase where the two bits differ.
-            product = 2.0 * _product(np.pi - x[i], np.pi - x[j])
+            product = 2.0 * times(np.pi - x[i], np.pi - x[j])
             yield PauliRotation("ZZ", (wires[i], wires[j]), product)
             yield phase(0.5 * product)
-
-
-def _product(one: Angle, other: Angle) -> Angle:
-    try:
-        return one * other
-    except ValueError as error:  # of a degree past 2
-        raise SymbolError(TOO_MANY_FACTORS) from error
 
 
 REGISTRY = GATES | CHANNELS | TEMPLATES
@@ -337,9 +328,9 @@ def lower_operation(
         wires: Positions of its wires in the register.
 
     Raises:
-        DeviceError: If it has no decomposition, or one that computes something else
-            than polynomials from a symbol.
-        SymbolError: If a gate needs something else than a polynomial of a parameter.
+        DeviceError: If it has no decomposition, or one that needs the value of a
+            symbol.
+        SymbolError: If a gate needs the value of a parameter.
     """
     entry = entry_of(op)
     if entry is not None:

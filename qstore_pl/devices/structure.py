@@ -10,11 +10,17 @@ from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.bound import bound_gates, bound_operations
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
-from qstore_pl.devices.lowering import Lowering, wire_order, with_places
+from qstore_pl.devices.lowering import (
+    Lowering,
+    wire_order,
+    with_columns,
+    with_places,
+)
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine import lightcone
+from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Slot
 
 
@@ -58,7 +64,11 @@ class LightCones:
 
 
 def light_cones(
-    tape: QuantumScript, inputs: Sequence[Symbols | None], n_weights: int
+    tape: QuantumScript,
+    inputs: Sequence[Symbols | None],
+    *,
+    n_weights: int,
+    n_features: int,
 ) -> LightCones:
     """What each output of a circuit can depend on.
 
@@ -66,6 +76,7 @@ def light_cones(
         tape: The circuit, measuring what :func:`qstore_pl.devices.compile` takes.
         inputs: As :func:`qstore_pl.devices.compile`.
         n_weights: Length of the weights.
+        n_features: Columns of the features.
 
     Raises:
         DeviceError: If an operation cannot be lowered.
@@ -73,15 +84,30 @@ def light_cones(
     # As if states were mixed, since the circuit may have channels; without noise.
     lowering = Lowering(wire_order(tape), SpecNoise(NoiseSpec()))
     lowered, _ = with_places(bound_gates(tape, inputs, lowering), n_weights)
+    placed, derived = with_columns(lowered, n_features)
     order = lowering.order
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
-    cones = lightcone.light_cones(lowered, outputs)
+    cones = [
+        _resolved(cone, derived, n_features)
+        for cone in lightcone.light_cones(placed, outputs)
+    ]
     held = frozenset(range(n_weights))  # behind them are constants
     return LightCones(
         features=tuple(_of_kind(FEATURE, cone) for cone in cones),
         weights=tuple(_of_kind(WEIGHT, cone) & held for cone in cones),
-        last=_of_kind(WEIGHT, lightcone.last_rotations(lowered)) & held,
+        last=_of_kind(WEIGHT, lightcone.last_rotations(placed)) & held,
     )
+
+
+def _resolved(
+    cone: set[Slot], derived: Sequence[Derived], n_features: int
+) -> set[Slot]:
+    """Slots, and what the derived values among them are computed from."""
+    found = set(cone)
+    for k in reversed(range(len(derived))):
+        if (FEATURE, n_features + k) in found:
+            found |= derived[k].argument.slots
+    return {slot for slot in found if slot[0] != FEATURE or slot[1] < n_features}
 
 
 def _of_kind(kind: int, slots: Iterable[Slot]) -> frozenset[int]:

@@ -2,13 +2,16 @@
 
 The decomposition of a template is a function of its parameters. Called with symbols
 instead of numbers, it tells how the angle of each gate depends on them: as a polynomial
-of degree at most 2. Whatever else it does with a number, such as comparing it or taking
-its sine, is refused by name.
+of degree at most 2 in weights, features, and smooth functions of them, which are
+computed before the circuit runs. Whatever else it does with a number, such as comparing
+it, is refused by name.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, final
 
@@ -19,16 +22,25 @@ from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
-from qstore_pl.engine.gates import CONSTANT, FEATURE, WEIGHT, Angle, Slot, slot_angles
+from qstore_pl.engine.derived import FUNCTIONS, Derived, base_slots
+from qstore_pl.engine.gates import (
+    CONSTANT,
+    FEATURE,
+    ONE,
+    WEIGHT,
+    Angle,
+    Slot,
+    slot_angles,
+)
 
-TOO_MANY_FACTORS = "a product of more than two numbers"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
+_SMOOTH = {getattr(np, name) for name in FUNCTIONS if name != "value"}  # ufuncs
 
 
 class SymbolError(TypeError):
-    """Something is done with a symbol that is no polynomial of degree at most 2.
+    """Something is done with a symbol that needs its value.
 
-    Its text is a noun that says what, such as "sin": whoever catches it knows the
+    Its text is a noun that says what, such as "greater": whoever catches it knows the
     operation.
     """
 
@@ -91,7 +103,7 @@ class Symbols(NDArrayOperatorsMixin):
         """The highest index of a weight and of a feature, by kind of slot."""
         found: dict[int, int] = {}
         for angle in self.entries:
-            for kind, index in angle.slots:
+            for kind, index in base_slots(angle):
                 found[kind] = max(found.get(kind, -1), index)
         return found
 
@@ -159,18 +171,22 @@ class Symbols(NDArrayOperatorsMixin):
             raise SymbolError(f"{ufunc.__name__}.{method}")
         if ufunc in _UFUNCS:
             try:
-                return _wrapped(ufunc(*arrays))
-            except ValueError as error:  # of a degree past 2
-                raise SymbolError(TOO_MANY_FACTORS) from error
+                return _wrapped((_PRODUCT if ufunc is np.multiply else ufunc)(*arrays))
             except TypeError as error:
                 raise SymbolError("a product with a complex number") from error
         if ufunc is np.positive:
             return inputs[0]
-        if ufunc is np.true_divide and not isinstance(inputs[1], Symbols):
-            return _wrapped(np.multiply(arrays[0], 1.0 / np.asarray(inputs[1])))
-        if ufunc is np.power and np.ndim(inputs[1]) == 0 and inputs[1] in (1, 2):
-            base = arrays[0]
-            return _wrapped(base if inputs[1] == 1 else np.multiply(base, base))
+        if ufunc in _SMOOTH:
+            return _applied(ufunc.__name__, arrays[0])
+        if ufunc is np.square:
+            return inputs[0] * inputs[0]
+        if ufunc is np.true_divide:
+            below = inputs[1]
+            if isinstance(below, Symbols):
+                return inputs[0] * _applied("reciprocal", below.angles)
+            return _wrapped(np.multiply(arrays[0], 1.0 / np.asarray(below)))
+        if ufunc is np.power and not isinstance(inputs[1], Symbols):
+            return _power(inputs[0], inputs[1])
         raise SymbolError(ufunc.__name__)
 
     def __array_function__(
@@ -211,6 +227,39 @@ class Symbols(NDArrayOperatorsMixin):
 
 
 autoray.register_backend(Symbols, "numpy")
+
+
+def times(one: Any, other: Any) -> Any:
+    """A product, in which factors of too high a degree become derived values."""
+    try:
+        return one * other
+    except ValueError:  # of a degree past 2
+        return _as_value(one) * _as_value(other)
+
+
+def _as_value(angle: Angle) -> Angle:
+    """An angle of degree 2 as a derived value, which has degree 1."""
+    squares = any(ONE not in (a, b) for _, a, b in angle.terms)
+    return Derived.of("value", angle) if squares else angle
+
+
+_PRODUCT = np.frompyfunc(times, 2, 1)
+
+
+def _applied(function: str, angles: NDArray[np.object_]) -> Symbols:
+    """A smooth function of every entry."""
+    apply = np.frompyfunc(functools.partial(Derived.of, function), 1, 1)
+    return _wrapped(apply(angles))
+
+
+def _power(base: Symbols, exponent: Any) -> Symbols:
+    if np.ndim(exponent) or abs(exponent) not in (0.5, 1, 2, 3, 4):
+        raise SymbolError(f"the power {exponent!r}")
+    if exponent < 0:
+        return _applied("reciprocal", _power(base, -exponent).angles)
+    if exponent == 0.5:
+        return _applied("sqrt", base.angles)
+    return functools.reduce(operator.mul, [base] * int(exponent))
 
 
 class Constant:

@@ -13,13 +13,14 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONSTANT, WEIGHT, FEATURE = 0, 1, 2
-Slot: TypeAlias = tuple[int, int]  # (WEIGHT or FEATURE, index); ONE stands for 1
+DERIVED = 3  # of a value that has no column yet; its index is the value's description
+Slot: TypeAlias = tuple[int, Any]  # (WEIGHT or FEATURE, index); ONE stands for 1
 ONE: Slot = (CONSTANT, 0)
 
 
@@ -348,6 +349,13 @@ def slots_of(gate: MixedGate) -> set[Slot]:
             return set()
     kind, first = gate.slot
     return {(kind, first + i) for i in range(n_entries)}
+
+
+def angles_of(gate: MixedGate) -> tuple[Angle, ...]:
+    """The angles of a gate, and the factors of a channel."""
+    if isinstance(gate, PauliRotation):
+        return (gate.angle,)
+    return (*gate.factors, gate.shift) if isinstance(gate, Channel) else ()
 
 
 PauliTerm: TypeAlias = tuple[float, str, tuple[int, ...]]  # coefficient, word, wires

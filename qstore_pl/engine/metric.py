@@ -86,6 +86,11 @@ class Metric(ABC):
         approximation: str = "full",
     ) -> None:
         choice("approximation", approximation, APPROXIMATIONS)
+        if program.derived:
+            raise ValueError(
+                "The metric tensor of a circuit whose angles are functions of weights "
+                "or features other than polynomials is not available."
+            )
         chosen = [(WEIGHT, int(i)) for i in np.flatnonzero(weights)]
         if features is not None:
             chosen += [(FEATURE, int(i)) for i in np.flatnonzero(features)]

@@ -43,7 +43,7 @@ class MixedProgram(Program):
             self.gates,
             observables,
             n_weights=self.n_weights,
-            n_features=self.n_features,
+            n_features=self.n_features + len(self.derived),
             n_constants=self.constants.size,
         )
 

@@ -21,6 +21,7 @@ from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
 from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
+from qstore_pl.engine.derived import Columns, Derived
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -54,6 +55,8 @@ class Program(ABC):
         constants: Values that never change, shape ``(n_constants,)``: those of the
             weight slots from ``n_weights`` on. No gradient is taken with respect to
             them. Of the entries of one gate all are constants, or none is.
+        derived: Functions of weights and features: the values of the feature slots
+            from ``n_features`` on. Gradients go through them.
     """
 
     tables: Any  # what the kernels read
@@ -67,7 +70,9 @@ class Program(ABC):
         n_weights: int = 0,
         n_features: int = 0,
         constants: Float1D | Sequence[float] = (),
+        derived: Sequence[Derived] = (),
     ) -> None:
+        self.derived = tuple(derived)
         self.n_wires, self.n_weights, self.n_features = n_wires, n_weights, n_features
         self.constants = np.array(constants, dtype=np.float64)
         if self.constants.ndim != 1:
@@ -109,6 +114,7 @@ class Program(ABC):
         *,
         n_weights: int = 0,
         n_features: int = 0,
+        derived: Sequence[Derived] = (),
     ) -> Self:
         """Another circuit as a Program of this kind, with the same constants.
 
@@ -118,7 +124,9 @@ class Program(ABC):
             observables: One Pauli sum per output.
             n_weights: Length of the weights.
             n_features: Columns of the features.
+            derived: Functions of weights and features.
         """
+        options = {"derived": derived} if derived else {}
         return type(self)(
             self.n_wires,
             gates,
@@ -126,6 +134,7 @@ class Program(ABC):
             n_weights=n_weights,
             n_features=n_features,
             constants=self.constants,
+            **options,
         )
 
     def with_constants(self, weights: Float1D) -> Float1D:
@@ -146,6 +155,8 @@ class Program(ABC):
 
         def rename(slot: Slot) -> Slot:
             kind, index = slot
+            if kind == FEATURE and index >= n_features:  # a derived value
+                return (FEATURE, n_weights + index)
             if kind != WEIGHT:
                 return slot
             if index >= n_weights:  # a constant: all samples still share it
@@ -156,6 +167,10 @@ class Program(ABC):
             [renamed(gate, rename) for gate in self.gates],
             self.observables,
             n_features=n_features + n_weights,
+            derived=[
+                Derived(one.function, one.argument.renamed(rename))
+                for one in self.derived
+            ],
         )
 
     def run(
@@ -332,6 +347,9 @@ class Pass(ABC):
         self._gx: Float2D | None = None
         self._no_gx = np.empty((0, 0))
         self._values: tuple[Float1D, Float2D, Rows] | None = None
+        self._columns_behind: Columns | None = None
+        if program.derived:
+            self._columns_behind = Columns(program.derived, program.n_features)
 
     def forward(
         self, weights: Float1D, features: Float2D, rows: Rows, *, gradient: bool = True
@@ -344,6 +362,10 @@ class Pass(ABC):
             rows: Indices of the samples to run, shape ``(batch,)``.
             gradient: Whether :meth:`backward` may follow.
         """
+        if self._columns_behind is not None:
+            self._given = weights, features, rows
+            features = self._columns_behind.forward(weights, features[rows])
+            rows = np.arange(self.batch)
         if self._joined is not None:
             self._joined[: self._n_weights] = weights
             weights = self._joined
@@ -389,7 +411,7 @@ class Pass(ABC):
             cotangents = self._measured_cotangents
         gx = None
         stop = self._stop
-        if inputs:
+        if inputs or self._columns_behind is not None:
             stop = self._stop_for_inputs
             if self._gx is None:
                 self._gx = np.empty((self.batch, self._tables.n_features))
@@ -403,6 +425,11 @@ class Pass(ABC):
         gw = self._gw[0] if len(self._spans) == 1 else self._gw.sum(axis=0)
         if self._joined is not None:
             gw = gw[: self._n_weights]
+        if self._columns_behind is not None:
+            assert gx is not None
+            self._spent = self._given
+            gw, gx = self._columns_behind.backward(gw, gx)
+            return gw, gx if inputs else None
         return gw, gx
 
     def again(self) -> None:

@@ -42,7 +42,7 @@ class PureProgram(Program):
             cast(tuple[Gate, ...], self.gates),
             observables,
             n_weights=self.n_weights,
-            n_features=self.n_features,
+            n_features=self.n_features + len(self.derived),
             n_constants=self.constants.size,
         )
 

@@ -22,6 +22,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import (
     FEATURE,
@@ -270,8 +271,10 @@ class TrajectoryProgram(Program):
         *,
         n_weights: int = 0,
         n_features: int = 0,
+        derived: Sequence[Derived] = (),
     ) -> Self:
         """Another circuit, with as many trajectories and the same constants."""
+        assert not derived  # the devices refuse them
         return type(self)(
             self.n_wires,
             gates,
