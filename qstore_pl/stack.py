@@ -64,6 +64,10 @@ class Stack:
         n_qubits: int | None,
         seed: Any,
     ) -> None:
+        if isinstance(layers, Layer):
+            raise TypeError(
+                f"Argument `layers` must be a list of layers, but is {layers!r} alone."
+            )
         layers = list(layers)
         encodings = _checked(layers)
         self.input_dim = input_dim
@@ -150,6 +154,12 @@ def n_columns(layer: Layer) -> int:
 def _checked(layers: list[Layer]) -> list[Encoding]:
     """The encodings of a list that holds nothing but layers."""
     for layer in layers:
+        if isinstance(layer, type):
+            raise TypeError(
+                f"Argument `layers` must hold layers, but has the class "
+                f"{layer.__name__}. A layer is an object, as AngleEncoding(); a "
+                "template goes into the blocks of a layer of your own."
+            )
         if not isinstance(layer, Layer):
             raise TypeError(
                 "Argument `layers` must hold layers, but has one of type "

@@ -440,7 +440,9 @@ A, L = AngleEncoding, QuantumLayer
 REFUSED = {
     "no layers": (lambda: model_of(), ValueError, "must have an encoding"),
     "no encoding": (lambda: model_of(L()), ValueError, r"Begin with AngleEncoding\(\)"),
-    "no layer": (lambda: model_of(A(), qml.RX), TypeError, "qstore_pl.layers.Layer"),
+    "no layer": (lambda: model_of(A(), qml.X(0)), TypeError, "qstore_pl.layers.Layer"),
+    "a class": (lambda: model_of(A, L()), TypeError, r"the class AngleEncoding"),
+    "no list": (lambda: QuantumModel(2, 1, layers=A()), TypeError, "a list of layers"),
     "ignored words": (
         lambda: model_of(A(), n_layers=3, rotation="X"),
         ValueError,
