@@ -18,7 +18,25 @@ from qstore_pl._checks import integer
 
 
 @dataclass(frozen=True)
-class Features:
+class _Place:
+    """Consecutive numbers of a row, in the shape of an operation's argument."""
+
+    first: int = 0
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        integer("first", self.first, minimum=0)
+        shape = tuple(integer("shape", size, minimum=1) for size in self.shape)
+        object.__setattr__(self, "shape", shape)
+
+    @property
+    def end(self) -> int:
+        """Position after the last number."""
+        return self.first + math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Features(_Place):
     """An input of a block that each sample has for itself: numbers of the encoded data.
 
     Args:
@@ -28,20 +46,9 @@ class Features:
             are consecutive in the row, in C order.
     """
 
-    first: int = 0
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_place(self)
-
-    @property
-    def end(self) -> int:
-        """Position after the last number."""
-        return self.first + math.prod(self.shape)
-
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(_Place):
     """An input of a block that all samples share: trainable weights of the layer.
 
     Args:
@@ -50,23 +57,6 @@ class Weights:
         shape: Shape of the operation's argument; ``()`` is a single number. Its entries
             are consecutive weights, in C order.
     """
-
-    first: int = 0
-    shape: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_place(self)
-
-    @property
-    def end(self) -> int:
-        """Position after the last number."""
-        return self.first + math.prod(self.shape)
-
-
-def _check_place(place: Features | Weights) -> None:
-    integer("first", place.first, minimum=0)
-    shape = tuple(integer("shape", size, minimum=1) for size in place.shape)
-    object.__setattr__(place, "shape", shape)
 
 
 Input: TypeAlias = Any

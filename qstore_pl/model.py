@@ -511,7 +511,7 @@ class QuantumModel:
                 "whether that is a class or a value, but this one is not. Use "
                 "model.forward for its outputs."
             )
-        outputs = QuantumModel.forward(self, inputs)
+        outputs = QuantumModel.forward(self, inputs)  # that of aio would be awaited
         if self._predicts == "values":
             return outputs
         classes = decided(np.atleast_2d(outputs))

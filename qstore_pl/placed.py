@@ -86,12 +86,7 @@ class Placed:
         labels = self.wires
         for block in self._circuit.blocks:
             block.apply(features, weights, labels)
-        return [qml.apply(mp) for mp in self._measured(labels)]
-
-    def _measured(self, labels: Sequence[Any]) -> list[MeasurementProcess]:
-        names = dict(enumerate(labels))
-        with qml.QueuingManager.stop_recording():
-            return [mp.map_wires(names) for mp in self._circuit.measurements]
+        return [qml.apply(mp) for mp in _measured(self._circuit, labels)]
 
     @property
     def qnode(self) -> qml.QNode:
@@ -186,11 +181,17 @@ def traced(
                 for datum in op.data
             ]
         operations += applied
-    names = dict(enumerate(labels))
-    measured = [mp.map_wires(names) for mp in circuit.measurements]
+    measured = _measured(circuit, labels)
     for mp in measured:  # the numbers of observables are constants
         inputs += [None] * (0 if mp.obs is None else len(mp.obs.data))
     return qml.tape.QuantumScript(operations, measured), inputs
+
+
+def _measured(circuit: Circuit, labels: Sequence[Any]) -> list[MeasurementProcess]:
+    """What is measured, on wires of these labels."""
+    names = dict(enumerate(labels))
+    with qml.QueuingManager.stop_recording():
+        return [mp.map_wires(names) for mp in circuit.measurements]
 
 
 def _symbols(given: Any) -> Any:

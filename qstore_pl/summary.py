@@ -175,8 +175,8 @@ def warn_of_unseen(model: Model, *, stacklevel: int) -> None:
         return
     try:
         cones = _light_cones(model)
-    except DeviceError:  # said where the circuit is compiled
-        return
+    except (DeviceError, ValueError):
+        return  # it cannot be compiled, which is said where it is to be
     features, weights = _unseen(model, cones)
     if not features and cones.last.issuperset(weights):
         return

@@ -275,6 +275,15 @@ def test_probabilities_sum_to_1_and_train():
     assert history["losses"][-1] < history["losses"][0]
 
 
+def test_what_is_not_compiled_runs_elsewhere():
+    model = QuantumModel(9, 512, n_layers=1, readout="probs", backend="default.qubit")
+    outputs = model(np.zeros((2, 9)))
+    np.testing.assert_allclose(outputs.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    model.backend = "mock_ideal"
+    with pytest.raises(ValueError, match="probabilities of at most 8 wires"):
+        model(np.zeros((2, 9)))
+
+
 @pytest.mark.parametrize("method", ["parameter_shift", "finite_diff"])
 @pytest.mark.parametrize("readout", [Probabilities(), Affine(Probabilities())])
 def test_every_gradient_method_takes_probabilities(method, readout):
@@ -527,7 +536,7 @@ REFUSED = {
     "more features than fit": (
         lambda: QuantumModel(5, 1, n_qubits=4),
         ValueError,
-        r'several|AngleEncoding\("YZ"\), or in two uploads',
+        r'several axes, as AngleEncoding\("YZ"\), or in two uploads',
     ),
     "layers without weights": (
         lambda: Couplings().parameters, ValueError, "before a model is built of it",

@@ -126,7 +126,7 @@ class Program(ABC):
             n_features: Columns of the features.
             derived: Functions of weights and features.
         """
-        options = {"derived": derived} if derived else {}
+        options = self._options | ({"derived": derived} if derived else {})
         return type(self)(
             self.n_wires,
             gates,
@@ -136,6 +136,11 @@ class Program(ABC):
             constants=self.constants,
             **options,
         )
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What a final class takes besides, to make another Program of its kind."""
+        return {}
 
     def with_constants(self, weights: Float1D) -> Float1D:
         """The weights followed by the constants, as the kernels read them."""

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Self, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import (
     FEATURE,
@@ -264,27 +263,9 @@ class TrajectoryProgram(Program):
         """
         return TrajectoryPass(self, batch, keep=keep)
 
-    def with_gates(
-        self,
-        gates: Sequence[MixedGate],
-        observables: Sequence[PauliSum] = (),
-        *,
-        n_weights: int = 0,
-        n_features: int = 0,
-        derived: Sequence[Derived] = (),
-    ) -> Self:
-        """Another circuit, with as many trajectories and the same constants."""
-        assert not derived  # the devices refuse them
-        return type(self)(
-            self.n_wires,
-            gates,
-            observables,
-            n_weights=n_weights,
-            n_features=n_features,
-            constants=self.constants,
-            trajectories=self.trajectories,
-            uniform=self.uniform,
-        )
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {"trajectories": self.trajectories, "uniform": self.uniform}
 
 
 @final
