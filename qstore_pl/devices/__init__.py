@@ -9,6 +9,7 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.executable import Call, Executable
 from qstore_pl.devices.failures import running_on
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
@@ -16,15 +17,20 @@ from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
+from qstore_pl.devices.pullback import SECOND_DERIVATIVE
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
+from qstore_pl.devices.tracing import Recorded, executable, traced
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
 
 __all__ = [
     "METRICS",
+    "SECOND_DERIVATIVE",
     "CacheInfo",
+    "Call",
+    "Executable",
     "FubiniStudy",
     "LightCones",
     "Metric",
@@ -32,16 +38,19 @@ __all__ = [
     "MockNoisy",
     "NoiseSpec",
     "Program",
+    "Recorded",
     "SymbolError",
     "Symbols",
     "check_memory",
     "compile",
     "depth",
     "description",
+    "executable",
     "functions",
     "gates",
     "generator_state",
     "is_native",
+    "is_ours",
     "light_cones",
     "metric",
     "running_on",
@@ -49,8 +58,14 @@ __all__ = [
     "shift_fails",
     "symbols",
     "tape_metric",
+    "traced",
     "untied_columns",
 ]
+
+
+def is_ours(device: Device) -> bool:
+    """Whether a device is one of this package."""
+    return isinstance(device, QStoreDevice)
 
 
 def is_native(device: Device) -> bool:

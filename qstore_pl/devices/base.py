@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pennylane as qml
@@ -38,6 +38,7 @@ from qstore_pl.devices.framework import (
     simulate_followed,
     simulated_vjp,
 )
+from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import (
     Circuit,
     take_apart,
@@ -62,6 +63,7 @@ from qstore_pl.devices.tensors import (
 from qstore_pl.engine.program import Pass, Program
 
 PURE = PureStates()
+Lowered = TypeVar("Lowered")
 
 
 @simulator_tracking
@@ -196,7 +198,77 @@ class QStoreDevice(Device):
             n_weights: Length of the weights of the Program.
             n_features: Number of columns of its features.
         """
-        return lower_bound(tape, inputs, n_weights=n_weights, n_features=n_features)
+
+        def lower(kind: StateKind, noise: SpecNoise | None) -> Program:
+            return lower_bound(
+                tape,
+                inputs,
+                noise,
+                kind.program,
+                n_weights=n_weights,
+                n_features=n_features,
+            )
+
+        return self.lowered(tape, lower)
+
+    def lowered(
+        self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]
+    ) -> Lowered | None:
+        """A circuit that is compiled, lowered with the noise of this device.
+
+        Args:
+            tape: The circuit.
+            lower: Function of the kind of states and of the noise, which is None for
+                pure states.
+
+        Returns:
+            What the function returned, or None if the noise depends on the values of
+            gates, acts at measurements, or is a model and there are measurements inside
+            the circuit.
+        """
+        return lower(PURE, None)
+
+    def deferred(self, tape: QuantumScript) -> QuantumScript:
+        """A circuit whose measurements inside are deferred to its end.
+
+        Args:
+            tape: The circuit as the user wrote it.
+        """
+        (found,), _ = qml.defer_measurements(tape, allow_postselect=True)
+        return found
+
+    def drawn(
+        self,
+        tape: QuantumScript,
+        kind: StateKind,
+        states: NDArray[Any],
+        order: tuple[Any, ...],
+        *,
+        batched: bool,
+    ) -> Any:
+        """Results of a circuit with shots, drawn from its states.
+
+        Args:
+            tape: The circuit, of which the measurements and the shots count.
+            kind: The kind of the states.
+            states: The states of a Program, a row for each sample.
+            order: Wire labels in the order of the register.
+            batched: Whether the results have a batch axis.
+        """
+        with self._rng_lock:
+            results = kind.sample(
+                tape.measurements,
+                kind.tensor(states),
+                order,
+                tape.shots,
+                self._rng,
+                batched=batched,
+            )
+        if len(tape.measurements) > 1:
+            return results
+        if tape.shots.has_partitioned_shots:
+            return tuple(result[0] for result in results)
+        return results[0]
 
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart, from the cache if it is there."""
@@ -359,35 +431,15 @@ class QStoreDevice(Device):
             work.forward(circuit.weights, circuit.features, rows, gradient=gradient)
         return circuit, program, work
 
-    def _states(
-        self, tape: QuantumScript, order: tuple[Any, ...]
-    ) -> tuple[Circuit, NDArray[Any]]:
-        """A tape taken apart, and its states as PennyLane's functions take them."""
-        kind = self._kind(tape)
-        circuit = take_apart(tape, order=order)
-        program = self.lower(tape, circuit)
-        states = kind.tensor(program.states(circuit.weights, circuit.features))
-        return circuit, states
-
     def _sample(self, tape: QuantumScript, order: tuple[Any, ...]) -> Any:
         for mp in tape.measurements:
             if mp.obs is not None:
                 check_hermitian(mp.obs)
-        circuit, states = self._states(tape, order)
-        with self._rng_lock:
-            results = self._kind(tape).sample(
-                tape.measurements,
-                states,
-                order,
-                tape.shots,
-                self._rng,
-                batched=circuit.batch is not None,
-            )
-        if len(tape.measurements) > 1:
-            return results
-        if tape.shots.has_partitioned_shots:
-            return tuple(result[0] for result in results)
-        return results[0]
+        circuit = take_apart(tape, order=order)
+        states = self.lower(tape, circuit).states(circuit.weights, circuit.features)
+        return self.drawn(
+            tape, self._kind(tape), states, order, batched=circuit.batch is not None
+        )
 
     def _execute_with_collapse(
         self, tape: QuantumScript, config: ExecutionConfig

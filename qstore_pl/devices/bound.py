@@ -131,8 +131,23 @@ def bound_gates(
     Raises:
         DeviceError: As :func:`lower_bound`.
     """
+    return gates_of_pairs(bound_operations(tape, inputs), lowering)
+
+
+def gates_of_pairs(
+    pairs: Sequence[tuple[Operator, Sequence[Any]]], lowering: Lowering
+) -> list[MixedGate]:
+    """The gates of some operations, in which constants have no place yet.
+
+    Args:
+        pairs: The operations, each with what its parameters are.
+        lowering: The steps to the register of the circuit.
+
+    Raises:
+        DeviceError: As :func:`lower_bound`.
+    """
     gates: list[MixedGate] = []
-    for op, params in bound_operations(tape, inputs):
+    for op, params in pairs:
         gates += _gates_of(lowering, op, op.wires.labels, params, at_start=not gates)
     return gates
 

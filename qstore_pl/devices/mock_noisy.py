@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl._checks import choice, integer, real
-from qstore_pl.devices.base import PURE, QStoreDevice
-from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError, lower_bound
+from qstore_pl.devices.base import PURE, Lowered, QStoreDevice
+from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.noise import NoiseSpec
@@ -26,12 +25,10 @@ from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.records import records_of
+from qstore_pl.devices.records import find_records, mark_records, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
-from qstore_pl.devices.symbols import Symbols
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
-from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import TrajectoryPass
 
 METHODS = ("density", "trajectories")
@@ -150,44 +147,49 @@ class MockNoisy(QStoreDevice):
             config, self.wires, self.name, self._noise.spec, self._model
         )
 
-    def compile(
-        self,
-        tape: QuantumScript,
-        inputs: Sequence[Symbols | None],
-        *,
-        n_weights: int,
-        n_features: int,
-    ) -> Program | None:
-        """The Program of a tape whose parameters are functions of weights and features.
+    def lowered(
+        self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]
+    ) -> Lowered | None:
+        """A circuit that is compiled, lowered with the noise of this device.
 
         Args:
-            tape: The circuit of one sample.
-            inputs: What each parameter is: symbols, or None for a constant.
-            n_weights: Length of the weights of the Program.
-            n_features: Number of columns of its features.
+            tape: The circuit.
+            lower: Function of the kind of states and of the noise, which is None for
+                pure states.
 
         Returns:
-            None if the noise depends on the values of gates or acts at measurements.
+            What the function returned, or None if the noise depends on the values of
+            gates, acts at measurements, or is a model and there are measurements inside
+            the circuit.
         """
-        kind, noise = self._kind(tape), self._noise
-        if self._model is not None:
-            if self._model.meas_map:
-                return None
-            kind, noise = self._mixed(), ModelNoise(self._model)
-        lower = functools.partial(
-            lower_bound, tape, inputs, n_weights=n_weights, n_features=n_features
-        )
+        kind = self._kind(tape)
         try:
             if kind is PURE:
                 try:
-                    return lower()
+                    return lower(kind, None)
                 except NeedsMixedStatesError:  # a channel inside another operation
                     kind = self._mixed()
-            if isinstance(kind, TrajectoryStates):
-                return lower(noise, kind.program)
-            return lower(noise)
+            assert isinstance(kind, MixedStates | TrajectoryStates)
+            noise = kind.noise
+            if self._model is not None:
+                if self._model.meas_map or noise.records:
+                    return None
+                noise = ModelNoise(self._model)
+            return lower(kind, noise)
         except ReadsValuesError:
             return None
+
+    def deferred(self, tape: QuantumScript) -> QuantumScript:
+        """A circuit whose measurements inside are deferred, with their records marked.
+
+        Args:
+            tape: The circuit as the user wrote it.
+        """
+        spec = self._noise.spec
+        noisy = spec.has_gate_noise or spec.has_readout_error or self._model is not None
+        (tape,), _ = mark_records(tape, noisy=noisy)
+        (found,), _ = find_records(super().deferred(tape))
+        return found
 
     def _mcm_config(
         self, config: ExecutionConfig, circuit: QuantumScript | None

@@ -7,7 +7,7 @@ functions of states.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +32,7 @@ from qstore_pl.devices.mixed_readout import (
     mixed_readout_of,
 )
 from qstore_pl.devices.readout import Readout, readout_of
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 
 SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
@@ -45,6 +46,9 @@ class StateKind(ABC):
 
     exact = True
     """Whether two executions with the same values have the same results."""
+
+    program: Callable[..., Program] = MixedProgram
+    """The class of the Program, where states are mixed."""
 
     @abstractmethod
     def lower(self, circuit: Circuit) -> Program:

@@ -375,7 +375,9 @@ class Consecutive(Symbols):
 autoray.register_backend(Consecutive, "numpy")
 
 
-def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
+def symbols(
+    source: str, offset: int, shape: tuple[int, ...], kind: Any = None
+) -> Symbols:
     """Symbols for consecutive weights or features.
 
     Args:

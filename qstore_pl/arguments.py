@@ -1,0 +1,172 @@
+"""The arguments of a call: arrays that are traced, and the rest, which is static.
+
+An array or number of floating point, alone or inside lists, tuples and dictionaries, is
+a leaf. Everything else is static: it is part of the key under which a trace is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from autograd.tracer import Box
+
+NUMPY, TENSOR, BOX, TORCH, JAX, STATIC = (
+    *("numpy", "tensor", "autograd", "torch", "jax", "static"),
+)
+_FRAMEWORKS: dict[type, str] = {
+    float: NUMPY,
+    np.ndarray: NUMPY,
+    np.float64: NUMPY,
+    np.float32: NUMPY,
+    qml.numpy.tensor: TENSOR,
+}
+_ROADS: dict[frozenset[type], str] = {}
+_NESTED = frozenset({list, tuple, dict})
+
+
+def framework_of(kind: type) -> str:
+    """The framework whose arrays are of a class; ``"static"`` for any other class."""
+    found = _FRAMEWORKS.get(kind)
+    if found is None:
+        found = _FRAMEWORKS[kind] = _found(kind)
+    return found
+
+
+def _found(kind: type) -> str:
+    if issubclass(kind, Box):
+        return BOX
+    if issubclass(kind, qml.numpy.tensor):
+        return TENSOR
+    if issubclass(kind, np.ndarray | np.generic):
+        return NUMPY
+    home = kind.__module__.partition(".")[0]
+    if home in ("torch", "jax", "jaxlib"):
+        module = __import__("torch" if home == "torch" else "jax")
+        array = module.Tensor if home == "torch" else module.Array
+        if issubclass(kind, array):
+            return TORCH if home == "torch" else JAX
+        if home != "torch" and issubclass(kind, module.core.Tracer):
+            return JAX
+    return STATIC
+
+
+def road_of(leaves: Sequence[Any]) -> str:
+    """The framework in which a call with these leaves runs.
+
+    Raises:
+        TypeError: If some are arrays of PyTorch and some of JAX.
+    """
+    kinds = frozenset(map(type, leaves))
+    road = _ROADS.get(kinds)
+    if road is None:
+        frameworks = {framework_of(kind) for kind in kinds}
+        if {TORCH, JAX} <= frameworks or (
+            BOX in frameworks and frameworks & {TORCH, JAX}
+        ):
+            raise TypeError(
+                "Arguments of a compiled circuit must belong to one framework, but are "
+                f"of {' and '.join(sorted(frameworks))}."
+            )
+        order = (JAX, TORCH, BOX, TENSOR, NUMPY)
+        road = next((name for name in order if name in frameworks), NUMPY)
+        _ROADS[kinds] = road
+    return road
+
+
+def described(value: Any, leaves: list[Any]) -> Hashable:
+    """What an argument is, in a form that can be hashed; its leaves are collected.
+
+    Args:
+        value: The argument.
+        leaves: To which its arrays and numbers of floating point are added, in order.
+
+    Raises:
+        TypeError: If it has complex numbers, or is no array and cannot be hashed.
+    """
+    kind = type(value)
+    framework = _FRAMEWORKS.get(kind) or framework_of(kind)
+    if framework is STATIC:
+        if kind in _NESTED:
+            if kind is dict:
+                return (*((k, described(v, leaves)) for k, v in value.items()), dict)
+            return (*(described(part, leaves) for part in value), kind)
+        try:
+            hash(value)
+        except TypeError as error:
+            raise TypeError(
+                "An argument of a compiled circuit must be an array of floating point, "
+                "a list, tuple or dictionary of them, or something that can be hashed, "
+                f"but one is {kind.__name__}."
+            ) from error
+        return kind, value
+    if kind is float:
+        leaves.append(value)
+        return (), "f8", framework
+    if framework is JAX:
+        leaves.append(value)
+        return value.shape, value.dtype, framework
+    if framework is TORCH:
+        if value.dtype.is_floating_point:
+            leaves.append(value)
+            return value.shape, value.dtype, framework
+        return _fixed(value.detach().cpu().numpy(), framework)
+    dtype = value.dtype
+    if dtype.kind == "f":
+        leaves.append(value)
+        return value.shape, dtype, NUMPY
+    return _fixed(np.asarray(value), NUMPY)
+
+
+def _fixed(array: Any, framework: str) -> Hashable:
+    """An array of integers, truth values or texts, which is static."""
+    if array.dtype.kind == "c":
+        raise TypeError(
+            "An argument of a compiled circuit must be real, but one is of type "
+            f"{array.dtype}. Give its real and imaginary part, or call the QNode "
+            "itself."
+        )
+    if array.dtype.kind == "O":
+        raise TypeError(
+            "An argument of a compiled circuit must be an array of numbers, but one "
+            "is an array of objects. Give a list of arrays."
+        )
+    return array.shape, array.dtype.str, array.tobytes(), framework, "fixed"
+
+
+def fixed(value: Any) -> Hashable:
+    """What a static argument is, values included, in a form that can be hashed.
+
+    Args:
+        value: The argument.
+    """
+    leaves: list[Any] = []
+    key = described(value, leaves)
+    numbers = tuple(qml.math.toarray(leaf).tobytes() for leaf in leaves)
+    return key, numbers, "static"
+
+
+def rebuilt(value: Any, leaves: Iterator[Any]) -> Any:
+    """An argument with other leaves.
+
+    Args:
+        value: The argument.
+        leaves: What stands in the place of its leaves, in order.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: rebuilt(part, leaves) for key, part in value.items()}
+    if kind in _NESTED:
+        return kind(rebuilt(part, leaves) for part in value)
+    return next(leaves) if _is_leaf(value) else value
+
+
+def _is_leaf(value: Any) -> bool:
+    framework = framework_of(type(value))
+    if framework is STATIC or framework is JAX:
+        return framework is JAX
+    if framework is TORCH:
+        return bool(value.dtype.is_floating_point)
+    return type(value) is float or value.dtype.kind == "f"

@@ -1,0 +1,391 @@
+"""``compile``: a QNode that is traced once, and then runs on arrays alone.
+
+Its quantum function is called with symbols in the place of arrays, which tells how the
+parameter of every gate depends on the arguments. The Program that this gives is kept,
+and called from then on. This module knows arguments, traces and results; how a function
+is traced is in :mod:`devices`, how a framework differentiates in :mod:`interfaces`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import operator
+import sys
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, TypeAlias, final
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import MeasurementProcess
+
+from qstore_pl import devices
+from qstore_pl.arguments import (
+    BOX,
+    JAX,
+    TORCH,
+    described,
+    fixed,
+    framework_of,
+    rebuilt,
+    road_of,
+)
+from qstore_pl.interfaces import autograd
+
+MAX_TRACES = 128  # the least recently used is forgotten
+INEXACT_METHODS = ("finite-diff", "spsa")
+Key: TypeAlias = Hashable
+Rebuild: TypeAlias = Callable[[Iterator[Any]], tuple[Any, Any]]
+
+
+def compile(qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()) -> Compiled:
+    """A QNode that runs without PennyLane, as fast as the model of this package.
+
+    It has the signature and the results of the QNode. Its Python runs once for each
+    shape of the arguments, to see which gates there are and how their parameters depend
+    on the arguments; from then on a call is one call of a compiled kernel. Numbers and
+    arrays of floating point are traced, also inside lists and dictionaries, and have
+    exact gradients in autograd, PyTorch and JAX. Anything else, such as an integer or a
+    string, is static: for another value the QNode is traced again. Samples of a batch,
+    which the QNode broadcasts, run in one call.
+
+    Whatever the QNode reads besides its arguments, such as a variable outside, is as it
+    was when it was traced; :meth:`Compiled.retrace` forgets that.
+
+    Args:
+        qnode: A QNode on ``qstore.mock_ideal`` or ``qstore.mock_noisy``, without
+            transforms.
+        static_argnames: Names of arguments whose values the circuit depends on, for
+            each of which it is traced again; as in ``jax.jit``.
+
+    Raises:
+        TypeError: If it is no QNode.
+        ValueError: If it is on another device, or has transforms or a gradient method
+            that is not exact.
+
+    Example:
+        >>> import pennylane as qml
+        >>> from pennylane import numpy as np
+        >>> @compile
+        ... @qml.qnode(qml.device("qstore.mock_ideal", wires=2))
+        ... def circuit(x, w):
+        ...     qml.AngleEmbedding(np.pi * x, wires=[0, 1])
+        ...     qml.CRY(w, wires=[0, 1])
+        ...     return qml.expval(qml.Z(1))
+        >>> x = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], requires_grad=False)
+        >>> circuit(x, 0.7).shape
+        (3,)
+        >>> cost = lambda w: np.mean(circuit(x, w))
+        >>> float(qml.grad(cost)(np.array(0.7, requires_grad=True))).__round__(6)
+        -0.11
+    """
+    return Compiled(qnode, static_argnames=static_argnames)
+
+
+class Compiled:
+    """A QNode that was compiled: see :func:`compile`.
+
+    Args:
+        qnode: The QNode.
+        static_argnames: Names of arguments that are not traced.
+    """
+
+    def __init__(
+        self, qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()
+    ) -> None:
+        self._qnode = _checked(qnode)
+        names = (
+            (static_argnames,)
+            if isinstance(static_argnames, str)
+            else tuple(static_argnames)
+        )
+        self._static = frozenset(names)
+        functools.update_wrapper(self, qnode)
+        if names:
+            self._signature = inspect.signature(qnode.func)
+            unknown = self._static - set(self._signature.parameters)
+            if unknown:
+                raise ValueError(
+                    "Argument `static_argnames` must name arguments of the QNode, "
+                    f"{list(self._signature.parameters)}, but has {sorted(unknown)}."
+                )
+        self._forget()
+
+    def _forget(self) -> None:
+        self._traces: OrderedDict[Key, Trace] = OrderedDict()
+        self._lock = threading.RLock()
+        self._count = 0
+
+    @property
+    def qnode(self) -> qml.QNode:
+        """The QNode, for what compiled circuits do not have."""
+        return self._qnode
+
+    @property
+    def retrace_count(self) -> int:
+        """How often the QNode was traced again, after the first time."""
+        return max(0, self._count - 1)
+
+    @property
+    def program(self) -> devices.Program | None:
+        """The Program of the trace that was used last, if there is one.
+
+        Traces in JAX have none that could be called with arrays.
+        """
+        with self._lock:
+            last = next(reversed(self._traces.values()), None)
+        return None if last is None else last.program
+
+    def retrace(self) -> None:
+        """Forget all traces, because something else changed that the QNode reads."""
+        with self._lock:
+            self._traces.clear()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results of the QNode."""
+        if self._static:
+            return self._call_static(args, kwargs)
+        leaves: list[Any] = []
+        key: Key = tuple([described(value, leaves) for value in args])
+        if kwargs:
+            key = key, *((k, described(v, leaves)) for k, v in sorted(kwargs.items()))
+        return self._run(key, leaves, lambda given: _with(args, kwargs, given))
+
+    def _call_static(self, args: Any, kwargs: Any) -> Any:
+        bound = self._signature.bind(*args, **kwargs)
+        leaves: list[Any] = []
+        key: Key = tuple(
+            (name, fixed(value) if name in self._static else described(value, leaves))
+            for name, value in bound.arguments.items()
+        )
+
+        def rebuild(given: Iterator[Any]) -> tuple[Any, Any]:
+            again = self._signature.bind(*args, **kwargs)
+            for name, value in again.arguments.items():
+                if name not in self._static:
+                    again.arguments[name] = rebuilt(value, given)
+            return again.args, again.kwargs
+
+        return self._run(key, leaves, rebuild)
+
+    def _run(self, key: Key, leaves: list[Any], rebuild: Rebuild) -> Any:
+        road = road_of(leaves)
+        traces = self._traces
+        trace = traces.get(key)
+        if trace is None:
+            trace = self._trace(key, leaves, rebuild, road)
+        elif len(traces) > 1:
+            with self._lock:
+                if key in traces:
+                    traces.move_to_end(key)
+        return trace(leaves, road)
+
+    def _trace(self, key: Key, leaves: list[Any], rebuild: Rebuild, road: str) -> Trace:
+        with self._lock:
+            trace = self._traces.get(key)
+            if trace is None:
+                make = _traced_by_jax if road == JAX else _traced_by_symbols
+                trace = make(self._qnode, leaves, rebuild)
+                self._traces[key] = trace
+                self._count += 1
+                if len(self._traces) > MAX_TRACES:
+                    self._traces.popitem(last=False)
+            return trace
+
+    # --- copies -------------------------------------------------------------------
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        home = sys.modules.get(self.__module__)
+        found: Any = home
+        for name in self.__dict__["__qualname__"].split("."):
+            found = getattr(found, name, None)
+        if found is self:  # a decorated function, found by its name
+            return self.__dict__["__qualname__"]
+        return _again, (self._qnode, tuple(sorted(self._static)))
+
+    def __repr__(self) -> str:
+        return f"<compiled {self._qnode!r}>"
+
+
+def _again(qnode: qml.QNode, static_argnames: tuple[str, ...]) -> Compiled:
+    return Compiled(qnode, static_argnames=static_argnames)
+
+
+def _with(args: Any, kwargs: Any, given: Iterator[Any]) -> tuple[Any, Any]:
+    """Arguments by position and by name, with other leaves."""
+    again = tuple(rebuilt(value, given) for value in args)
+    named = {name: rebuilt(kwargs[name], given) for name in sorted(kwargs)}
+    return again, named
+
+
+class Trace(ABC):
+    """What is kept of a QNode for arguments of some shapes."""
+
+    program: devices.Program | None = None
+
+    @abstractmethod
+    def __call__(self, leaves: list[Any], road: str) -> Any:
+        """The results of the QNode.
+
+        Args:
+            leaves: The arrays and numbers among its arguments.
+            road: The framework that they belong to.
+        """
+
+
+@final
+class SymbolicTrace(Trace):
+    """A QNode traced with symbols.
+
+    Args:
+        executable: The circuit as a function of arrays.
+        build: Function from the measurements to the results of the QNode.
+        qnode: The QNode, which differentiates circuits with shots.
+        rebuild: Function from leaves to its arguments.
+    """
+
+    def __init__(
+        self,
+        executable: devices.Executable,
+        build: Callable[[Any], Any],
+        qnode: qml.QNode,
+        rebuild: Rebuild,
+    ) -> None:
+        self.executable, self._build = executable, build
+        self._qnode, self._rebuild = qnode, rebuild
+        self.program = executable.program
+
+    def __call__(self, leaves: list[Any], road: str) -> Any:
+        """The results of the QNode."""
+        executable = self.executable
+        traced = road == BOX or (road == TORCH and _wants_gradient(leaves))
+        if executable.draw is not None:
+            if traced:  # by PennyLane's parameter shift
+                args, kwargs = self._rebuild(iter(leaves))
+                return self._qnode(*args, **kwargs)
+            results = executable.sampled(_arrays(leaves, road))
+            return self._build(_converted(results, road))
+        if traced:
+            if not executable.differentiable:
+                raise DeviceError(
+                    "A compiled circuit has gradients of expectation values, variances "
+                    "and probabilities only. Return nothing else from the circuit."
+                )
+            if road == BOX:
+                return self._build(autograd.differentiated(executable, leaves))
+            return self._build(_torch().differentiated(executable, leaves))
+        return self._build(_converted(executable.values(_arrays(leaves, road)), road))
+
+
+def _checked(qnode: Any) -> qml.QNode:
+    """The QNode, if it can be compiled.
+
+    Raises:
+        TypeError: If it is no QNode.
+        ValueError: If its device, its transforms or its gradient method do not fit.
+    """
+    if not isinstance(qnode, qml.QNode):
+        raise TypeError(
+            f"Argument `qnode` must be a QNode, but is of type {type(qnode).__name__}. "
+            "Make one with @qml.qnode(device)."
+        )
+    if not devices.is_ours(qnode.device):
+        raise ValueError(
+            "Argument `qnode` must be on a qstore device, but is on "
+            f"{qnode.device.name}. Make it with "
+            'qml.device("qstore.mock_ideal", wires=...).'
+        )
+    if len(qnode.compile_pipeline):
+        names = ", ".join(str(transform) for transform in qnode.compile_pipeline)
+        raise ValueError(
+            f"Argument `qnode` must have no transforms, but has {names}. Apply them to "
+            "the quantum function, before the QNode is made."
+        )
+    if callable(qnode.diff_method) or qnode.diff_method in INEXACT_METHODS:
+        raise ValueError(
+            "Argument `qnode` must have an exact gradient, as with "
+            f'diff_method="best", but has diff_method={qnode.diff_method!r}, which '
+            "would not be used."
+        )
+    return qnode
+
+
+def _traced_by_symbols(
+    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
+) -> SymbolicTrace:
+    shapes = [tuple(np.shape(leaf)) for leaf in leaves]
+    kinds = [_symbols_of(leaf) for leaf in leaves]
+    found = devices.traced(
+        qnode.func, lambda symbols: rebuild(iter(symbols)), shapes, kinds
+    )
+    executable = devices.executable(found.tape, qnode.device, shapes, qnode.shots)
+    build = _builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
+    return SymbolicTrace(executable, build, qnode, rebuild)
+
+
+def _builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
+    """The function from measurements to what a QNode returns.
+
+    Args:
+        output: What the quantum function returned.
+        partitioned: Whether there is a list of measurements for each of several numbers
+            of shots.
+    """
+    leaves, structure = qml.pytrees.flatten(output, is_leaf=_is_measurement)
+    build: Callable[[Any], Any]
+    if isinstance(output, MeasurementProcess):
+        build = operator.itemgetter(0)
+    elif type(output) in (list, tuple) and len(leaves) == len(output):
+        build = type(output)
+    else:
+        build = functools.partial(qml.pytrees.unflatten, structure=structure)
+    if not partitioned:
+        return build
+    return lambda results: tuple(build(part) for part in results)
+
+
+def _is_measurement(value: Any) -> bool:
+    return isinstance(value, MeasurementProcess)
+
+
+def _symbols_of(leaf: Any) -> type[devices.Symbols]:
+    """The class of the symbols that stand for an argument."""
+    is_torch = framework_of(type(leaf)) == TORCH
+    return devices.Symbols
+
+
+def _torch() -> Any:
+    return importlib.import_module("qstore_pl.interfaces.torch")
+
+
+def _wants_gradient(leaves: Sequence[Any]) -> bool:
+    """Whether PyTorch would differentiate a function of these arguments."""
+    return _torch().wants_gradient(leaves)
+
+
+def _arrays(leaves: Sequence[Any], road: str) -> list[NDArray[np.float64]]:
+    if road == TORCH:
+        leaves = [qml.math.toarray(leaf) for leaf in leaves]
+    return [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
+
+
+def _converted(values: Any, road: str) -> Any:
+    """Results as arrays of a framework, nested as they are."""
+    if road != TORCH:
+        return values
+    if isinstance(values, list | tuple):
+        return [_converted(value, road) for value in values]
+    if isinstance(values, dict):
+        return values
+    return _torch().tensor(values)
+
+
+def _traced_by_jax(qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild) -> Trace:
+    interface = importlib.import_module("qstore_pl.interfaces.jax")
+    return interface.traced(qnode, leaves, rebuild)
