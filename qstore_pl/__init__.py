@@ -42,12 +42,13 @@ _HOME = {
     "UnseenWarning": "errors",
     "ZZEncoding": "layers",
     "audit_gradients": "gradients",
+    "compile": "compiled",
 }
 
 _MODULES = (
-    *("aio", "backends", "callbacks", "checkpoint", "circuit", "config", "devices"),
-    *("encoding", "errors", "gradients", "history", "layers", "losses", "model"),
-    *("optimizers", "placed", "readout", "summary", "templates", "trainer"),
+    *("aio", "arguments", "backends", "callbacks", "checkpoint", "circuit"),
+    *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
+    *("interfaces", "layers", "losses", "model", "optimizers", "placed", "readout", "summary", "templates", "trainer"),
 )
 
 __all__ = [
@@ -82,20 +83,24 @@ __all__ = [
     "ZZEncoding",
     "__version__",
     "audit_gradients",
+    "compile",
 ]
 
 if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import aio as aio
+    from qstore_pl import arguments as arguments
     from qstore_pl import backends as backends
     from qstore_pl import callbacks as callbacks
     from qstore_pl import checkpoint as checkpoint
     from qstore_pl import circuit as circuit
+    from qstore_pl import compiled as compiled
     from qstore_pl import config as config
     from qstore_pl import devices as devices
     from qstore_pl import encoding as encoding
     from qstore_pl import errors as errors
     from qstore_pl import gradients as gradients
     from qstore_pl import history as history
+    from qstore_pl import interfaces as interfaces
     from qstore_pl import layers as layers
     from qstore_pl import losses as losses
     from qstore_pl import model as model
@@ -107,6 +112,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import trainer as trainer
     from qstore_pl.backends import BackendManager as BackendManager
     from qstore_pl.callbacks import Callback as Callback
+    from qstore_pl.compiled import compile as compile
     from qstore_pl.config import TrainingConfig as TrainingConfig
     from qstore_pl.devices import NoiseSpec as NoiseSpec
     from qstore_pl.encoding import QuantumDataEncoder as QuantumDataEncoder

@@ -264,22 +264,22 @@ class SymbolicTrace(Trace):
     def __call__(self, leaves: list[Any], road: str) -> Any:
         """The results of the QNode."""
         executable = self.executable
-        traced = road == BOX or (road == TORCH and _wants_gradient(leaves))
         if executable.draw is not None:
-            if traced:  # by PennyLane's parameter shift
-                args, kwargs = self._rebuild(iter(leaves))
+            if road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
+                args, kwargs = self._rebuild(iter(leaves))  # PennyLane's shift rules
                 return self._qnode(*args, **kwargs)
             results = executable.sampled(_arrays(leaves, road))
             return self._build(_converted(results, road))
-        if traced:
-            if not executable.differentiable:
-                raise DeviceError(
-                    "A compiled circuit has gradients of expectation values, variances "
-                    "and probabilities only. Return nothing else from the circuit."
-                )
+        if executable.differentiable:
             if road == BOX:
                 return self._build(autograd.differentiated(executable, leaves))
-            return self._build(_torch().differentiated(executable, leaves))
+            if road == TORCH:
+                return self._build(_torch().differentiated(executable, leaves))
+        elif road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
+            raise DeviceError(
+                "A compiled circuit has gradients of expectation values, variances and "
+                "probabilities only. Return nothing else from the circuit."
+            )
         return self._build(_converted(executable.values(_arrays(leaves, road)), road))
 
 
@@ -364,11 +364,6 @@ def _torch() -> Any:
     return importlib.import_module("qstore_pl.interfaces.torch")
 
 
-def _wants_gradient(leaves: Sequence[Any]) -> bool:
-    """Whether PyTorch would differentiate a function of these arguments."""
-    return _torch().wants_gradient(leaves)
-
-
 def _arrays(leaves: Sequence[Any], road: str) -> list[NDArray[np.float64]]:
     if road == TORCH:
         leaves = [qml.math.toarray(leaf) for leaf in leaves]
@@ -386,6 +381,24 @@ def _converted(values: Any, road: str) -> Any:
     return _torch().tensor(values)
 
 
-def _traced_by_jax(qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild) -> Trace:
+@final
+class JaxTrace(Trace):
+    """A QNode that JAX compiled.
+
+    Args:
+        function: Function of the arrays and numbers among its arguments.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, leaves: list[Any], road: str) -> Any:
+        """The results of the QNode."""
+        return self._function(*leaves)
+
+
+def _traced_by_jax(
+    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
+) -> JaxTrace:
     interface = importlib.import_module("qstore_pl.interfaces.jax")
-    return interface.traced(qnode, leaves, rebuild)
+    return JaxTrace(interface.traced(qnode, leaves, rebuild))

@@ -21,7 +21,14 @@ from qstore_pl.devices.pullback import SECOND_DERIVATIVE
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
-from qstore_pl.devices.tracing import Recorded, executable, traced
+from qstore_pl.devices.tracing import (
+    Recorded,
+    alike,
+    executable,
+    recorded,
+    traced,
+    unchanged,
+)
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
 
@@ -41,6 +48,7 @@ __all__ = [
     "Recorded",
     "SymbolError",
     "Symbols",
+    "alike",
     "check_memory",
     "compile",
     "depth",
@@ -53,12 +61,14 @@ __all__ = [
     "is_ours",
     "light_cones",
     "metric",
+    "recorded",
     "running_on",
     "set_generator_state",
     "shift_fails",
     "symbols",
     "tape_metric",
     "traced",
+    "unchanged",
     "untied_columns",
 ]
 

@@ -7,11 +7,12 @@ one that draws random numbers, cannot be compiled.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,26 +130,17 @@ def traced(
         symbols("weights", start, shape, kind)
         for start, shape, kind in zip(starts, shapes, kinds, strict=False)
     ]
-    before = _generators(function)
-    try:
-        first, second = (recorded(function, *call(given)) for _ in range(2))
-    except SymbolError as error:
-        raise DeviceError(
-            f"{name} cannot be compiled: it takes {error} of an argument whose value "
-            "is not known when it is traced. Give that argument to static_argnames, so "
-            "that the circuit is traced again for each of its values, or call the "
-            "QNode itself."
-        ) from error
-    if _generators(function) != before:
-        raise DeviceError(
-            f"{name} cannot be compiled: it draws random numbers, which would be the "
-            "same at every call. Draw them outside and pass them as an argument."
-        )
-    if not _alike(first.tape.circuit, second.tape.circuit):
-        raise DeviceError(
-            f"{name} cannot be compiled: called twice with the same arguments it "
-            "applied different gates. Pass what changes as an argument."
-        )
+    with unchanged(function) as check:
+        try:
+            first, second = (recorded(function, *call(given)) for _ in range(2))
+        except SymbolError as error:
+            raise DeviceError(
+                f"{name} cannot be compiled: it takes {error} of an argument whose "
+                "value is not known when it is traced. Give that argument to "
+                "static_argnames, so that the circuit is traced again for each of its "
+                "values, or call the QNode itself."
+            ) from error
+        check(alike(first.tape.circuit, second.tape.circuit))
     for value in first.tape.get_parameters(trainable_only=False):
         if not isinstance(value, Symbols) and is_traced(value):
             raise DeviceError(
@@ -156,6 +148,38 @@ def traced(
                 "differentiated and is none of its arguments. Pass it as an argument."
             )
     return first
+
+
+@contextlib.contextmanager
+def unchanged(function: Callable[..., Any]) -> Iterator[Callable[[object], None]]:
+    """Refuse a quantum function that is not the same every time it is called.
+
+    Args:
+        function: The quantum function, which is called in the context.
+
+    Yields:
+        A function to be told whether two calls had the same gates.
+
+    Raises:
+        DeviceError: If it draws random numbers, or two calls were different.
+    """
+    name = getattr(function, "__name__", repr(function))
+    before = _generators(function)
+
+    def check(same: object) -> None:
+        if _generators(function) != before:
+            raise DeviceError(
+                f"{name} cannot be compiled: it draws random numbers, which would be "
+                "the same at every call. Draw them outside and pass them as an "
+                "argument."
+            )
+        if not same:
+            raise DeviceError(
+                f"{name} cannot be compiled: called twice with the same arguments it "
+                "applied different gates. Pass what changes as an argument."
+            )
+
+    yield check
 
 
 def _generators(function: Callable[..., Any]) -> list[Any]:
@@ -176,8 +200,13 @@ def _generators(function: Callable[..., Any]) -> list[Any]:
     return found
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two circuits, or parts of them, are the same."""
+def alike(one: Any, other: Any) -> bool:
+    """Whether two circuits, or parts of them, are the same.
+
+    Args:
+        one: Operations, measurements, their parts and lists of them.
+        other: The same of another circuit. What a framework traces counts as the same.
+    """
     if type(one) is not type(other):
         return False
     if isinstance(one, Symbols):
@@ -186,20 +215,22 @@ def _alike(one: Any, other: Any) -> bool:
         return (
             one.name == other.name
             and one.wires == other.wires
-            and _alike(one.data, other.data)
-            and _alike(one.hyperparameters, other.hyperparameters)
+            and alike(one.data, other.data)
+            and alike(one.hyperparameters, other.hyperparameters)
         )
     if isinstance(one, MeasurementProcess):
-        return one.wires == other.wires and _alike(one.obs, other.obs)
+        return one.wires == other.wires and alike(one.obs, other.obs)
     if isinstance(one, list | tuple):
         pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(_alike(*pair) for pair in pairs)
+        return len(one) == len(other) and all(alike(*pair) for pair in pairs)
     if isinstance(one, dict):
-        return list(one) == list(other) and _alike([*one.values()], [*other.values()])
+        return list(one) == list(other) and alike([*one.values()], [*other.values()])
     if isinstance(one, qml.wires.Wires | str | bytes):
         return bool(one == other)
     if isinstance(one, int | float | complex | np.generic | np.ndarray):
         return bool(np.array_equal(one, other))
+    if is_traced(one):
+        return is_traced(other)
     if issparse(one) or qml.math.get_interface(one) in ("torch", "jax"):
         return bool(np.array_equal(to_numpy(one), to_numpy(other)))
     return True  # an object without numbers, such as the name of a measurement
