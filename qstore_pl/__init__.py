@@ -48,7 +48,18 @@ _HOME = {
 _MODULES = (
     *("aio", "arguments", "backends", "callbacks", "checkpoint", "circuit"),
     *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
-    *("interfaces", "layers", "losses", "model", "optimizers", "placed", "readout", "summary", "templates", "trainer"),
+    *(
+        "interfaces",
+        "layers",
+        "losses",
+        "model",
+        "optimizers",
+        "placed",
+        "readout",
+        "summary",
+        "templates",
+        "trainer",
+    ),
 )
 
 __all__ = [

@@ -148,19 +148,40 @@ def fixed(value: Any) -> Hashable:
     return key, numbers, "static"
 
 
-def rebuilt(value: Any, leaves: Iterator[Any]) -> Any:
-    """An argument with other leaves.
+class _Leaf:
+    """The place of a leaf in an argument that is kept without its arrays."""
+
+
+_LEAF = _Leaf()
+
+
+def emptied(value: Any) -> Any:
+    """An argument without its leaves, to be kept: only their places are marked.
 
     Args:
         value: The argument.
-        leaves: What stands in the place of its leaves, in order.
     """
     kind = type(value)
     if kind is dict:
-        return {key: rebuilt(part, leaves) for key, part in value.items()}
+        return {key: emptied(part) for key, part in value.items()}
     if kind in _NESTED:
-        return kind(rebuilt(part, leaves) for part in value)
-    return next(leaves) if _is_leaf(value) else value
+        return kind(emptied(part) for part in value)
+    return _LEAF if _is_leaf(value) else value
+
+
+def filled(value: Any, leaves: Iterator[Any]) -> Any:
+    """An argument with leaves again.
+
+    Args:
+        value: What :func:`emptied` made of an argument.
+        leaves: What stands in the marked places, in order.
+    """
+    kind = type(value)
+    if kind is dict:
+        return {key: filled(part, leaves) for key, part in value.items()}
+    if kind in _NESTED:
+        return kind(filled(part, leaves) for part in value)
+    return next(leaves) if value is _LEAF else value
 
 
 def _is_leaf(value: Any) -> bool:

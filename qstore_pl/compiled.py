@@ -31,9 +31,10 @@ from qstore_pl.arguments import (
     JAX,
     TORCH,
     described,
+    emptied,
+    filled,
     fixed,
     framework_of,
-    rebuilt,
     road_of,
 )
 from qstore_pl.interfaces import autograd
@@ -115,10 +116,9 @@ class Compiled:
                     "Argument `static_argnames` must name arguments of the QNode, "
                     f"{list(self._signature.parameters)}, but has {sorted(unknown)}."
                 )
-        self._forget()
 
-    def _forget(self) -> None:
         self._traces: OrderedDict[Key, Trace] = OrderedDict()
+        self._last: Trace | None = None
         self._lock = threading.RLock()
         self._count = 0
 
@@ -134,69 +134,69 @@ class Compiled:
 
     @property
     def program(self) -> devices.Program | None:
-        """The Program of the trace that was used last, if there is one.
+        """The Program of the last call: the circuit as a function of two arrays.
 
-        Traces in JAX have none that could be called with arrays.
+        It is None before the first call, and in JAX, which has its own.
         """
-        with self._lock:
-            last = next(reversed(self._traces.values()), None)
-        return None if last is None else last.program
+        return None if self._last is None else self._last.program
 
     def retrace(self) -> None:
         """Forget all traces, because something else changed that the QNode reads."""
         with self._lock:
             self._traces.clear()
+            self._last = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results of the QNode."""
+        leaves: list[Any] = []
+        key = self._key(args, kwargs, leaves)
+        trace = self._traces.get(key)
+        if trace is None or trace is not self._last:
+            trace = self._found(key, leaves, args, kwargs)
+        return trace(leaves, road_of(leaves))
+
+    def _key(self, args: Any, kwargs: Any, leaves: list[Any]) -> Key:
+        """What a trace is kept under; the leaves of the arguments are collected."""
         if self._static:
-            return self._call_static(args, kwargs)
-        leaves: list[Any] = []
+            bound = self._signature.bind(*args, **kwargs)
+            return tuple(
+                (name, fixed(v) if name in self._static else described(v, leaves))
+                for name, v in bound.arguments.items()
+            )
         key: Key = tuple([described(value, leaves) for value in args])
-        if kwargs:
-            key = key, *((k, described(v, leaves)) for k, v in sorted(kwargs.items()))
-        return self._run(key, leaves, lambda given: _with(args, kwargs, given))
+        if not kwargs:
+            return key
+        return key, *((k, described(kwargs[k], leaves)) for k in sorted(kwargs))
 
-    def _call_static(self, args: Any, kwargs: Any) -> Any:
-        bound = self._signature.bind(*args, **kwargs)
-        leaves: list[Any] = []
-        key: Key = tuple(
-            (name, fixed(value) if name in self._static else described(value, leaves))
-            for name, value in bound.arguments.items()
-        )
-
-        def rebuild(given: Iterator[Any]) -> tuple[Any, Any]:
-            again = self._signature.bind(*args, **kwargs)
-            for name, value in again.arguments.items():
-                if name not in self._static:
-                    again.arguments[name] = rebuilt(value, given)
-            return again.args, again.kwargs
-
-        return self._run(key, leaves, rebuild)
-
-    def _run(self, key: Key, leaves: list[Any], rebuild: Rebuild) -> Any:
-        road = road_of(leaves)
-        traces = self._traces
-        trace = traces.get(key)
-        if trace is None:
-            trace = self._trace(key, leaves, rebuild, road)
-        elif len(traces) > 1:
-            with self._lock:
-                if key in traces:
-                    traces.move_to_end(key)
-        return trace(leaves, road)
-
-    def _trace(self, key: Key, leaves: list[Any], rebuild: Rebuild, road: str) -> Trace:
+    def _found(self, key: Key, leaves: Sequence[Any], args: Any, kwargs: Any) -> Trace:
+        """The trace of a call that is not like the last one."""
         with self._lock:
             trace = self._traces.get(key)
             if trace is None:
-                make = _traced_by_jax if road == JAX else _traced_by_symbols
-                trace = make(self._qnode, leaves, rebuild)
+                trace = self._traced(leaves, args, kwargs)
                 self._traces[key] = trace
                 self._count += 1
                 if len(self._traces) > MAX_TRACES:
                     self._traces.popitem(last=False)
+            self._traces.move_to_end(key)
+            self._last = trace
             return trace
+
+    def _traced(self, leaves: Sequence[Any], args: Any, kwargs: Any) -> Trace:
+        if self._static:
+            bound = self._signature.bind(*args, **kwargs)
+            for name in bound.arguments.keys() - self._static:
+                bound.arguments[name] = emptied(bound.arguments[name])
+            args, kwargs = bound.args, bound.kwargs
+        else:
+            args = tuple(map(emptied, args))
+            kwargs = {name: emptied(kwargs[name]) for name in sorted(kwargs)}
+
+        def rebuild(given: Iterator[Any]) -> tuple[Any, Any]:
+            return filled(args, given), filled(kwargs, given)
+
+        make = _traced_by_jax if road_of(leaves) == JAX else _traced_by_symbols
+        return make(self._qnode, leaves, rebuild)
 
     # --- copies -------------------------------------------------------------------
 
@@ -215,13 +215,6 @@ class Compiled:
 
 def _again(qnode: qml.QNode, static_argnames: tuple[str, ...]) -> Compiled:
     return Compiled(qnode, static_argnames=static_argnames)
-
-
-def _with(args: Any, kwargs: Any, given: Iterator[Any]) -> tuple[Any, Any]:
-    """Arguments by position and by name, with other leaves."""
-    again = tuple(rebuilt(value, given) for value in args)
-    named = {name: rebuilt(kwargs[name], given) for name in sorted(kwargs)}
-    return again, named
 
 
 class Trace(ABC):

@@ -8,9 +8,9 @@ no loss, no optimizer and no data set.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pennylane as qml
@@ -23,6 +23,7 @@ from qstore_pl import checkpoint
 from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend
+from qstore_pl.compiled import Compiled
 from qstore_pl.description import (
     arguments_of,
     layers_described,
@@ -36,12 +37,13 @@ from qstore_pl.layers import (
     BasisEncoding,
     Encoding,
     Layer,
+    QNodeLayer,
     QuantumLayer,
     ZZEncoding,
 )
 from qstore_pl.losses import decided
 from qstore_pl.placed import Placed
-from qstore_pl.readout import Readout, n_values, readout_of
+from qstore_pl.readout import Affine, Readout, n_values, readout_of
 from qstore_pl.stack import Stack
 from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
 
@@ -150,6 +152,69 @@ class QuantumModel:
         self._backend: Backend | None = None
         self.backend = backend
         warn_of_unseen(self, stacklevel=2)
+
+    @classmethod
+    def from_qnode(
+        cls,
+        qnode: qml.QNode | Compiled,
+        weight_shapes: Mapping[str, int | Sequence[int]],
+        *,
+        input_dim: int,
+        affine: bool = False,
+        backend: Any = None,
+        seed: Any = None,
+    ) -> Self:
+        """A model whose circuit and outputs are those of a QNode.
+
+        It is trained like every model. On the devices of this package the QNode's
+        Python runs once, when the circuit is compiled; on any other device it is
+        called for each mini-batch.
+
+        Args:
+            qnode: A QNode, or one that was compiled. It takes the samples as its
+                argument ``inputs`` and broadcasts over them, as ``inputs[..., i]``
+                does. It returns expectation values, or the probabilities of some wires,
+                each of which is an output.
+            weight_shapes: The shape of each other argument by its name, as in
+                ``qml.qnn.TorchLayer``.
+            input_dim: Number of features of a sample, >= 1.
+            affine: Whether the outputs are a trained scale times each measured value,
+                plus a trained bias.
+            backend: Where the model runs; None is the device of the QNode.
+            seed: Seed of the first weights, normal with standard deviation 0.1.
+
+        Raises:
+            TypeError: If it is no QNode.
+            ValueError: If names or shapes do not fit the QNode, it has shots or
+                transforms, it measures something else, or it does not broadcast.
+
+        Example:
+            >>> @qml.qnode(qml.device("qstore.mock_ideal", wires=2))
+            ... def circuit(inputs, weights):
+            ...     qml.AngleEmbedding(inputs, wires=[0, 1])
+            ...     qml.StronglyEntanglingLayers(weights, wires=[0, 1])
+            ...     return qml.expval(qml.Z(0))
+            >>> model = QuantumModel.from_qnode(
+            ...     circuit, {"weights": (3, 2, 3)}, input_dim=2, seed=0
+            ... )
+            >>> model.count_parameters(), model(np.zeros((5, 2))).shape
+            (18, (5, 1))
+        """
+        if isinstance(qnode, Compiled):
+            qnode = qnode.qnode
+        layer = QNodeLayer(qnode, weight_shapes)
+        n_qubits = layer.n_wires(integer("input_dim", input_dim, minimum=1))
+        measured = layer.readout()
+        count = n_values(measured.measurements(tuple(range(n_qubits)), 0))
+        return cls(
+            input_dim,
+            count,
+            backend=qnode.device if backend is None else backend,
+            layers=[layer],
+            readout=Affine(measured) if affine else measured,
+            n_qubits=n_qubits,
+            seed=seed,
+        )
 
     def _checked_measurements(self) -> Sequence[MeasurementProcess]:
         kept = self.stack.kept

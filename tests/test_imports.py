@@ -20,6 +20,7 @@ FLOORS = (
     ("engine", "templates", "optimizers", "losses", "history", "store"),
     ("checkpoint", "circuit", "readout"),
     ("devices",),
+    ("arguments", "interfaces", "compiled"),
     ("backends",),
     ("encoding", "placed"),
     ("layers",),

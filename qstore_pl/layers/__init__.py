@@ -10,6 +10,7 @@ from qstore_pl.layers.encodings import (
     ZZEncoding,
 )
 from qstore_pl.layers.layer import INITIAL_SPREAD, Encoding, Layer
+from qstore_pl.layers.qnode import QNodeLayer
 from qstore_pl.layers.rotation import LayerCircuit, QuantumLayer
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Features",
     "Layer",
     "LayerCircuit",
+    "QNodeLayer",
     "QuantumLayer",
     "Weights",
     "ZZEncoding",
