@@ -16,7 +16,8 @@ import jax
 import numpy as np
 import pennylane as qml
 import torch
-from jax.experimental import enable_x64
+
+jax.config.update("jax_enable_x64", True)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -110,11 +111,10 @@ def in_jax(qnode: Any, args: Any, kwargs: Any, *, jit: bool = False) -> Outcome:
         results = qnode(*again, **named)
         return form(qml.pytrees.flatten(results)[0], leaves, "jax"), results
 
-    with enable_x64():
-        arrays = [jax.numpy.asarray(leaf) for leaf in floats]
-        gradient = jax.grad(cost, has_aux=True)
-        found, results = (jax.jit(gradient) if jit else gradient)(arrays)
-        return outcome(results, np.asarray, map(np.asarray, found))
+    arrays = [jax.numpy.asarray(leaf) for leaf in floats]
+    gradient = jax.grad(cost, has_aux=True)
+    found, results = (jax.jit(gradient) if jit else gradient)(arrays)
+    return outcome(results, np.asarray, map(np.asarray, found))
 
 
 def assert_same(found: Outcome, expected: Outcome, *, atol: float = 1e-10) -> None:
