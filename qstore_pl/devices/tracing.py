@@ -47,8 +47,8 @@ from qstore_pl.devices.executable import (
 )
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Lowering, wire_order
-from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.matrices import is_pauli_rotation
+from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, symbols
