@@ -46,7 +46,7 @@ _HOME = {
 }
 
 _MODULES = (
-    *("aio", "arguments", "backends", "callbacks", "checkpoint", "circuit"),
+    *("aio", "backends", "callbacks", "checkpoint", "circuit"),
     *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
     *(
         "interfaces",
@@ -99,7 +99,6 @@ __all__ = [
 
 if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import aio as aio
-    from qstore_pl import arguments as arguments
     from qstore_pl import backends as backends
     from qstore_pl import callbacks as callbacks
     from qstore_pl import checkpoint as checkpoint

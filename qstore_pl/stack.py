@@ -130,6 +130,26 @@ class Stack:
         ]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
+    def pull_back(self, gradient: Float2D, samples: Float2D) -> Float2D:
+        """The chain rule of :meth:`encode`.
+
+        Args:
+            gradient: Derivatives of a loss with respect to the encoded data, shape
+                ``(n_samples, n_features)``.
+            samples: Shape ``(n_samples, input_dim)``.
+
+        Returns:
+            Derivatives with respect to the samples, of their shape.
+        """
+        total = np.zeros(samples.shape)
+        start = 0
+        for part in self.distinct:
+            if isinstance(part.layer, Encoding):
+                end = start + part.layer.n_columns
+                total += part.layer.pull_back(gradient[:, start:end], samples)
+                start = end
+        return total
+
     def sources(self, columns: Iterable[int]) -> set[int]:
         """The features of a sample that some columns of the encoded data depend on.
 

@@ -20,7 +20,7 @@ FLOORS = (
     ("engine", "templates", "optimizers", "losses", "history", "store"),
     ("checkpoint", "circuit", "readout"),
     ("devices",),
-    ("arguments", "interfaces", "compiled"),
+    ("compiled",),
     ("backends",),
     ("encoding", "placed"),
     ("layers",),
@@ -29,7 +29,7 @@ FLOORS = (
     ("model",),
     ("gradients",),
     ("cost", "callbacks"),
-    ("trainer", "embedding", "sklearn"),
+    ("trainer", "embedding", "sklearn", "interfaces"),
     ("quickstart", "run_file"),
     ("cli",),
 )

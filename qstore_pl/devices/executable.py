@@ -25,6 +25,7 @@ from qstore_pl.engine.program import Pass, Program
 Float = NDArray[np.float64]
 Values = list[NDArray[Any]]
 
+_NOTHING = np.empty(0)
 KEPT_PASSES = 4  # work arrays that wait for the next call
 
 
@@ -207,7 +208,7 @@ class Executable:
             arguments: Arrays of float64 of the shapes that were traced.
         """
         shared = [arguments[k].reshape(-1) for k in self._shared]
-        weights = np.concatenate(shared) if len(shared) != 1 else shared[0].copy()
+        weights = np.concatenate([_NOTHING, *shared])
         if self._whole is not None:
             features = arguments[self._whole].reshape(self._columns.shape)
             return weights, features.copy()

@@ -47,8 +47,9 @@ from qstore_pl.devices.executable import (
 )
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Lowering, wire_order
+from qstore_pl.devices.matrices import is_pauli_rotation
 from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
-from qstore_pl.devices.registry import entry_of, made_of
+from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, symbols
 from qstore_pl.devices.tensors import is_traced, to_numpy
@@ -134,11 +135,16 @@ def traced(
         try:
             first, second = (recorded(function, *call(given)) for _ in range(2))
         except SymbolError as error:
+            out = (
+                "Normalise it before the call, x / np.linalg.norm(x, axis=-1)"
+                if str(error) == "norm"
+                else "Give that argument to static_argnames, so that the circuit is "
+                "traced again for each of its values"
+            )
             raise DeviceError(
                 f"{name} cannot be compiled: it takes {error} of an argument whose "
-                "value is not known when it is traced. Give that argument to "
-                "static_argnames, so that the circuit is traced again for each of its "
-                "values, or call the QNode itself."
+                f"value is not known when it is traced. {out}, or call the QNode "
+                "itself."
             ) from error
         check(alike(first.tape.circuit, second.tape.circuit))
     for value in first.tape.get_parameters(trainable_only=False):
@@ -253,7 +259,7 @@ def pairs_of(tape: QuantumScript) -> list[Pair]:
 
 def _known(op: Operator, params: Sequence[Any]) -> Iterable[Pair]:
     entry = entry_of(op)
-    if entry is None and any(map(_has_axes, params)) and op.has_decomposition:
+    if entry is None and has_own_decomposition(op) and not is_pauli_rotation(op):
         for part, own in made_of(op, params, op.wires.labels):
             yield from _known(part, own)
         return
@@ -261,10 +267,6 @@ def _known(op: Operator, params: Sequence[Any]) -> Iterable[Pair]:
     if entry is not None and entry.values is not None and constant:
         params = [Constant(to_numpy(value)) for value in entry.values(op)]
     yield op, list(params)
-
-
-def _has_axes(param: Any) -> bool:
-    return bool(param.shape)
 
 
 def _parameter(value: Any) -> Symbols | Constant:

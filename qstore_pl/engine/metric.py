@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
+from qstore_pl.engine.derived import FUNCTIONS, Columns
 from qstore_pl.engine.gates import (
     FEATURE,
     ONE,
@@ -86,17 +87,18 @@ class Metric(ABC):
         approximation: str = "full",
     ) -> None:
         choice("approximation", approximation, APPROXIMATIONS)
-        if program.derived:
-            raise ValueError(
-                "The metric tensor of a circuit whose angles are functions of weights "
-                "or features other than polynomials is not available."
-            )
         chosen = [(WEIGHT, int(i)) for i in np.flatnonzero(weights)]
         if features is not None:
             chosen += [(FEATURE, int(i)) for i in np.flatnonzero(features)]
         self._place = {slot: i for i, slot in enumerate(chosen)}
         self._uses: list[Angle] = []
-        self._n_features = program.n_features
+        # The turned circuit takes derived values as features.
+        self._derived, self._n_given = program.derived, program.n_features
+        self._n_features = self._n_given + len(program.derived)
+        self._moving = set(chosen)
+        for k, derived in enumerate(program.derived):
+            if self._wanted(derived.argument):
+                self._moving.add((FEATURE, self._n_given + k))
         layers = _Layers(program.n_wires)
         turned: list[MixedGate] = []
         for gate in program.gates:
@@ -126,8 +128,8 @@ class Metric(ABC):
             self._is_value(a) and self._is_value(b)
             for angle in self._uses
             for _, a, b in angle.terms
-            if a in self._place or b in self._place
-        )
+            if a in self._moving or b in self._moving
+        ) or len(self._moving) > len(chosen)
         self._constant_chain: Float3D | None = None
         if not varying:
             self._constant_chain = self._chain(np.zeros(len(weights)), np.zeros((1, 0)))
@@ -149,7 +151,7 @@ class Metric(ABC):
         metric = np.zeros((len(rows), self.size, self.size))
         if not self._uses:
             return metric
-        for part, samples in self._parts(features, rows):
+        for part, samples in self._parts(weights, features, rows):
             by_use = self._by_use(self._states(weights, samples))
             chain = self._chain_at(weights, samples)
             metric[part] = chain.transpose(0, 2, 1) @ self._approximate(by_use) @ chain
@@ -167,7 +169,7 @@ class Metric(ABC):
         if chain is None or not self._uses:
             return np.asarray(self(weights, features, rows).mean(axis=0))
         total: Any = 0.0
-        for _, samples in self._parts(features, rows):
+        for _, samples in self._parts(weights, features, rows):
             total = total + self._sum_by_use(self._states(weights, samples))
         return chain[0].T @ self._approximate(total / len(rows)) @ chain[0]
 
@@ -189,12 +191,18 @@ class Metric(ABC):
     def _approximate(self, by_use: NDArray[np.float64]) -> NDArray[np.float64]:
         return by_use if self._kept is None else by_use * self._kept
 
-    def _parts(self, features: Float2D, rows: Rows) -> Any:
+    def _parts(self, weights: Float1D, features: Float2D, rows: Rows) -> Any:
         """The batch in chunks: where they are, and their features."""
         step = max(1, CHUNK_BYTES // (self._lane_bytes * len(self._turns())))
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            yield part, features[rows[part]]
+            yield part, self._whole(weights, features[rows[part]])
+
+    def _whole(self, weights: Float1D, features: Float2D) -> Float2D:
+        """The features of some samples, and the derived values behind them."""
+        if not self._derived:
+            return features
+        return Columns(self._derived, self._n_given).forward(weights, features)
 
     def _states(self, weights: Float1D, samples: Float2D) -> NDArray[Any]:
         """States of all lanes, shape (lanes, batch, length)."""
@@ -225,14 +233,29 @@ class Metric(ABC):
         Their shape is ``(batch, uses, size)``.
         """
         weights = self._turned.with_constants(weights)
-        chain = np.zeros((len(features), len(self._uses), self.size))
-        for u, angle in enumerate(self._uses):
+        rates: dict[Slot, Float2D | int] = dict(self._place)
+
+        def rate(angle: Angle) -> Float2D:
+            """The derivatives of an angle, shape ``(batch, size)``."""
+            total = np.zeros((len(features), self.size))
             for coefficient, a, b in angle.terms:
                 for slot, other in ((a, b), (b, a)):
-                    if slot in self._place:
+                    if slot in rates:
                         value = coefficient * _value(other, weights, features)
-                        chain[:, u, self._place[slot]] += value
-        return chain
+                        if isinstance(rates[slot], int):
+                            total[:, rates[slot]] += value
+                        else:
+                            total += np.reshape(value, (-1, 1)) * rates[slot]
+            return total
+
+        for k, derived in enumerate(self._derived, self._n_given):
+            if (FEATURE, k) in self._moving:
+                argument = derived.argument.evaluate(weights, features)
+                slope = FUNCTIONS[derived.function][1](argument, features[:, k])
+                rates[FEATURE, k] = slope[:, None] * rate(derived.argument)
+        if not self._uses:
+            return np.zeros((len(features), 0, self.size))
+        return np.stack([rate(angle) for angle in self._uses], axis=1)
 
     def _is_value(self, slot: Slot) -> bool:
         """Whether it is a weight or a feature, not 1 or a constant."""
@@ -240,7 +263,7 @@ class Metric(ABC):
         return slot != ONE and not (kind == WEIGHT and index >= self._turned.n_weights)
 
     def _wanted(self, angle: Angle) -> bool:
-        return not self._place.keys().isdisjoint(angle.slots)
+        return not self._moving.isdisjoint(angle.slots)
 
     def _refuse_entries(self, gate: Matrix | Amplitudes | Kraus) -> None:
         entries = slots_of(gate)
@@ -329,6 +352,7 @@ class FubiniStudy(Metric):
         run = self._program.new_pass(batch, keep=True)
         run.forward(weights, features, rows)
         state = run.states(phase=False)
+        features = self._whole(weights, features)
         rates = self._chain_at(weights, features)
         # The turned circuit takes any turns, here those along a vector.
         orders, coefficients = _STENCIL.T

@@ -1,80 +1,66 @@
-"""Compiled circuits in JAX: functions that ``jax.jit`` compiled, with the gradients.
+"""Models as functions that JAX transforms: jit, grad, vmap, scan, in any order.
 
-JAX itself traces what a quantum function does with numbers, so that it may compute with
-``jax.numpy``; the circuit is the primitive of the device. This module needs JAX:
+A compiled circuit is such a function itself. This module needs JAX:
 ``pip install "qstore-pl[jax]"``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
-import pennylane as qml
-from pennylane.exceptions import DeviceError
+import jax.numpy as jnp
 
 from qstore_pl import devices
-
-_ADDRESS = re.compile("0x[0-9a-f]+")
-_NEEDS_VALUES = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
-Rebuild = Callable[[Iterator[Any]], tuple[Any, Any]]
+from qstore_pl.compiled import Compiled
+from qstore_pl.model import QuantumModel
 
 
-def traced(
-    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
-) -> Callable[..., Any]:
-    """A QNode as a function of the arrays among its arguments, compiled by JAX.
+def model_function(model: QuantumModel) -> Callable[[Any, Any], Any]:
+    """The outputs of a model as a function for JAX.
+
+    It depends on nothing but its arguments; the parameters of the model are where an
+    optimization would begin: ``jnp.asarray(model.parameters)``.
 
     Args:
-        qnode: The QNode.
-        leaves: The arrays and numbers among its arguments.
-        rebuild: Function from such arrays to its arguments.
+        model: A model on one of this package's devices, whose readout computes with
+            operators alone, as those of this package do.
+
+    Returns:
+        A function of parameters, shape ``(n_parameters,)``, and of encoded data from
+        ``model.prepare``, shape ``(n_samples, n_features)``, to the outputs, shape
+        ``(n_samples, n_outputs)``. Both arguments may be differentiated.
 
     Raises:
-        DeviceError: If the QNode does something else when it is called again.
+        TypeError: If it is no model.
+        ValueError: If the model runs on another device.
+
+    Example:
+        >>> model = QuantumModel(4, 2, seed=0)
+        >>> outputs = model_function(model)
+        >>> features = model.prepare([[0.1, 0.2, 0.3, 0.4]])
+        >>> cost = lambda parameters: jnp.sum(outputs(parameters, features))
+        >>> jax.jit(jax.grad(cost))(jnp.asarray(model.parameters)).shape
+        (24,)
     """
-    programs: list[Any] = []
-    tapes: list[Any] = []
-    kinds = [
-        jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf))
-        for leaf in leaves
-    ]
-    with devices.unchanged(qnode.func) as check:
-        for _ in range(2):
+    if not isinstance(model, QuantumModel):
+        raise TypeError(
+            "Argument `model` must be a QuantumModel, but is of type "
+            f"{type(model).__name__}. A compiled circuit is a function of JAX itself."
+        )
+    if not devices.is_native(model.device):
+        raise ValueError(
+            "Argument `model` must be on a qstore device without shots, but is on "
+            f"{model.device.name}. Give it another backend."
+        )
+    circuit, readout, n_weights = Compiled(model.qnode), model.readout, model.n_weights
 
-            def gates(*given: Any) -> list[Any]:  # a new one, which JAX has not traced
-                args, kwargs = rebuild(iter(given))
-                found = devices.recorded(qnode.func, args, kwargs)
-                tapes.append(found.tape.circuit)
-                return list(found.tape.get_parameters(trainable_only=False))
+    def outputs(parameters: Any, features: Any) -> Any:
+        parameters, features = jnp.asarray(parameters), jnp.asarray(features)
+        parts = circuit(features, parameters[:n_weights])
+        n_samples = len(features)
+        values = jnp.hstack([part.reshape(n_samples, -1) for part in parts])
+        return readout.outputs(values, parameters[n_weights:])
 
-            try:
-                programs.append(jax.make_jaxpr(gates)(*kinds))
-            except _NEEDS_VALUES as error:
-                raise DeviceError(
-                    f"{qnode.func.__name__} cannot be compiled: it needs the value of "
-                    "an argument, which is not known when it is traced. Give that "
-                    "argument to static_argnames, so that the circuit is traced again "
-                    "for each of its values, or call the QNode itself."
-                ) from error
-        check(devices.alike(*tapes) and _same(*programs))
-
-    def call(*given: Any) -> Any:
-        args, kwargs = rebuild(iter(given))
-        return qnode(*args, **kwargs)
-
-    return jax.jit(call)
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two programs of JAX compute the same."""
-    texts = [_ADDRESS.sub("", str(program)) for program in (one, other)]
-    pairs = zip(one.consts, other.consts, strict=False)
-    return texts[0] == texts[1] and all(np.array_equal(*pair) for pair in pairs)
+    return jax.jit(outputs)

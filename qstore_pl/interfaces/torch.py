@@ -1,74 +1,235 @@
-"""Compiled circuits in PyTorch: functions of tensors, and a layer of a network.
+"""Quantum layers of PyTorch networks: models and compiled circuits as modules.
 
 This module needs PyTorch: ``pip install "qstore-pl[torch]"``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qstore_pl.devices import Call, Executable
+from qstore_pl.compiled import Compiled
+from qstore_pl.compiled.in_torch import Run, applied
+from qstore_pl.layers.qnode import INPUTS, shapes_of
+from qstore_pl.model import QuantumModel
 
-Float = NDArray[np.float64]
+Float2D = NDArray[np.float64]
 
-
-class _Run:
-    """A call that PyTorch may ask to be differentiated."""
-
-    def __init__(self, executable: Executable) -> None:
-        self.executable = executable
-        self.call: Call | None = None
+KEPT_PASSES = 4  # work arrays that wait for the next call
 
 
-def differentiated(executable: Executable, leaves: Sequence[Any]) -> list[torch.Tensor]:
-    """The measurements, as tensors of float64 on the CPU.
+@final
+class QuantumModule(torch.nn.Module):
+    """A model or a compiled circuit as a layer of a PyTorch network.
+
+    Its weights are parameters of the network, and its inputs are differentiated too, so
+    that there may be layers before it. The simulation is in double precision; outputs
+    have the precision of the inputs, as those of ``qml.qnn.TorchLayer``.
+
+    A model's weights are one vector. Those that are frozen when the module is made are
+    not among the parameters. :meth:`to_model` gives the model back with the weights of
+    the module.
 
     Args:
-        executable: The circuit.
-        leaves: Its arguments: tensors, arrays and numbers.
+        circuit: A :class:`~qstore_pl.QuantumModel` on one of this package's devices, or
+            a circuit from :func:`~qstore_pl.compile`, which takes the inputs as its
+            argument ``inputs``.
+        weight_shapes: The shape of each other argument of a compiled circuit by its
+            name, as in ``qml.qnn.TorchLayer``; None for a model.
+        init_method: Function of ``torch.nn.init`` that draws the first weights of a
+            compiled circuit; None draws them from [0, 2 pi), as TorchLayer does.
+
+    Raises:
+        TypeError: If ``circuit`` is something else.
+        ValueError: If shapes are missing or have no use, or the model runs elsewhere.
+
+    Example:
+        >>> model = QuantumModel(4, 2, seed=0)
+        >>> network = torch.nn.Sequential(torch.nn.Linear(8, 4), QuantumModule(model))
+        >>> network(torch.zeros(5, 8)).shape
+        torch.Size([5, 2])
     """
-    tensors = [torch.as_tensor(leaf, dtype=torch.float64) for leaf in leaves]
-    return list(_Values.apply(_Run(executable), *tensors))
+
+    def __init__(
+        self,
+        circuit: QuantumModel | Compiled,
+        weight_shapes: Mapping[str, int | Sequence[int]] | None = None,
+        *,
+        init_method: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.frozen: torch.Tensor
+        self.places: torch.Tensor
+        self.weights: torch.nn.Parameter
+        self._circuit: _Model | _Compiled
+        if isinstance(circuit, QuantumModel):
+            if weight_shapes is not None or init_method is not None:
+                raise ValueError(
+                    "Arguments `weight_shapes` and `init_method` must be left out for "
+                    "a model, which has its own weights."
+                )
+            self._circuit = _Model(circuit)
+            kept = torch.as_tensor(circuit.trainable)
+            whole = torch.as_tensor(circuit.parameters.copy())
+            self.weights = torch.nn.Parameter(whole[kept])
+            self.register_buffer("frozen", torch.where(kept, 0.0, whole))
+            self.register_buffer("places", torch.nonzero(kept).ravel())
+        elif isinstance(circuit, Compiled):
+            if weight_shapes is None:
+                raise ValueError(
+                    "Argument `weight_shapes` must have the shape of each argument of "
+                    f"a compiled circuit but `{INPUTS}`, but is None."
+                )
+            self._circuit = _Compiled(circuit)
+            init = init_method or functools.partial(
+                torch.nn.init.uniform_, a=0.0, b=2.0 * math.pi
+            )
+            shapes = shapes_of(circuit.qnode, weight_shapes)
+            for name, shape in shapes.items():
+                self.register_parameter(
+                    name, torch.nn.Parameter(init(torch.empty(shape)))
+                )
+        else:
+            raise TypeError(
+                "Argument `circuit` must be a QuantumModel or a compiled circuit, but "
+                f"is of type {type(circuit).__name__}. qstore_pl.compile makes one of "
+                "a QNode."
+            )
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The outputs.
+
+        Args:
+            inputs: Shape ``(..., n_features)``.
+
+        Returns:
+            Shape ``(..., n_outputs)``, of the same type.
+        """
+        samples = inputs.reshape(-1, inputs.shape[-1])
+        if isinstance(self._circuit, _Model):
+            whole = self.frozen.index_copy(0, self.places, self.weights)
+            found = self._circuit(samples, whole)
+        else:
+            found = self._circuit(samples, dict(self.named_parameters()))
+        return found.to(inputs.dtype).reshape(*inputs.shape[:-1], -1)
+
+    def to_model(self) -> QuantumModel:
+        """The model that the module was made of, with the weights of the module.
+
+        Raises:
+            TypeError: If it was made of a compiled circuit.
+        """
+        if not isinstance(self._circuit, _Model):
+            raise TypeError(
+                "The module was made of a compiled circuit, not of a model. Make one "
+                "with QuantumModel.from_qnode."
+            )
+        whole = self.frozen.index_copy(0, self.places, self.weights.detach())
+        model = self._circuit.model
+        model.parameters[:] = whole.detach().cpu().numpy()
+        return model
 
 
-def wants_gradient(leaves: Sequence[Any]) -> bool:
-    """Whether a function of these arguments would be differentiated."""
-    return torch.is_grad_enabled() and any(
-        isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in leaves
-    )
+class _Compiled:
+    """A compiled circuit as a function of samples and weights."""
+
+    def __init__(self, circuit: Compiled) -> None:
+        self._circuit = circuit
+
+    def __call__(
+        self, samples: torch.Tensor, weights: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        found = self._circuit(**{INPUTS: samples}, **weights)
+        parts = list(found.values()) if isinstance(found, dict) else found
+        if isinstance(parts, torch.Tensor):
+            parts = [parts]
+        return torch.hstack([part.reshape(len(samples), -1) for part in parts])
 
 
-def tensor(value: Any) -> torch.Tensor:
-    """A measurement as a tensor on the CPU."""
-    return torch.as_tensor(np.asarray(value))
+class _Model:
+    """A model as a function of samples and parameters."""
+
+    def __init__(self, model: QuantumModel) -> None:
+        if model.placed.program is None:
+            raise ValueError(
+                "Argument `circuit` must be a model on a qstore device without shots, "
+                f"but is on {model.placed.backend.name}. Use "
+                "qml.qnn.TorchLayer with its QNode there."
+            )
+        self.model = model
+        self._passes: deque[Any] = deque(maxlen=KEPT_PASSES)
+
+    def __call__(self, samples: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+        double = torch.float64
+        (found,) = applied(_Run(self), [samples.to(double), parameters.to(double)])
+        return found
+
+    def taken(self, batch: int) -> Any:
+        """Work arrays for a batch, of an earlier call if they fit."""
+        while self._passes:
+            work = self._passes.pop()
+            if work.batch == batch:
+                return work
+        program = self.model.placed.program
+        assert program is not None
+        return program.new_pass(batch)
+
+    def give_back(self, work: Any) -> None:
+        """Keep work arrays for a later call."""
+        self._passes.append(work)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"model": self.model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.model, self._passes = state["model"], deque(maxlen=KEPT_PASSES)
 
 
-class _Values(torch.autograd.Function):
-    """The measurements of a circuit, and its vector-Jacobian product."""
+@final
+class _Run(Run):
+    """One call of a model."""
 
-    @staticmethod
-    def forward(run: _Run, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        arrays = [tensor.detach().cpu().numpy() for tensor in tensors]
-        run.call = run.executable.call(arrays)
-        return tuple(torch.from_numpy(np.array(v)) for v in run.call.values())
+    def __init__(self, circuit: _Model) -> None:
+        self._circuit = circuit
+        self._work: Any = None
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.run, ctx.shapes = inputs[0], [value.shape for value in output]
-        ctx.devices = [tensor.device for tensor in inputs[1:]]
+    def values(self, arrays: Sequence[NDArray[np.float64]]) -> Sequence[Float2D]:
+        """The outputs, from samples and parameters."""
+        samples, parameters = arrays
+        model = self._circuit.model
+        self._samples, self._features = samples, model.prepare(samples)
+        self._weights = parameters[: model.n_weights].copy()
+        self._own = parameters[model.n_weights :].copy()
+        self._values = self._forward().copy()
+        return [model.readout.outputs(self._values, self._own)]
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *cotangents: Any) -> tuple[Any, ...]:
-        wanted = [k - 1 for k, needed in enumerate(ctx.needs_input_grad) if needed]
-        arrays = [dy.detach().cpu().numpy() for dy in cotangents]
-        found = ctx.run.call.pull(arrays, wanted)
-        return None, *(
-            torch.from_numpy(found[k]).to(device) if k in wanted else None
-            for k, device in enumerate(ctx.devices)
-        )
+    def _forward(self) -> Float2D:
+        self._work = self._circuit.taken(len(self._features))
+        rows = np.arange(len(self._features))
+        found: Float2D = self._work.forward(self._weights, self._features, rows)
+        return found
+
+    def pull(
+        self, cotangents: Sequence[NDArray[np.float64]], wanted: Sequence[int]
+    ) -> Sequence[NDArray[np.float64] | None]:
+        """Gradients with respect to samples and parameters."""
+        model = self._circuit.model
+        if self._work is None:  # asked once more, as for a Jacobian
+            self._forward()
+        pulled, own = model.readout.pull_back(cotangents[0], self._values, self._own)
+        pulled = np.ascontiguousarray(pulled)
+        gw, gx = self._work.backward(pulled, inputs=0 in wanted)
+        by_samples = None
+        if gx is not None:
+            by_samples = model.stack.pull_back(gx.copy(), self._samples)
+        found = by_samples, np.concatenate([gw, own])
+        self._circuit.give_back(self._work)
+        self._work = None
+        return found

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
+import numpy as np
 import pennylane as qml
 
 from qstore_pl import devices
@@ -91,6 +92,13 @@ class AngleEncoding(Encoding):
         chosen = inputs if self.features is None else inputs[:, list(self.features)]
         return QuantumDataEncoder().encode(chosen, "angle", scale=self.scale)
 
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        """The derivatives times the scale, 0 for features that are not encoded."""
+        found = np.zeros(inputs.shape)
+        for column, feature in enumerate(self._chosen(self.input_dim)):
+            found[:, feature] += self.scale * gradient[:, column]
+        return found
+
     def sources(self, n_columns: int) -> list[Sequence[int]]:
         """One feature for each angle."""
         del n_columns
@@ -149,6 +157,13 @@ class AmplitudeEncoding(Encoding):
         devices.check_memory(len(self._wires))
         return QuantumDataEncoder(len(self._wires)).encode(inputs, "amplitude")
 
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        r"""The part of the derivatives across :math:`x`, divided by its norm."""
+        norm = np.linalg.norm(inputs, axis=1, keepdims=True)
+        unit = inputs / norm
+        own = gradient[:, : inputs.shape[1]]
+        return (own - np.sum(own * unit, axis=1, keepdims=True) * unit) / norm
+
     def sources(self, n_columns: int) -> list[Sequence[int]]:
         """Every amplitude depends on all features, through the norm."""
         return [range(self.input_dim)] * n_columns
@@ -178,6 +193,10 @@ class _OnEachWire(Encoding):
         """The features, checked."""
         return QuantumDataEncoder(self.input_dim).encode(inputs, self._method)
 
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        """The derivatives as they are."""
+        return gradient
+
 
 @final
 class BasisEncoding(_OnEachWire):
@@ -195,6 +214,10 @@ class BasisEncoding(_OnEachWire):
 
     _method = "basis"
     _template = BasisTemplate
+
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        """Zeros: bits are discrete."""
+        return np.zeros(inputs.shape)
 
 
 @final

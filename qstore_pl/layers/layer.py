@@ -218,6 +218,27 @@ class Encoding(Layer):
         """
         return inputs
 
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        """The chain rule of :meth:`encode`, for layers before this model.
+
+        Args:
+            gradient: Derivatives of a loss with respect to what :meth:`encode` returns,
+                shape ``(n_samples, n_columns)``.
+            inputs: Samples, shape ``(n_samples, input_dim)``.
+
+        Returns:
+            Derivatives with respect to the samples, of their shape.
+
+        Raises:
+            NotImplementedError: If :meth:`encode` is overridden and this is not.
+        """
+        if type(self).encode is not Encoding.encode:
+            raise NotImplementedError(
+                f"{self!r} has an encode() of its own, but no pull_back() for the "
+                "derivatives with respect to its inputs. Define it."
+            )
+        return gradient
+
     def sources(self, n_columns: int) -> list[Sequence[int]]:
         """Which features of a sample each column depends on.
 

@@ -41,22 +41,8 @@ class QNodeLayer(Encoding):
         self, qnode: qml.QNode, weight_shapes: Mapping[str, int | Sequence[int]]
     ) -> None:
         self.qnode = _checked(qnode)
-        self.weight_shapes = {
-            name: _shape(name, shape) for name, shape in weight_shapes.items()
-        }
-        parameters = inspect.signature(qnode.func).parameters
-        self._takes_inputs = INPUTS in parameters
-        free = {
-            name
-            for name, parameter in parameters.items()
-            if parameter.default is parameter.empty or name in self.weight_shapes
-        } - {INPUTS}
-        if free != set(self.weight_shapes):
-            raise ValueError(
-                "Argument `weight_shapes` must have the shape of each argument of the "
-                f"QNode but `{INPUTS}`, {sorted(free)}, but has "
-                f"{sorted(self.weight_shapes)}."
-            )
+        self.weight_shapes = shapes_of(qnode, weight_shapes)
+        self._takes_inputs = INPUTS in inspect.signature(qnode.func).parameters
 
     def blocks(self, wires: Wires) -> Sequence[Block]:
         """All gates as one block."""
@@ -94,6 +80,10 @@ class QNodeLayer(Encoding):
     def encode(self, inputs: Float2D) -> Float2D:
         """The samples themselves, if the QNode takes them."""
         return inputs if self._takes_inputs else inputs[:, :0]
+
+    def pull_back(self, gradient: Float2D, inputs: Float2D) -> Float2D:
+        """The derivatives as they are, or zeros if the QNode takes no samples."""
+        return gradient if self._takes_inputs else np.zeros(inputs.shape)
 
     def options(self) -> dict[str, Any]:
         """The name of the QNode, its weights, and a digest of its gates."""
@@ -173,6 +163,34 @@ def _checked(qnode: Any) -> qml.QNode:
             "the quantum function, before the QNode is made."
         )
     return qnode
+
+
+def shapes_of(
+    qnode: qml.QNode, weight_shapes: Mapping[str, int | Sequence[int]]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights of a QNode, checked.
+
+    Args:
+        qnode: The QNode.
+        weight_shapes: The shape of each argument but ``inputs`` by its name; ``()`` or
+            1 is a single number.
+
+    Raises:
+        TypeError: If a size is no integer.
+        ValueError: If the names are not those of the QNode's arguments.
+    """
+    shapes = {name: _shape(name, shape) for name, shape in weight_shapes.items()}
+    needed = {
+        name
+        for name, parameter in inspect.signature(qnode.func).parameters.items()
+        if parameter.default is parameter.empty or name in shapes
+    } - {INPUTS}
+    if needed != set(shapes):
+        raise ValueError(
+            "Argument `weight_shapes` must have the shape of each argument of the "
+            f"QNode but `{INPUTS}`, {sorted(needed)}, but has {sorted(shapes)}."
+        )
+    return shapes
 
 
 def _shape(name: str, shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -3,46 +3,35 @@
 Its quantum function is called with symbols in the place of arrays, which tells how the
 parameter of every gate depends on the arguments. The Program that this gives is kept,
 and called from then on. This module knows arguments, traces and results; how a function
-is traced is in :mod:`devices`, how a framework differentiates in :mod:`interfaces`.
+is traced is in :mod:`devices`, what is kept of it in :mod:`traces`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import operator
 import sys
 import threading
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, TypeAlias, final
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, TypeAlias
 
-import numpy as np
 import pennylane as qml
-from numpy.typing import NDArray
-from pennylane.exceptions import DeviceError
-from pennylane.measurements import MeasurementProcess
 
 from qstore_pl import devices
-from qstore_pl.arguments import (
-    BOX,
+from qstore_pl.compiled.arguments import (
     JAX,
-    TORCH,
     described,
     emptied,
     filled,
     fixed,
-    framework_of,
     road_of,
 )
-from qstore_pl.interfaces import autograd
+from qstore_pl.compiled.traces import Trace, traced_by_jax, traced_by_symbols
 
 MAX_TRACES = 128  # the least recently used is forgotten
 INEXACT_METHODS = ("finite-diff", "spsa")
 Key: TypeAlias = Hashable
-Rebuild: TypeAlias = Callable[[Iterator[Any]], tuple[Any, Any]]
 
 
 def compile(qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()) -> Compiled:
@@ -195,7 +184,7 @@ class Compiled:
         def rebuild(given: Iterator[Any]) -> tuple[Any, Any]:
             return filled(args, given), filled(kwargs, given)
 
-        make = _traced_by_jax if road_of(leaves) == JAX else _traced_by_symbols
+        make = traced_by_jax if road_of(leaves) == JAX else traced_by_symbols
         return make(self._qnode, leaves, rebuild)
 
     # --- copies -------------------------------------------------------------------
@@ -215,65 +204,6 @@ class Compiled:
 
 def _again(qnode: qml.QNode, static_argnames: tuple[str, ...]) -> Compiled:
     return Compiled(qnode, static_argnames=static_argnames)
-
-
-class Trace(ABC):
-    """What is kept of a QNode for arguments of some shapes."""
-
-    program: devices.Program | None = None
-
-    @abstractmethod
-    def __call__(self, leaves: list[Any], road: str) -> Any:
-        """The results of the QNode.
-
-        Args:
-            leaves: The arrays and numbers among its arguments.
-            road: The framework that they belong to.
-        """
-
-
-@final
-class SymbolicTrace(Trace):
-    """A QNode traced with symbols.
-
-    Args:
-        executable: The circuit as a function of arrays.
-        build: Function from the measurements to the results of the QNode.
-        qnode: The QNode, which differentiates circuits with shots.
-        rebuild: Function from leaves to its arguments.
-    """
-
-    def __init__(
-        self,
-        executable: devices.Executable,
-        build: Callable[[Any], Any],
-        qnode: qml.QNode,
-        rebuild: Rebuild,
-    ) -> None:
-        self.executable, self._build = executable, build
-        self._qnode, self._rebuild = qnode, rebuild
-        self.program = executable.program
-
-    def __call__(self, leaves: list[Any], road: str) -> Any:
-        """The results of the QNode."""
-        executable = self.executable
-        if executable.draw is not None:
-            if road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
-                args, kwargs = self._rebuild(iter(leaves))  # PennyLane's shift rules
-                return self._qnode(*args, **kwargs)
-            results = executable.sampled(_arrays(leaves, road))
-            return self._build(_converted(results, road))
-        if executable.differentiable:
-            if road == BOX:
-                return self._build(autograd.differentiated(executable, leaves))
-            if road == TORCH:
-                return self._build(_torch().differentiated(executable, leaves))
-        elif road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
-            raise DeviceError(
-                "A compiled circuit has gradients of expectation values, variances and "
-                "probabilities only. Return nothing else from the circuit."
-            )
-        return self._build(_converted(executable.values(_arrays(leaves, road)), road))
 
 
 def _checked(qnode: Any) -> qml.QNode:
@@ -307,91 +237,3 @@ def _checked(qnode: Any) -> qml.QNode:
             "would not be used."
         )
     return qnode
-
-
-def _traced_by_symbols(
-    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
-) -> SymbolicTrace:
-    shapes = [tuple(np.shape(leaf)) for leaf in leaves]
-    kinds = [_symbols_of(leaf) for leaf in leaves]
-    found = devices.traced(
-        qnode.func, lambda symbols: rebuild(iter(symbols)), shapes, kinds
-    )
-    executable = devices.executable(found.tape, qnode.device, shapes, qnode.shots)
-    build = _builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
-    return SymbolicTrace(executable, build, qnode, rebuild)
-
-
-def _builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
-    """The function from measurements to what a QNode returns.
-
-    Args:
-        output: What the quantum function returned.
-        partitioned: Whether there is a list of measurements for each of several numbers
-            of shots.
-    """
-    leaves, structure = qml.pytrees.flatten(output, is_leaf=_is_measurement)
-    build: Callable[[Any], Any]
-    if isinstance(output, MeasurementProcess):
-        build = operator.itemgetter(0)
-    elif type(output) in (list, tuple) and len(leaves) == len(output):
-        build = type(output)
-    else:
-        build = functools.partial(qml.pytrees.unflatten, structure=structure)
-    if not partitioned:
-        return build
-    return lambda results: tuple(build(part) for part in results)
-
-
-def _is_measurement(value: Any) -> bool:
-    return isinstance(value, MeasurementProcess)
-
-
-def _symbols_of(leaf: Any) -> type[devices.Symbols]:
-    """The class of the symbols that stand for an argument."""
-    is_torch = framework_of(type(leaf)) == TORCH
-    return devices.Symbols
-
-
-def _torch() -> Any:
-    return importlib.import_module("qstore_pl.interfaces.torch")
-
-
-def _arrays(leaves: Sequence[Any], road: str) -> list[NDArray[np.float64]]:
-    if road == TORCH:
-        leaves = [qml.math.toarray(leaf) for leaf in leaves]
-    return [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
-
-
-def _converted(values: Any, road: str) -> Any:
-    """Results as arrays of a framework, nested as they are."""
-    if road != TORCH:
-        return values
-    if isinstance(values, list | tuple):
-        return [_converted(value, road) for value in values]
-    if isinstance(values, dict):
-        return values
-    return _torch().tensor(values)
-
-
-@final
-class JaxTrace(Trace):
-    """A QNode that JAX compiled.
-
-    Args:
-        function: Function of the arrays and numbers among its arguments.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, leaves: list[Any], road: str) -> Any:
-        """The results of the QNode."""
-        return self._function(*leaves)
-
-
-def _traced_by_jax(
-    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
-) -> JaxTrace:
-    interface = importlib.import_module("qstore_pl.interfaces.jax")
-    return JaxTrace(interface.traced(qnode, leaves, rebuild))

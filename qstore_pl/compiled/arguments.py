@@ -24,6 +24,7 @@ _FRAMEWORKS: dict[type, str] = {
     qml.numpy.tensor: TENSOR,
 }
 _ROADS: dict[frozenset[type], str] = {}
+_FLOAT = np.dtype(np.float64)
 _NESTED = frozenset({list, tuple, dict})
 
 
@@ -104,7 +105,7 @@ def described(value: Any, leaves: list[Any]) -> Hashable:
         return kind, value
     if kind is float:
         leaves.append(value)
-        return (), "f8", framework
+        return (), _FLOAT, framework
     if framework is JAX:
         leaves.append(value)
         return value.shape, value.dtype, framework
@@ -113,6 +114,10 @@ def described(value: Any, leaves: list[Any]) -> Hashable:
             leaves.append(value)
             return value.shape, value.dtype, framework
         return _fixed(value.detach().cpu().numpy(), framework)
+    if framework is BOX:
+        leaves.append(value)
+        value = np.asarray(qml.math.toarray(value))
+        return value.shape, value.dtype, NUMPY
     dtype = value.dtype
     if dtype.kind == "f":
         leaves.append(value)
@@ -190,4 +195,4 @@ def _is_leaf(value: Any) -> bool:
         return framework is JAX
     if framework is TORCH:
         return bool(value.dtype.is_floating_point)
-    return type(value) is float or value.dtype.kind == "f"
+    return framework is BOX or type(value) is float or value.dtype.kind == "f"

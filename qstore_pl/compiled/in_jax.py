@@ -1,0 +1,80 @@
+"""Compiled circuits in JAX: functions that ``jax.jit`` compiled, with the gradients.
+
+JAX itself traces what a quantum function does with numbers, so that it may compute with
+``jax.numpy``; the circuit is the primitive of the device. This module needs JAX:
+``pip install "qstore-pl[jax]"``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pennylane as qml
+from pennylane.exceptions import DeviceError
+
+from qstore_pl import devices
+
+_ADDRESS = re.compile("0x[0-9a-f]+")
+_NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+Rebuild = Callable[[Iterator[Any]], tuple[Any, Any]]
+
+
+def traced(
+    qnode: qml.QNode, leaves: Sequence[Any], rebuild: Rebuild
+) -> Callable[..., Any]:
+    """A QNode as a function of the arrays among its arguments, compiled by JAX.
+
+    Args:
+        qnode: The QNode.
+        leaves: The arrays and numbers among its arguments.
+        rebuild: Function from such arrays to its arguments.
+
+    Raises:
+        DeviceError: If the QNode does something else when it is called again.
+    """
+    programs: list[Any] = []
+    tapes: list[Any] = []
+    kinds = [
+        jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf))
+        for leaf in leaves
+    ]
+    with devices.unchanged(qnode.func) as check:
+        for _ in range(2):
+
+            def gates(*given: Any) -> list[Any]:  # a new one, which JAX has not traced
+                args, kwargs = rebuild(iter(given))
+                found = devices.recorded(qnode.func, args, kwargs)
+                tapes.append(found.tape.circuit)
+                return list(found.tape.get_parameters(trainable_only=False))
+
+            try:
+                programs.append(jax.make_jaxpr(gates)(*kinds))
+            except _NEEDS_VALUES as error:
+                raise DeviceError(
+                    f"{qnode.func.__name__} cannot be compiled: it needs the value of "
+                    "an argument, which is not known when it is traced. Give that "
+                    "argument to static_argnames, so that the circuit is traced again "
+                    "for each of its values, or call the QNode itself."
+                ) from error
+        check(devices.alike(*tapes) and _same(*programs))
+
+    def call(*given: Any) -> Any:
+        args, kwargs = rebuild(iter(given))
+        return qnode(*args, **kwargs)
+
+    return jax.jit(call)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two programs of JAX compute the same."""
+    texts = [_ADDRESS.sub("", str(program)) for program in (one, other)]
+    pairs = zip(one.consts, other.consts, strict=False)
+    return texts[0] == texts[1] and all(np.array_equal(*pair) for pair in pairs)
