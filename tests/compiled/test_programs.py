@@ -31,13 +31,10 @@ N_PROGRAMS, N_ON_DEFAULT = 500, 50
 # A program of seed s is run as the s-th of these, again and again.
 RUNS = {
     "jax": (in_jax, jnp),
-    "torch": (in_torch, qml.math),
-    "torch, again": (in_torch, qml.math),
-    "autograd": (in_autograd, qml.math),
-    "pennylane.numpy": (in_autograd, pnp),
+    **{f"torch, {i}": (in_torch, qml.math) for i in range(8)},
     "jax, jitted": (functools.partial(in_jax, jit=True), qml.math),
-    **{f"torch, {i}": (in_torch, qml.math) for i in range(2)},
-    **{f"autograd, {i}": (in_autograd, qml.math) for i in range(2)},
+    **{f"autograd, {i}": (in_autograd, qml.math) for i in range(5)},
+    **{f"pennylane.numpy, {i}": (in_autograd, pnp) for i in range(5)},
 }
 NAMES = list(RUNS)
 SEEDS = range(N_PROGRAMS)
