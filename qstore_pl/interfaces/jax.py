@@ -60,7 +60,7 @@ def model_function(model: QuantumModel) -> Callable[[Any, Any], Any]:
         parameters, features = jnp.asarray(parameters), jnp.asarray(features)
         parts = circuit(features, parameters[:n_weights])
         n_samples = len(features)
-        values = jnp.hstack([part.reshape(n_samples, -1) for part in parts])
+        values: Any = jnp.hstack([part.reshape(n_samples, -1) for part in parts])
         return readout.outputs(values, parameters[n_weights:])
 
     return jax.jit(outputs)
