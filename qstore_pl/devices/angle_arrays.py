@@ -7,7 +7,8 @@ entry by itself. This module knows angles and arrays of them, not symbols.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -95,36 +96,48 @@ def _power(base: Any, exponent: Any) -> Angle:
     return Derived.of("power", base, exponent)
 
 
-def _multiple(factor: float) -> Callable[[Any], Angle]:
-    return lambda angle: angle * factor
-
-
 # --- every entry by itself -------------------------------------------------------
 
-_PRODUCT = np.frompyfunc(times, 2, 1)
-ELEMENTWISE: dict[Any, Callable[..., Any]] = {
-    np.add: np.add,
-    np.subtract: np.subtract,
-    np.negative: np.negative,
-    np.multiply: _PRODUCT,
-    np.square: lambda angles: _PRODUCT(angles, angles),
-    np.true_divide: np.frompyfunc(_divided, 2, 1),
-    np.power: np.frompyfunc(_power, 2, 1),
-    np.float_power: np.frompyfunc(_power, 2, 1),
-    np.deg2rad: np.frompyfunc(_multiple(np.pi / 180.0), 1, 1),
-    np.radians: np.frompyfunc(_multiple(np.pi / 180.0), 1, 1),
-    np.rad2deg: np.frompyfunc(_multiple(180.0 / np.pi), 1, 1),
-    np.degrees: np.frompyfunc(_multiple(180.0 / np.pi), 1, 1),
-    np.positive: lambda angles: angles,
-    np.conjugate: lambda angles: angles,
+ELEMENTWISE: dict[Any, Callable[..., Angle]] = {
+    np.add: operator.add,
+    np.subtract: operator.sub,
+    np.negative: operator.neg,
+    np.positive: as_angle,
+    np.conjugate: as_angle,
+    np.multiply: times,
+    np.square: lambda angle: times(angle, angle),
+    np.true_divide: _divided,
+    np.power: _power,
+    np.float_power: _power,
+    np.fabs: functools.partial(_applied, "absolute"),
+    np.deg2rad: lambda angle: angle * (np.pi / 180.0),
+    np.radians: lambda angle: angle * (np.pi / 180.0),
+    np.rad2deg: lambda angle: angle * (180.0 / np.pi),
+    np.degrees: lambda angle: angle * (180.0 / np.pi),
 } | {
-    getattr(np, name): np.frompyfunc(functools.partial(_applied, name), n, 1)
-    for n, names in ((1, FUNCTIONS), (2, FUNCTIONS_OF_TWO))
-    for name in names
+    getattr(np, name): functools.partial(_applied, name)
+    for name in (*FUNCTIONS, *FUNCTIONS_OF_TWO)
     if name not in ("value", "power")
 }
-"""By ufunc of numpy, the same for object arrays of angles and numbers."""
-ELEMENTWISE[np.fabs] = ELEMENTWISE[np.absolute]
+"""By ufunc of numpy, the same for angles, and for numbers next to an angle."""
+_VECTORISED = {
+    ufunc: np.frompyfunc(function, ufunc.nin, 1)
+    for ufunc, function in ELEMENTWISE.items()
+}
+_SCALARS = frozenset({Angle, float, int})
+
+
+def elementwise(ufunc: Any, values: Sequence[Any]) -> Any:
+    """What a ufunc of numpy gives for angles, numbers and arrays of them.
+
+    Args:
+        ufunc: A key of ``ELEMENTWISE``.
+        values: Its arguments.
+    """
+    if _SCALARS.issuperset(map(type, values)):
+        return ELEMENTWISE[ufunc](*values)
+    return _VECTORISED[ufunc](*values)
+
 
 # --- entries multiplied and added ------------------------------------------------
 

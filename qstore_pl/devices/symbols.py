@@ -32,6 +32,7 @@ from qstore_pl.devices.angle_arrays import (
     as_angles,
     as_terms,
     constant_angle,
+    elementwise,
     of_terms,
     times,
 )
@@ -332,7 +333,7 @@ class Symbols(NDArrayOperatorsMixin):
             raise SymbolError(ufunc.__name__)
         given = [self._plain(value, _operand) for value in inputs]
         try:
-            return self._like(as_angles(ELEMENTWISE[ufunc](*given)))
+            return self._like(as_angles(elementwise(ufunc, given)))
         except SymbolError:
             raise
         except TypeError as error:
