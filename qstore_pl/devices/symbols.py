@@ -64,7 +64,6 @@ class Symbols(NDArrayOperatorsMixin):
         shape: The shape of the array.
     """
 
-    dtype: Any = np.dtype(np.float64)
     complex = wanted = False  # attributes of Parameter that gates ask for
     kind: int | None
     shape: tuple[int, ...]
@@ -177,6 +176,11 @@ class Symbols(NDArrayOperatorsMixin):
     # --- attributes and methods of arrays ----------------------------------------
 
     @property
+    def dtype(self) -> Any:
+        """The type of the numbers that the symbols stand for."""
+        return np.dtype(np.float64)
+
+    @property
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
@@ -197,8 +201,8 @@ class Symbols(NDArrayOperatorsMixin):
         return self
 
     def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of symbols without axes")
+        if not self.shape:  # torch.tensor asks as well
+            raise SymbolError("the length of a symbol, or a conversion to a tensor")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Self]:
@@ -405,6 +409,19 @@ class Symbols(NDArrayOperatorsMixin):
             raise AttributeError(name)
         raise NoAttributeError(f"the attribute {name}")
 
+    def unwrap(self) -> Any:
+        """Refuse what tensors of pennylane.numpy compute with symbols on their right.
+
+        They call this method, and would turn any result into a tensor.
+
+        Raises:
+            SymbolError: Always.
+        """
+        raise SymbolError(
+            "an operation with a tensor of pennylane.numpy on the left (write the "
+            "symbol first, or make the tensor an array with tensor.unwrap())"
+        )
+
     def __setitem__(self, key: Any, value: Any) -> None:
         raise SymbolError("an assignment to an entry (np.stack makes a new array)")
 
@@ -507,7 +524,7 @@ def _full_like(array: Any, number: Any, shape: Any = None, **_: Any) -> Any:
 
 
 def _result_type(*given: Any) -> Any:
-    return np.result_type(*(v.dtype if isinstance(v, Symbols) else v for v in given))
+    return np.result_type(*(np.float64 if isinstance(v, Symbols) else v for v in given))
 
 
 _SPECIAL: dict[Any, Callable[..., Any]] = {
