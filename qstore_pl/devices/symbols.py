@@ -373,7 +373,10 @@ class Symbols(NDArrayOperatorsMixin):
         """What a function gives that multiplies and adds entries."""
         given = [self._plain(value, _terms) for value in args]
         kept = {key: self._plain(value, _terms) for key, value in options.items()}
-        return self._like(as_angles(of_terms(SUMS[function](*given, **kept))))
+        try:
+            return self._like(as_angles(of_terms(SUMS[function](*given, **kept))))
+        except SystemError as error:  # numpy's loops do not stop at a first error
+            raise SymbolError("a product with a complex number") from error
 
     def _moved(self, function: Any, args: Any, options: Any) -> Any:
         """What a function gives that moves entries."""
