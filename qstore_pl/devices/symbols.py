@@ -162,15 +162,18 @@ class Symbols(NDArrayOperatorsMixin):
     @property
     def highest(self) -> dict[int, int]:
         """The highest index of a weight and of a feature, by kind of slot."""
-        size = math.prod(self.shape)
-        if self.kind is not None and size:
-            if self._first is not None:
-                return {self.kind: self._first + size - 1}
-            return {self.kind: int(self._entries.max())}
+        kind = self.kind
+        if kind is not None and self._first is None:
+            if not self.shape:  # the most frequent case
+                return {kind: self._entries.item()}
+            return {kind: int(self._entries.max())} if self.size else {}
+        if kind is not None and self._first is not None:
+            size = math.prod(self.shape)
+            return {kind: self._first + size - 1} if size else {}
         found: dict[int, int] = {}
         for angle in self.entries:
-            for kind, index in base_slots(angle):
-                found[kind] = max(found.get(kind, -1), index)
+            for its_kind, index in base_slots(angle):
+                found[its_kind] = max(found.get(its_kind, -1), index)
         return found
 
     # --- attributes and methods of arrays ----------------------------------------
