@@ -21,10 +21,13 @@ from qstore_pl.devices.pullback import SECOND_DERIVATIVE
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
+from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
     alike,
     executable,
+    needs_value,
+    of_first_sample,
     recorded,
     traced,
     unchanged,
@@ -48,6 +51,7 @@ __all__ = [
     "Recorded",
     "SymbolError",
     "Symbols",
+    "TorchSymbols",
     "alike",
     "check_memory",
     "compile",
@@ -61,6 +65,8 @@ __all__ = [
     "is_ours",
     "light_cones",
     "metric",
+    "needs_value",
+    "of_first_sample",
     "recorded",
     "running_on",
     "set_generator_state",
