@@ -203,7 +203,7 @@ def test_static_argnames_in_frameworks(kind):
         return qml.expval(qml.Z(0))
 
     compiled = made(named, static_argnames="scale")
-    for scale in (0.5, -0.5, np.float64(0.5), AS[kind](np.array(-0.5))):
+    for scale in (0.5, -0.5, np.float64(0.5), torch.tensor(-0.5), np.array(-0.5)):
         right(compiled, AS[kind](np.array(0.3)), scale)
 
 
@@ -329,7 +329,12 @@ def test_arrays_in_any_order_of_memory(change):
 
 
 def test_arguments_are_not_changed_and_results_are_not_shared():
-    compiled = made(lambda x, w: (circuit(x, w), qml.probs(wires=[0]))[1])
+    def named(x, w):
+        qml.AngleEmbedding(x, wires=[0, 1])
+        qml.Rot(*w, wires=0)
+        return qml.probs(wires=[0])
+
+    compiled = made(named)
     x, w = np.ones((3, 2)), W.copy()
     x.setflags(write=False)
     w.setflags(write=False)
@@ -451,11 +456,31 @@ def test_eight_threads(kind, device):
 
 
 @pytest.mark.timeout(180)
+def test_different_circuits_whose_first_calls_are_at_once():
+    def function(i):
+        def named(x):
+            for _ in range(10):
+                qml.adjoint(qml.CRot)(x[0], 0.3 * i, x[1], wires=[0, 1])
+                qml.StronglyEntanglingLayers(x[None, :, None] * np.ones(3), [0, 1])
+            return qml.expval(qml.Z(1)), qml.var(qml.X(0))
+
+        return named
+
+    def first(i):
+        qnode = qml.QNode(function(i), qml.device("qstore.mock_noisy", wires=2))
+        compiled = compile(qnode)
+        return compiled, compiled(X)
+
+    for compiled, found in together(first, range(16)):
+        close(found, compiled.qnode(X))
+
+
+@pytest.mark.timeout(180)
 def test_forgetting_while_others_call():
     compiled, stop = made(), threading.Event()
 
     def forget():
-        while not stop.is_set():
+        while not stop.wait(0.002):
             compiled.retrace()
 
     thread = threading.Thread(target=forget, daemon=True)
