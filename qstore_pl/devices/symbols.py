@@ -18,6 +18,7 @@ import autoray
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
+from pennylane.operation import Operator
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
@@ -354,6 +355,8 @@ class Symbols(NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, **options: Any
     ) -> Any:
+        if any(isinstance(value, Operator) for value in inputs):
+            return NotImplemented  # the operator multiplies itself by the symbol
         if options.get("out") is not None:
             raise SymbolError("an assignment in place (x = x + 1 makes a new array)")
         if method != "__call__" or options:
