@@ -328,6 +328,11 @@ class Symbols(NDArrayOperatorsMixin):
             raise SymbolError("a view of another type")
         return self
 
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, Operator):
+            return NotImplemented  # the operator multiplies itself
+        return super().__mul__(other)
+
     # --- in place: numbers without axes never change, a name gets another one ------
 
     def __iadd__(self, other: Any) -> Self:
@@ -355,8 +360,6 @@ class Symbols(NDArrayOperatorsMixin):
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, **options: Any
     ) -> Any:
-        if any(isinstance(value, Operator) for value in inputs):
-            return NotImplemented  # the operator multiplies itself by the symbol
         if options.get("out") is not None:
             raise SymbolError("an assignment in place (x = x + 1 makes a new array)")
         if method != "__call__" or options:
