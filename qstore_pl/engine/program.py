@@ -596,8 +596,11 @@ def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:
             shape ``(n_samples, n_weights)``.
         features: Features of each sample, shape ``(n_samples, n_features)``.
     """
-    shape = (len(features), weights.shape[-1])
-    return np.concatenate([features, np.broadcast_to(weights, shape)], axis=1)
+    # Not np.concatenate, which writes a single column of features in Fortran's order.
+    n_samples, n = features.shape
+    columns = np.empty((n_samples, n + weights.shape[-1]))
+    columns[:, :n], columns[:, n:] = features, weights
+    return columns
 
 
 _local = threading.local()
