@@ -33,7 +33,7 @@ def apply_call(call: Call, shapes: Sequence[Any], *args: Array) -> list[Array]:
     # XLA 0.7.1 aborts the process where a large function only returns the one result
     # of a call: there are two at least, of which the last is the work array.
     results = [jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes]
-    results.append(jax.ShapeDtypeStruct((call.n_bytes,), np.uint8))
+    results.append(jax.ShapeDtypeStruct((call.work,), np.uint8))
     function = jax.ffi.ffi_call(_name(call.function), results)
     return list(function(call.structure, *args))[:-1]
 

@@ -137,7 +137,9 @@ class Foreign:
 
     signature = (I8,)
 
-    def __init__(self, function: Callable[[int], int], kernels: Sequence[Kernel]) -> None:
+    def __init__(
+        self, function: Callable[[int], int], kernels: Sequence[Kernel]
+    ) -> None:
         self.function, self._kernels = function, tuple(kernels)
         self._compiled: Any = None
 

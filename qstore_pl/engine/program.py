@@ -49,7 +49,8 @@ class Plan:
 
     Args:
         columns: Most samples of a chunk.
-        size: Length of the work array of a chunk, with all checkpoints there can be.
+        size: Length of the work array of a chunk.
+        checkpoints: Most numbers that a forward run adds to it for a backward run.
         scratch: Length of the part of it that one instruction uses at a time: a number
             for each sample of the chunk, and one more for the chunk.
         stop: Where a backward run stops that gives the gradient with respect to the
@@ -61,6 +62,7 @@ class Plan:
 
     columns: int
     size: int
+    checkpoints: int
     scratch: tuple[int, int]
     stop: tuple[int, int]
     swapped: int
@@ -480,7 +482,8 @@ class Pass(ABC):
         columns = max(1, *(end - start for start, end in self._spans))
         return Plan(
             columns,
-            self._work_size(columns) + self._most_checkpoints() * columns,
+            self._work_size(columns),
+            self._most_checkpoints() * columns,
             self._scratch_sizes(),
             (self._stop, self._stop_for_inputs),
             self._swapped,
@@ -492,7 +495,7 @@ class Pass(ABC):
         return 0, 0
 
     def _most_checkpoints(self) -> int:
-        """Most numbers of each sample that a forward run may add to its work array."""
+        """Most numbers of each sample that a forward run adds for a backward run."""
         return 0
 
     @abstractmethod
