@@ -4,10 +4,11 @@ There are three primitives, and each is a call of the kernels: ``run`` gives the
 measurements :math:`f(w, X)`, ``push`` their derivative along tangents, and ``pull`` the
 transpose of that, the vector-Jacobian product, for several cotangents at once. ``push``
 and ``pull`` are linear in all but :math:`(w, X)`. With respect to these they have no
-derivative, since that would be a second derivative of the circuit. Under ``vmap`` the
-new axis is merged with the batch axis, and weights that vary along it become features.
-Compiled functions call the kernels directly where :mod:`qstore_pl.engine.xla` can, and
-else through Python.
+derivative, since that would be a second derivative of the circuit. ``run`` is told
+whether it is ``linearized``: whether ``push`` or ``pull`` may follow with the same
+values. Under ``vmap`` the new axis is merged with the batch axis, and weights that vary
+along it become features. Compiled functions call the kernels directly where
+:mod:`qstore_pl.engine.xla` can, and else through Python.
 This module is imported only where JAX is installed.
 """
 
@@ -189,15 +190,16 @@ class Measured:
                 by_features.append(gx.copy())
         return np.stack(by_weights), np.stack(by_features) if inputs else None
 
-    def run_call(self, batch: int) -> Call | None:
+    def run_call(self, batch: int, *, linearized: bool) -> Call | None:
         """:meth:`run` as a function that XLA calls, or None if it needs Python.
 
         Args:
             batch: Number of samples.
+            linearized: Whether :meth:`push` or :meth:`pull` may follow.
         """
         if self._matrix is None:
             return None
-        return forward_call(self.program, batch, self._matrix)
+        return forward_call(self.program, batch, self._matrix, linearized=linearized)
 
     def pull_call(
         self, batch: int, *, wanted: tuple[bool, bool], products: int
@@ -251,7 +253,7 @@ def apply(measured: Measured, weights: Array, features: Array) -> list[Array]:
     Returns:
         One array of shape ``(batch, *shape)`` for each measurement.
     """
-    return list(run_p.bind(weights, features, measured=measured))
+    return list(run_p.bind(weights, features, measured=measured, linearized=False))
 
 
 # --- the primitives ---------------------------------------------------------------
@@ -267,7 +269,10 @@ def _host(array: Array) -> Float:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _run_host(w: Array, x: Array, *, measured: Measured) -> list[NDArray[Any]]:
+def _run_host(
+    w: Array, x: Array, *, measured: Measured, linearized: bool
+) -> list[NDArray[Any]]:
+    del linearized
     return measured.run(_host(w), _host(x))
 
 
@@ -293,8 +298,10 @@ def _pull_host(
     ]
 
 
-def _run_call(w: Array, x: Array, *, measured: Measured) -> list[Array] | None:
-    call = measured.run_call(len(x))
+def _run_call(
+    w: Array, x: Array, *, measured: Measured, linearized: bool
+) -> list[Array] | None:
+    call = measured.run_call(len(x), linearized=linearized)
     if call is None:
         return None
     return apply_call(call, _results(measured, len(x), real=True), w, x)
@@ -347,8 +354,8 @@ def _results(measured: Measured, batch: int, *, real: bool) -> list[Any]:
     return found
 
 
-def _run_abstract(w: Any, x: Any, *, measured: Measured) -> list[Any]:
-    del w
+def _run_abstract(w: Any, x: Any, *, measured: Measured, linearized: bool) -> list[Any]:
+    del w, linearized
     return _results(measured, x.shape[0], real=False)
 
 
@@ -432,8 +439,13 @@ _define(pull_p, _pull_host, _pull_abstract, _pull_call)
 
 
 def _run_jvp(
-    primals: Sequence[Array], tangents: Sequence[Array], *, measured: Measured
+    primals: Sequence[Array],
+    tangents: Sequence[Array],
+    *,
+    measured: Measured,
+    linearized: bool,
 ) -> tuple[list[Array], list[Array]]:
+    del linearized
     if measured.refusal is not None:
         raise DeviceError(measured.refusal)
     for readout in measured.readouts:
@@ -442,7 +454,7 @@ def _run_jvp(
                 "The device gives derivatives of expectation values, variances and "
                 "probabilities only. Return nothing else from the circuit."
             )
-    results = run_p.bind(*primals, measured=measured)
+    results = run_p.bind(*primals, measured=measured, linearized=True)
     wanted = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
     given = [t for t, wants in zip(tangents, wanted, strict=True) if wants]
     pushed = push_p.bind(*primals, *given, measured=measured, wanted=wanted)
@@ -525,7 +537,11 @@ def _split(
 
 
 def _run_batch(
-    values: Sequence[Array], axes: Sequence[int | None], *, measured: Measured
+    values: Sequence[Array],
+    axes: Sequence[int | None],
+    *,
+    measured: Measured,
+    linearized: bool,
 ) -> tuple[list[Array], list[int]]:
     size = _size(values, axes)
     w, x = values
@@ -533,7 +549,8 @@ def _run_batch(
     if axes[0] is not None:
         x = _own(_first(w, axes[0], size), x)
         w, measured = jnp.zeros(0, dtype=w.dtype), measured.untied()
-    return _split(run_p.bind(w, _flat(x), measured=measured), size, x.shape[1])
+    results = run_p.bind(w, _flat(x), measured=measured, linearized=linearized)
+    return _split(results, size, x.shape[1])
 
 
 def _push_batch(

@@ -57,6 +57,7 @@ class Plan:
             weights, and where one stops that gives also that with respect to the
             features.
         swapped: Whether a forward run leaves its state in the second place.
+        work: Amplitudes times instructions of the whole batch.
         parallel: Whether a Pass runs the chunks in several threads.
     """
 
@@ -66,6 +67,7 @@ class Plan:
     scratch: tuple[int, int]
     stop: tuple[int, int]
     swapped: int
+    work: int
     parallel: bool
 
 
@@ -356,10 +358,9 @@ class Pass(ABC):
         sizes = [self._work_size(end - start) for start, end in self._spans]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
         self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
+        self._amount = batch * self._length * n_blocks
         self._parallel = (
-            self._kept
-            and len(self._spans) > 1
-            and batch * self._length * len(tables.code) >= PARALLEL
+            self._kept and len(self._spans) > 1 and self._amount >= PARALLEL
         )
         self.batch = batch
         self.out = self._measured = np.empty((batch, program.n_outputs))
@@ -487,6 +488,7 @@ class Pass(ABC):
             self._scratch_sizes(),
             (self._stop, self._stop_for_inputs),
             self._swapped,
+            self._amount,
             self._parallel,
         )
 

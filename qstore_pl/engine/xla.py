@@ -36,11 +36,13 @@ from qstore_pl.engine.foreign import (
     words,
 )
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.engine.program import Program
+from qstore_pl.engine.program import KEPT_BYTES, Program
 from qstore_pl.engine.pure import PureProgram
 
 MOST_STRUCTURE = 1 << 20  # bytes, of which each compiled step has a copy
-MOST_WORK = 1 << 26  # bytes of the work array
+# Amplitudes times instructions from which a Pass does better, which keeps its forward
+# run for the backward run: one forward run then takes longer than a call of Python.
+MOST_WORK = 1 << 22
 
 Float = NDArray[np.float64]
 
@@ -72,7 +74,9 @@ class Call:
     work: int
 
 
-def forward_call(program: Program, batch: int, readouts: Float) -> Call | None:
+def forward_call(
+    program: Program, batch: int, readouts: Float, *, linearized: bool
+) -> Call | None:
     """The readouts of a circuit as a function that XLA calls.
 
     Args:
@@ -80,11 +84,13 @@ def forward_call(program: Program, batch: int, readouts: Float) -> Call | None:
         batch: Number of samples.
         readouts: Matrix from the outputs of the Program to the readouts, shape
             ``(n_readouts, n_outputs)``.
+        linearized: Whether a backward run with the same values may follow.
 
     Returns:
-        None for circuits that only a :class:`Pass` runs, or that it runs in threads.
+        None for circuits that only a :class:`Pass` runs, or that it runs faster.
     """
-    return _call(program, batch, readouts, wanted=(False, False), products=0)
+    nothing = (False, False)
+    return _call(program, batch, readouts, nothing, 0, twice=linearized)
 
 
 def backward_call(
@@ -105,24 +111,27 @@ def backward_call(
         products: Number of products.
 
     Returns:
-        None for circuits that only a :class:`Pass` runs, or that it runs in threads.
+        None for circuits that only a :class:`Pass` runs, or that it runs faster.
     """
-    return _call(program, batch, readouts, wanted=wanted, products=products)
+    return _call(program, batch, readouts, wanted, products, twice=True)
 
 
 def _call(
     program: Program,
     batch: int,
     readouts: Float,
-    *,
     wanted: tuple[bool, bool],
     products: int,
+    *,
+    twice: bool,
 ) -> Call | None:
     known = type(program) in (PureProgram, MixedProgram) and not program.derived
     if numba.config.DISABLE_JIT or not known:
         return None
     work = program.new_pass(batch)
     plan, tables = work.plan, program.tables
+    if plan.parallel or (twice and plan.work >= MOST_WORK):
+        return None
     matrix = readouts if program.sums is None else readouts @ program.sums
     entries = np.argwhere(matrix.T)  # (n_entries, 2): what is measured, readout
     head = np.zeros(HEAD, np.int64)
@@ -143,7 +152,7 @@ def _call(
     parts += [tables.floats, program.constants, factors]
     structure = np.concatenate([part.view(np.uint8) for part in parts])
     size = 8 * sum(_lengths(head))
-    if plan.parallel or len(structure) > MOST_STRUCTURE or size > MOST_WORK:
+    if len(structure) > MOST_STRUCTURE or size > KEPT_BYTES:
         return None
     functions = BACKWARD if products else FORWARD
     return Call(functions[work.kernels[0].symbol], structure, int(size))

@@ -218,7 +218,7 @@ def test_a_warm_step_runs_no_python(circuit, w, xs, monkeypatch):
 def test_shared_words_are_measured_once(w, xs, monkeypatch):
     lowered = []
 
-    def program_of(program, batch, readouts):
+    def program_of(program, batch, readouts, *, linearized):
         lowered.append(program)
 
     function, options = CIRCUITS["shared words"]
@@ -411,6 +411,16 @@ def test_what_calls_back(name, w, rng):
         assert names[0] == "xla_forward_general"
 
 
+def test_large_work_is_run_forward_once(w, rng):
+    """Only where a derivative follows; the value alone needs no Python."""
+    step = qnode(many_gates)
+    xs = jnp.asarray(rng.uniform(-1, 1, (400, 3)))
+    assert targets(step, w, xs) == ["xla_forward_core"]
+    both = targets(jax.value_and_grad(of(step)), w, xs)
+    assert len(both) == 2
+    assert all("callback" in name for name in both)
+
+
 def test_matrices_that_are_not_unitary_are_refused(w, xs):
     def circuit(w, x):
         qml.QubitUnitary(jnp.array([[2.0, 0.0], [0.0, 1.0]]), 0)
@@ -423,7 +433,7 @@ def test_matrices_that_are_not_unitary_are_refused(w, xs):
 def test_sizes_that_call_back(w, xs, monkeypatch):
     f = qnode(layered)
     assert targets(f, w, xs) == ["xla_forward_core"]
-    for name in ("MOST_STRUCTURE", "MOST_WORK"):
+    for name in ("MOST_STRUCTURE", "KEPT_BYTES"):
         with monkeypatch.context() as patch:
             patch.setattr(xla, name, 64)
             jax.clear_caches()
