@@ -20,6 +20,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 
+from qstore_pl import NoiseSpec
 from qstore_pl.devices import jax_primitive
 from qstore_pl.devices.jax_primitive import Measured
 from qstore_pl.engine import foreign, statevector, xla
@@ -369,9 +370,37 @@ def test_compiled_functions_that_jax_keeps_on_disk(tmp_path):
 
 
 # ----------------------------------------------------------------- back into Python
-def probabilities(w, x):
+def matrix(w, x):
     ansatz(w, x)
-    return (qml.probs(wires=[0]),)
+    return (qml.expval(qml.Hermitian(np.ones((4, 4)), wires=[0, 2])),)
+
+
+def outcomes(w, x):
+    ansatz(w, x)
+    pair = 0.3 * qml.Z(0) @ qml.X(1) - qml.Y(2)
+    return qml.probs(wires=[2, 0]), qml.probs(), qml.var(qml.Z(1)), qml.var(pair)
+
+
+@pytest.mark.parametrize("device", ["qstore.mock_ideal", "qstore.mock_noisy"])
+def test_probabilities_and_variances_are_words(device, w, rng):
+    options = {"noise": NoiseSpec(p1=0.01, p2=0.02)} if "noisy" in device else {}
+    circuit = qml.QNode(outcomes, qml.device(device, wires=3, **options))
+    xs = jnp.asarray(rng.uniform(-1, 1, (4, 3)))
+
+    def cost(w):
+        return sum(jnp.sum(jnp.sin(part)) for part in circuit(w, xs))
+
+    step = jax.jit(jax.value_and_grad(cost))
+    assert "callback" not in step.lower(w).as_text()
+    value, slope = step(w)
+
+    def plain(w):
+        parts = circuit(w, np.asarray(xs))
+        return sum(qml.math.sum(qml.math.sin(part)) for part in parts)
+
+    start = qml.numpy.array(np.asarray(w), requires_grad=True)
+    np.testing.assert_allclose(value, plain(start), atol=1e-12)
+    np.testing.assert_allclose(slope, qml.grad(plain)(start), atol=1e-12)
 
 
 def unitary(w, x):
@@ -393,7 +422,7 @@ TRAJECTORIES = {
     "trajectories": 3,
 }
 STAYS = {
-    "functions of the state": (probabilities, {}, 4),
+    "functions of the state": (matrix, {}, 4),
     "a matrix that must be unitary": (unitary, {}, 4),
     "trajectories": (layered, TRAJECTORIES, 4),
     "work for several threads": (many_gates, {}, 1 + PARALLEL // 1000),
