@@ -18,17 +18,21 @@ import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import ExpectationMP, MeasurementProcess, VarianceMP
+from scipy.linalg import hadamard
 
 from qstore_pl.devices.jax_primitive import Measured, apply
 from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.mixed_readout import MixedMoment, MixedProbabilities
 from qstore_pl.devices.passes import KeptPasses
-from qstore_pl.devices.pullback import check_unitary
-from qstore_pl.devices.readout import Readout
+from qstore_pl.devices.pullback import any_matrix, check_unitary
+from qstore_pl.devices.readout import Moment, Probabilities, Readout
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.tensors import is_complex, is_traced, to_jax
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.transfer import LETTERS, pauli_words
 
+MOST_OUTCOME_WIRES = 6  # of probabilities that are computed from 2**n words
+MOST_TERMS = 16  # of an observable whose square is measured for its variance
 MOST_MATRIX_WIRES = 4  # a traced matrix on n wires has 4**n Pauli words
 
 
@@ -58,7 +62,8 @@ def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: StateKind) -> Pla
         DeviceError: If JAX traces an observable that cannot be differentiated here.
     """
     if mp.obs is None or not any(map(is_traced, mp.obs.data)):
-        return Plan([kind.readout(mp, order)], lambda values: values[0])
+        readout = kind.readout(mp, order)
+        return _of_words(mp, readout, order, kind) or Plan([readout], _first)
     if not isinstance(mp, ExpectationMP | VarianceMP):
         raise DeviceError(
             f"JAX traces the observable of {mp}, of which the device has no "
@@ -68,11 +73,63 @@ def plan(mp: MeasurementProcess, order: tuple[Any, ...], kind: StateKind) -> Pla
     if isinstance(mp, ExpectationMP):
         return mean
     square = _sum(mp.obs, order, kind, power=2)
+    return _variance(mean, square)
+
+
+def _first(values: list[Any]) -> Any:
+    return values[0]
+
+
+def _variance(mean: Plan, square: Plan) -> Plan:
+    """The variance, from the mean of an observable and that of its square."""
     n = len(mean.readouts)
     return Plan(
         [*mean.readouts, *square.readouts],
         lambda values: square.combine(values[n:]) - mean.combine(values[:n]) ** 2,
     )
+
+
+def _of_words(
+    mp: MeasurementProcess, readout: Readout, order: tuple[Any, ...], kind: StateKind
+) -> Plan | None:
+    """A measurement that would be read from states, computed from Pauli words instead.
+
+    Compiled functions then need no Python.
+
+    Args:
+        mp: The measurement.
+        readout: How the states would be read.
+        order: Wire labels in the order of the register.
+        kind: The kind of states that are measured.
+
+    Returns:
+        None if it needs many words, or outcomes that are misread together.
+    """
+    if type(readout) in (Probabilities, MixedProbabilities) and mp.obs is None:
+        wires = list(mp.wires) or list(order)
+        if mp.eigvals() is not None or len(wires) > MOST_OUTCOME_WIRES:
+            return None
+        words = [
+            qml.pauli.PauliWord(
+                {w: "Z" for w, in_it in zip(wires, bits, strict=True) if in_it}
+            )
+            for bits in np.ndindex(*[2] * len(wires))
+        ]
+        signs = hadamard(len(words)) / len(words)
+        readouts = [_mean_of(word, order, kind) for word in words]
+        return Plan(readouts, lambda values: jnp.stack(values, axis=-1) @ signs)
+    sentence = None if mp.obs is None else mp.obs.pauli_rep
+    if type(readout) in (Moment, MixedMoment) and sentence is not None:
+        single = len(sentence) == 1
+        if single or (len(sentence) <= MOST_TERMS and kind.reads_truly(mp.wires)):
+            powers = [_sum(mp.obs, order, kind, power=power) for power in (1, 2)]
+            return _variance(*powers)
+    return None
+
+
+def _mean_of(word: Any, order: tuple[Any, ...], kind: StateKind) -> Readout:
+    """How the expectation value of a Pauli word is read."""
+    return kind.readout(ExpectationMP(word.operation(wire_order=order[:1])), order)
 
 
 def _sum(obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int) -> Plan:
@@ -86,10 +143,7 @@ def _sum(obs: Any, order: tuple[Any, ...], kind: StateKind, *, power: int) -> Pl
             coefficients = [qml.math.real(c) for c in coefficients]
     else:
         words, coefficients = _of_matrix(obs, order, kind, power=power)
-    readouts = [
-        kind.readout(ExpectationMP(word.operation(wire_order=order[:1])), order)
-        for word in words
-    ]
+    readouts = [_mean_of(word, order, kind) for word in words]
     weights = jnp.stack([to_jax(c).real for c in coefficients])
     return Plan(readouts, lambda values: jnp.stack(values, axis=-1) @ weights)
 
@@ -146,6 +200,7 @@ def execute_in_jax(
         refusal: Why the circuit has no derivative, or None if it has one.
     """
     readouts = [readout for each in plans for readout in each.readouts]
+    check = functools.partial(check_unitary, circuit.operations, circuit.parameters)
     measured = Measured(
         program,
         circuit.words,
@@ -153,7 +208,7 @@ def execute_in_jax(
         kept_passes,
         exact=exact,
         report=report,
-        check=functools.partial(check_unitary, circuit.operations, circuit.parameters),
+        check=check if any(map(any_matrix, circuit.parameters)) else None,
         refusal=refusal,
     )
     values = apply(measured, circuit.weights, circuit.features)
