@@ -32,6 +32,8 @@ DEVICES = {"ideal": "qstore.mock_ideal", "noisy": "qstore.mock_noisy"}
 RATES = 0.3  # arguments of channels are between 0 and this
 # Gates that compiled circuits do not have with arguments, see test_gates.py.
 CONSTANT = ("Exp", "Evolution")
+# PennyLane compares numbers of these channels.
+BY_VALUE = ("ThermalRelaxationError", "PauliError")
 FORMS = ("one", "one", "list", "tuple", "dict", "nested")
 
 
@@ -322,7 +324,7 @@ class Writer:
             for name, row in CHANNELS.items()
             if row.n_wires <= self.n_wires
             and row.oracle == "autograd"
-            and "Thermal" not in name  # PennyLane decides by the value of t2
+            and not name.startswith(BY_VALUE)
         ]
         name = self.choice(names)
         row = CHANNELS[name]
@@ -361,13 +363,20 @@ class Writer:
 NAMES = sorted((GATES | TEMPLATES).keys())
 
 
-def drawn(seed: int, *, names: Sequence[str] = NAMES, channels: bool = False) -> Program:
+def drawn(
+    seed: int,
+    *,
+    names: Sequence[str] = NAMES,
+    channels: bool = False,
+    variants: bool = True,
+) -> Program:
     """The program of a seed.
 
     Args:
         seed: From 0.
         names: Names of the gates, rows of tests/cases.py.
         channels: Whether there are channels, whose strengths depend on arguments.
+        variants: Whether there are adjoint, controlled and squared gates.
     """
     rng = np.random.default_rng([seed, 20])
     n_wires = int(rng.choice([2, 2, 3, 3, 4]))
@@ -382,7 +391,7 @@ def drawn(seed: int, *, names: Sequence[str] = NAMES, channels: bool = False) ->
         wires = list(range(own[0].size))
         writer.lines.append(f"qml.AngleEmbedding({own[0].text}, wires={wires})")
     for _ in range(writer.integer(3, 9)):
-        writer.lines.append(writer.gate(names))
+        writer.lines.append(writer.gate(names, variants=variants))
         if channels:
             writer.lines.append(writer.channel())
     if "k" in positional | named:
@@ -392,7 +401,7 @@ def drawn(seed: int, *, names: Sequence[str] = NAMES, channels: bool = False) ->
         text = f"qml.AngleEmbedding({writer.slices(2, batched=False)}, [0, 1], rotation)"
         writer.lines.append(text)
     if "flag" in positional | named:
-        writer.lines.append(f"if flag: {writer.gate(names)}")
+        writer.lines.append(f"if flag: {writer.gate(names, variants=variants)}")
     body = "\n".join(f"    {line}" for line in writer.lines)
     listed = ", ".join([*positional, "*", *named] if named else positional)
     source = f"def circuit({listed}):\n{body}\n    return {writer.result()}\n"
