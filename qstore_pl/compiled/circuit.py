@@ -159,7 +159,8 @@ class Compiled:
 
     def _found(self, key: Key, leaves: Sequence[Any], args: Any, kwargs: Any) -> Trace:
         """The trace of a call that is not like the last one."""
-        with self._lock:
+        # PennyLane's lock comes first: it is held where a QNode calls this circuit.
+        with devices.aside(), self._lock:
             trace = self._traces.get(key)
             if trace is None:
                 trace = self._traced(leaves, args, kwargs)

@@ -65,7 +65,7 @@ class QNodeLayer(Encoding):
                 the QNode takes some, and each of the weights.
             wires: What its wires are called.
         """
-        with qml.QueuingManager.stop_recording():
+        with devices.aside():
             tape = qml.tape.QuantumScript(self._operations(values))
             names = dict(zip(self.labels, wires, strict=False))
             (tape,), _ = qml.map_wires(tape, names)
