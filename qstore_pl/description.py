@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pennylane as qml
+
 from qstore_pl.layers import (
     AmplitudeEncoding,
     AngleEncoding,
     BasisEncoding,
     Layer,
+    QNodeLayer,
     QuantumLayer,
     ZZEncoding,
 )
@@ -63,6 +66,7 @@ def arguments_of(
     description: dict[str, Any],
     layers: Sequence[Layer] | None,
     readout: Readout | None,
+    qnode: qml.QNode | None,
 ) -> dict[str, Any]:
     """The arguments that make the model of a description again.
 
@@ -70,6 +74,7 @@ def arguments_of(
         description: What a file holds.
         layers: Instead of those described, or None.
         readout: Instead of the one described, or None.
+        qnode: The QNode of a model that was made of one, or None.
 
     Raises:
         ValueError: If a class is none of this package and nothing is given instead.
@@ -80,6 +85,9 @@ def arguments_of(
     elif "layers" in found:
         made: list[Layer] = []
         for i, (name, options, first) in enumerate(found["layers"]):
+            if name == QNodeLayer.__name__:
+                made.append(_qnode_layer(qnode, options))
+                continue
             if name not in LAYERS:
                 raise ValueError(
                     f"its layer {name} is none of qstore_pl's, pass layers=[...]"
@@ -91,6 +99,13 @@ def arguments_of(
     elif not isinstance(found["readout"], str):
         found["readout"] = _readout_of(*found["readout"])
     return found
+
+
+def _qnode_layer(qnode: qml.QNode | None, options: dict[str, Any]) -> QNodeLayer:
+    """The layer of a QNode, of which a file has the name and the shapes only."""
+    if qnode is None:
+        raise ValueError(f"it was made of the QNode {options['qnode']!r}, pass qnode=")
+    return QNodeLayer(qnode, options["weight_shapes"])
 
 
 def _readout_of(name: str, options: dict[str, Any]) -> Readout:
@@ -107,7 +122,7 @@ def _readout_of(name: str, options: dict[str, Any]) -> Readout:
 def _class_name(part: Layer | Readout) -> str:
     """The name of a class of this package; of another, with its module."""
     cls = type(part)
-    if cls in (*LAYERS.values(), *READOUTS.values()):
+    if cls in (*LAYERS.values(), *READOUTS.values(), QNodeLayer):
         return cls.__name__
     return f"{cls.__module__}.{cls.__qualname__}"
 

@@ -383,6 +383,7 @@ class QuantumModel:
         backend: Any = None,
         layers: Sequence[Layer] | None = None,
         readout: Readout | None = None,
+        qnode: qml.QNode | None = None,
     ) -> QuantumModel:
         """The model that a file holds, with its parameters and what is trainable.
 
@@ -393,6 +394,8 @@ class QuantumModel:
             layers: The layers of the model, needed if some are classes of your own,
                 whose code a file does not hold.
             readout: The readout, needed if it is of a class of your own.
+            qnode: The QNode, needed if the model was made of one. Without a
+                ``backend`` the model runs on its device.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -408,13 +411,15 @@ class QuantumModel:
         found = checkpoint.load(path)
         try:
             state = found["model"] if "run" in found else found
-            model = cls(**arguments_of(state["model"], layers, readout))
+            model = cls(**arguments_of(state["model"], layers, readout, qnode))
             model.load_state(state)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"The file `{path}` must hold a model, but does not: {error}. Use "
                 "QuantumModel.save, or a checkpoint that training wrote."
             ) from error
+        if backend is None and qnode is not None:
+            backend = qnode.device
         if backend is not None:
             model.backend = backend
         return model

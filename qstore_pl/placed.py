@@ -219,7 +219,12 @@ def _with_numbers(
                 raise
             continue
         data = [datum for op in applied.operations for datum in op.data]
-        if len(data) != len(values) or not all(map(np.array_equal, data, values)):
+        same = [op.name for op in found] in ([], [op.name for op in applied.operations])
+        if (
+            len(data) != len(values)
+            or not all(map(np.array_equal, data, values))
+            or not same
+        ):
             raise DeviceError(
                 f"{block} cannot be compiled: its operation takes {error} of an input "
                 "and computes with it. Inputs whose values are looked at must be the "

@@ -64,6 +64,12 @@ def traced(
                     "argument to static_argnames, so that the circuit is traced again "
                     "for each of its values, or call the QNode itself."
                 ) from error
+        if any(isinstance(c, jax.core.Tracer) for p in programs for c in p.consts):
+            raise DeviceError(
+                f"{qnode.func.__name__} cannot be compiled: it uses a value that is "
+                "being differentiated or mapped and is none of its arguments. Pass it "
+                "as an argument."
+            )
         check(devices.alike(*tapes) and _same(*programs))
 
     def call(*given: Any) -> Any:

@@ -8,10 +8,8 @@ one that draws random numbers, cannot be compiled.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +28,7 @@ from pennylane.measurements import (
 )
 from pennylane.operation import Operator
 from pennylane.ops import Conditional, MidMeasure
+from pennylane.ops.functions import bind_new_parameters
 from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
@@ -49,6 +48,7 @@ from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Lowering, wire_order
 from qstore_pl.devices.matrices import is_pauli_rotation
 from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
+from qstore_pl.devices.randomness import generators_of
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, symbols
@@ -134,18 +134,11 @@ def traced(
     with unchanged(function) as check:
         try:
             first, second = (recorded(function, *call(given)) for _ in range(2))
-        except SymbolError as error:
-            out = (
-                "Normalise it before the call, x / np.linalg.norm(x, axis=-1)"
-                if str(error) == "norm"
-                else "Give that argument to static_argnames, so that the circuit is "
-                "traced again for each of its values"
-            )
-            raise DeviceError(
-                f"{name} cannot be compiled: it takes {error} of an argument whose "
-                f"value is not known when it is traced. {out}, or call the QNode "
-                "itself."
-            ) from error
+        except Exception as error:
+            found = _symbol_error(error)
+            if found is None:
+                raise
+            raise needs_value(name, found) from error
         check(alike(first.tape.circuit, second.tape.circuit))
     for value in first.tape.get_parameters(trainable_only=False):
         if not isinstance(value, Symbols) and is_traced(value):
@@ -154,6 +147,38 @@ def traced(
                 "differentiated and is none of its arguments. Pass it as an argument."
             )
     return first
+
+
+def _symbol_error(error: BaseException | None) -> SymbolError | None:
+    """What was done with a symbol, if an error was raised because of that."""
+    while error is not None and not isinstance(error, SymbolError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def needs_value(name: str, error: SymbolError) -> DeviceError:
+    """The error that says that a quantum function needs the value of an argument.
+
+    Args:
+        name: What the function is called.
+        error: What it does with the argument.
+    """
+    if "conversion to numbers" in str(error) or "to a number" in str(error):
+        out = (
+            "Put numbers together by qml.math.stack, not by writing them into an "
+            "array; or give that argument to static_argnames of qstore_pl.compile"
+        )
+    elif str(error) == "norm":
+        out = "Normalise it before the call, and prepare it by qml.StatePrep"
+    else:
+        out = (
+            "Give that argument to static_argnames of qstore_pl.compile, so that the "
+            "circuit is traced again for each of its values"
+        )
+    return DeviceError(
+        f"{name} cannot be compiled: it takes {error} of an argument whose value is "
+        f"not known when it is traced. {out}, or call the QNode itself."
+    )
 
 
 @contextlib.contextmanager
@@ -170,10 +195,10 @@ def unchanged(function: Callable[..., Any]) -> Iterator[Callable[[object], None]
         DeviceError: If it draws random numbers, or two calls were different.
     """
     name = getattr(function, "__name__", repr(function))
-    before = _generators(function)
+    before = generators_of(function)
 
     def check(same: object) -> None:
-        if _generators(function) != before:
+        if generators_of(function) != before:
             raise DeviceError(
                 f"{name} cannot be compiled: it draws random numbers, which would be "
                 "the same at every call. Draw them outside and pass them as an "
@@ -186,24 +211,6 @@ def unchanged(function: Callable[..., Any]) -> Iterator[Callable[[object], None]
             )
 
     yield check
-
-
-def _generators(function: Callable[..., Any]) -> list[Any]:
-    """The states of the random generators that a function can reach by name."""
-    state: Any = np.random.get_state()  # noqa: NPY002
-    found: list[Any] = [random.getstate(), state[1].tobytes(), state[2:]]
-    try:
-        names = inspect.getclosurevars(function)
-    except TypeError:  # not a Python function
-        return found
-    for value in (*names.nonlocals.values(), *names.globals.values()):
-        if isinstance(value, np.random.Generator):
-            found.append(repr(value.bit_generator.state))
-        elif isinstance(value, np.random.RandomState):
-            found.append(repr(value.get_state()))
-        elif isinstance(value, random.Random):
-            found.append(value.getstate())
-    return found
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -277,6 +284,19 @@ def _ndims(op: Operator) -> Sequence[int]:
     """How many axes each parameter of an operation has in one sample."""
     entry = entry_of(op)
     return (entry.ndims if entry is not None else None) or op.ndim_params
+
+
+def of_first_sample(op: Operator) -> Operator:
+    """An operation with the parameters of the first sample of its batch.
+
+    Args:
+        op: The operation; one without a batch axis is returned as it is.
+    """
+    pairs = list(zip(op.data, _ndims(op), strict=False))
+    if all(qml.math.ndim(value) == ndim for value, ndim in pairs):
+        return op
+    data = [value[0] if qml.math.ndim(value) > ndim else value for value, ndim in pairs]
+    return bind_new_parameters(op, data)
 
 
 def split(pairs: Sequence[Pair], sizes: Sequence[int]) -> tuple[list[Pair], Places]:

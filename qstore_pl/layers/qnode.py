@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import pennylane as qml
 from pennylane.measurements import ExpectationMP, ProbabilityMP
+from pennylane.operation import Operator
 
 from qstore_pl import devices
 from qstore_pl._checks import integer
@@ -65,16 +66,24 @@ class QNodeLayer(Encoding):
             wires: What its wires are called.
         """
         with qml.QueuingManager.stop_recording():
-            found = self._recorded(*values)
-            tape = qml.tape.QuantumScript(found.operations)
+            tape = qml.tape.QuantumScript(self._operations(values))
             names = dict(zip(self.labels, wires, strict=False))
             (tape,), _ = qml.map_wires(tape, names)
         for op in tape.operations:
             qml.apply(op)
 
+    def _operations(self, values: Sequence[Any]) -> Sequence[Operator]:
+        """The gates for some inputs and weights."""
+        if not (self._takes_inputs and self._needs_batch and values[0].ndim == 1):
+            return self._recorded(*values).operations
+        one = qml.math.reshape(values[0], (1, -1))
+        found = self._recorded(one, *values[1:]).operations
+        return [devices.of_first_sample(op) for op in found]
+
     def n_wires(self, input_dim: int) -> int:
         """As many wires as the QNode has."""
         self.input_dim = input_dim
+        self._check_broadcasts()
         return len(self.labels)
 
     def encode(self, inputs: Float2D) -> Float2D:
@@ -121,11 +130,36 @@ class QNodeLayer(Encoding):
     @cached_property
     def _example(self) -> qml.tape.QuantumScript:
         """The circuit for some sample and some weights."""
+        return self._example_of((1, self.input_dim) if self._needs_batch else ())
+
+    @cached_property
+    def _needs_batch(self) -> bool:
+        """Whether the QNode takes a batch only, as one with ``inputs[:, i]`` does."""
+        try:
+            self._example_of(())
+        except IndexError:
+            return True
+        return False
+
+    def _example_of(self, shape: tuple[int, ...]) -> qml.tape.QuantumScript:
+        """The circuit for inputs of a shape, one sample if it is ``()``."""
         rng = np.random.default_rng(0)
-        sample = np.zeros(self.input_dim)
-        sample[0] = 1.0  # also bits, and amplitudes
         weights = [rng.normal(size=shape) for shape in self.weight_shapes.values()]
-        return self._recorded(*([sample] if self._takes_inputs else []), *weights)
+        sample = np.zeros(self.input_dim)
+        sample[0] = 1.0  # bits, and amplitudes of norm 1
+        inputs = np.broadcast_to(sample, shape or sample.shape)
+        return self._recorded(*([inputs] if self._takes_inputs else []), *weights)
+
+    def _check_broadcasts(self) -> None:
+        """Refuse a QNode that takes one sample only."""
+        n_samples = self.input_dim + 1
+        batch = self._example_of((n_samples, self.input_dim)).batch_size
+        if self._takes_inputs and batch not in (None, n_samples):
+            raise ValueError(
+                f"The circuit was given {n_samples} samples as one batch, but has "
+                f"batch size {batch}. Write it for inputs of shape (n_samples, "
+                "n_features): inputs[..., i]."
+            )
 
     @cached_property
     def _digest(self) -> str:
@@ -142,7 +176,10 @@ class QNodeLayer(Encoding):
         if self._takes_inputs:
             names = (INPUTS, *names)
         given = dict(zip(names, values, strict=True))
-        return devices.recorded(self.qnode.func, (), given).tape
+        try:
+            return devices.recorded(self.qnode.func, (), given).tape
+        except devices.SymbolError as error:
+            raise devices.needs_value(self.qnode.func.__name__, error) from error
 
 
 def _checked(qnode: Any) -> qml.QNode:
