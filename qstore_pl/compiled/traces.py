@@ -132,7 +132,7 @@ def _is_measurement(value: Any) -> bool:
 def _symbols_of(leaf: Any) -> type[devices.Symbols]:
     """The class of the symbols that stand for an argument."""
     is_torch = framework_of(type(leaf)) == TORCH
-    return devices.Symbols
+    return devices.TorchSymbols if is_torch else devices.Symbols
 
 
 def _torch() -> Any:

@@ -21,6 +21,7 @@ from qstore_pl.devices.pullback import SECOND_DERIVATIVE
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
+from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
     alike,
@@ -50,6 +51,7 @@ __all__ = [
     "Recorded",
     "SymbolError",
     "Symbols",
+    "TorchSymbols",
     "alike",
     "check_memory",
     "compile",

@@ -84,7 +84,7 @@ class Places:
         if isinstance(param, Constant):
             return self._held(param)
         shape = param.shape[1:]
-        indices = _indices(param)
+        indices = param.indices
         if indices is not None:
             return Symbols(_array(self._pure(indices), shape))
         rows = param.angles.reshape(param.shape[0], -1)
@@ -154,8 +154,9 @@ class Places:
         if kind == DERIVED:
             if any(slot[1].function != index.function for slot in slots):
                 raise _different()
-            argument = self._joined([slot[1].argument for slot in slots])
-            return Derived.of(index.function, argument)
+            by_place = zip(*(slot[1].arguments for slot in slots), strict=True)
+            arguments = [self._joined(list(angles)) for angles in by_place]
+            return Derived.of(index.function, *arguments)
         if slots[0] == ONE:
             return 1.0
         if all(slot[1] == index for slot in slots):
@@ -179,8 +180,7 @@ class Places:
         """The weight that a number of an argument is, for all samples."""
         kind, index = slot
         if kind == DERIVED:
-            argument = index.argument.renamed(self._renamed)
-            return DERIVED, Derived(index.function, argument)
+            return DERIVED, index.renamed(self._renamed)
         if kind != WEIGHT:
             return slot
         k = int(np.searchsorted(self._ends, index, side="right"))
@@ -193,19 +193,6 @@ class Places:
     @staticmethod
     def _of_slot(slot: Slot) -> Angle:
         return Angle(0.0, ((1.0, slot, ONE),))
-
-
-def _indices(param: Symbols) -> Indices | None:
-    """TEMPORARY until helper's branch."""
-    found = np.empty(param.size, dtype=np.int64)
-    for i, a in enumerate(param.entries):
-        if a.constant or len(a.terms) != 1:
-            return None
-        c, x, y = a.terms[0]
-        if c != 1.0 or y != ONE or x[0] != WEIGHT:
-            return None
-        found[i] = x[1]
-    return found.reshape(param.shape)
 
 
 def _array(angles: list[Angle], shape: tuple[int, ...]) -> NDArray[np.object_]:

@@ -324,9 +324,9 @@ def with_columns(
         if kind != DERIVED:
             return slot
         if found not in columns:
-            argument = found.argument.renamed(place)
+            made = found.renamed(place)  # gives the earlier ones their columns
             columns[found] = (FEATURE, n_features + len(placed))
-            placed.append(Derived(found.function, argument))
+            placed.append(made)
         return columns[found]
 
     if any(_is_derived(angle) for gate in gates for angle in angles_of(gate)):

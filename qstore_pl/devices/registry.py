@@ -89,10 +89,7 @@ def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
     """The operation with a symbol for each parameter that is no constant."""
     if all(isinstance(param, Constant) for param in params):
         return op
-    given = [
-        param.numbers if isinstance(param, Constant) else Symbols(param.angles)
-        for param in params
-    ]
+    given = [_value(param) for param in params]
     inner = op
     while isinstance(inner, _AROUND):
         inner = inner.base
@@ -102,6 +99,15 @@ def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
         twin.data = tuple(given)
         return twin
     return bind_new_parameters(op, given)
+
+
+def _value(param: Any) -> Any:
+    """What an operation gets for a parameter: its numbers, or symbols."""
+    if isinstance(param, Constant):
+        return param.numbers
+    if isinstance(param, Symbols):
+        return param
+    return Symbols.consecutive(param.slot, param.shape)
 
 
 def _parameter(value: Any) -> Symbols | Constant:

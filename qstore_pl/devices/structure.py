@@ -106,7 +106,7 @@ def _resolved(
     found = set(cone)
     for k in reversed(range(len(derived))):
         if (FEATURE, n_features + k) in found:
-            found |= derived[k].argument.slots
+            found |= derived[k].slots
     return {slot for slot in found if slot[0] != FEATURE or slot[1] < n_features}
 
 

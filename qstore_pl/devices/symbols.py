@@ -1,4 +1,4 @@
-"""Symbols: numbers without a value yet, with which PennyLane's decompositions compute.
+"""Symbols: numbers without a value yet, with which classical code computes.
 
 The decomposition of a template is a function of its parameters. Called with symbols
 instead of numbers, it tells how the angle of each gate depends on them: as a polynomial
@@ -9,11 +9,9 @@ it, is refused by name.
 
 from __future__ import annotations
 
-import functools
 import math
-import operator
-from collections.abc import Callable, Iterator
-from typing import Any, final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import autoray
 import numpy as np
@@ -22,61 +20,119 @@ from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
-from qstore_pl.engine.derived import FUNCTIONS, Derived, base_slots
-from qstore_pl.engine.gates import (
-    CONSTANT,
-    FEATURE,
-    ONE,
-    WEIGHT,
-    Angle,
-    Slot,
-    slot_angles,
+from qstore_pl.devices.angle_arrays import (
+    EACH,
+    ELEMENTWISE,
+    FILLS,
+    JOINS,
+    MOVES,
+    SUMS,
+    SymbolError,
+    angles_at,
+    as_angles,
+    as_terms,
+    constant_angle,
+    elementwise,
+    of_terms,
+    times,
 )
+from qstore_pl.engine.derived import base_slots
+from qstore_pl.engine.gates import CONSTANT, FEATURE, ONE, WEIGHT, Angle, Slot
+
+__all__ = ["Constant", "SymbolError", "Symbols", "Unplaced", "symbols", "times"]
 
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
-_SMOOTH = {getattr(np, name) for name in FUNCTIONS if name != "value"}  # ufuncs
-
-
-class SymbolError(TypeError):
-    """Something is done with a symbol that needs its value.
-
-    Its text is a noun that says what, such as "greater": whoever catches it knows the
-    operation.
-    """
 
 
 class NoAttributeError(SymbolError, AttributeError):
     """An attribute of arrays is asked for that symbols do not have."""
 
 
-_UFUNCS = {np.add, np.subtract, np.multiply, np.negative}
-_FUNCTIONS = {  # numpy functions that move or add up the entries of arrays
-    *(np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.squeeze),
-    *(np.expand_dims, np.stack, np.concatenate, np.hstack, np.vstack, np.split),
-    *(np.flip, np.roll, np.repeat, np.tile, np.take, np.sum, np.dot, np.tensordot),
-    *(np.broadcast_to, np.atleast_1d, np.array_split, np.copy, np.mean),
-}
-_SHAPES = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}
-
-
 class Symbols(NDArrayOperatorsMixin):
     """An array of angles, which PennyLane and numpy take for an array of numbers.
+
+    As long as nothing is computed, the entries are single weights or single features.
+    Then only their indices are held, so that moving many of them costs little.
 
     Args:
         angles: The entries, an object array of polynomials in weights and features, of
             any shape.
+
+    Attributes:
+        kind: ``WEIGHT`` or ``FEATURE`` if the entries are known to be single weights or
+            single features; None otherwise.
+        shape: The shape of the array.
     """
 
-    dtype = np.dtype(np.float64)
     complex = wanted = False  # attributes of Parameter that gates ask for
+    kind: int | None
+    shape: tuple[int, ...]
+    _first: int | None = None  # index of the first of consecutive entries
 
     def __init__(self, angles: NDArray[np.object_]) -> None:
-        self.angles = angles
+        self._entries = angles
+        self.kind, self.shape = None, angles.shape
+
+    @classmethod
+    def consecutive(cls, slot: Slot, shape: tuple[int, ...]) -> Self:
+        """Consecutive weights or features.
+
+        An encoded state has :math:`2^n` of them, of which a circuit names only the
+        first. Even their indices are made only when they are asked for.
+
+        Args:
+            slot: The first of them.
+            shape: Shape of the array, which is filled in C order.
+        """
+        made = cls.__new__(cls)
+        made.kind, made._first = slot
+        made.shape = shape
+        return made
+
+    def _like(self, entries: Any, kind: int | None = None) -> Self:
+        """Symbols of the same class.
+
+        Args:
+            entries: An array of indices of weights or features, or of angles.
+            kind: ``WEIGHT`` or ``FEATURE`` for indices, None for angles.
+        """
+        made = self.__new__(type(self))
+        made._entries = entries
+        made.kind, made.shape = kind, entries.shape
+        return made
+
+    @cached_property
+    def _entries(self) -> Any:
+        """Indices of weights or features, or angles if ``kind`` is None."""
+        assert self._first is not None
+        stop = self._first + math.prod(self.shape)
+        return np.arange(self._first, stop).reshape(self.shape)
 
     @property
+    def indices(self) -> NDArray[np.int_] | None:
+        """Indices of the weights or features that the entries are, by ``kind``.
+
+        It is None where something may have been computed with them, and has the shape
+        of the array elsewhere.
+        """
+        return None if self.kind is None else np.asarray(self._entries)
+
+    @cached_property
+    def angles(self) -> NDArray[np.object_]:
+        """The entries, an object array of angles."""
+        if self.kind is None:
+            return self._entries
+        return (
+            angles_at(self.kind, self._entries) if self.shape else as_angles(self.angle)
+        )
+
+    @cached_property
     def angle(self) -> Angle:
         """The entry of an array that has only one."""
-        return self.angles.item()
+        entry = self._entries.item()
+        if self.kind is None:
+            return entry
+        return Angle(0.0, ((1.0, (self.kind, entry), ONE),))
 
     @property
     def entries(self) -> list[Angle]:
@@ -91,66 +147,160 @@ class Symbols(NDArrayOperatorsMixin):
             SymbolError: If the entries are not consecutive, or are computed from
                 weights or features.
         """
+        kind, first = self.kind, self._first
+        if kind is not None and first is not None:
+            return kind, first
         entries = self.entries
         if entries and len(entries[0].slots) == 1:
             ((kind, first),) = entries[0].slots
-            if entries == slot_angles(kind, first, (len(entries),)).tolist():
-                return kind, first
+            if kind in SOURCES.values():
+                wanted = angles_at(kind, np.arange(first, first + len(entries)))
+                if entries == wanted.tolist():
+                    return kind, first
         raise SymbolError("something else than consecutive numbers")
 
     @property
     def highest(self) -> dict[int, int]:
         """The highest index of a weight and of a feature, by kind of slot."""
+        kind = self.kind
+        if kind is not None and self._first is None:
+            if not self.shape:  # the most frequent case
+                return {kind: self._entries.item()}
+            return {kind: int(self._entries.max())} if self.size else {}
+        if kind is not None and self._first is not None:
+            size = math.prod(self.shape)
+            return {kind: self._first + size - 1} if size else {}
         found: dict[int, int] = {}
         for angle in self.entries:
-            for kind, index in base_slots(angle):
-                found[kind] = max(found.get(kind, -1), index)
+            for its_kind, index in base_slots(angle):
+                found[its_kind] = max(found.get(its_kind, -1), index)
         return found
 
+    # --- attributes and methods of arrays ----------------------------------------
+
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the array."""
-        return self.angles.shape
+    def dtype(self) -> Any:
+        """The type of the numbers that the symbols stand for."""
+        return np.dtype(np.float64)
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.angles.ndim
+        return len(self.shape)
 
     @property
-    def size(self) -> int:
+    def size(self) -> Any:
         """The number of entries."""
-        return self.angles.size
+        return math.prod(self.shape)
 
     @property
-    def T(self) -> Symbols:
+    def T(self) -> Self:
         """The array with its axes in reverse order."""
-        return Symbols(self.angles.T)
+        return self._by(np.transpose)
+
+    @property
+    def real(self) -> Self:
+        """The symbols themselves, which stand for real numbers."""
+        return self
 
     def __len__(self) -> int:
-        return len(self.angles)
+        if not self.shape:  # torch.tensor asks as well
+            raise SymbolError("the length of a symbol, or a conversion to a tensor")
+        return self.shape[0]
 
-    def __iter__(self) -> Iterator[Symbols]:
+    def __iter__(self) -> Iterator[Self]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, key: Any) -> Symbols:
-        return _of_angles(self.angles[key])
+    def __getitem__(self, key: Any) -> Self:
+        found = self._entries[key]
+        if isinstance(found, Angle):
+            found = as_angles(found)
+        return self._like(found, self.kind)
 
-    def reshape(self, *shape: Any) -> Symbols:
+    def reshape(self, *shape: Any, **options: Any) -> Self:
         """The array with another shape, as in numpy."""
-        return Symbols(self.angles.reshape(*shape))
+        return self._like(self._entries.reshape(*shape, **options), self.kind)
 
-    def ravel(self) -> Symbols:
+    def ravel(self, order: Any = "C") -> Self:
         """The array with one axis, as in numpy."""
-        return Symbols(self.angles.ravel())
+        return self._like(self._entries.ravel(order), self.kind)
 
-    flatten = ravel
+    def flatten(self, order: Any = "C") -> Self:
+        """The array with one axis, as in numpy."""
+        return self._like(self._entries.ravel(order), self.kind)
 
-    def sum(self, axis: Any = None) -> Symbols:
+    def transpose(self, *axes: Any) -> Self:
+        """The array with its axes in another order, as in numpy."""
+        return self._like(self._entries.transpose(*axes), self.kind)
+
+    def squeeze(self, axis: Any = None) -> Self:
+        """The array without axes of length 1, as in numpy."""
+        return self._by(np.squeeze, axis)
+
+    def swapaxes(self, axis1: Any, axis2: Any) -> Self:
+        """The array with two axes exchanged, as in numpy."""
+        return self._by(np.swapaxes, axis1, axis2)
+
+    def diagonal(self, offset: Any = 0, axis1: Any = 0, axis2: Any = 1) -> Self:
+        """The entries of a diagonal, as in numpy."""
+        return self._by(np.diagonal, offset, axis1, axis2)
+
+    def repeat(self, repeats: Any, axis: Any = None) -> Self:
+        """The array with each entry repeated, as in numpy."""
+        return self._by(np.repeat, repeats, axis)
+
+    def take(self, indices: Any, axis: Any = None) -> Self:
+        """The entries with these indices, as in numpy."""
+        return self._by(np.take, indices, axis)
+
+    def item(self, *where: Any) -> Self:
+        """One entry, or the only one, as symbols without axes."""
+        entry = np.asarray(self._entries).item(*where)
+        return self._like(
+            np.array(entry, dtype=np.asarray(self._entries).dtype), self.kind
+        )
+
+    def tolist(self) -> Any:
+        """Nested lists of symbols without axes."""
+        return [row.tolist() for row in self] if self.shape else self
+
+    def copy(self, order: Any = "C") -> Self:
+        """The symbols themselves, which never change."""
+        return self
+
+    def conj(self) -> Self:
+        """The symbols themselves, which stand for real numbers."""
+        return self
+
+    def conjugate(self) -> Self:
+        """The symbols themselves, which stand for real numbers."""
+        return self
+
+    def sum(self, axis: Any = None, **options: Any) -> Self:
         """The sum along an axis or of all entries, as in numpy."""
-        return _wrapped(self.angles.sum(axis=axis))
+        return self._by(np.sum, axis=axis, **options)
 
-    def astype(self, dtype: Any, **_: Any) -> Symbols:
+    def mean(self, axis: Any = None, **options: Any) -> Self:
+        """The mean along an axis or of all entries, as in numpy."""
+        return self._by(np.mean, axis=axis, **options)
+
+    def prod(self, axis: Any = None, **options: Any) -> Self:
+        """The product along an axis or of all entries, as in numpy."""
+        return self._by(np.prod, axis=axis, **options)
+
+    def cumsum(self, axis: Any = None) -> Self:
+        """The sums of the first entries along an axis, as in numpy."""
+        return self._by(np.cumsum, axis=axis)
+
+    def trace(self, offset: Any = 0, axis1: Any = 0, axis2: Any = 1) -> Self:
+        """The sum of a diagonal, as in numpy."""
+        return self._by(np.trace, offset, axis1, axis2)
+
+    def dot(self, other: Any) -> Self:
+        """The matrix product, as in numpy."""
+        return self._by(np.dot, other)
+
+    def astype(self, dtype: Any, **_: Any) -> Self:
         """The same symbols, which stand for numbers of type float64.
 
         Args:
@@ -159,63 +309,145 @@ class Symbols(NDArrayOperatorsMixin):
         Raises:
             SymbolError: If it is a type of integers or complex numbers.
         """
-        if np.dtype(dtype).kind != "f":
-            raise SymbolError(f"a conversion to {np.dtype(dtype)}")
+        _check_real(dtype, "a conversion to")
         return self
+
+    def view(self, dtype: Any) -> Self:
+        """The same symbols, for autograd, which makes its results arrays of numpy.
+
+        Args:
+            dtype: ``numpy.ndarray``.
+
+        Raises:
+            SymbolError: If it is something else.
+        """
+        if dtype is not np.ndarray:
+            raise SymbolError("a view of another type")
+        return self
+
+    # --- functions of numpy ------------------------------------------------------
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, **options: Any
     ) -> Any:
-        arrays = [_plain(value) for value in inputs]
+        if options.get("out") is not None:
+            raise SymbolError("an assignment in place (x = x + 1 makes a new array)")
         if method != "__call__" or options:
             raise SymbolError(f"{ufunc.__name__}.{method}")
-        if ufunc in _UFUNCS:
-            try:
-                return _wrapped((_PRODUCT if ufunc is np.multiply else ufunc)(*arrays))
-            except TypeError as error:
-                raise SymbolError("a product with a complex number") from error
-        if ufunc is np.positive:
-            return inputs[0]
-        if ufunc in _SMOOTH:
-            return _applied(ufunc.__name__, arrays[0])
-        if ufunc is np.square:
-            return inputs[0] * inputs[0]
-        if ufunc is np.true_divide:
-            below = inputs[1]
-            if isinstance(below, Symbols):
-                return inputs[0] * _applied("reciprocal", below.angles)
-            return _wrapped(np.multiply(arrays[0], 1.0 / np.asarray(below)))
-        if ufunc is np.power and not isinstance(inputs[1], Symbols):
-            return _power(inputs[0], inputs[1])
-        raise SymbolError(ufunc.__name__)
+        if ufunc in SUMS:
+            return self._summed(ufunc, inputs, {})
+        if ufunc not in ELEMENTWISE:
+            raise SymbolError(ufunc.__name__)
+        given = [self._plain(value, _operand) for value in inputs]
+        try:
+            return self._like(as_angles(elementwise(ufunc, given)))
+        except SymbolError:
+            raise
+        except TypeError as error:
+            raise SymbolError("a product with a complex number") from error
 
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        if function in _SHAPES:
-            return getattr(args[0], _SHAPES[function])
-        if function not in _FUNCTIONS:
-            raise SymbolError(function.__name__)
-        plain = [_plain_inside(value) for value in args]
-        result = function(*plain, **{k: _plain_inside(v) for k, v in kwargs.items()})
-        return list(map(_wrapped, result)) if type(result) is list else _wrapped(result)
+        name = function.__name__
+        if kwargs.get("out") is not None:
+            raise SymbolError(f"{name} with an array for the result")
+        if kwargs.get("dtype") is not None:
+            _check_real(kwargs["dtype"], f"{name} with numbers of type")
+        options = {key: value for key, value in kwargs.items() if key != "dtype"}
+        try:
+            if function in SUMS:
+                return self._summed(function, args, options)
+            if function in _MOVING:
+                return self._moved(function, args, options)
+            if function in _SPECIAL:
+                return _SPECIAL[function](*args, **options)
+        except SymbolError:
+            raise
+        except TypeError as error:  # symbols in the place of numbers that are needed
+            raise SymbolError(name) from error
+        raise SymbolError(name)
+
+    def _by(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """What a function of numpy gives for these symbols."""
+        return self.__array_function__(function, (), (self, *args), options)
+
+    def _summed(self, function: Any, args: Any, options: Any) -> Self:
+        """What a function gives that multiplies and adds entries."""
+        given = [self._plain(value, _terms) for value in args]
+        kept = {key: self._plain(value, _terms) for key, value in options.items()}
+        try:
+            return self._like(as_angles(of_terms(SUMS[function](*given, **kept))))
+        except SystemError as error:  # numpy's loops do not stop at a first error
+            raise SymbolError("a product with a complex number") from error
+
+    def _moved(self, function: Any, args: Any, options: Any) -> Any:
+        """What a function gives that moves entries."""
+        kind = _common_kind(_data(function, args), [*args, *options.values()])
+        of = _angles if kind is None else _indices
+        given = [self._plain(value, of) for value in args]
+        kept = {key: self._plain(value, of) for key, value in options.items()}
+        found = function(*given, **kept)
+        if isinstance(found, list | tuple):
+            return type(found)([self._result(part, kind) for part in found])
+        return self._result(found, kind)
+
+    def _result(self, entries: Any, kind: int | None) -> Self:
+        return self._like(as_angles(entries) if kind is None else entries, kind)
+
+    def _plain(self, value: Any, of: Callable[[Symbols], Any]) -> Any:
+        """An argument of a function with arrays in the place of all symbols inside.
+
+        Args:
+            value: The argument.
+            of: The function from symbols to an array.
+        """
+        if isinstance(value, Symbols):
+            return of(value)
+        if isinstance(value, list | tuple):
+            return type(value)([self._plain(part, of) for part in value])
+        return np.asarray(value) if isinstance(value, np.ndarray) else value
+
+    # --- what needs values -------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         raise NoAttributeError(f"the attribute {name}")
 
+    def unwrap(self) -> Any:
+        """Refuse what tensors of pennylane.numpy compute with symbols on their right.
+
+        They call this method, and would turn any result into a tensor.
+
+        Raises:
+            SymbolError: Always.
+        """
+        raise SymbolError(
+            "an operation with a tensor of pennylane.numpy on the left (write the "
+            "symbol first, or make the tensor an array with tensor.unwrap())"
+        )
+
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise SymbolError("an assignment to an entry")
+        raise SymbolError("an assignment to an entry (np.stack makes a new array)")
+
+    def __contains__(self, value: Any) -> bool:
+        raise SymbolError("a search with `in`")
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise SymbolError("a conversion to numbers")
+        raise SymbolError(
+            "a conversion to numbers, as np.array and assignments to entries make it "
+            "(numpy.stack and qml.math.stack join symbols)"
+        )
 
     def __bool__(self) -> bool:
         raise SymbolError("a decision")
 
     def __float__(self) -> float:
-        raise SymbolError("a conversion to a number")
+        raise SymbolError(
+            "a conversion to a number, as functions of `math` and assignments to "
+            "entries make it (numpy has all functions, and numpy.stack)"
+        )
 
     __int__ = __complex__ = __index__ = __round__ = __float__
 
@@ -223,43 +455,100 @@ class Symbols(NDArrayOperatorsMixin):
         raise SymbolError("a text")
 
     def __repr__(self) -> str:
-        return f"Symbols(shape={self.shape})"
+        return f"{type(self).__name__}(shape={self.shape})"
 
 
 autoray.register_backend(Symbols, "numpy")
 
 
-def times(one: Any, other: Any) -> Any:
-    """A product, in which factors of too high a degree become derived values."""
-    try:
-        return one * other
-    except ValueError:  # of a degree past 2
-        return _as_value(one) * _as_value(other)
+def _check_real(dtype: Any, what: str) -> None:
+    """Refuse a type that is not one of real numbers."""
+    if np.dtype(dtype).kind != "f":
+        raise SymbolError(f"{what} {np.dtype(dtype)}")
 
 
-def _as_value(angle: Angle) -> Angle:
-    """An angle of degree 2 as a derived value, which has degree 1."""
-    squares = any(ONE not in (a, b) for _, a, b in angle.terms)
-    return Derived.of("value", angle) if squares else angle
+def _angles(symbols: Symbols) -> Any:
+    return symbols.angles
 
 
-_PRODUCT = np.frompyfunc(times, 2, 1)
+def _operand(symbols: Symbols) -> Any:
+    return symbols.angles if symbols.shape else symbols.angle
 
 
-def _applied(function: str, angles: NDArray[np.object_]) -> Symbols:
-    """A smooth function of every entry."""
-    apply = np.frompyfunc(functools.partial(Derived.of, function), 1, 1)
-    return _wrapped(apply(angles))
+def _terms(symbols: Symbols) -> Any:
+    return np.asarray(as_terms(symbols.angles), dtype=object)
 
 
-def _power(base: Symbols, exponent: Any) -> Symbols:
-    if np.ndim(exponent) or abs(exponent) not in (0.5, 1, 2, 3, 4):
-        raise SymbolError(f"the power {exponent!r}")
-    if exponent < 0:
-        return _applied("reciprocal", _power(base, -exponent).angles)
-    if exponent == 0.5:
-        return _applied("sqrt", base.angles)
-    return functools.reduce(operator.mul, [base] * int(exponent))
+def _indices(symbols: Symbols) -> Any:
+    return symbols.indices
+
+
+# --- functions that move entries, and others -------------------------------------
+
+_MOVING = MOVES | JOINS | EACH | FILLS
+
+
+def _data(function: Any, args: Sequence[Any]) -> Sequence[Any]:
+    """The arrays whose entries a function moves, where nothing is put next to them."""
+    if function in FILLS or not args:
+        return ()
+    if function in JOINS:
+        return args[0] if isinstance(args[0], list | tuple) else args[:1]
+    return args if function in EACH else args[:1]
+
+
+def _common_kind(data: Sequence[Any], given: Any) -> int | None:
+    """The kind of all entries of some arrays, if no other argument is a symbol.
+
+    Args:
+        data: The arrays.
+        given: All that a function is given, these arrays included.
+    """
+    kinds = {value.kind if isinstance(value, Symbols) else None for value in data}
+    if len(kinds) != 1 or len(data) != _count(given):
+        return None
+    return kinds.pop()
+
+
+def _count(value: Any) -> int:
+    """The number of symbols in nested lists."""
+    if isinstance(value, list | tuple):
+        return sum(map(_count, value))
+    return isinstance(value, Symbols)
+
+
+def _where(condition: Any, *values: Any) -> Any:
+    if len(values) != 2 or _count(condition):
+        raise SymbolError("where with a condition of symbols")
+    array = next(value for value in values if isinstance(value, Symbols))
+    one, other = (array._plain(value, _angles) for value in values)
+    return array._like(as_angles(np.where(np.asarray(condition), one, other)))
+
+
+def _full_like(array: Any, number: Any, shape: Any = None, **_: Any) -> Any:
+    return np.full(np.shape(array) if shape is None else shape, number, np.float64)
+
+
+def _result_type(*given: Any) -> Any:
+    return np.result_type(*(np.float64 if isinstance(v, Symbols) else v for v in given))
+
+
+_SPECIAL: dict[Any, Callable[..., Any]] = {
+    np.shape: lambda array: array.shape,
+    np.ndim: lambda array: len(array.shape),
+    np.size: lambda array, axis=None: math.prod(
+        array.shape if axis is None else [array.shape[axis]]
+    ),
+    np.real: lambda array: array,
+    np.iscomplexobj: lambda array: False,
+    np.isrealobj: lambda array: True,
+    np.where: _where,
+    np.zeros_like: lambda array, **options: _full_like(array, 0.0, **options),
+    np.ones_like: lambda array, **options: _full_like(array, 1.0, **options),
+    np.full_like: _full_like,
+    np.result_type: _result_type,
+}
+"""By function of numpy, what it gives for arguments that may be symbols."""
 
 
 class Constant:
@@ -292,7 +581,7 @@ class Constant:
         Raises:
             SymbolError: If the numbers are complex.
         """
-        return _wrapped(self.numbers).angles
+        return as_angles(self.numbers)
 
     @property
     def angle(self) -> Angle:
@@ -323,61 +612,7 @@ class Unplaced(tuple[int, int]):
     numbers: NDArray[np.float64]
 
 
-@final
-class Consecutive(Symbols):
-    """Consecutive weights or features, whose angles are made only when asked for.
-
-    An encoded state has :math:`2^n` of them, of which a circuit names only the first.
-
-    Args:
-        slot: The first of them.
-        shape: Shape of the array, which is filled in C order.
-    """
-
-    def __init__(self, slot: Slot, shape: tuple[int, ...]) -> None:
-        self._slot, self._shape = slot, shape
-
-    @cached_property
-    def angles(self) -> NDArray[np.object_]:
-        """The entries, an object array of angles."""
-        return slot_angles(*self._slot, self._shape)
-
-    @property
-    def slot(self) -> Slot:
-        """The first of the weights or features."""
-        return self._slot
-
-    @property
-    def highest(self) -> dict[int, int]:
-        """The highest index of a weight and of a feature, by kind of slot."""
-        kind, first = self._slot
-        return {kind: first + self.size - 1} if self.size else {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the array."""
-        return self._shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self._shape)
-
-    @property
-    def size(self) -> int:
-        """The number of entries."""
-        return math.prod(self._shape)
-
-    def __len__(self) -> int:
-        return self._shape[0]
-
-
-autoray.register_backend(Consecutive, "numpy")
-
-
-def symbols(
-    source: str, offset: int, shape: tuple[int, ...], kind: Any = None
-) -> Symbols:
+def symbols(source: str, offset: int, shape: tuple[int, ...]) -> Symbols:
     """Symbols for consecutive weights or features.
 
     Args:
@@ -391,48 +626,4 @@ def symbols(
         Symbols(shape=(3, 2))
     """
     kind = SOURCES[choice("source", source, tuple(SOURCES))]
-    return Consecutive((kind, offset), tuple(shape))
-
-
-def constant_angle(value: Any) -> Angle:
-    """A real number as an angle.
-
-    Raises:
-        SymbolError: If it is not a real number.
-    """
-    array = np.asarray(value)
-    if array.shape or array.dtype.kind not in "fiub":
-        raise SymbolError(f"an angle {value!r}")
-    return Angle(float(array))
-
-
-def _plain(value: Any) -> Any:
-    return value.angles if isinstance(value, Symbols) else value
-
-
-def _plain_inside(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return type(value)(map(_plain_inside, value))
-    return _plain(value)
-
-
-def _of_angles(found: Any) -> Symbols:
-    """Symbols of one angle, or of an array that holds nothing else."""
-    if isinstance(found, np.ndarray):
-        return Symbols(found)
-    array = np.empty((), dtype=object)
-    array[()] = found
-    return Symbols(array)
-
-
-def _wrapped(value: Any) -> Symbols:
-    """Symbols of a result, in which numbers among the entries are constants."""
-    if isinstance(value, Angle):
-        return _of_angles(value)
-    array = np.asarray(value, dtype=object)
-    if not all(isinstance(entry, Angle) for entry in array.flat):
-        made = np.empty(array.shape, dtype=object)
-        for where, entry in np.ndenumerate(array):
-            made[where] = entry if isinstance(entry, Angle) else constant_angle(entry)
-        array = made
-    return Symbols(array)
+    return Symbols.consecutive((kind, offset), tuple(shape))

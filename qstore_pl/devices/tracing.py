@@ -51,9 +51,9 @@ from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.randomness import generators_of
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
-from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, symbols
+from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
 from qstore_pl.devices.tensors import is_traced, to_numpy
-from qstore_pl.engine.gates import PauliSum
+from qstore_pl.engine.gates import WEIGHT, PauliSum
 
 MAX_WORDS = 256  # of an observable whose square is measured for its variance
 Pair = tuple[Operator, list[Any]]
@@ -128,7 +128,7 @@ def traced(
     name = getattr(function, "__name__", repr(function))
     starts = itertools.accumulate((int(np.prod(s)) for s in shapes), initial=0)
     given = [
-        symbols("weights", start, shape, kind)
+        kind.consecutive((WEIGHT, start), shape)
         for start, shape, kind in zip(starts, shapes, kinds, strict=False)
     ]
     with unchanged(function) as check:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
-from qstore_pl.engine.derived import FUNCTIONS, Columns
+from qstore_pl.engine.derived import Columns
 from qstore_pl.engine.gates import (
     FEATURE,
     ONE,
@@ -97,7 +97,7 @@ class Metric(ABC):
         self._n_features = self._n_given + len(program.derived)
         self._moving = set(chosen)
         for k, derived in enumerate(program.derived):
-            if self._wanted(derived.argument):
+            if any(map(self._wanted, derived.arguments)):
                 self._moving.add((FEATURE, self._n_given + k))
         layers = _Layers(program.n_wires)
         turned: list[MixedGate] = []
@@ -250,9 +250,12 @@ class Metric(ABC):
 
         for k, derived in enumerate(self._derived, self._n_given):
             if (FEATURE, k) in self._moving:
-                argument = derived.argument.evaluate(weights, features)
-                slope = FUNCTIONS[derived.function][1](argument, features[:, k])
-                rates[FEATURE, k] = slope[:, None] * rate(derived.argument)
+                arguments = [a.evaluate(weights, features) for a in derived.arguments]
+                rates[FEATURE, k] = sum(
+                    derived.slope(i, arguments, features[:, k])[:, None]
+                    * rate(argument)
+                    for i, argument in enumerate(derived.arguments)
+                )
         if not self._uses:
             return np.zeros((len(features), 0, self.size))
         return np.stack([rate(angle) for angle in self._uses], axis=1)

@@ -172,10 +172,7 @@ class Program(ABC):
             [renamed(gate, rename) for gate in self.gates],
             self.observables,
             n_features=n_features + n_weights,
-            derived=[
-                Derived(one.function, one.argument.renamed(rename))
-                for one in self.derived
-            ],
+            derived=[one.renamed(rename) for one in self.derived],
         )
 
     def run(

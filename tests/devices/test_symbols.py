@@ -1,14 +1,22 @@
 """Templates are compiled by calling their own decompositions with symbols."""
 
+import math
+import re
+
+import autograd
+import autograd.numpy as anp
 import numpy as np
 import pennylane as qml
 import pytest
+from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl.devices.symbols import SymbolError, Symbols
-from qstore_pl.engine.gates import ONE, WEIGHT, Angle, slot_angles
+from qstore_pl.engine.gates import FEATURE, ONE, WEIGHT, Angle, slot_angles
 from qstore_pl.templates import RotationEntanglerLayers, ZZFeatureMap
+from tests.symbol_values import gradients
+from tests.symbol_values import values as numbers
 
 RNG = np.random.default_rng(0)
 N_WIRES = 4
@@ -126,7 +134,7 @@ REFUSED = {
     ),
     "MottonenStatePreparation": (
         lambda: qml.MottonenStatePreparation(np.full(4, 0.5), wires=range(2)),
-        "absolute",
+        "angle",
     ),
     "QDrift": (
         lambda: qml.QDrift(HAMILTONIAN, 0.7, n=3, seed=1),
@@ -138,7 +146,7 @@ REFUSED = {
     ),
     "SelectPauliRot": (
         lambda: qml.SelectPauliRot(values(2), control_wires=[0], target_wire=1),
-        "absolute",
+        "greater",
     ),
     "TrotterProduct": (
         lambda: qml.TrotterProduct(HAMILTONIAN, 0.7, n=2, order=2),
@@ -255,77 +263,320 @@ def test_an_operation_without_a_decomposition_is_refused():
 
 # --- symbols --------------------------------------------------------------------
 
-WEIGHTS = RNG.normal(size=6)
-
-
-def numbers(symbols):
-    """What symbols stand for, with these weights."""
-    found = [
-        angle.evaluate(WEIGHTS, np.zeros((1, 0)))[0] for angle in symbols.angles.flat
-    ]
-    return np.reshape(found, symbols.shape)
-
-
+WEIGHTS = RNG.uniform(0.2, 0.9, 6)
+MASK = np.array([True, False, True])
 LAWS = {
+    # entries
     "affine": lambda x: 2 * x[0] - x[1] / 4 + np.pi,
     "a square": lambda x: (1 - x) ** 2,
     "a product": lambda x: x[0] * x[1],
     "minus": lambda x: -x + +x[::-1],
+    "a quotient": lambda x: 1 / x + x / x[0, 1] + x / np.array([1.0, 2.0, 4.0]),
+    "powers": lambda x: x**0 + x**1 + x**3 + x**-2 + x**0.5 + x**-1.5 + (-x) ** 7,
+    "an array of powers": lambda x: np.power(x, [1, 2, 3]),
+    "a power of symbols": lambda x: x[0] ** x[1] + 2**x + np.float_power(x, 2.5),
+    "many factors": lambda x: x[0, 0] * x[0, 1] * x[0, 2] * x[1, 0] * x[1, 1],
+    "angles in degrees": lambda x: np.deg2rad(x) + np.radians(x) + np.rad2deg(x),
+    "two arguments": lambda x: np.arctan2(-x[0], x[1] - 1) + np.hypot(x[0], 3.0),
+    "absolute": lambda x: abs(x - 0.5) + np.absolute(-x) + np.fabs(x - 0.3),
+    "functions": lambda x: np.exp2(x) + np.log2(x) * np.arctanh(x) + np.log10(x),
+    "hyperbolic": lambda x: np.arcsinh(x) - np.arccosh(1 + x),
+    "a mask as numbers": lambda x: x * MASK,
+    # places
     "indices": lambda x: x[..., 1] + x[0, [2, 0]].sum(),
-    "a mask": lambda x: x[:, np.array([True, False, True])],
-    "reshape": lambda x: x.reshape((3, 2)),
+    "a new axis": lambda x: x[None, :, 0],
+    "a mask": lambda x: x[:, MASK],
+    "reshape": lambda x: x.reshape((3, 2)) + x.reshape(3, -1) + np.reshape(x, (3, 2)),
+    "order": lambda x: x.ravel("F") + x.reshape((3, 2), order="F").flatten(),
+    "transpose": lambda x: qml.math.transpose(x) - x.T + x.transpose(1, 0),
+    "axes": lambda x: x[:1].squeeze() + np.squeeze(x.swapaxes(0, 1)[:, 1:], 1),
+    "repeat": lambda x: x.repeat(2, axis=0) + np.tile(x, (2, 1)),
+    "roll": lambda x: np.roll(x, 1, axis=1) + np.flip(x) + np.fliplr(x) + x.copy(),
+    "take": lambda x: x.take([5, 0]) + np.delete(x, 1, axis=1)[0],
+    "diagonal": lambda x: x.diagonal() + np.diag(x) + np.diag(x[0, :2])[0],
+    "triangles": lambda x: np.tril(x) - np.triu(x),
     "stack": lambda x: qml.math.stack([x[0], 3 * x[1]], axis=1),
+    "stack with numbers": lambda x: np.stack([x[0, 0], 0.5, x[1, 1], np.float64(2)]),
     "concatenate": lambda x: qml.math.concatenate([x[0], np.array([0.5])]),
-    "sum": lambda x: qml.math.sum(x, axis=0) + x.ravel()[0],
-    "dot": lambda x: qml.math.dot(np.arange(2.0), x),
-    "transpose": lambda x: qml.math.transpose(x) - x.T,
+    "more joins": lambda x: np.hstack([x, x]) + np.column_stack([x, np.ones((2, 3))]),
+    "append": lambda x: np.append(x, 2.0) + np.insert(x, 0, 1.0),
+    "block": lambda x: np.block([[x, x], [x, np.ones((2, 3))]]),
+    "split": lambda x: np.array_split(x[0], 2)[1] + np.split(x, 3, axis=1)[1],
+    "broadcast": lambda x: sum(np.broadcast_arrays(x, x[0], np.ones((2, 1)))),
+    "at least": lambda x: np.atleast_2d(x[0]) + np.atleast_1d(x[0, 0], 3.0)[1],
+    "meshgrid": lambda x: np.meshgrid(x[0], x[1])[1],
+    "where": lambda x: np.where(MASK, x, 2.0 * x[0]) + np.where(MASK, 1.0, x),
     "iteration": lambda x: sum(row[0] for row in x),
+    "entries": lambda x: x.item(4) + x[0, 0].item() + x.tolist()[1][2],
+    "conjugate": lambda x: x.real + np.real(x) + np.conj(x) + x.conj(),
+    "nothing": lambda x: x[:0].sum() + x[0, 0],
+    # sums of products
+    "sum": lambda x: qml.math.sum(x, axis=0) + x.ravel()[0] + x.sum(0, keepdims=True),
+    "mean": lambda x: x.mean(axis=1) + np.mean(x) + np.average(x, 1, [1, 2, 3]),
+    "product": lambda x: x.prod(axis=0) + np.prod(x) + np.cumprod(x[0]),
+    "cumulative sum": lambda x: x.cumsum(axis=1) + np.cumsum(x)[-1],
+    "difference": lambda x: np.diff(x, axis=0) + np.diff(x, n=2),
+    "trace": lambda x: x.trace() + np.trace(x, offset=1),
+    "dot": lambda x: qml.math.dot(np.arange(2.0), x) + x.T.dot(np.arange(2.0)),
+    "dot of products": lambda x: np.dot(x * x, x[0] * x[1]),
+    "matrix product": lambda x: x @ x.T + np.matmul(x, x.T) + np.ones((2, 2)),
+    "numbers first": lambda x: np.ones((2, 2)) @ x + np.ones(3) * x + np.float64(2) * x,
+    "inner": lambda x: np.inner(x, x) + np.vdot(x, x) + np.tensordot(x, x, ([1], [1])),
+    "outer": lambda x: np.outer(x[0], x[1]) + np.kron(x[0], x[1]).reshape(3, 3),
+    "einsum": lambda x: np.einsum("ij,kj,il->kl", x, x, x),
+    "einsum in order": lambda x: np.einsum("ij,kj,il->kl", x, x, x, optimize=True),
+    "cross": lambda x: np.cross(x[0], x[1]),
+    "norm": lambda x: x / np.linalg.norm(x, axis=1, keepdims=True) + np.linalg.norm(x),
+    "polynomial": lambda x: np.polyval([1.0, 2.0, 3.0], x),
+    "numbers like symbols": lambda x: np.ones_like(x) * x + np.full_like(x, 2.0),
+    # pennylane.numpy, autograd and qml.math
+    "pnp functions": lambda x: pnp.sin(x) + pnp.arctan(x) ** 2 + pnp.pi * x,
+    "pnp sums": lambda x: pnp.dot(x, np.ones(3)) + pnp.sum(x) + pnp.mean(x, axis=1),
+    "pnp products": lambda x: pnp.matmul(x, x.T) + pnp.einsum("ij,kj->ik", x, x),
+    "pnp places": lambda x: (
+        pnp.reshape(x, (3, 2)) + pnp.transpose(x) + pnp.roll(x, 1).T
+    ),
+    "pnp joins": lambda x: pnp.concatenate([x[0], x[1]]) + pnp.hstack([x[0], x[1]]),
+    "pnp rows": lambda x: pnp.vstack([x[0], x[1]]) + pnp.expand_dims(x, 0),
+    "a pnp tensor": lambda x: x * pnp.array([1.0, 2.0, 3.0]) - pnp.array(0.5),
+    "autograd": lambda x: anp.exp(x) + anp.concatenate([x, x])[:2] + anp.sqrt(x),
+    "qml.math": lambda x: qml.math.sin(x) + qml.math.cast(x, "float64"),
+    "qml.math sums": lambda x: qml.math.einsum("ij->j", x) + qml.math.mean(x),
+    "qml.math places": lambda x: qml.math.reshape(x, (3, 2)) + qml.math.T(x),
+    "qml.math parts": lambda x: qml.math.unstack(x)[0] + qml.math.take(x, 1, axis=0),
+    "qml.math numbers": lambda x: (
+        qml.math.stack([x[0, 0], 0.5]) + qml.math.ones_like(x[0, 0])
+    ),
 }
 
 
+def weight_symbols(*shape):
+    return Symbols(slot_angles(WEIGHT, 0, shape))
+
+
+SOURCES_OF_SIX = {
+    "angles": lambda: weight_symbols(2, 3),
+    "indices": lambda: devices.symbols("weights", 0, (2, 3)),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES_OF_SIX.values(), ids=SOURCES_OF_SIX)
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
-def test_symbols_compute_as_numbers_do(law):
-    symbols = Symbols(slot_angles(WEIGHT, 0, (2, 3)))
+def test_symbols_compute_as_numbers_do(law, source):
     expected = law(WEIGHTS.reshape(2, 3))
-    found = law(symbols)
+    found = law(source())
     assert found.shape == np.shape(expected)
-    np.testing.assert_allclose(numbers(found), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(numbers(found, WEIGHTS), expected, rtol=0, atol=1e-13)
 
 
 REFUSALS = {
-    "the power 2.5": lambda x: x**2.5,
     "sign": lambda x: np.sign(x),
+    "floor": lambda x: np.floor(x),
+    "remainder": lambda x: x % 1.0,
+    "maximum": lambda x: np.maximum(x, 0.0),
+    "cbrt": lambda x: np.cbrt(x),
+    "isnan": lambda x: np.isnan(x),
     "greater": lambda x: x > 0,
     "equal": lambda x: x[0] == 0,
-    "decision": lambda x: bool(x[0, 0]),
-    "conversion to a number": lambda x: float(x[0, 0]),
+    "a decision": lambda x: bool(x[0, 0]),
+    "a search with `in`": lambda x: 1.0 in x,
+    "a conversion to a number": lambda x: math.sin(x[0, 0]),
+    "assignments to entries": lambda x: np.zeros(3).__setitem__(slice(3), x[0]),
     "conversion to numbers": lambda x: np.asarray(x),
+    "numpy.stack": lambda x: np.array([x[0, 0], x[0, 1]]),
+    "qml.math.stack join": lambda x: pnp.array([x[0, 0], x[0, 1]]),
+    "conversion to numbers, as": lambda x: pnp.stack([x[0], x[1]]),
+    "tensor of pennylane.numpy on the left": lambda x: pnp.array(2.0) * x,
     "conversion to int": lambda x: x.astype(int),
+    "conversion to complex": lambda x: qml.math.cast(x, complex),
     "complex number": lambda x: 1j * x,
+    "a product with a complex number": lambda x: np.dot(x, [1j, 1.0, 0.0]),
+    "array_equal": lambda x: np.array_equal(x, x),
     "allclose": lambda x: np.allclose(x, 0),
-    "reduce": lambda x: np.add.reduce(x),
-    "attribute real": lambda x: x.real,
-    "attribute item": lambda x: x[0, 0].item(),
-    "assignment": lambda x: x.__setitem__(0, 1.0),
-    "a conversion to a number": lambda x: round(x[0, 0]),
+    "isclose": lambda x: np.isclose(x, 0),
+    "any": lambda x: np.any(x),
+    "all": lambda x: np.all(x),
+    "max": lambda x: np.max(x),
+    "argsort": lambda x: np.argsort(x),
+    "sinc": lambda x: np.sinc(x),
+    "apply_along_axis": lambda x: np.apply_along_axis(np.sum, 0, x),
+    "where with a condition": lambda x: np.where(x, 1.0, 0.0),
+    "where with": lambda x: np.where(x),
+    "imag": lambda x: np.imag(x),
+    "inv": lambda x: np.linalg.inv(x[:, :2]),
+    "norm with ord": lambda x: np.linalg.norm(x, ord=1),
+    "take": lambda x: np.take(x, x),
+    "repeat": lambda x: np.repeat(x, x.ravel()),
+    "sum with numbers of type int64": lambda x: np.sum(x, dtype=int),
+    "sum with an array for": lambda x: np.sum(x, out=np.zeros(())),
+    "add.reduce": lambda x: np.add.reduce(x),
+    "assignment in place": lambda x: x.__iadd__(1.0),
+    "attribute imag": lambda x: x.imag,
+    "attribute max": lambda x: x.max(),
+    "assignment to an entry": lambda x: x.__setitem__(0, 1.0),
+    "a conversion to a number, as": lambda x: round(x[0, 0]),
+    "length": lambda x: len(x[0, 0]),
+    "view": lambda x: x.view(int),
     "text": lambda x: f"{x[0, 0]:.2f}",
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_is_no_polynomial_is_refused_by_name(name):
-    symbols = Symbols(slot_angles(WEIGHT, 0, (2, 3)))
-    with pytest.raises(SymbolError, match=name):
-        REFUSALS[name](symbols)
+def test_what_needs_a_value_is_refused_by_name(name):
+    with pytest.raises(SymbolError, match=re.escape(name)):
+        REFUSALS[name](weight_symbols(2, 3))
+
+
+def test_numpy_hides_the_refusal_of_an_assignment_behind_an_error_of_its_own():
+    array = np.zeros(2)
+    with pytest.raises(ValueError, match="array element") as caught:
+        array[0] = weight_symbols(2)[0]
+    assert isinstance(caught.value.__cause__, SymbolError)
+    assert "assignments to entries" in str(caught.value.__cause__)
 
 
 def test_symbols_look_like_numbers_to_pennylane():
-    symbols = Symbols(slot_angles(WEIGHT, 0, (2, 3)))
+    symbols = weight_symbols(2, 3)
     assert qml.math.get_interface(symbols) == "numpy"
     assert (qml.math.shape(symbols), qml.math.ndim(symbols), len(symbols)) == (
         (2, 3),
         2,
         2,
     )
+    assert (qml.math.size(symbols), qml.math.get_dtype_name(symbols)) == (6, "float64")
+    assert np.result_type(symbols, 1.0) == np.float64
+    assert np.isrealobj(symbols)
+    assert not np.iscomplexobj(symbols)
     assert symbols[0, 1].angle == Angle(0.0, ((1.0, (WEIGHT, 1), ONE),))
     assert qml.RX(symbols[0, 0], 0).batch_size is None
+
+
+# --- places without angles --------------------------------------------------------
+
+MOVES = {
+    "an index": lambda x: x[1],
+    "columns": lambda x: x[:, [2, 0]],
+    "a mask": lambda x: x[:, MASK],
+    "transpose": lambda x: x.T,
+    "reshape": lambda x: x.reshape(3, 2),
+    "ravel": lambda x: np.ravel(x, order="F"),
+    "flip": lambda x: np.flip(x, axis=1),
+    "roll": lambda x: np.roll(x, 1),
+    "repeat": lambda x: x.repeat(2),
+    "tile": lambda x: np.tile(x, 2),
+    "take": lambda x: np.take(x, [1, 0], axis=1),
+    "broadcast": lambda x: np.broadcast_to(x, (2, 2, 3)),
+    "stack": lambda x: np.stack([x[:, i] for i in range(3)]),
+    "stack of entries": lambda x: qml.math.stack([x[1, 1], x[0, 2]]),
+    "concatenate": lambda x: np.concatenate([x, x[::-1]]),
+    "split": lambda x: np.split(x, 3, axis=1)[2],
+    "an entry": lambda x: x[1, 2],
+    "item": lambda x: x.item(3),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_moved_weights_are_still_indices(move):
+    symbols = devices.symbols("weights", 4, (2, 3))
+    found, expected = move(symbols), move(4 + np.arange(6).reshape(2, 3))
+    assert found.kind == WEIGHT
+    assert found.indices.dtype.kind == "i"
+    np.testing.assert_array_equal(found.indices, expected)
+    assert found.highest == {WEIGHT: np.max(expected)}
+    assert "angles" not in vars(symbols)
+    flat = [angle.terms[0][1] for angle in found.angles.flat]
+    assert flat == [(WEIGHT, int(index)) for index in np.ravel(expected)]
+
+
+def test_indices_are_unknown_where_something_is_computed_or_joined():
+    weights = devices.symbols("weights", 0, (3,))
+    features = devices.symbols("features", 0, (3,))
+    for made in (
+        2.0 * weights,
+        np.stack([weights, features]),
+        np.append(weights, 1.0),
+        np.concatenate([weights, [0.5]]),
+        np.tril(devices.symbols("weights", 0, (2, 2))),
+    ):
+        assert made.kind is None
+        assert made.indices is None
+    assert np.stack([weights, features]).highest == {WEIGHT: 2, FEATURE: 2}
+
+
+def test_consecutive_weights_are_named_by_the_first():
+    many = devices.symbols("features", 7, (2**20,))
+    assert (many.slot, many.highest) == ((FEATURE, 7), {FEATURE: 2**20 + 6})
+    assert not {"_entries", "angles"} & vars(many).keys()  # nothing was made
+    assert many.reshape(2**10, 2**10)[3, 5:9].slot == (FEATURE, 7 + 3 * 2**10 + 5)
+    for other in (many[:6:2], many[1::-1], 2.0 * many[:3], many[:0]):
+        with pytest.raises(SymbolError, match="consecutive"):
+            other.slot  # noqa: B018
+    assert weight_symbols(2, 3)[1].slot == (WEIGHT, 3)
+
+
+# --- random expressions -------------------------------------------------------------
+
+N_SAMPLES = 3
+FEATURES = RNG.uniform(-1.0, 1.0, (N_SAMPLES, 6))
+SIGNED = RNG.uniform(-1.0, 1.0, 6)
+STEPS = (  # functions of numpy (np or autograd's) and arrays of shape (2, 3)
+    lambda np, a, b: a + b,
+    lambda np, a, b: 0.7 * a - b,
+    lambda np, a, b: a * b,
+    lambda np, a, b: a / (1.5 + b * b),
+    lambda np, a, b: np.sin(a) + np.cos(b),
+    lambda np, a, b: np.exp(0.3 * a),
+    lambda np, a, b: np.tanh(a) * np.arctan(b),
+    lambda np, a, b: np.sqrt(1.0 + a**2) - b,
+    lambda np, a, b: np.log(1.2 + a * a),
+    lambda np, a, b: (1.1 + a * a) ** -1.3 + b**3,
+    lambda np, a, b: (1.1 + a * a) ** (0.2 * b),
+    lambda np, a, b: np.abs(a) - 2.0 * b,
+    lambda np, a, b: np.arctan2(a, 1.1 + b * b),
+    lambda np, a, b: np.arcsinh(a) * 0.5,
+    lambda np, a, b: np.reshape(a.T, (2, 3)) + np.roll(b, 1, axis=1),
+    lambda np, a, b: np.concatenate([a[:1], b[1:]]),
+    lambda np, a, b: np.vstack([a[1], np.flipud(b)[1]]),
+    lambda np, a, b: np.where(MASK, a, b),
+    lambda np, a, b: np.matmul(np.dot(a, b.T) / 3.0, a),
+    lambda np, a, b: np.einsum("ij,kj->ik", a, b) @ b / 4.0,
+    lambda np, a, b: np.outer(np.sum(a, axis=1), np.mean(b, axis=0)),
+    lambda np, a, b: np.cumsum(a, axis=1) / 3.0,
+    lambda np, a, b: a[:, ::-1] * np.prod(b[:, :2], axis=1)[:, None],
+    lambda np, a, b: np.tensordot(a, np.ones((3, 3)) / 3.0, axes=1),
+)
+
+
+def expression(rng, depth):
+    """A random function of (np, weights, features), arrays of shape (2, 3)."""
+    if not depth:
+        which = rng.integers(2)
+        return lambda np, *given: given[which]
+    step = STEPS[rng.integers(len(STEPS))]
+    one, other = expression(rng, depth - 1), expression(rng, rng.integers(depth))
+    return lambda np, *given: step(np, one(np, *given), other(np, *given))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_expressions_have_the_values_and_gradients_of_numbers(seed):
+    rng = np.random.default_rng(seed)
+    function = expression(rng, 3)
+    dy = rng.normal(size=(N_SAMPLES, 2, 3))
+    w, x = (devices.symbols(name, 0, (2, 3)) for name in ("weights", "features"))
+    found = function(np, w, x)
+
+    def total(weights, features):
+        rows = [
+            function(anp, anp.reshape(weights, (2, 3)), anp.reshape(row, (2, 3)))
+            for row in features
+        ]
+        return sum(anp.sum(d * row) for d, row in zip(dy, rows, strict=True))
+
+    wanted = [function(np, SIGNED.reshape(2, 3), row.reshape(2, 3)) for row in FEATURES]
+    np.testing.assert_allclose(
+        numbers(found, SIGNED, FEATURES), wanted, rtol=1e-13, atol=1e-13
+    )
+    gw, gx = gradients(found, SIGNED, FEATURES, dy)
+    of_w, of_x = autograd.grad(total, (0, 1))(SIGNED, FEATURES)
+    np.testing.assert_allclose(gw, of_w, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(gx, of_x, rtol=1e-11, atol=1e-12)

@@ -6,6 +6,7 @@ import pytest
 from pennylane import numpy as pnp
 
 from qstore_pl.engine import metric as metric_module
+from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
@@ -68,6 +69,23 @@ CIRCUITS = {
         ],
     ),
     "global phase": program(1, [turn("", (), w[0]), turn("X", (0,), w[1])]),
+    "functions": PureProgram(
+        2,
+        [
+            *MIXING,
+            turn("X", (0,), x[2]),
+            turn("Y", (1,), w[0] * x[3]),
+            cnot(1, 0),
+            turn("ZY", (0, 1), x[4] + w[2]),
+        ],
+        n_weights=3,
+        n_features=2,
+        derived=[
+            Derived("sin", (w[0] * x[0],)),
+            Derived("exp", (0.3 * x[2] + w[1],)),
+            Derived("arctan2", (w[1] * w[1], x[1] + x[2])),
+        ],
+    ),
     "phased permutation": program(
         2,
         [
