@@ -11,12 +11,21 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
 from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
-from qstore_pl.engine.gates import ONE, Angle, MixedGate, Slot, slot_angles
+from qstore_pl.engine.derived import Derived
+from qstore_pl.engine.gates import (
+    DERIVED,
+    ONE,
+    Angle,
+    MixedGate,
+    Slot,
+    slot_angles,
+)
 
 Wires: TypeAlias = tuple[int, ...]
 
@@ -143,8 +152,8 @@ def first_slot(op: Operator, param: Any, *, complex: bool = False) -> Slot:
         complex: Whether the gate needs complex numbers.
 
     Raises:
-        DeviceError: If the numbers are symbols, unless these are consecutive weights or
-            features and the gate needs real numbers.
+        DeviceError: If the numbers are symbols and the gate needs complex numbers, or
+            they are not consecutive weights or features and it prepares no state.
     """
     if complex and isinstance(param, Symbols):
         raise DeviceError(NOT_COMPLEX.format(op.name))
@@ -153,6 +162,9 @@ def first_slot(op: Operator, param: Any, *, complex: bool = False) -> Slot:
     try:
         return param.slot
     except SymbolError as error:
+        if isinstance(op, qml.operation.StatePrepBase):  # computed, then consecutive
+            entries = tuple(Derived("value", (angle,)) for angle in param.entries)
+            return DERIVED, entries
         raise DeviceError(
             f"{op.name} cannot be compiled: its numbers must be consecutive weights or "
             f"features, as they are, but are {error}. Run the circuit through its "

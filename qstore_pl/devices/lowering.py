@@ -35,7 +35,6 @@ from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
     Amplitudes,
-    Angle,
     Kraus,
     Matrix,
     MixedGate,
@@ -316,7 +315,7 @@ def with_columns(
         The gates, and the derived values in the order of their columns, in which each
         needs only earlier ones.
     """
-    columns: dict[Derived, Slot] = {}
+    columns: dict[Any, Slot] = {}
     placed: list[Derived] = []
 
     def place(slot: Slot) -> Slot:
@@ -324,18 +323,26 @@ def with_columns(
         if kind != DERIVED:
             return slot
         if found not in columns:
-            made = found.renamed(place)  # gives the earlier ones their columns
+            several = found if isinstance(found, tuple) else (found,)
+            # Those that these are computed from get their columns first.
+            made = [one.renamed(place) for one in several]
             columns[found] = (FEATURE, n_features + len(placed))
-            placed.append(made)
+            placed.extend(made)
         return columns[found]
 
-    if any(_is_derived(angle) for gate in gates for angle in angles_of(gate)):
+    if any(map(_has_derived, gates)):
         gates = [renamed(gate, place) for gate in gates]
     return gates, placed
 
 
-def _is_derived(angle: Angle) -> bool:
-    return any(a[0] == DERIVED or b[0] == DERIVED for _, a, b in angle.terms)
+def _has_derived(gate: MixedGate) -> bool:
+    if isinstance(gate, Amplitudes):
+        return gate.slot[0] == DERIVED
+    return any(
+        a[0] == DERIVED or b[0] == DERIVED
+        for angle in angles_of(gate)
+        for _, a, b in angle.terms
+    )
 
 
 def with_places(

@@ -29,8 +29,13 @@ from qstore_pl.devices.gates import (
 )
 from qstore_pl.devices.matrices import is_pauli_rotation, rotation_of
 from qstore_pl.devices.records import Record, RecordCopy
-from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, times
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.symbols import (
+    Constant,
+    SymbolError,
+    Symbols,
+    parameter_of,
+    times,
+)
 from qstore_pl.engine.gates import (
     Matrix,
     MixedGate,
@@ -69,7 +74,7 @@ def made_of(
             if any(label is not name for label, name in names.items()):
                 bound = qml.map_wires(bound, names)
             parts = bound.decomposition()
-        return [(part, tuple(map(_parameter, part.data))) for part in parts]
+        return [(part, tuple(map(parameter_of, part.data))) for part in parts]
     except SymbolError as error:
         raise DeviceError(
             f"{op.name} cannot be compiled: its decomposition needs the value of a "
@@ -108,11 +113,6 @@ def _value(param: Any) -> Any:
     if isinstance(param, Symbols):
         return param
     return Symbols.consecutive(param.slot, param.shape)
-
-
-def _parameter(value: Any) -> Symbols | Constant:
-    """What a number on an operation is: a symbol, or a constant."""
-    return value if isinstance(value, Symbols) else Constant(to_numpy(value))
 
 
 def _by_parts(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[MixedGate]:
@@ -312,7 +312,7 @@ def _by_itself(
     if is_pauli_rotation(op):
         names = dict(zip(op.wires.labels, wires, strict=True))
         rotation = qml.map_wires(rotation_of(_with_symbols(op, params)), names)
-        return [(rotation, tuple(map(_parameter, rotation.data)))]
+        return [(rotation, tuple(map(parameter_of, rotation.data)))]
     if not has_own_decomposition(op):
         raise DeviceError(
             f"Operation {op.name} is not supported by the qstore devices and has no "
@@ -368,4 +368,4 @@ def _held(op: Operator, entry: Entry, params: Sequence[Any]) -> Sequence[Any]:
     assert entry.values is not None
     if entry.complex and any(isinstance(param, Symbols) for param in params):
         raise DeviceError(NOT_COMPLEX.format(op.name))
-    return [_parameter(value) for value in entry.values(_with_symbols(op, params))]
+    return [parameter_of(value) for value in entry.values(_with_symbols(op, params))]

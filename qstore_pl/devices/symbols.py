@@ -9,6 +9,7 @@ it, is refused by name.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
@@ -36,6 +37,7 @@ from qstore_pl.devices.angle_arrays import (
     of_terms,
     times,
 )
+from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.derived import base_slots
 from qstore_pl.engine.gates import CONSTANT, FEATURE, ONE, WEIGHT, Angle, Slot
 
@@ -325,6 +327,28 @@ class Symbols(NDArrayOperatorsMixin):
             raise SymbolError("a view of another type")
         return self
 
+    # --- in place: numbers without axes never change, a name gets another one ------
+
+    def __iadd__(self, other: Any) -> Self:
+        return self + other if self._is_number else super().__iadd__(other)
+
+    def __isub__(self, other: Any) -> Self:
+        return self - other if self._is_number else super().__isub__(other)
+
+    def __imul__(self, other: Any) -> Self:
+        return self * other if self._is_number else super().__imul__(other)
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self / other if self._is_number else super().__itruediv__(other)
+
+    def __ipow__(self, other: Any) -> Self:
+        return self**other if self._is_number else super().__ipow__(other)
+
+    @property
+    def _is_number(self) -> bool:
+        """Whether it stands for a number of numpy, not for an array."""
+        return not self.shape
+
     # --- functions of numpy ------------------------------------------------------
 
     def __array_ufunc__(
@@ -406,27 +430,23 @@ class Symbols(NDArrayOperatorsMixin):
             return of(value)
         if isinstance(value, list | tuple):
             return type(value)([self._plain(part, of) for part in value])
-        return np.asarray(value) if isinstance(value, np.ndarray) else value
+        if not isinstance(value, np.ndarray):
+            return value
+        return of(of_objects(value)) if value.dtype == object else np.asarray(value)
 
     # --- what needs values -------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        ufunc = getattr(np, name, None)
+        if isinstance(ufunc, np.ufunc):  # numpy asks so of the entries of an array
+            return functools.partial(ufunc, self)
         raise NoAttributeError(f"the attribute {name}")
 
-    def unwrap(self) -> Any:
-        """Refuse what tensors of pennylane.numpy compute with symbols on their right.
-
-        They call this method, and would turn any result into a tensor.
-
-        Raises:
-            SymbolError: Always.
-        """
-        raise SymbolError(
-            "an operation with a tensor of pennylane.numpy on the left (write the "
-            "symbol first, or make the tensor an array with tensor.unwrap())"
-        )
+    def unwrap(self) -> NDArray[np.object_]:
+        """The array that tensors of pennylane.numpy compute with."""
+        return np.asarray(self)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         raise SymbolError("an assignment to an entry (np.stack makes a new array)")
@@ -434,14 +454,29 @@ class Symbols(NDArrayOperatorsMixin):
     def __contains__(self, value: Any) -> bool:
         raise SymbolError("a search with `in`")
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise SymbolError(
-            "a conversion to numbers, as np.array and assignments to entries make it "
-            "(numpy.stack and qml.math.stack join symbols)"
-        )
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[np.object_]:
+        """An array of objects, each a symbol without axes, which numpy computes with.
+
+        Args:
+            dtype: None or ``object``.
+            copy: Whether it is a copy, which it always is.
+
+        Raises:
+            SymbolError: If numbers are asked for.
+        """
+        if dtype is not None and np.dtype(dtype) != object:
+            raise SymbolError(f"a conversion to {np.dtype(dtype)}")
+        flat = self.reshape(-1)
+        array = np.empty(self.size, dtype=object)
+        for i in range(len(array)):
+            array[i] = flat[i]
+        return array.reshape(self.shape)
 
     def __bool__(self) -> bool:
         raise SymbolError("a decision")
+
+    def __hash__(self) -> int:
+        raise SymbolError("a hash, as of the keys of a dictionary")
 
     def __float__(self) -> float:
         raise SymbolError(
@@ -449,7 +484,10 @@ class Symbols(NDArrayOperatorsMixin):
             "entries make it (numpy has all functions, and numpy.stack)"
         )
 
-    __int__ = __complex__ = __index__ = __round__ = __float__
+    __int__ = __complex__ = __index__ = __float__
+
+    def __round__(self, ndigits: Any = None) -> Any:
+        raise SymbolError("a conversion to a number, as round makes it")
 
     def __format__(self, _: str) -> str:
         raise SymbolError("a text")
@@ -465,6 +503,38 @@ def _check_real(dtype: Any, what: str) -> None:
     """Refuse a type that is not one of real numbers."""
     if np.dtype(dtype).kind != "f":
         raise SymbolError(f"{what} {np.dtype(dtype)}")
+
+
+def of_objects(array: NDArray[np.object_]) -> Symbols:
+    """Symbols from an array of objects, each a symbol without axes or a number.
+
+    Args:
+        array: What :meth:`Symbols.__array__` makes, or numpy of such arrays.
+
+    Raises:
+        SymbolError: If an entry is something else.
+    """
+    entries = [e.angle if isinstance(e, Symbols) else e for e in array.flat]
+    flat = np.empty(len(entries), dtype=object)
+    flat[:] = entries
+    first: Any = next((e for e in array.flat if isinstance(e, Symbols)), None)
+    found = as_angles(flat.reshape(array.shape))
+    return Symbols(found) if first is None else first._like(found)
+
+
+def parameter_of(value: Any) -> Symbols | Constant:
+    """What a number on an operation is: a symbol, or a constant.
+
+    Args:
+        value: Symbols, numbers of any framework, or an array of both.
+    """
+    if isinstance(value, Symbols):
+        return value
+    if isinstance(value, list | tuple):
+        value = np.array(value)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return of_objects(value)
+    return Constant(to_numpy(value))
 
 
 def _angles(symbols: Symbols) -> Any:

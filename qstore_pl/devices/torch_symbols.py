@@ -103,6 +103,11 @@ class TorchSymbols(Symbols):
             return _converted(self, dtype)
         return super().astype(dtype, **options)
 
+    @property
+    def _is_number(self) -> bool:
+        """False: a tensor changes in place."""
+        return False
+
     def __getitem__(self, key: Any) -> Self:
         return super().__getitem__(_numbers(key))
 

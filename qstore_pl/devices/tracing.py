@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.randomness import generators_of
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
-from qstore_pl.devices.symbols import Constant, SymbolError, Symbols
+from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, parameter_of
 from qstore_pl.devices.tensors import is_traced, to_numpy
 from qstore_pl.engine.gates import WEIGHT, PauliSum
 
@@ -163,13 +164,14 @@ def needs_value(name: str, error: SymbolError) -> DeviceError:
         name: What the function is called.
         error: What it does with the argument.
     """
-    if "conversion to numbers" in str(error) or "to a number" in str(error):
+    frames = traceback.walk_tb(error.__traceback__)
+    if any(frame.f_code.co_name == "_preprocess" for frame, _ in frames):
+        out = "Normalise a state yourself, qml.StatePrep(x / np.linalg.norm(x), wires)"
+    elif "conversion" in str(error):
         out = (
-            "Put numbers together by qml.math.stack, not by writing them into an "
-            "array; or give that argument to static_argnames of qstore_pl.compile"
+            "Put numbers together by np.stack, not by writing them into an array; or "
+            "give that argument to static_argnames of qstore_pl.compile"
         )
-    elif str(error) == "norm":
-        out = "Normalise it before the call, and prepare it by qml.StatePrep"
     else:
         out = (
             "Give that argument to static_argnames of qstore_pl.compile, so that the "
@@ -222,8 +224,10 @@ def alike(one: Any, other: Any) -> bool:
     """
     if type(one) is not type(other):
         return False
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return alike(one.tolist(), other.tolist())
     if isinstance(one, Symbols):
-        return bool(np.array_equal(one.angles, other.angles))
+        return one.shape == other.shape and one.entries == other.entries
     if isinstance(one, Operator):
         return (
             one.name == other.name
@@ -260,7 +264,7 @@ def pairs_of(tape: QuantumScript) -> list[Pair]:
     return [
         pair
         for op in tape.operations
-        for pair in _known(op, [_parameter(value) for value in op.data])
+        for pair in _known(op, [parameter_of(value) for value in op.data])
     ]
 
 
@@ -274,10 +278,6 @@ def _known(op: Operator, params: Sequence[Any]) -> Iterable[Pair]:
     if entry is not None and entry.values is not None and constant:
         params = [Constant(to_numpy(value)) for value in entry.values(op)]
     yield op, list(params)
-
-
-def _parameter(value: Any) -> Symbols | Constant:
-    return value if isinstance(value, Symbols) else Constant(to_numpy(value))
 
 
 def _ndims(op: Operator) -> Sequence[int]:

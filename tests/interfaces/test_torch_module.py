@@ -167,7 +167,8 @@ def test_first_weights_of_compiled_circuits():
         "weights": (2, 3, 3),
         "phi": (),
     }
-    assert module.weights.min() >= 0 and 3 < module.weights.max() < 2 * np.pi
+    assert module.weights.min() >= 0
+    assert 3 < module.weights.max() < 2 * np.pi
     module = QuantumModule(compiled(), SHAPES, init_method=torch.nn.init.zeros_)
     assert not module.weights.any()
 
