@@ -6,15 +6,24 @@ a leaf. Everything else is static: it is part of the key under which a trace is 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Sequence
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
 import pennylane as qml
 from autograd.tracer import Box
 
-NUMPY, TENSOR, BOX, TORCH, JAX, STATIC = (
-    *("numpy", "tensor", "autograd", "torch", "jax", "static"),
+from qstore_pl.devices import Symbols
+
+NUMPY, TENSOR, BOX, TORCH, JAX, STATIC, MASKED = (
+    *("numpy", "tensor", "autograd", "torch", "jax", "static", "masked"),
 )
 _FRAMEWORKS: dict[type, str] = {
     float: NUMPY,
@@ -26,6 +35,9 @@ _FRAMEWORKS: dict[type, str] = {
 _ROADS: dict[frozenset[type], str] = {}
 _FLOAT = np.dtype(np.float64)
 _NESTED = frozenset({list, tuple, dict})
+_NAMED = (
+    *(type, FunctionType, BuiltinFunctionType, MethodType, ModuleType, type(None)),
+)
 
 
 def framework_of(kind: type) -> str:
@@ -41,6 +53,8 @@ def _found(kind: type) -> str:
         return BOX
     if issubclass(kind, qml.numpy.tensor):
         return TENSOR
+    if issubclass(kind, np.ma.MaskedArray):
+        return MASKED
     if issubclass(kind, np.ndarray | np.generic):
         return NUMPY
     home = kind.__module__.partition(".")[0]
@@ -90,18 +104,11 @@ def described(value: Any, leaves: list[Any]) -> Hashable:
     kind = type(value)
     framework = _FRAMEWORKS.get(kind) or framework_of(kind)
     if framework is STATIC:
-        if kind in _NESTED:
-            if kind is dict:
-                return (*((k, described(v, leaves)) for k, v in value.items()), dict)
+        if kind is dict:
+            return (*((k, described(v, leaves)) for k, v in value.items()), dict)
+        if kind in _NESTED or _is_namedtuple(kind):
             return (*(described(part, leaves) for part in value), kind)
-        try:
-            hash(value)
-        except TypeError as error:
-            raise TypeError(
-                "An argument of a compiled circuit must be an array of floating point, "
-                "a list, tuple or dictionary of them, or something that can be hashed, "
-                f"but one is {kind.__name__}."
-            ) from error
+        _check_static(value)
         return kind, value
     if kind is float:
         leaves.append(value)
@@ -118,11 +125,45 @@ def described(value: Any, leaves: list[Any]) -> Hashable:
         leaves.append(value)
         value = np.asarray(qml.math.toarray(value))
         return value.shape, value.dtype, NUMPY
+    if framework is MASKED and np.ma.is_masked(value):
+        raise TypeError(
+            "An argument of a compiled circuit must be numbers, but one has masked "
+            "entries. Put numbers there with .filled(number)."
+        )
     dtype = value.dtype
     if dtype.kind == "f":
         leaves.append(value)
         return value.shape, dtype, NUMPY
     return _fixed(np.asarray(value), NUMPY)
+
+
+def _is_namedtuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _check_static(value: Any) -> None:
+    """Refuse a static value that could change without a new hash.
+
+    Raises:
+        TypeError: If it cannot be hashed, is hashed by its identity alone, or is
+            complex.
+    """
+    if isinstance(value, Symbols):
+        raise TypeError(
+            "A compiled circuit must not be called inside a quantum function that is "
+            "being compiled. Call its quantum function, circuit.qnode.func."
+        )
+    kind = type(value)
+    if kind is complex:
+        _fixed(np.asarray(value), STATIC)
+    own: Any = kind.__hash__
+    by_identity = own is object.__hash__ and not isinstance(value, _NAMED)
+    if own is None or by_identity:
+        raise TypeError(
+            "An argument of a compiled circuit must be an array of floating point, a "
+            "list, tuple or dictionary of them, or a value that can be compared and "
+            f"hashed, but one is {kind.__name__}. Pass what the circuit needs of it."
+        )
 
 
 def _fixed(array: Any, framework: str) -> Hashable:
@@ -171,7 +212,11 @@ def emptied(value: Any) -> Any:
         return {key: emptied(part) for key, part in value.items()}
     if kind in _NESTED:
         return kind(emptied(part) for part in value)
-    return _LEAF if _is_leaf(value) else value
+    if _is_namedtuple(kind):
+        return kind(*map(emptied, value))
+    if _is_leaf(value):
+        return _LEAF
+    return copy.deepcopy(value) if framework_of(kind) in (NUMPY, TORCH) else value
 
 
 def filled(value: Any, leaves: Iterator[Any]) -> Any:
@@ -186,6 +231,8 @@ def filled(value: Any, leaves: Iterator[Any]) -> Any:
         return {key: filled(part, leaves) for key, part in value.items()}
     if kind in _NESTED:
         return kind(filled(part, leaves) for part in value)
+    if _is_namedtuple(kind):
+        return kind(*(filled(part, leaves) for part in value))
     return next(leaves) if value is _LEAF else value
 
 

@@ -13,7 +13,7 @@ from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
-from qstore_pl.devices import SECOND_DERIVATIVE, Call, Executable
+from qstore_pl.devices import ONLY_FIRST_DERIVATIVES, Call, Executable
 
 Float = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def _pull(
 
     def pull(dy: Any) -> list[Float]:
         if isbox(dy) or any(map(isbox, args)):
-            raise DeviceError(SECOND_DERIVATIVE)
+            raise DeviceError(ONLY_FIRST_DERIVATIVES)
         assert run.call is not None
         if len(run.shapes) == 1:
             cotangents = [np.asarray(dy)]
@@ -98,7 +98,7 @@ def _back(
 ) -> Callable[[Any], Any]:
     def back(dy: Any) -> Any:
         if isbox(dy):
-            raise DeviceError(SECOND_DERIVATIVE)
+            raise DeviceError(ONLY_FIRST_DERIVATIVES)
         whole = np.zeros(values.shape)
         whole[start : start + size] = np.reshape(dy, -1)
         return whole

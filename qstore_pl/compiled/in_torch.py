@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
-from qstore_pl.devices import SECOND_DERIVATIVE, Call, Executable
+from qstore_pl.devices import ONLY_FIRST_DERIVATIVES, Call, Executable
 
 Float = NDArray[np.float64]
 
@@ -41,6 +41,10 @@ class Run(ABC):
             wanted: The arguments whose gradient is needed; that of another may be
                 anything.
         """
+
+    @abstractmethod
+    def again(self) -> Run:
+        """Another call of the same function."""
 
 
 def applied(run: Run, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -84,6 +88,9 @@ class _CircuitRun(Run):
         self._executable = executable
         self._call: Call | None = None
 
+    def again(self) -> _CircuitRun:
+        return _CircuitRun(self._executable)
+
     def values(self, arrays: Sequence[Float]) -> Sequence[NDArray[Any]]:
         self._call = self._executable.call(arrays)
         return self._call.values()
@@ -117,6 +124,15 @@ class _Values(torch.autograd.Function):
             found = _pulled(ctx.run, wanted, ctx.saved_tensors, cotangents)
         return None, *found
 
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, run: Run, *tensors: Any) -> Any:
+        """One call for each place of the mapped axis."""
+        rows = [
+            _Values.apply(run.again(), *_at(i, in_dims[1:], tensors))
+            for i in range(info.batch_size)
+        ]
+        return _stacked(rows)
+
 
 class _Pull(torch.autograd.Function):
     """The vector-Jacobian product, which has no derivative."""
@@ -133,7 +149,35 @@ class _Pull(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        raise DeviceError(SECOND_DERIVATIVE)
+        raise DeviceError(ONLY_FIRST_DERIVATIVES)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: Any, run: Run, wanted: list[int], n: int, *tensors: Any
+    ) -> Any:
+        """One product for each place of the mapped axis."""
+        rows = []
+        for i in range(info.batch_size):
+            own = run.again()
+            parts = _at(i, in_dims[3:], tensors)
+            own.values(_arrays(parts[:n]))
+            rows.append(_Pull.apply(own, wanted, n, *parts))
+        return _stacked(rows)
+
+
+def _at(i: int, dims: Sequence[int | None], tensors: Sequence[Any]) -> list[Any]:
+    """Tensors at a place of their mapped axes."""
+    return [
+        one if dim is None else one.select(dim, i)
+        for dim, one in zip(dims, tensors, strict=True)
+    ]
+
+
+def _stacked(rows: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
+    """Results with the mapped axis in front, and where that axis is."""
+    columns = list(zip(*rows, strict=True))
+    joined = tuple(None if c[0] is None else torch.stack(c) for c in columns)
+    return joined, tuple(None if one is None else 0 for one in joined)
 
 
 def _pulled(

@@ -9,7 +9,11 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
-from qstore_pl.devices.executable import Call, Executable
+from qstore_pl.devices.executable import (
+    ONLY_FIRST_DERIVATIVES,
+    Call,
+    Executable,
+)
 from qstore_pl.devices.failures import running_on
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
@@ -17,7 +21,6 @@ from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
-from qstore_pl.devices.pullback import SECOND_DERIVATIVE
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
@@ -37,7 +40,7 @@ from qstore_pl.engine.program import Program, untied_columns
 
 __all__ = [
     "METRICS",
-    "SECOND_DERIVATIVE",
+    "ONLY_FIRST_DERIVATIVES",
     "CacheInfo",
     "Call",
     "Executable",

@@ -26,6 +26,10 @@ Float = NDArray[np.float64]
 Values = list[NDArray[Any]]
 
 _NOTHING = np.empty(0)
+ONLY_FIRST_DERIVATIVES = (
+    "A second derivative was asked of a compiled circuit, which has first derivatives "
+    "only. Call the QNode itself, made with max_diff=2."
+)
 KEPT_PASSES = 4  # work arrays that wait for the next call
 
 

@@ -6,11 +6,13 @@ import inspect
 import random
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
+_LIBRARIES = ("pennylane", "numpy", "qstore_pl", "torch", "jax", "builtins")
 DEPTH = 4  # of functions that call functions, and of objects that hold objects
 
 
@@ -28,7 +30,10 @@ def generators_of(function: Callable[..., Any]) -> list[Any]:
     found: list[Any] = [random.getstate(), state[1].tobytes(), state[2:]]
     torch = sys.modules.get("torch")
     if torch is not None:
-        found.append(torch.get_rng_state().numpy().tobytes())
+        # In a thread of its own, where torch's transforms do not wrap the state.
+        with ThreadPoolExecutor(1) as thread:
+            state = thread.submit(lambda: torch.get_rng_state().numpy().tobytes())
+        found.append(state.result())
     found += map(_state, _reached(function, DEPTH, set()))
     return found
 
@@ -50,7 +55,11 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value.__self__
         yield value.__func__
     elif isinstance(value, FunctionType):
-        if value.__module__.partition(".")[0] in ("pennylane", "numpy", "qstore_pl"):
+        if (value.__module__ or "").partition(".")[0] in (
+            "pennylane",
+            "numpy",
+            "qstore_pl",
+        ):
             return
         names = inspect.getclosurevars(value)
         yield from names.nonlocals.values()
@@ -65,9 +74,13 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from value
     else:
         kind = value if isinstance(value, type) else type(value)
-        home = kind.__module__.partition(".")[0]
-        if home not in ("pennylane", "numpy", "qstore_pl", "torch", "jax", "builtins"):
+        if _home(kind) not in _LIBRARIES:
             yield from vars(value).values() if hasattr(value, "__dict__") else ()
+
+
+def _home(value: Any) -> str:
+    """The package that a function or a class is from."""
+    return (value.__module__ or "").partition(".")[0]
 
 
 def _is_generator(value: Any) -> bool:

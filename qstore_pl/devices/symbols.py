@@ -18,6 +18,7 @@ import autoray
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
+from pennylane.operation import Operator
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
@@ -326,6 +327,11 @@ class Symbols(NDArrayOperatorsMixin):
         if dtype is not np.ndarray:
             raise SymbolError("a view of another type")
         return self
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, Operator):
+            return NotImplemented  # the operator multiplies itself
+        return super().__mul__(other)
 
     # --- in place: numbers without axes never change, a name gets another one ------
 

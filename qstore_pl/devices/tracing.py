@@ -13,6 +13,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ from qstore_pl.devices.symbols import Constant, SymbolError, Symbols, parameter_
 from qstore_pl.devices.tensors import is_traced, to_numpy
 from qstore_pl.engine.gates import WEIGHT, PauliSum
 
+_OBSERVABLES = {"pauli_arithmetic", "sprod", "linear_combination", "dot"}
 MAX_WORDS = 256  # of an observable whose square is measured for its variance
 Pair = tuple[Operator, list[Any]]
 
@@ -164,8 +166,11 @@ def needs_value(name: str, error: SymbolError) -> DeviceError:
         name: What the function is called.
         error: What it does with the argument.
     """
-    frames = traceback.walk_tb(error.__traceback__)
-    if any(frame.f_code.co_name == "_preprocess" for frame, _ in frames):
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = {Path(code.co_filename).stem for code in codes}
+    if not files.isdisjoint(_OBSERVABLES):
+        out = "Measure the terms of an observable, and sum them outside"
+    elif any(code.co_name == "_preprocess" for code in codes):
         out = "Normalise a state yourself, qml.StatePrep(x / np.linalg.norm(x), wires)"
     elif "conversion" in str(error):
         out = (
@@ -228,6 +233,9 @@ def alike(one: Any, other: Any) -> bool:
         return alike(one.tolist(), other.tolist())
     if isinstance(one, Symbols):
         return one.shape == other.shape and one.entries == other.entries
+    if isinstance(one, MidMeasure):  # each has an identity of its own besides
+        kinds = [(op.wires, op.reset, op.postselect) for op in (one, other)]
+        return kinds[0] == kinds[1]
     if isinstance(one, Operator):
         return (
             one.name == other.name

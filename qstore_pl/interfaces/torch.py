@@ -200,6 +200,10 @@ class _Run(Run):
         self._circuit = circuit
         self._work: Any = None
 
+    def again(self) -> _Run:
+        """Another call of the same model."""
+        return _Run(self._circuit)
+
     def values(self, arrays: Sequence[NDArray[np.float64]]) -> Sequence[Float2D]:
         """The outputs, from samples and parameters."""
         samples, parameters = arrays
