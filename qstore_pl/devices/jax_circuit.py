@@ -22,7 +22,7 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess, VarianceMP
 from qstore_pl.devices.jax_primitive import Measured, apply
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.passes import KeptPasses
-from qstore_pl.devices.pullback import check_unitary
+from qstore_pl.devices.pullback import any_matrix, check_unitary
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.tensors import is_complex, is_traced, to_jax
@@ -146,6 +146,7 @@ def execute_in_jax(
         refusal: Why the circuit has no derivative, or None if it has one.
     """
     readouts = [readout for each in plans for readout in each.readouts]
+    check = functools.partial(check_unitary, circuit.operations, circuit.parameters)
     measured = Measured(
         program,
         circuit.words,
@@ -153,7 +154,7 @@ def execute_in_jax(
         kept_passes,
         exact=exact,
         report=report,
-        check=functools.partial(check_unitary, circuit.operations, circuit.parameters),
+        check=check if any(map(any_matrix, circuit.parameters)) else None,
         refusal=refusal,
     )
     values = apply(measured, circuit.weights, circuit.features)

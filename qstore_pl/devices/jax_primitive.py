@@ -4,8 +4,11 @@ There are three primitives, and each is a call of the kernels: ``run`` gives the
 measurements :math:`f(w, X)`, ``push`` their derivative along tangents, and ``pull`` the
 transpose of that, the vector-Jacobian product, for several cotangents at once. ``push``
 and ``pull`` are linear in all but :math:`(w, X)`. With respect to these they have no
-derivative, since that would be a second derivative of the circuit. Under ``vmap`` the
-new axis is merged with the batch axis, and weights that vary along it become features.
+derivative, since that would be a second derivative of the circuit. ``run`` is told
+whether it is ``linearized``: whether ``push`` or ``pull`` may follow with the same
+values. Under ``vmap`` the new axis is merged with the batch axis, and weights that vary
+along it become features. Compiled functions call the kernels directly where
+:mod:`qstore_pl.engine.xla` can, and else through Python.
 This module is imported only where JAX is installed.
 """
 
@@ -23,10 +26,15 @@ from jax.interpreters import ad, batching, mlir
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
+from qstore_pl._lazy import cached_property
+from qstore_pl.devices.jax_calls import apply_call
 from qstore_pl.devices.passes import KeptPasses
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, backward
-from qstore_pl.devices.readout import Readout
+from qstore_pl.devices.readout import PauliSumValue, Readout
 from qstore_pl.engine.program import Pass, Program, untied_columns
+from qstore_pl.engine.xla import Call, backward_call, forward_call
+
+MOST_READOUT_NUMBERS = 1 << 17  # words times readouts of a call without Python
 
 Float = NDArray[np.float64]
 Array = Any  # an array or a tracer of JAX
@@ -44,7 +52,7 @@ class Measured:
         report: Function that is called with every forward pass, and with its states
             where these were computed.
         check: Function that raises an error for weights and features at which there is
-            no derivative.
+            no derivative, or None if there is one everywhere.
         refusal: Why the circuit has no derivative at all, or None if it has one.
     """
 
@@ -57,7 +65,7 @@ class Measured:
         *,
         exact: bool,
         report: Callable[[Any, NDArray[Any] | None], None],
-        check: Callable[[Float, Float], None],
+        check: Callable[[Float, Float], None] | None,
         refusal: str | None = None,
     ) -> None:
         self.program, self.words, self.readouts = program, tuple(words), tuple(readouts)
@@ -67,7 +75,12 @@ class Measured:
 
     def untied(self) -> Measured:
         """The same circuit, with weights of each sample as further features."""
-        n = self.program.n_features
+        n, check = self.program.n_features, self._check
+
+        def check_own(_: Float, own: Float) -> None:
+            assert check is not None
+            check(own[:, n:], own[:, :n])
+
         return Measured(
             self.program.untied,
             self.words,
@@ -75,7 +88,7 @@ class Measured:
             self._kept_passes,
             exact=self._exact,
             report=self._report,
-            check=lambda _, own: self._check(own[:, n:], own[:, :n]),
+            check=None if check is None else check_own,
             refusal=self.refusal,
         )
 
@@ -113,7 +126,8 @@ class Measured:
             by_weights: Tangent of the weights, or None for zero.
             by_features: Tangent of the features, or None for zero.
         """
-        self._check(weights, features)
+        if self._check is not None:
+            self._check(weights, features)
         program = self.program.untied
         own = untied_columns(weights, features)
         tangents = np.zeros_like(own)
@@ -162,7 +176,8 @@ class Measured:
             The gradients with respect to the weights, shape ``(n, n_weights)``, and
             with respect to the features, shape ``(n, batch, n_features)`` or None.
         """
-        self._check(weights, features)
+        if self._check is not None:
+            self._check(weights, features)
         work = self._kept_passes.take(self.program, weights, features)
         work = work or self._forward(weights, features)
         by_weights, by_features = [], []
@@ -174,6 +189,48 @@ class Measured:
             if gx is not None:
                 by_features.append(gx.copy())
         return np.stack(by_weights), np.stack(by_features) if inputs else None
+
+    def run_call(self, batch: int, *, linearized: bool) -> Call | None:
+        """:meth:`run` as a function that XLA calls, or None if it needs Python.
+
+        Args:
+            batch: Number of samples.
+            linearized: Whether :meth:`push` or :meth:`pull` may follow.
+        """
+        if self._matrix is None:
+            return None
+        return forward_call(self.program, batch, self._matrix, linearized=linearized)
+
+    def pull_call(
+        self, batch: int, *, wanted: tuple[bool, bool], products: int
+    ) -> Call | None:
+        """:meth:`pull` as a function that XLA calls, or None if it needs Python.
+
+        Args:
+            batch: Number of samples.
+            wanted: Whether the gradients with respect to weights and features are.
+            products: Number of products.
+        """
+        if self._matrix is None or self._check is not None:
+            return None
+        return backward_call(
+            self.program, batch, self._matrix, wanted=wanted, products=products
+        )
+
+    @cached_property
+    def _matrix(self) -> Float | None:
+        """From the words to the readouts, where these are sums of words."""
+        size = len(self.words) * len(self.readouts)
+        if not size or size > MOST_READOUT_NUMBERS:
+            return None
+        matrix = np.zeros((len(self.readouts), len(self.words)))
+        columns = {word: i for i, word in enumerate(self.words)}
+        for row, readout in zip(matrix, self.readouts, strict=True):
+            if not isinstance(readout, PauliSumValue):
+                return None
+            for word, c in zip(readout.words, readout.coefficients, strict=True):
+                row[columns[word]] += c
+        return matrix
 
     def _forward(self, weights: Float, features: Float) -> Pass:
         work = self.program.new_pass(len(features))
@@ -196,7 +253,7 @@ def apply(measured: Measured, weights: Array, features: Array) -> list[Array]:
     Returns:
         One array of shape ``(batch, *shape)`` for each measurement.
     """
-    return list(run_p.bind(weights, features, measured=measured))
+    return list(run_p.bind(weights, features, measured=measured, linearized=False))
 
 
 # --- the primitives ---------------------------------------------------------------
@@ -212,7 +269,10 @@ def _host(array: Array) -> Float:
     return np.ascontiguousarray(array, dtype=np.float64)
 
 
-def _run_host(w: Array, x: Array, *, measured: Measured) -> list[NDArray[Any]]:
+def _run_host(
+    w: Array, x: Array, *, measured: Measured, linearized: bool
+) -> list[NDArray[Any]]:
+    del linearized
     return measured.run(_host(w), _host(x))
 
 
@@ -238,6 +298,52 @@ def _pull_host(
     ]
 
 
+def _run_call(
+    w: Array, x: Array, *, measured: Measured, linearized: bool
+) -> list[Array] | None:
+    call = measured.run_call(len(x), linearized=linearized)
+    if call is None:
+        return None
+    return apply_call(call, _results(measured, len(x), real=True), w, x)
+
+
+def _push_call(
+    w: Array, x: Array, *tangents: Array, measured: Measured, wanted: tuple[bool, bool]
+) -> list[Array] | None:
+    """One vector-Jacobian product for each measurement, times the tangents."""
+    n, batch = len(measured.readouts), len(x)
+    untied = measured.untied()
+    if untied.pull_call(batch, wanted=(False, True), products=n) is None:
+        return None
+    along = iter(tangents)
+    dw = next(along) if wanted[0] else jnp.zeros_like(w)
+    dx = next(along) if wanted[1] else jnp.zeros_like(x)
+    rows = jnp.repeat(jnp.eye(n, dtype=x.dtype)[:, :, None], batch, axis=2)
+    (slopes,) = pull_p.bind(
+        jnp.zeros(0, dtype=w.dtype),
+        _own(w[None], x[None])[0],
+        *rows,
+        measured=untied,
+        wanted=(False, True),
+    )
+    return list(jnp.sum(slopes * _own(dw[None], dx[None]), axis=2))
+
+
+def _pull_call(
+    w: Array,
+    x: Array,
+    *cotangents: Array,
+    measured: Measured,
+    wanted: tuple[bool, bool],
+) -> list[Array] | None:
+    n = len(cotangents[0])
+    call = measured.pull_call(len(x), wanted=wanted, products=n)
+    if call is None:
+        return None
+    shapes = _pull_abstract(w, x, *cotangents, measured=measured, wanted=wanted)
+    return apply_call(call, shapes, w, x, *cotangents)
+
+
 def _results(measured: Measured, batch: int, *, real: bool) -> list[Any]:
     """Shapes and types of the measurements, or of their derivatives."""
     found = []
@@ -248,8 +354,8 @@ def _results(measured: Measured, batch: int, *, real: bool) -> list[Any]:
     return found
 
 
-def _run_abstract(w: Any, x: Any, *, measured: Measured) -> list[Any]:
-    del w
+def _run_abstract(w: Any, x: Any, *, measured: Measured, linearized: bool) -> list[Any]:
+    del w, linearized
     return _results(measured, x.shape[0], real=False)
 
 
@@ -270,16 +376,19 @@ def _pull_abstract(
 
 
 def _define(
-    primitive: Primitive, host: Callable[..., Any], abstract: Callable[..., Any]
+    primitive: Primitive,
+    host: Callable[..., Any],
+    abstract: Callable[..., Any],
+    direct: Callable[..., list[Array] | None],
 ) -> None:
     """Define how a primitive is evaluated, alone and inside compiled functions.
-
-    Compiled functions call back into Python.
 
     Args:
         primitive: The primitive.
         host: Function of numpy arrays that evaluates it.
         abstract: Function from the shapes of its arguments to those of its results.
+        direct: Function of JAX's arrays that calls the kernels without Python, or
+            returns None where compiled functions must call back into Python.
     """
 
     def eager(*args: Array, **params: Any) -> list[Array]:
@@ -310,22 +419,33 @@ def _define(
         more = jax.ShapeDtypeStruct((1,), np.uint8)
         return list(jax.pure_callback(call, [*shapes, more], *args))[:-1]
 
+    def on_cpu(*args: Array, **params: Any) -> list[Array]:
+        results = direct(*args, **params)
+        return staged(*args, **params) if results is None else results
+
     primitive.def_impl(eager)
     primitive.def_abstract_eval(abstract)
-    mlir.register_lowering(primitive, mlir.lower_fun(staged, multiple_results=True))
+    for platform, function in ((None, staged), ("cpu", on_cpu)):
+        rule = mlir.lower_fun(function, multiple_results=True)
+        mlir.register_lowering(primitive, rule, platform=platform)
 
 
-_define(run_p, _run_host, _run_abstract)
-_define(push_p, _push_host, _push_abstract)
-_define(pull_p, _pull_host, _pull_abstract)
+_define(run_p, _run_host, _run_abstract, _run_call)
+_define(push_p, _push_host, _push_abstract, _push_call)
+_define(pull_p, _pull_host, _pull_abstract, _pull_call)
 
 
 # --- derivatives ------------------------------------------------------------------
 
 
 def _run_jvp(
-    primals: Sequence[Array], tangents: Sequence[Array], *, measured: Measured
+    primals: Sequence[Array],
+    tangents: Sequence[Array],
+    *,
+    measured: Measured,
+    linearized: bool,
 ) -> tuple[list[Array], list[Array]]:
+    del linearized
     if measured.refusal is not None:
         raise DeviceError(measured.refusal)
     for readout in measured.readouts:
@@ -334,7 +454,7 @@ def _run_jvp(
                 "The device gives derivatives of expectation values, variances and "
                 "probabilities only. Return nothing else from the circuit."
             )
-    results = run_p.bind(*primals, measured=measured)
+    results = run_p.bind(*primals, measured=measured, linearized=True)
     wanted = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
     given = [t for t, wants in zip(tangents, wanted, strict=True) if wants]
     pushed = push_p.bind(*primals, *given, measured=measured, wanted=wanted)
@@ -417,7 +537,11 @@ def _split(
 
 
 def _run_batch(
-    values: Sequence[Array], axes: Sequence[int | None], *, measured: Measured
+    values: Sequence[Array],
+    axes: Sequence[int | None],
+    *,
+    measured: Measured,
+    linearized: bool,
 ) -> tuple[list[Array], list[int]]:
     size = _size(values, axes)
     w, x = values
@@ -425,7 +549,8 @@ def _run_batch(
     if axes[0] is not None:
         x = _own(_first(w, axes[0], size), x)
         w, measured = jnp.zeros(0, dtype=w.dtype), measured.untied()
-    return _split(run_p.bind(w, _flat(x), measured=measured), size, x.shape[1])
+    results = run_p.bind(w, _flat(x), measured=measured, linearized=linearized)
+    return _split(results, size, x.shape[1])
 
 
 def _push_batch(

@@ -240,6 +240,11 @@ def _places(tape: QuantumScript, circuit: Circuit) -> Iterator[Place | str]:
             yield from parameters
 
 
+def any_matrix(places: Sequence[Parameter]) -> bool:
+    """Whether the numbers in some slots are a matrix that must be unitary."""
+    return any(place.complex and len(place.shape) == 2 for place in places)
+
+
 def check_unitary(
     operations: Sequence[Any],
     parameters: Sequence[Sequence[Parameter]],
@@ -261,7 +266,7 @@ def check_unitary(
     """
     for op, places in zip(operations, parameters, strict=True):
         for place in places:
-            if not (place.complex and len(place.shape) == 2):
+            if not any_matrix([place]):
                 continue
             size = math.prod(place.shape)
             source = weights if place.kind == WEIGHT else features

@@ -20,13 +20,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
 from numba.core import codegen, compiler, registry, serialize, types
+from numba.core.ccallback import CFunc
 
 from qstore_pl._files import replace_file
 
@@ -102,23 +103,81 @@ class Kernel:
         if numba.config.DISABLE_JIT:
             return self.function
         dispatcher: Any = numba.njit(pipeline_class=_Compiler, **FLAGS)(self.function)
-        name, directory = self.function.__name__, cache_directory()
-        if directory is None:
-            log.info("compiling %s (no writable cache directory)", name)
-            dispatcher.compile(self.signature)
-        else:
-            kept = _KernelFile(directory, self)
-            dispatcher._cache = kept
-            wait = contextlib.nullcontext() if kept.exists() else _turn(directory)
-            with wait:
-                # Compiling looks for the file first: a process that waited loads it.
-                dispatcher.compile(self.signature)
+        _compile_once(self, dispatcher, lambda: dispatcher.compile(self.signature))
         # From here on other argument types are an error, not another compilation.
         dispatcher.disable_compile()
         return dispatcher
 
+    @property
+    def symbol(self) -> str:
+        """The name by which a :class:`Foreign` function calls this kernel."""
+        return f"qstore_pl_{self.function.__qualname__}"
+
+    def export(self) -> None:
+        """Compile the kernel, and make its machine code known by its symbol."""
+        compiled: Any = self.compiled
+        (result,) = compiled.overloads.values()
+        name = result.fndesc.llvm_func_name
+        llvm.add_symbol(self.symbol, result.library.get_pointer_to_function(name))
+
     def __reduce__(self) -> str:
         return self.function.__qualname__
+
+
+class Foreign:
+    """A function that code other than Python calls by its address.
+
+    In C it is ``int64_t f(int64_t)``. It is compiled when its address is first asked
+    for, and exists as long as the process, as it is kept by a module.
+
+    Args:
+        function: Body of the function, which must raise no error.
+        kernels: The kernels that it calls by their symbols.
+    """
+
+    signature = (I8,)
+
+    def __init__(
+        self, function: Callable[[int], int], kernels: Sequence[Kernel]
+    ) -> None:
+        self.function, self._kernels = function, tuple(kernels)
+        self._compiled: Any = None
+
+    @property
+    def address(self) -> int:
+        """Where the machine code is."""
+        with _lock:
+            if self._compiled is None:
+                for each in self._kernels:
+                    each.export()
+                self._compiled = self._compile()
+            return self._compiled.address
+
+    def _compile(self) -> Any:
+        made = CFunc(self.function, (self.signature, I8), {}, FLAGS, _Compiler)
+        _compile_once(self, made, made.compile)
+        return made
+
+
+def _compile_once(
+    source: Kernel | Foreign, compiler: Any, run: Callable[[], Any]
+) -> None:
+    """Compile a function, or load it from its file, where numba looks first.
+
+    Args:
+        source: The function.
+        compiler: numba's object for it, which has a cache.
+        run: Function that compiles it.
+    """
+    name, directory = source.function.__name__, cache_directory()
+    if directory is None:
+        log.info("compiling %s (no writable cache directory)", name)
+        run()
+        return
+    compiler._cache = kept = _KernelFile(directory, source)
+    # Compiling looks for the file first: a process that waited loads it.
+    with contextlib.nullcontext() if kept.exists() else _turn(directory):
+        run()
 
 
 def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
@@ -218,7 +277,7 @@ class _KernelFile:
         kernel: The kernel that is kept in the file.
     """
 
-    def __init__(self, directory: Path, kernel: Kernel) -> None:
+    def __init__(self, directory: Path, kernel: Kernel | Foreign) -> None:
         function, target = kernel.function, registry.cpu_target.target_context
         key = (
             (function.__module__, function.__qualname__, function.__code__.co_code),

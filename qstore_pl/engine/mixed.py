@@ -96,7 +96,14 @@ class MixedPass(Pass):
 
     def _scratch(self, batch: int) -> int:
         """Length of the part of the work array that one instruction uses at a time."""
-        return self._tables.scratch * max(batch, 1) + TILE * self._tables.side
+        each, more = self._scratch_sizes()
+        return each * max(batch, 1) + more
+
+    def _scratch_sizes(self) -> tuple[int, int]:
+        return self._tables.scratch, TILE * self._tables.side
+
+    def _most_checkpoints(self) -> int:
+        return len(self._tables.code) * self._length
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Self
 
@@ -40,6 +41,34 @@ Rows = NDArray[np.int64]
 PARALLEL = 1 << 22  # amplitudes times instructions from which threads pay
 KEPT_BYTES = 1 << 28  # most bytes of forward states kept for the backward run
 _NO_WEIGHTS = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the kernels run a batch, for a caller of them other than a :class:`Pass`.
+
+    Args:
+        columns: Most samples of a chunk.
+        size: Length of the work array of a chunk.
+        checkpoints: Most numbers that a forward run adds to it for a backward run.
+        scratch: Length of the part of it that one instruction uses at a time: a number
+            for each sample of the chunk, and one more for the chunk.
+        stop: Where a backward run stops that gives the gradient with respect to the
+            weights, and where one stops that gives also that with respect to the
+            features.
+        swapped: Whether a forward run leaves its state in the second place.
+        work: Amplitudes times instructions of the whole batch.
+        parallel: Whether a Pass runs the chunks in several threads.
+    """
+
+    columns: int
+    size: int
+    checkpoints: int
+    scratch: tuple[int, int]
+    stop: tuple[int, int]
+    swapped: int
+    work: int
+    parallel: bool
 
 
 class Program(ABC):
@@ -326,10 +355,9 @@ class Pass(ABC):
         sizes = [self._work_size(end - start) for start, end in self._spans]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
         self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
+        self._amount = batch * self._length * n_blocks
         self._parallel = (
-            self._kept
-            and len(self._spans) > 1
-            and batch * self._length * len(tables.code) >= PARALLEL
+            self._kept and len(self._spans) > 1 and self._amount >= PARALLEL
         )
         self.batch = batch
         self.out = self._measured = np.empty((batch, program.n_outputs))
@@ -439,6 +467,36 @@ class Pass(ABC):
         weights, features, rows = self._spent
         self.forward(weights[: self._n_weights], features, rows)
 
+    @property
+    def kernels(self) -> tuple[Kernel, Kernel]:
+        """The forward and the backward kernel of the circuit."""
+        variant = "general" if self._tables.general else "core"
+        forward = getattr(self._kernels, f"forward_{variant}")
+        return forward, self._backward_kernel
+
+    @property
+    def plan(self) -> Plan:
+        """How the batch is run."""
+        columns = max(1, *(end - start for start, end in self._spans))
+        return Plan(
+            columns,
+            self._work_size(columns),
+            self._most_checkpoints() * columns,
+            self._scratch_sizes(),
+            (self._stop, self._stop_for_inputs),
+            self._swapped,
+            self._amount,
+            self._parallel,
+        )
+
+    def _scratch_sizes(self) -> tuple[int, int]:
+        """Length of the scratch for each sample of a chunk, and of the rest of it."""
+        return 0, 0
+
+    def _most_checkpoints(self) -> int:
+        """Most numbers of each sample that a forward run adds for a backward run."""
+        return 0
+
     @abstractmethod
     def states(self, *, phase: bool = True) -> NDArray[Any]:
         """The states of the last :meth:`forward`, a row for each sample.
@@ -540,8 +598,11 @@ def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:
             shape ``(n_samples, n_weights)``.
         features: Features of each sample, shape ``(n_samples, n_features)``.
     """
-    shape = (len(features), weights.shape[-1])
-    return np.concatenate([features, np.broadcast_to(weights, shape)], axis=1)
+    # Not np.concatenate, which writes a single column of features in Fortran's order.
+    n_samples, n = features.shape
+    columns = np.empty((n_samples, n + weights.shape[-1]))
+    columns[:, :n], columns[:, n:] = features, weights
+    return columns
 
 
 _local = threading.local()

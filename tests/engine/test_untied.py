@@ -109,3 +109,11 @@ def test_means_of_rows_of_trajectories_are_those_of_mixed_states():
     error = sets.std(axis=0, ddof=1) / np.sqrt(len(sets))
     assert np.all(np.abs(sets.mean(axis=0) - exact) <= 5 * error + 1e-12)
     assert np.median(error[error > 0]) < 0.01
+
+
+@pytest.mark.parametrize("n_features", [0, 1, 2])
+def test_columns_are_in_the_order_that_kernels_read(n_features):
+    features = np.arange(3.0 * n_features).reshape(3, n_features)
+    columns = untied_columns(np.array([7.0, 8.0]), features)
+    assert columns.flags.c_contiguous
+    np.testing.assert_array_equal(columns, [[*row, 7, 8] for row in features])
