@@ -163,6 +163,11 @@ class MockNoisy(QStoreDevice):
             the circuit.
         """
         kind = self._kind(tape)
+        if self._model is not None:
+            kind = self._mixed(tape.operations)
+            assert isinstance(kind, MixedStates)
+            if self._model.meas_map or kind.noise.records:
+                return None
         try:
             if kind is PURE:
                 try:
@@ -170,12 +175,9 @@ class MockNoisy(QStoreDevice):
                 except NeedsMixedStatesError:  # a channel inside another operation
                     kind = self._mixed()
             assert isinstance(kind, MixedStates | TrajectoryStates)
-            noise = kind.noise
             if self._model is not None:
-                if self._model.meas_map or noise.records:
-                    return None
-                noise = ModelNoise(self._model)
-            return lower(kind, noise)
+                return lower(kind, ModelNoise(self._model))
+            return lower(kind, kind.noise)
         except ReadsValuesError:
             return None
 

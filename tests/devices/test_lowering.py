@@ -233,7 +233,7 @@ def test_observables_have_constant_coefficients():
         devices.compile(tape, inputs, device, **SIZES)
 
 
-def test_amplitudes_are_consecutive_numbers_as_they_are():
+def test_amplitudes_are_features_or_computed_from_them():
 
     def tape_of(amplitudes):
         prepared = qml.StatePrep(amplitudes, wires=[0, 1])
@@ -247,9 +247,19 @@ def test_amplitudes_are_consecutive_numbers_as_they_are():
     reference = qml.device("default.qubit", wires=2)
     (expected,) = qml.execute([tape_of(features[0, 1:])], reference)
     np.testing.assert_allclose(program.run([], features), [[expected]], atol=1e-14)
-    for other in (2.0 * x[1:], x[:0:-1]):
-        with pytest.raises(DeviceError, match=r"StatePrep .* consecutive .* its QNode"):
-            devices.compile(tape, [other], device, n_weights=0, n_features=5)
+    normalised = x[1:] * x[0] / np.linalg.norm(x[1:] * x[0])
+    for other, numbers in (
+        (x[:0:-1], features[0, :0:-1]),
+        (normalised, features[0, 1:]),
+    ):
+        program = devices.compile(tape, [other], device, n_weights=0, n_features=5)
+        (expected,) = qml.execute([tape_of(numbers)], reference)
+        np.testing.assert_allclose(program.run([], features), [[expected]], atol=1e-14)
+    _, slope = program.vjp([], features, [[1.0]], inputs=True)
+    step = 1e-6 * np.eye(5)
+    rows = np.concatenate([features + step, features - step])
+    after, before = program.run([], rows).reshape(2, 5)
+    np.testing.assert_allclose(slope[0], (after - before) / 2e-6, atol=1e-8)
 
 
 # --- what is measured ------------------------------------------------------------

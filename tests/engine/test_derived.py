@@ -107,12 +107,7 @@ def test_equal_functions_are_computed_once_and_constants_not_at_all():
     assert Derived.of("sqrt", Angle(4.0)) == Angle(2.0)
 
 
-def test_metric_tensors_and_trajectories_of_functions_are_refused():
-    program = compiled(
-        CIRCUITS["one function"], qml.device("qstore.mock_ideal", wires=2)
-    )
-    with pytest.raises(ValueError, match="functions of weights or features"):
-        devices.metric(program, np.ones(2, bool))
+def test_trajectories_of_functions_are_refused():
     drawn = qml.device(
         "qstore.mock_noisy", wires=2, noise=NOISE, method="trajectories", trajectories=5
     )
