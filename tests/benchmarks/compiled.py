@@ -51,7 +51,7 @@ TARGETS = {
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A program that computes the mean square of every wire's <Z> over one batch.
+    """A program that computes the mean square of measured values over one batch.
 
     Args:
         name: What it is.
@@ -79,6 +79,23 @@ def qnode_of(problem: Problem, device, **options):
     return qml.QNode(circuit, qml.device(device, wires=problem.n_qubits), **options)
 
 
+def classifier_of(problem: Problem, device, **options):
+    """The problem's gates, and the expectation value of Z on the first wire."""
+
+    def circuit(inputs, weights):
+        problem.gates(inputs, weights)
+        return qml.expval(qml.Z(0))
+
+    return qml.QNode(circuit, qml.device(device, wires=problem.n_qubits), **options)
+
+
+def mean_square(outputs, xp=qml.math):
+    """The mean square of one output, or of a list of them."""
+    if isinstance(outputs, list | tuple):
+        outputs = xp.stack(outputs)
+    return xp.mean(outputs**2)
+
+
 def batch_of(problem: Problem):
     """The first batch, shape (batch, n_qubits), and the weights."""
     return problem.inputs[problem.batches[0]], problem.weights.copy()
@@ -90,7 +107,7 @@ def in_autograd(problem, circuit, name, setting=""):
     weights = qml.numpy.array(weights, requires_grad=True)
 
     def cost(w):
-        return qml.math.mean(qml.math.stack(circuit(inputs, w)) ** 2)
+        return mean_square(circuit(inputs, w))
 
     gradient = qml.grad(cost)
     return Contender(
@@ -107,7 +124,7 @@ def in_torch(problem, circuit, name, setting=""):
     weights.requires_grad_()
 
     def run():
-        value = torch.mean(torch.stack(circuit(inputs, weights)) ** 2)
+        value = mean_square(circuit(inputs, weights), torch)
         return value, *torch.autograd.grad(value, weights)
 
     return Contender(name, f"torch{setting}", run, _detached)
@@ -134,7 +151,7 @@ def in_jax(problem, circuit, name, setting):
     @jax.jit
     @jax.value_and_grad
     def step(w, x):
-        return jnp.mean(jnp.stack(circuit(x, w)) ** 2)
+        return mean_square(circuit(x, w), jnp)
 
     start = time.perf_counter()
     jax.block_until_ready(step(weights, inputs))
@@ -153,9 +170,9 @@ def _detached(found):
     return value.item(), gradient.numpy()
 
 
-def jitted_default_qubit(problem):
+def jitted_default_qubit(problem, make=qnode_of):
     """`default.qubit` in JAX: the batch broadcast, and mapped."""
-    qnode = qnode_of(problem, "default.qubit", diff_method="backprop")
+    qnode = make(problem, "default.qubit", diff_method="backprop")
     mapped = jax.vmap(qnode, in_axes=(0, None))
     name = "jax.jit default.qubit"
     return [
@@ -166,9 +183,9 @@ def jitted_default_qubit(problem):
 
 def compile_contenders(problem):
     """The compiled circuit, and its peers, each in the settings worth trying."""
-    here = qnode_of(problem, "qstore.mock_ideal")
+    here = classifier_of(problem, "qstore.mock_ideal")
     ours = in_autograd(problem, compile(here), OURS)
-    there = qnode_of(problem, "default.qubit", diff_method="backprop")
+    there = classifier_of(problem, "default.qubit", diff_method="backprop")
     same, other = "the same QNode, qstore.mock_ideal", "default.qubit backprop"
     return ours, [
         [in_autograd(problem, here, same, ", broadcast")],
@@ -176,7 +193,7 @@ def compile_contenders(problem):
             in_autograd(problem, there, other, ", broadcast"),
             in_torch(problem, there, other, ", broadcast"),
         ],
-        jitted_default_qubit(problem),
+        jitted_default_qubit(problem, classifier_of),
     ]
 
 
