@@ -175,11 +175,12 @@ class QuantumModel:
                 argument ``inputs`` and broadcasts over them, as ``inputs[..., i]``
                 does. It returns expectation values, or the probabilities of some wires,
                 each of which is an output.
-            weight_shapes: The shape of each other argument by its name, as in
-                ``qml.qnn.TorchLayer``.
+            weight_shapes: The shapes of the arguments of the QNode, ``inputs``
+                excepted, by their names, as in ``qml.qnn.TorchLayer``. The weights of
+                the model are these arguments, one after the other.
             input_dim: Number of features of a sample, >= 1.
-            affine: Whether the outputs are a trained scale times each measured value,
-                plus a trained bias.
+            affine: Whether each output is a measured value times a trained scale, plus
+                a trained bias; otherwise it is the measured value.
             backend: Where the model runs; None is the device of the QNode.
             seed: Seed of the first weights, normal with standard deviation 0.1.
 

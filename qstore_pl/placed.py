@@ -190,7 +190,7 @@ def traced(
 def _measured(circuit: Circuit, labels: Sequence[Any]) -> list[MeasurementProcess]:
     """What is measured, on wires of these labels."""
     names = dict(enumerate(labels))
-    with qml.QueuingManager.stop_recording():
+    with devices.aside():
         return [mp.map_wires(names) for mp in circuit.measurements]
 
 

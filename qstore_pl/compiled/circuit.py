@@ -35,24 +35,28 @@ Key: TypeAlias = Hashable
 
 
 def compile(qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()) -> Compiled:
-    """A QNode that runs without PennyLane, as fast as the model of this package.
+    """A QNode that is traced once, and from then on runs in compiled kernels.
 
-    It has the signature and the results of the QNode. Its Python runs once for each
-    shape of the arguments, to see which gates there are and how their parameters depend
-    on the arguments; from then on a call is one call of a compiled kernel. Numbers and
-    arrays of floating point are traced, also inside lists and dictionaries, and have
-    exact gradients in autograd, PyTorch and JAX. Anything else, such as an integer or a
-    string, is static: for another value the QNode is traced again. Samples of a batch,
-    which the QNode broadcasts, run in one call.
+    It is called as the QNode is called, and returns what the QNode returns. In its
+    first call the QNode's Python runs with symbols in the place of arrays. This shows
+    which gates there are, and how their parameters depend on the arguments. Later calls
+    run a compiled kernel, and no Python of the QNode.
 
-    Whatever the QNode reads besides its arguments, such as a variable outside, is as it
-    was when it was traced; :meth:`Compiled.retrace` forgets that.
+    Numbers and arrays of floating point are traced, also inside lists, tuples and
+    dictionaries, and have exact gradients in autograd, PyTorch and JAX. For arrays of
+    another shape the QNode is traced again. Anything else, such as an integer or a
+    string, is static: the QNode is traced again for another value. Where the QNode
+    broadcasts over the samples of a batch, they run in one call.
+
+    Whatever the QNode reads besides its arguments, such as a variable outside of it, is
+    as it was when the QNode was traced, until :meth:`Compiled.retrace` is called.
 
     Args:
         qnode: A QNode on ``qstore.mock_ideal`` or ``qstore.mock_noisy``, without
             transforms.
-        static_argnames: Names of arguments whose values the circuit depends on, for
-            each of which it is traced again; as in ``jax.jit``.
+        static_argnames: Names of arguments that are static though they are of floating
+            point, so that the QNode may look at their values, as ``if x > 0`` does; it
+            is traced again for each value, as in ``jax.jit``.
 
     Raises:
         TypeError: If it is no QNode.
@@ -73,7 +77,7 @@ def compile(qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()) -> C
         (3,)
         >>> cost = lambda w: np.mean(circuit(x, w))
         >>> float(qml.grad(cost)(np.array(0.7, requires_grad=True))).__round__(6)
-        -0.11
+        0.015251
     """
     return Compiled(qnode, static_argnames=static_argnames)
 
@@ -113,24 +117,29 @@ class Compiled:
 
     @property
     def qnode(self) -> qml.QNode:
-        """The QNode, for what compiled circuits do not have."""
+        """The QNode itself, to be drawn, transformed, or called without kernels."""
         return self._qnode
 
     @property
     def retrace_count(self) -> int:
-        """How often the QNode was traced again, after the first time."""
+        """How often the QNode was traced, without the first time."""
         return max(0, self._count - 1)
 
     @property
     def program(self) -> devices.Program | None:
-        """The Program of the last call: the circuit as a function of two arrays.
+        """The Program of the last call: a function of two arrays, weights and features.
 
-        It is None before the first call, and in JAX, which has its own.
+        It is None before the first call, and after a call with arrays of JAX, which
+        keeps a program of its own.
         """
         return None if self._last is None else self._last.program
 
     def retrace(self) -> None:
-        """Forget all traces, because something else changed that the QNode reads."""
+        """Forget all traces, so that the next call traces the QNode again.
+
+        This is needed after a change of something that the QNode reads and that is not
+        among its arguments.
+        """
         with self._lock:
             self._traces.clear()
             self._last = None
@@ -159,7 +168,8 @@ class Compiled:
 
     def _found(self, key: Key, leaves: Sequence[Any], args: Any, kwargs: Any) -> Trace:
         """The trace of a call that is not like the last one."""
-        with self._lock:
+        # PennyLane's lock comes first: it is held where a QNode calls this circuit.
+        with devices.aside(), self._lock:
             trace = self._traces.get(key)
             if trace is None:
                 trace = self._traced(leaves, args, kwargs)

@@ -74,7 +74,8 @@ def traced(
 
     def call(*given: Any) -> Any:
         args, kwargs = rebuild(iter(given))
-        return qnode(*args, **kwargs)
+        with devices.aside():  # PennyLane's lock, since other threads may trace too
+            return qnode(*args, **kwargs)
 
     return jax.jit(call)
 

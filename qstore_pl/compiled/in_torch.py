@@ -5,6 +5,7 @@ This module is imported only where PyTorch is installed.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, final
@@ -132,6 +133,12 @@ class _Values(torch.autograd.Function):
             for i in range(info.batch_size)
         ]
         return _stacked(rows)
+
+
+# torch asks for the signature at every call, which takes longer than a small circuit.
+_Values.forward.__signature__ = inspect.signature(  # type: ignore[attr-defined]
+    _Values.forward
+)
 
 
 class _Pull(torch.autograd.Function):

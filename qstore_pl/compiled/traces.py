@@ -64,8 +64,9 @@ class SymbolicTrace(Trace):
         executable = self.executable
         if executable.draw is not None:
             if road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
-                args, kwargs = self._rebuild(iter(leaves))  # PennyLane's shift rules
-                return self._qnode(*args, **kwargs)
+                args, kwargs = self._rebuild(iter(leaves))
+                with devices.aside():  # PennyLane's lock, for threads
+                    return self._qnode(*args, **kwargs)  # and its shift rules
             results = executable.sampled(_arrays(leaves, road))
             return self._build(_converted(results, road))
         if executable.differentiable:

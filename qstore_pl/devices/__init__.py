@@ -8,6 +8,7 @@ from typing import Any
 from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
@@ -56,6 +57,7 @@ __all__ = [
     "Symbols",
     "TorchSymbols",
     "alike",
+    "aside",
     "check_memory",
     "compile",
     "depth",

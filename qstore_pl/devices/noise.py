@@ -31,6 +31,7 @@ from pennylane.ops import MidMeasure
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl._checks import choice, finite, real
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.engine.transfer import pauli_words
 
@@ -312,7 +313,7 @@ class NoiseSpec:
 
     def _follow(self, op: Operator, **_: Any) -> None:
         """Queue what has to follow a perfect gate so that it is noisy."""
-        with qml.QueuingManager.stop_recording():
+        with aside():
             operations = self.operations_after(op)
             scales = [
                 1.0 if ndim else 1.0 + self.over_rotation for ndim in op.ndim_params
@@ -328,7 +329,7 @@ class NoiseSpec:
 
     def _misread(self, measurement: MeasurementProcess, **_: Any) -> None:
         """Queue what has to precede a measurement so that its outcomes are misread."""
-        with qml.QueuingManager.stop_recording():
+        with aside():
             rotation = _to_computational_basis(measurement)
             channels = [self.readout_channel(wire) for wire in measurement.wires]
             channels = [channel for channel in channels if channel is not None]

@@ -17,6 +17,8 @@ from pennylane.ops import Conditional, MidMeasure
 from pennylane.ops.mid_measure import MeasurementValue
 from pennylane.tape import QuantumScript
 
+from qstore_pl.devices.aside import aside
+
 _Transformed = tuple[Iterable[QuantumScript], Callable[..., Any]]
 
 
@@ -60,7 +62,7 @@ def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
     if not (noisy or any(isinstance(op, channel) for op in tape.operations)):
         return (tape,), _first
     operations: list[Any] = []
-    with qml.QueuingManager.stop_recording():
+    with aside():
         for op in tape.operations:
             if not isinstance(op, MidMeasure):
                 operations.append(op)

@@ -18,6 +18,7 @@ from pennylane.operation import Operator
 from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl import templates
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.channels import CHANNELS
 from qstore_pl.devices.entries import NOT_COMPLEX, Entry, Parameter, Wires, register
 from qstore_pl.devices.gates import (
@@ -69,7 +70,7 @@ def made_of(
     """
     names = dict(zip(op.wires.labels, wires, strict=True))
     try:
-        with qml.QueuingManager.stop_recording():
+        with aside():
             bound = _with_symbols(op, params)
             if any(label is not name for label, name in names.items()):
                 bound = qml.map_wires(bound, names)

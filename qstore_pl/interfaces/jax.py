@@ -20,12 +20,13 @@ from qstore_pl.model import QuantumModel
 def model_function(model: QuantumModel) -> Callable[[Any, Any], Any]:
     """The outputs of a model as a function for JAX.
 
-    It depends on nothing but its arguments; the parameters of the model are where an
-    optimization would begin: ``jnp.asarray(model.parameters)``.
+    It does not read the parameters that the model has, but takes parameters as an
+    argument; an optimization would begin with ``jnp.asarray(model.parameters)``.
 
     Args:
-        model: A model on one of this package's devices, whose readout computes with
-            operators alone, as those of this package do.
+        model: A model on one of this package's devices. The method ``outputs`` of its
+            readout is called with arrays of JAX; those of this package's readouts take
+            them.
 
     Returns:
         A function of parameters, shape ``(n_parameters,)``, and of encoded data from

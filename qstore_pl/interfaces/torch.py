@@ -29,20 +29,20 @@ KEPT_PASSES = 4  # work arrays that wait for the next call
 class QuantumModule(torch.nn.Module):
     """A model or a compiled circuit as a layer of a PyTorch network.
 
-    Its weights are parameters of the network, and its inputs are differentiated too, so
-    that there may be layers before it. The simulation is in double precision; outputs
-    have the precision of the inputs, as those of ``qml.qnn.TorchLayer``.
+    Its weights are parameters of the network, and gradients with respect to its inputs
+    are there too, so that other layers may stand before it. The simulation is in double
+    precision; outputs have the precision of the inputs, as with ``qml.qnn.TorchLayer``.
 
-    A model's weights are one vector. Those that are frozen when the module is made are
-    not among the parameters. :meth:`to_model` gives the model back with the weights of
-    the module.
+    The parameters of a model are one vector, ``weights``, without those that were
+    frozen when the module was made. :meth:`to_model` gives the model back, with the
+    parameters of the module.
 
     Args:
         circuit: A :class:`~qstore_pl.QuantumModel` on one of this package's devices, or
             a circuit from :func:`~qstore_pl.compile`, which takes the inputs as its
             argument ``inputs``.
-        weight_shapes: The shape of each other argument of a compiled circuit by its
-            name, as in ``qml.qnn.TorchLayer``; None for a model.
+        weight_shapes: The shapes of the arguments of a compiled circuit, ``inputs``
+            excepted, by their names, as in ``qml.qnn.TorchLayer``; None for a model.
         init_method: Function of ``torch.nn.init`` that draws the first weights of a
             compiled circuit; None draws them from [0, 2 pi), as TorchLayer does.
 
@@ -110,7 +110,7 @@ class QuantumModule(torch.nn.Module):
             inputs: Shape ``(..., n_features)``.
 
         Returns:
-            Shape ``(..., n_outputs)``, of the same type.
+            Shape ``(..., n_outputs)``, of the precision of the inputs.
         """
         samples = inputs.reshape(-1, inputs.shape[-1])
         if isinstance(self._circuit, _Model):

@@ -29,8 +29,8 @@ class QNodeLayer(Encoding):
     Args:
         qnode: The QNode. Its argument ``inputs`` takes the samples, of shape
             ``(n_samples, input_dim)``; a circuit without data has no such argument.
-        weight_shapes: The shape of each other argument by its name, as in
-            ``qml.qnn.TorchLayer``; ``()`` or 1 is a single number.
+        weight_shapes: The shapes of the arguments of the QNode, ``inputs`` excepted, by
+            their names, as in ``qml.qnn.TorchLayer``; ``()`` or 1 is a single number.
 
     Raises:
         TypeError: If it is no QNode, or a size is no integer.
@@ -65,7 +65,7 @@ class QNodeLayer(Encoding):
                 the QNode takes some, and each of the weights.
             wires: What its wires are called.
         """
-        with qml.QueuingManager.stop_recording():
+        with devices.aside():
             tape = qml.tape.QuantumScript(self._operations(values))
             names = dict(zip(self.labels, wires, strict=False))
             (tape,), _ = qml.map_wires(tape, names)

@@ -20,8 +20,12 @@ ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
     *("metric", "natural-step", "lowering", "import", "first-epoch"),
+    *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
 )
-COMPARISONS = ("training", "noisy", "trajectories", "metric", "natural-step")
+COMPARISONS = (
+    *("training", "noisy", "trajectories", "metric", "natural-step"),
+    *("compile", "tracing", "torch-module", "jax-step"),
+)
 
 
 def run(name, repeats):
@@ -46,6 +50,14 @@ def run(name, repeats):
         from tests.benchmarks.metric import metric, natural_step
 
         return {"metric": metric, "natural-step": natural_step}[name](repeats)
+    if name == "tracing":
+        from tests.benchmarks.compiled import tracing
+
+        return tracing(repeats)
+    if name.startswith(("compile", "torch", "jax")):
+        from tests.benchmarks.compiled import compiled
+
+        return compiled(name, repeats)
     from tests.benchmarks.start_up import first_epoch, import_time
 
     return {"import": import_time, "first-epoch": first_epoch}[name](repeats)

@@ -8,6 +8,12 @@ import pennylane as qml
 import pytest
 import torch
 
+from tests.benchmarks.compiled import (
+    check_contenders,
+    compile_contenders,
+    jax_contenders,
+    torch_contenders,
+)
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.metric import (
     AtMost,
@@ -144,6 +150,27 @@ def test_a_wrong_metric_stops_the_benchmark(factor, monkeypatch):
     monkeypatch.setattr(OurMetric, "metric", lambda self: factor * right(self))
     with pytest.raises(DisagreementError, match="metric of qstore_pl"):
         check_metrics([OfTape(PROBLEM), OurMetric(PROBLEM)])
+
+
+@pytest.mark.parametrize("made", [compile_contenders, torch_contenders, jax_contenders])
+def test_compiled_circuits_and_every_peer_agree(made):
+    ours, columns = made(PROBLEM)
+    check_contenders([ours, *(peer for column in columns for peer in column)])
+
+
+@pytest.mark.parametrize(("what", "factors"), [("cost", (2, 1)), ("gradient", (1, -1))])
+def test_a_wrong_compiled_circuit_stops_the_benchmark(what, factors):
+    ours, columns = compile_contenders(PROBLEM)
+    wrong = replace(
+        ours,
+        name="wrong",
+        numbers=lambda found: [
+            factor * number
+            for factor, number in zip(factors, ours.numbers(found), strict=True)
+        ],
+    )
+    with pytest.raises(DisagreementError, match=f"{what} of wrong"):
+        check_contenders([columns[0][0], wrong])
 
 
 class Undamped(Natural):
