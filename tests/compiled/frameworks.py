@@ -58,7 +58,7 @@ def taken_apart(args: Any, kwargs: Any) -> tuple[list[Any], Callable[..., Argume
 
 
 def form(results: Sequence[Any], leaves: Sequence[Any], like: str) -> Any:
-    """A linear form of all results, and of the arguments, so that it depends on each."""
+    """A linear form of all results and arguments, which depends on each of them."""
     rng = np.random.default_rng(5)
     total = 0.1 * sum(qml.math.sum(leaf) for leaf in leaves)
     for value in results:
@@ -125,5 +125,3 @@ def assert_same(found: Outcome, expected: Outcome, *, atol: float = 1e-10) -> No
             assert np.shape(one) == np.shape(other), (name, i)
             message = f"{name} {i}"
             np.testing.assert_allclose(one, other, rtol=0, atol=atol, err_msg=message)
-
-

@@ -1,4 +1,4 @@
-"""Random QNodes, written as source text: a failing test prints a QNode that one can run.
+"""Random QNodes as source text: a failing test prints a QNode that one can run.
 
 A program has arguments of all kinds (numbers, arrays, lists, tuples, dictionaries, a
 batch, static ones), computes gate parameters from them by classical code, and returns
@@ -398,7 +398,9 @@ def drawn(
         w = f"w[(i + {writer.integer(0, 4)}) % 4]"
         writer.lines.append(f"for i in range(k): qml.RY({w}, wires=i)")
     if "rotation" in positional | named:
-        text = f"qml.AngleEmbedding({writer.slices(2, batched=False)}, [0, 1], rotation)"
+        text = (
+            f"qml.AngleEmbedding({writer.slices(2, batched=False)}, [0, 1], rotation)"
+        )
         writer.lines.append(text)
     if "flag" in positional | named:
         writer.lines.append(f"if flag: {writer.gate(names, variants=variants)}")
@@ -418,7 +420,7 @@ def drawn(
 
 
 def arguments(writer: Writer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of all kinds, by position and by name; their leaves are written down."""
+    """Arguments of all kinds, by position and by name; notes their leaves."""
     rng = writer.rng
 
     def array(text, *shape, batched=False):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
+import importlib
 import inspect
 import pickle
 import subprocess
@@ -235,7 +237,9 @@ def test_the_number_of_traces_is_bounded():
         assert len(compiled._traces) == min(turns + 1, MAX_TRACES)
     n = compiled.retrace_count
     assert n == 3 * MAX_TRACES - 1
-    close(compiled(0.3, 3 * MAX_TRACES - 1), np.cos(0.3 * (3 * MAX_TRACES * 0.01 + 0.99)))
+    close(
+        compiled(0.3, 3 * MAX_TRACES - 1), np.cos(0.3 * (3 * MAX_TRACES * 0.01 + 0.99))
+    )
     assert compiled.retrace_count == n  # the latest is there still
     close(compiled(0.3, 0), np.cos(0.3))
     assert compiled.retrace_count == n + 1  # the first was forgotten
@@ -366,16 +370,14 @@ def test_batches_of_different_lengths_are_refused():
         return qml.expval(qml.Z(0))
 
     for call in (made(named), made(named).qnode):
-        with pytest.raises(ValueError, match="batch|broadcast|dimension"):
+        with pytest.raises(ValueError, match=r"batch|broadcast|dimension"):
             call(np.ones(3), np.ones(2))
-        with pytest.raises(ValueError, match="batch|broadcast|dimension|samples"):
+        with pytest.raises(ValueError, match=r"batch|broadcast|dimension|samples"):
             call(np.ones(0), 0.1)
 
 
 def test_a_named_tuple_is_not_remembered_by_its_identity():
-    from collections import namedtuple
-
-    pair = namedtuple("pair", "x w")
+    pair = collections.namedtuple("pair", "x w")
     compiled = made(lambda p: circuit(p.x, p.w))
     for kind in ("numpy", "torch"):
         p = pair(AS[kind](X.copy()), AS[kind](W.copy()))
@@ -466,13 +468,12 @@ def test_different_circuits_whose_first_calls_are_at_once():
 
         return named
 
-    def first(i):
-        qnode = qml.QNode(function(i), qml.device("qstore.mock_noisy", wires=2))
-        compiled = compile(qnode)
-        return compiled, compiled(X)
-
-    for compiled, found in together(first, range(16)):
-        close(found, compiled.qnode(X))
+    devices = [qml.device("qstore.mock_noisy", wires=2) for _ in range(16)]
+    made = [compile(qml.QNode(function(i), d)) for i, d in enumerate(devices)]
+    found = together(lambda compiled: compiled(X), made)
+    for compiled, results in zip(made, found, strict=True):
+        for one, other in zip(results, compiled.qnode(X), strict=True):
+            close(one, other)
 
 
 @pytest.mark.timeout(180)
@@ -559,7 +560,7 @@ def test_deepcopy_of_a_decorated_function_is_right():
     close(copy.copy(decorated)(0.3, 0.4), decorated.qnode(0.3, 0.4))
 
 
-def test_pickle_into_another_process(tmp_path):
+def test_pickle_into_another_process(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import pennylane as qml\n"
         "from qstore_pl import compile\n"
@@ -573,21 +574,23 @@ def test_pickle_into_another_process(tmp_path):
         "    return qml.expval(qml.Z(0))\n"
         "renamed = compile(qml.QNode(other, circuit.qnode.device))\n"
     )
-    dump = "import mine, pickle; print(pickle.dumps((mine.circuit, mine.renamed)).hex())"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = importlib.import_module("mine")
+    try:
+        mine.circuit(0.1), mine.renamed(0.1)
+        dumped = pickle.dumps((mine.circuit, mine.renamed)).hex()
+    finally:
+        del sys.modules["mine"]
     load = (
         "import pickle, sys; one, other = pickle.loads(bytes.fromhex(sys.argv[1]));"
         "print(one(0.3), other(0.3))"
     )
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-c", *arguments],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        ).stdout
-
-    one, other = run(load, run(dump).strip()).split()
-    close([float(one), float(other)], np.cos([0.3, 0.6]))
+    found = subprocess.run(
+        [sys.executable, "-c", load, dumped],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    close([float(value) for value in found.stdout.split()], np.cos([0.3, 0.6]))

@@ -1,4 +1,4 @@
-"""Every gate and template with arguments in compiled circuits, and what acts on gates."""
+"""Every gate and template in compiled circuits, and functions of gates."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_every_gate(name, variant):
     for batch in (None, 3) if row.batches else (None,):
         parameters = row.parameters(rng, batch)
         if name in REFUSED:
-            with pytest.raises(DeviceError, match=f"cannot be compiled.*{REFUSED[name]}"):
+            with pytest.raises(
+                DeviceError, match=f"cannot be compiled.*{REFUSED[name]}"
+            ):
                 compiled(*parameters)
             continue
         expected = qnode(*parameters)
@@ -129,7 +131,10 @@ def sums(x, w):
 
 
 STEPS = {
-    "adjoint of a function": lambda x, w: (ansatz(x, w), qml.adjoint(ansatz)(x * w[0], w)),
+    "adjoint of a function": lambda x, w: (
+        ansatz(x, w),
+        qml.adjoint(ansatz)(x * w[0], w),
+    ),
     "ctrl of a function": lambda x, w: (
         qml.Hadamard(3),
         qml.ctrl(lambda: ansatz(x, w), control=3, control_values=[0])(),
@@ -235,7 +240,9 @@ def test_labels_of_wires(wires, name):
     qnode = qml.QNode(function, qml.device(name, wires=wires))
     if wires == 4:
         for call in (qnode, compile(qnode)):
-            with pytest.raises(qml.exceptions.WireError, match="not found on the device"):
+            with pytest.raises(
+                qml.exceptions.WireError, match="not found on the device"
+            ):
                 call(0.3)
         return
     for one, other in zip(compile(qnode)(0.3), qnode(0.3), strict=True):
@@ -243,7 +250,9 @@ def test_labels_of_wires(wires, name):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("measure", [qml.state, qml.probs, lambda: qml.expval(qml.Z(3))])
+@pytest.mark.parametrize(
+    "measure", [qml.state, qml.probs, lambda: qml.expval(qml.Z(3))]
+)
 def test_more_wires_than_the_circuit_uses(measure):
     def function(x):
         qml.RX(x, 2)
@@ -311,7 +320,9 @@ def test_forms_of_a_batch(name):
 
 # ------------------------------------------------------------- inside another QNode
 def test_a_compiled_circuit_inside_a_qnode():
-    inner = compile(qml.QNode(lambda w: (qml.RX(w, 0), qml.expval(qml.Z(0)))[1], DEVICE))
+    inner = compile(
+        qml.QNode(lambda w: (qml.RX(w, 0), qml.expval(qml.Z(0)))[1], DEVICE)
+    )
 
     @qml.qnode(DEVICE)
     def outer(w):

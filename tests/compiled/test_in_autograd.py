@@ -43,7 +43,9 @@ def assert_close(found, expected):
 
 
 @pytest.mark.parametrize("device", list(DEVICES))
-@pytest.mark.parametrize("x", [X, BATCH, BATCH[:1], FIXED], ids=["no", "3", "1", "data"])
+@pytest.mark.parametrize(
+    "x", [X, BATCH, BATCH[:1], FIXED], ids=["no", "3", "1", "data"]
+)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_jacobian(kind, x, device):
     compiled = made(kind, device)
@@ -140,7 +142,7 @@ def test_second_derivatives_are_refused(kind, options):
         lambda: autograd.hessian(cost)(np.array(W)),
         lambda: qml.jacobian(lambda w: qml.jacobian(compiled, argnums=1)(X, w))(W),
     ):
-        with pytest.raises(DeviceError, match="second derivative.*QNode"):
+        with pytest.raises(DeviceError, match=r"second derivative.*QNode"):
             derivative()
 
 

@@ -227,16 +227,18 @@ def test_other_arguments():
     one = compile(qml.QNode(function, DEVICES["mock_ideal"]))
     tree = {"w": jnp.asarray(W), "b": (jnp.asarray(0.3), 1.5)}
     plain = {"w": pnp.array(W), "b": (pnp.array(0.3), 1.5)}
+
+    def check(n, name):
+        found = jax.grad(lambda t: one(t, 0.7, n, name=name))(tree)
+        wanted = qml.grad(
+            lambda w, b: one.qnode({"w": w, "b": (b, 1.5)}, 0.7, n, name=name)
+        )(plain["w"], plain["b"][0])
+        assert_close([found["w"], found["b"][0]], wanted)
+        assert float(found["b"][1]) == 0.0
+
     for n in (1, 2, 1):
-        for name in ("RX", "RY"):
-            found = jax.grad(lambda t: one(t, 0.7, n, name=name))(tree)  # noqa: B023
-            wanted = qml.grad(
-                lambda w, b: one.qnode(
-                    {"w": w, "b": (b, 1.5)}, 0.7, n, name=name  # noqa: B023
-                )
-            )(plain["w"], plain["b"][0])
-            assert_close([found["w"], found["b"][0]], wanted)
-            assert float(found["b"][1]) == 0.0
+        check(n, "RX")
+        check(n, "RY")
     assert one.retrace_count == 3
     scaled = jax.jit(one, static_argnums=2, static_argnames="name")
     assert_close(

@@ -1,4 +1,4 @@
-"""What cannot be compiled is refused: the text says what was needed, and the way out."""
+"""What cannot be compiled is refused: the text says what was needed, what to do."""
 
 from __future__ import annotations
 
@@ -205,29 +205,23 @@ def test_a_generator_that_is_an_argument_is_refused():
 
 
 # ------------------------------------------------------------------------ arguments
-@pytest.mark.parametrize("value", [np.complex128(1j), np.array([1j]), TORCH * 1j])
+@pytest.mark.parametrize("value", [1j, np.complex128(1j), np.array([1j]), TORCH * 1j])
 def test_complex_arguments(value):
-    with pytest.raises(TypeError, match="real.*QNode itself"):
+    with pytest.raises(TypeError, match=r"real.*QNode itself"):
         made(circuit)(value)
 
 
-@pytest.mark.parametrize("value", [jnp.asarray(1j), jnp.asarray([0.1, 1j])])
-def test_complex_arguments_in_jax(value):
-    with pytest.raises(TypeError, match="real.*QNode itself"):
-        made(circuit)(value)
-
-
-def test_complex_numbers_that_become_real():
-    """Python numbers are static."""
-
+def test_complex_arguments_in_jax_whose_parts_are_taken():
     def parts(w):
-        qml.RX(qml.math.real(w), 0)
-        qml.RY(qml.math.imag(w), 0)
+        qml.RX(jnp.real(w), 0)
+        qml.RY(jnp.imag(w), 0)
         return qml.expval(qml.Z(0))
 
-    compiled = made(parts)
-    for value in (0.3 + 0.4j, 0.5 - 0.1j):
-        assert float(compiled(value)) == pytest.approx(float(compiled.qnode(value)))
+    value = jnp.asarray(0.3 + 0.4j)
+    expected = np.cos(0.3) * np.cos(0.4)
+    assert float(made(parts)(value)) == pytest.approx(expected)
+    with pytest.raises(DeviceError, match="must be real"):
+        made(circuit)(JAX * 1j)
 
 
 def test_arrays_of_objects():
@@ -247,7 +241,7 @@ def test_two_frameworks_at_once():
         qml.RY(b, 0)
         return qml.expval(qml.Z(0))
 
-    with pytest.raises(TypeError, match="one framework.*jax and torch"):
+    with pytest.raises(TypeError, match=r"one framework.*jax and torch"):
         made(named)(JAX[0], TORCH[0])
     with pytest.raises(TypeError, match="one framework"):
         qml.grad(lambda a: made(named)(a, TORCH[0]))(pnp.array(0.3))
@@ -263,7 +257,7 @@ def test_a_wrong_number_of_arguments():
         made(circuit, static_argnames="w")(NUMPY, NUMPY)
 
 
-# -------------------------------------------------- values that are none of the arguments
+# --------------------------------------------- values that are none of the arguments
 def outside(value):
     def named(w):
         qml.RX(w, 0)
@@ -275,7 +269,7 @@ def outside(value):
 
 def test_a_tensor_outside_that_requires_a_gradient():
     value = torch.tensor(0.3, requires_grad=True)
-    with pytest.raises(DeviceError, match="none of its arguments.*argument"):
+    with pytest.raises(DeviceError, match=r"none of its arguments.*argument"):
         outside(value)(torch.tensor(0.2))
     with pytest.raises(DeviceError, match="none of its arguments"):
         outside(value * 2)(0.2)
@@ -313,7 +307,7 @@ def test_a_value_outside_that_autograd_differentiates():
 
 def test_a_value_outside_that_jax_traces():
     for call in (jax.grad, jax.jit):
-        with pytest.raises(Exception, match="none of its arguments|leak|Leak"):
+        with pytest.raises(Exception, match=r"none of its arguments|leak|Leak"):
             call(lambda b: outside(b)(jnp.asarray(0.2)))(0.3)
         with pytest.raises(DeviceError, match="none of its arguments"):
             call(lambda b: outside(b)(0.2))(0.3)
@@ -343,7 +337,7 @@ def test_transforms():
         qml.transforms.cancel_inverses,
         qml.simplify,
     ):
-        with pytest.raises(ValueError, match="no transforms.*quantum function"):
+        with pytest.raises(ValueError, match=r"no transforms.*quantum function"):
             compile(transform(qml.QNode(circuit, DEVICE)))
     inside = qml.QNode(qml.transforms.merge_rotations(circuit), DEVICE)
     assert compile(inside)(NUMPY) == pytest.approx(float(inside(NUMPY)))
@@ -412,7 +406,7 @@ def test_numbers_of_observables():
 
     for kind in ("numpy", "torch"):
         for function in (named, scaled):
-            with pytest.raises(DeviceError, match="observables|cannot be compiled"):
+            with pytest.raises(DeviceError, match=r"observables|cannot be compiled"):
                 made(function)(ARRAYS[kind])
     expected = float(qml.QNode(named, DEVICE)(NUMPY))
     try:

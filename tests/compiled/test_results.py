@@ -78,7 +78,9 @@ def family(value):
 
 
 def assert_same_form(found, expected, *, rtol=1e-10):
-    assert type(found) is type(expected) or not isinstance(expected, list | tuple | dict)
+    assert type(found) is type(expected) or not isinstance(
+        expected, list | tuple | dict
+    )
     if isinstance(expected, dict):
         assert list(found) == list(expected)
         found, expected = list(found.values()), list(expected.values())

@@ -149,9 +149,7 @@ def test_jax(kind):
     exact = compile(qnode(MEASUREMENTS[kind], shots=None))
     x, w = jnp.asarray(X), jnp.asarray(W)
     np.testing.assert_allclose(compiled(x, w), exact(x, w), atol=0.02)
-    one, other = (
-        jax.grad(lambda x, c=c: total(c(x, w)))(x) for c in (compiled, exact)
-    )
+    one, other = (jax.grad(lambda x, c=c: total(c(x, w)))(x) for c in (compiled, exact))
     np.testing.assert_allclose(one, other, atol=0.03)
     assert np.any(np.asarray(compiled(x, w)) != np.asarray(compiled(x, w)))
 
@@ -177,7 +175,9 @@ def test_drawn_trajectories_are_the_qnodes():
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
     x, w = pnp.array(X), pnp.array(W)
     found = qml.grad(lambda x, w: total(compiled(x, w)))(x, w)
-    exact = compile(qnode(MEASUREMENTS["expval and probs"], shots=None, name="qstore.mock_noisy"))
+    exact = compile(
+        qnode(MEASUREMENTS["expval and probs"], shots=None, name="qstore.mock_noisy")
+    )
     expected = qml.grad(lambda x, w: total(exact(x, w)))(x, w)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=0.2)
