@@ -9,6 +9,7 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
+from qstore_pl.devices.assembly import executable, of_first_sample
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
@@ -29,9 +30,7 @@ from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
     alike,
-    executable,
     needs_value,
-    of_first_sample,
     recorded,
     traced,
     unchanged,
