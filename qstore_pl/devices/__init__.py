@@ -30,10 +30,11 @@ from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
     alike,
+    check_alike,
     needs_value,
     recorded,
     traced,
-    unchanged,
+    twice,
 )
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
@@ -57,6 +58,7 @@ __all__ = [
     "TorchSymbols",
     "alike",
     "aside",
+    "check_alike",
     "check_memory",
     "compile",
     "depth",
@@ -78,7 +80,7 @@ __all__ = [
     "symbols",
     "tape_metric",
     "traced",
-    "unchanged",
+    "twice",
     "untied_columns",
 ]
 

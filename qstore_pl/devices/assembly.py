@@ -75,10 +75,17 @@ def _known(op: Operator, params: Sequence[Any]) -> Iterable[Pair]:
     yield op, list(params)
 
 
-def _ndims(op: Operator) -> Sequence[int]:
-    """How many axes each parameter of an operation has in one sample."""
+def _ndims(op: Operator, params: Sequence[Any]) -> Sequence[int]:
+    """How many axes each parameter of an operation has in one sample.
+
+    Args:
+        op: The operation.
+        params: What its parameters are, or the numbers that are computed from them.
+    """
     entry = entry_of(op)
-    return (entry.ndims if entry is not None else None) or op.ndim_params
+    if entry is None or entry.ndims is None or len(entry.ndims) != len(params):
+        return op.ndim_params
+    return entry.ndims
 
 
 def of_first_sample(op: Operator) -> Operator:
@@ -87,7 +94,7 @@ def of_first_sample(op: Operator) -> Operator:
     Args:
         op: The operation; one without a batch axis is returned as it is.
     """
-    pairs = list(zip(op.data, _ndims(op), strict=False))
+    pairs = list(zip(op.data, _ndims(op, op.data), strict=False))
     if all(qml.math.ndim(value) == ndim for value, ndim in pairs):
         return op
     data = [value[0] if qml.math.ndim(value) > ndim else value for value, ndim in pairs]
@@ -110,7 +117,7 @@ def split(pairs: Sequence[Pair], sizes: Sequence[int]) -> tuple[list[Pair], Plac
         (param.shape, ndim)
         for op, params in pairs
         if params
-        for param, ndim in zip(params, _ndims(op), strict=False)
+        for param, ndim in zip(params, _ndims(op, params), strict=False)
     ]
     places = Places(sizes, batch_of(shapes))
     found: list[Pair] = []
@@ -119,7 +126,7 @@ def split(pairs: Sequence[Pair], sizes: Sequence[int]) -> tuple[list[Pair], Plac
             found.append((op, params))
             continue
         placed = []
-        for param, ndim in zip(params, _ndims(op), strict=False):
+        for param, ndim in zip(params, _ndims(op, params), strict=False):
             if len(param.shape) > ndim:
                 placed.append(places.split(param))
             elif isinstance(param, Symbols):
@@ -233,13 +240,13 @@ def executable(
 def _prepared(tape: QuantumScript, device: QStoreDevice, shots: Shots) -> QuantumScript:
     """A tape with deferred measurements, whose wires and observables fit the device."""
     tape = tape.copy(shots=shots)
-    if any(isinstance(op, MidMeasure | Conditional) for op in tape.operations):
+    inside = [op for op in tape.operations if isinstance(op, MidMeasure | Conditional)]
+    if any(isinstance(op, MidMeasure) and op.postselect is not None for op in inside):
+        raise DeviceError(
+            f"Postselection cannot be compiled on {device.name}. Call the QNode itself."
+        )
+    if inside:
         tape = device.deferred(tape)
-        if any(isinstance(op, qml.Projector) for op in tape.operations):
-            raise DeviceError(
-                f"Postselection cannot be compiled on {device.name}. Call the QNode "
-                "itself."
-            )
     (tape,), _ = validate_device_wires(tape, device.wires, name=device.name)
     (tape,), _ = validate_measurements(
         tape,

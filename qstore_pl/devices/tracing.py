@@ -7,13 +7,12 @@ one that draws random numbers, cannot be compiled.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pennylane as qml
@@ -30,6 +29,8 @@ from qstore_pl.devices.symbols import SymbolError, Symbols
 from qstore_pl.devices.tensors import is_traced, to_numpy
 from qstore_pl.engine.gates import WEIGHT
 
+T = TypeVar("T")
+ATTEMPTS = 3
 _OBSERVABLES = {"pauli_arithmetic", "sprod", "linear_combination", "dot"}
 
 
@@ -105,15 +106,18 @@ def traced(
         kind.consecutive((WEIGHT, start), shape)
         for start, shape, kind in zip(starts, shapes, kinds, strict=False)
     ]
-    with unchanged(function) as check:
+
+    def record() -> Recorded:
         try:
-            first, second = (recorded(function, *call(given)) for _ in range(2))
+            return recorded(function, *call(given))
         except Exception as error:
             found = _symbol_error(error)
             if found is None:
                 raise
             raise needs_value(name, found) from error
-        check(alike(first.tape.circuit, second.tape.circuit))
+
+    first, second = twice(function, record)
+    check_alike(name, alike(first.tape.circuit, second.tape.circuit))
     for value in first.tape.get_parameters(trainable_only=False):
         if not isinstance(value, Symbols) and is_traced(value):
             raise DeviceError(
@@ -159,36 +163,43 @@ def needs_value(name: str, error: SymbolError) -> DeviceError:
     )
 
 
-@contextlib.contextmanager
-def unchanged(function: Callable[..., Any]) -> Iterator[Callable[[object], None]]:
-    """Refuse a quantum function that is not the same every time it is called.
+def twice(function: Callable[..., Any], record: Callable[[], T]) -> tuple[T, T]:
+    """The results of two calls, of a function that draws no random numbers.
 
     Args:
-        function: The quantum function, which is called in the context.
-
-    Yields:
-        A function to be told whether two calls had the same gates.
+        function: The quantum function.
+        record: Function that calls it.
 
     Raises:
-        DeviceError: If it draws random numbers, or two calls were different.
+        DeviceError: If it draws random numbers.
     """
+    for _ in range(ATTEMPTS):  # another thread may draw meanwhile
+        before = generators_of(function)
+        found = record(), record()
+        if generators_of(function) == before:
+            return found
     name = getattr(function, "__name__", repr(function))
-    before = generators_of(function)
+    raise DeviceError(
+        f"{name} cannot be compiled: it draws random numbers, which would be the same "
+        "at every call. Draw them outside and pass them as an argument."
+    )
 
-    def check(same: object) -> None:
-        if generators_of(function) != before:
-            raise DeviceError(
-                f"{name} cannot be compiled: it draws random numbers, which would be "
-                "the same at every call. Draw them outside and pass them as an "
-                "argument."
-            )
-        if not same:
-            raise DeviceError(
-                f"{name} cannot be compiled: called twice with the same arguments it "
-                "applied different gates. Pass what changes as an argument."
-            )
 
-    yield check
+def check_alike(name: str, same: object) -> None:
+    """Refuse a quantum function that did something else when it was called again.
+
+    Args:
+        name: What the function is called.
+        same: Whether two calls had the same gates.
+
+    Raises:
+        DeviceError: If they had not.
+    """
+    if not same:
+        raise DeviceError(
+            f"{name} cannot be compiled: called twice with the same arguments it "
+            "applied different gates. Pass what changes as an argument."
+        )
 
 
 def alike(one: Any, other: Any) -> bool:
