@@ -40,37 +40,39 @@ def traced(
     Raises:
         DeviceError: If the QNode does something else when it is called again.
     """
-    programs: list[Any] = []
-    tapes: list[Any] = []
+    name = qnode.func.__name__
     kinds = [
         jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf))
         for leaf in leaves
     ]
-    with devices.unchanged(qnode.func) as check:
-        for _ in range(2):
 
-            def gates(*given: Any) -> list[Any]:  # a new one, which JAX has not traced
-                args, kwargs = rebuild(iter(given))
-                found = devices.recorded(qnode.func, args, kwargs)
-                tapes.append(found.tape.circuit)
-                return list(found.tape.get_parameters(trainable_only=False))
+    def record() -> tuple[Any, Any]:
+        tapes: list[Any] = []
 
-            try:
-                programs.append(jax.make_jaxpr(gates)(*kinds))
-            except _NEEDS_VALUES as error:
-                raise DeviceError(
-                    f"{qnode.func.__name__} cannot be compiled: it needs the value of "
-                    "an argument, which is not known when it is traced. Give that "
-                    "argument to static_argnames, so that the circuit is traced again "
-                    "for each of its values, or call the QNode itself."
-                ) from error
-        if any(isinstance(c, jax.core.Tracer) for p in programs for c in p.consts):
+        def gates(*given: Any) -> list[Any]:  # a new one, which JAX has not traced
+            found = devices.recorded(qnode.func, *rebuild(iter(given)))
+            tapes.append(found.tape.circuit)
+            return list(found.tape.get_parameters(trainable_only=False))
+
+        try:
+            program = jax.make_jaxpr(gates)(*kinds)
+        except _NEEDS_VALUES as error:
             raise DeviceError(
-                f"{qnode.func.__name__} cannot be compiled: it uses a value that is "
-                "being differentiated or mapped and is none of its arguments. Pass it "
-                "as an argument."
+                f"{name} cannot be compiled: it needs the value of an argument, which "
+                "is not known when it is traced. Give that argument to "
+                "static_argnames, so that the circuit is traced again for each of its "
+                "values, or call the QNode itself."
+            ) from error
+        if any(isinstance(value, jax.core.Tracer) for value in program.consts):
+            raise DeviceError(
+                f"{name} cannot be compiled: it uses a value that is being "
+                "differentiated or mapped and is none of its arguments. Pass it as an "
+                "argument."
             )
-        check(devices.alike(*tapes) and _same(*programs))
+        return tapes[0], program
+
+    (one, first), (other, second) = devices.twice(qnode.func, record)
+    devices.check_alike(name, devices.alike(one, other) and _same(first, second))
 
     def call(*given: Any) -> Any:
         args, kwargs = rebuild(iter(given))

@@ -9,6 +9,7 @@ from pennylane.devices import Device
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
+from qstore_pl.devices.assembly import executable, of_first_sample
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
@@ -29,12 +30,11 @@ from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
     alike,
-    executable,
+    check_alike,
     needs_value,
-    of_first_sample,
     recorded,
     traced,
-    unchanged,
+    twice,
 )
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.program import Program, untied_columns
@@ -58,6 +58,7 @@ __all__ = [
     "TorchSymbols",
     "alike",
     "aside",
+    "check_alike",
     "check_memory",
     "compile",
     "depth",
@@ -79,7 +80,7 @@ __all__ = [
     "symbols",
     "tape_metric",
     "traced",
-    "unchanged",
+    "twice",
     "untied_columns",
 ]
 

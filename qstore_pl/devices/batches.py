@@ -68,6 +68,8 @@ class Places:
         """A parameter without a batch axis, as symbols of the Program's weights."""
         if self.batch is None:
             return param
+        if param.indices is not None:
+            return Symbols.at(WEIGHT, self._weights(param.indices))
         renamed = [angle.renamed(self._renamed) for angle in param.entries]
         return Symbols(_array(renamed, param.shape))
 
@@ -84,33 +86,32 @@ class Places:
         if isinstance(param, Constant):
             return self._held(param)
         shape = param.shape[1:]
-        indices = param.indices
-        if indices is not None:
-            return Symbols(_array(self._pure(indices), shape))
-        rows = param.angles.reshape(param.shape[0], -1)
-        joined = [self._joined(column.tolist()) for column in rows.T]
+        rows = param.reshape(param.shape[0], -1)
+        if rows.indices is not None:
+            return self._pure(rows.indices).reshape(shape)
+        joined = [self._joined(column.tolist()) for column in rows.angles.T]
         return Symbols(_array(joined, shape))
 
-    def _pure(self, indices: Indices) -> list[Angle]:
-        """Angles of entries that are numbers of arguments as they are."""
-        rows = indices.reshape(len(indices), -1)
+    def _pure(self, rows: Indices) -> Symbols:
+        """Entries that are numbers of arguments as they are, shape ``(batch, n)``."""
         varies = (rows != rows[0]).any(axis=0)
         if not varies.all():
-            return [
-                self._of_slot(self._slot(column)) if differs else self._weight(first)
+            entries = [
+                _of_slot(self._slot(column)) if differs else self._weight(first)
                 for column, differs, first in zip(rows.T, varies, rows[0], strict=True)
             ]
-        keys = [column.tobytes() for column in rows.T]
-        first = self._known.get(keys[0]) if keys else None
+            return Symbols(_array(entries, (len(entries),)))
+        columns = list(rows.T)
+        first = self._known.get(columns[0].tobytes()) if columns else None
         if first is None or any(
-            self._known.get(key) != first + k for k, key in enumerate(keys)
+            self._known.get(column.tobytes()) != first + k
+            for k, column in enumerate(columns)
         ):
             # A state preparation needs its numbers in consecutive columns.
             first = self.n_features
-            for column in rows.T:
+            for column in columns:
                 self._added(column)
-        found = range(first, first + len(keys))
-        return [self._of_slot((FEATURE, column)) for column in found]
+        return Symbols.consecutive((FEATURE, first), (len(columns),))
 
     def _held(self, param: Constant) -> Parameter:
         """Constants that each sample has for itself, in consecutive columns."""
@@ -145,7 +146,7 @@ class Places:
     def _number(self, values: Sequence[float]) -> Angle | float:
         if all(value == values[0] for value in values):
             return values[0]
-        return self._of_slot(self._slot(self._constants(values)))
+        return _of_slot(self._slot(self._constants(values)))
 
     def _factor(self, slots: Sequence[Slot]) -> Angle | float:
         kind, index = slots[0]
@@ -161,7 +162,7 @@ class Places:
             return 1.0
         if all(slot[1] == index for slot in slots):
             return self._weight(index)
-        return self._of_slot(self._slot(np.array([slot[1] for slot in slots])))
+        return _of_slot(self._slot(np.array([slot[1] for slot in slots])))
 
     def _slot(self, column: Indices) -> Slot:
         known = self._known.get(column.tobytes())
@@ -174,7 +175,7 @@ class Places:
         return self.n_features - 1
 
     def _weight(self, index: int) -> Angle:
-        return self._of_slot(self._renamed((WEIGHT, int(index))))
+        return _of_slot(self._renamed((WEIGHT, int(index))))
 
     def _renamed(self, slot: Slot) -> Slot:
         """The weight that a number of an argument is, for all samples."""
@@ -183,16 +184,23 @@ class Places:
             return DERIVED, index.renamed(self._renamed)
         if kind != WEIGHT:
             return slot
-        k = int(np.searchsorted(self._ends, index, side="right"))
-        start = int(self._ends[k - 1]) if k else 0
-        if k not in self._first:
-            self._first[k] = self.n_weights
-            self.n_weights += int(self._ends[k]) - start
-        return WEIGHT, self._first[k] + index - start
+        return WEIGHT, int(self._weights(np.array(index)))
 
-    @staticmethod
-    def _of_slot(slot: Slot) -> Angle:
-        return Angle(0.0, ((1.0, slot, ONE),))
+    def _weights(self, indices: Indices) -> Indices:
+        """The weights that some numbers of arguments are, for all samples."""
+        argument = np.searchsorted(self._ends, indices, side="right")
+        moved = np.array(indices)
+        for k in np.unique(argument).tolist():
+            start = int(self._ends[k - 1]) if k else 0
+            if k not in self._first:
+                self._first[k] = self.n_weights
+                self.n_weights += int(self._ends[k]) - start
+            moved[argument == k] += self._first[k] - start
+        return moved
+
+
+def _of_slot(slot: Slot) -> Angle:
+    return Angle(0.0, ((1.0, slot, ONE),))
 
 
 def _array(angles: list[Angle], shape: tuple[int, ...]) -> NDArray[np.object_]:

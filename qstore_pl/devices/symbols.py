@@ -47,6 +47,11 @@ __all__ = ["Constant", "SymbolError", "Symbols", "Unplaced", "symbols", "times"]
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
+_COMPARISONS = {
+    *(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal),
+}
+
+
 class NoAttributeError(SymbolError, AttributeError):
     """An attribute of arrays is asked for that symbols do not have."""
 
@@ -90,6 +95,18 @@ class Symbols(NDArrayOperatorsMixin):
         made = cls.__new__(cls)
         made.kind, made._first = slot
         made.shape = shape
+        return made
+
+    @classmethod
+    def at(cls, kind: int, indices: NDArray[np.int64]) -> Self:
+        """Weights or features with any indices.
+
+        Args:
+            kind: ``WEIGHT`` or ``FEATURE``.
+            indices: Their indices, an array of any shape.
+        """
+        made = cls.__new__(cls)
+        made._entries, made.kind, made.shape = indices, kind, indices.shape
         return made
 
     def _like(self, entries: Any, kind: int | None = None) -> Self:
@@ -366,6 +383,8 @@ class Symbols(NDArrayOperatorsMixin):
             raise SymbolError(f"{ufunc.__name__}.{method}")
         if ufunc in SUMS:
             return self._summed(ufunc, inputs, {})
+        if ufunc in _COMPARISONS:
+            raise SymbolError(f"a comparison ({ufunc.__name__})")
         if ufunc not in ELEMENTWISE:
             raise SymbolError(ufunc.__name__)
         given = [self._plain(value, _operand) for value in inputs]

@@ -1,0 +1,136 @@
+"""From what a Program computes to measurements, and from their cotangents back."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.devices.pullback import backward
+from qstore_pl.devices.readout import Readout
+from qstore_pl.engine.program import Pass
+
+Float = NDArray[np.float64]
+Values = list[NDArray[Any]]
+
+
+class Meter(ABC):
+    """How measurements are made of what a Program computes, and pulled back."""
+
+    @abstractmethod
+    def values(self, work: Pass) -> Values:
+        """The measurements after a forward run, each of shape ``(batch, *shape)``."""
+
+    @abstractmethod
+    def backward(
+        self, work: Pass, cotangents: Sequence[Float], *, inputs: bool
+    ) -> tuple[Float, Float | None]:
+        """Gradients with respect to weights and features.
+
+        Args:
+            work: The pass after its forward run, which is used up.
+            cotangents: One for each measurement, of shape ``(batch, *shape)``.
+            inputs: Whether the gradient with respect to the features is wanted.
+        """
+
+
+@dataclass(frozen=True)
+class Output:
+    """A measurement that is made of outputs of the Program.
+
+    Args:
+        first: The first of these outputs.
+        shape: Shape of the value of one sample.
+        variance: Whether there are two outputs, the expectation values of an observable
+            and of its square, and the measurement is the variance.
+    """
+
+    first: int
+    shape: tuple[int, ...] = ()
+    variance: bool = False
+
+    @property
+    def end(self) -> int:
+        """The position after the last of the outputs."""
+        return self.first + (2 if self.variance else math.prod(self.shape))
+
+
+@final
+class OutputMeter(Meter):
+    """Measurements that are outputs of the Program, or variances made of two.
+
+    Args:
+        outputs: One for each measurement.
+    """
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = tuple(outputs)
+
+    def values(self, work: Pass) -> Values:
+        """The measurements after a forward run, each of shape ``(batch, *shape)``."""
+        out = work.out.copy()
+        found = []
+        for output in self._outputs:
+            if output.variance:
+                found.append(out[:, output.first + 1] - out[:, output.first] ** 2)
+            elif output.shape:
+                part = out[:, output.first : output.end]
+                found.append(part.reshape(len(out), *output.shape))
+            else:
+                found.append(out[:, output.first])
+        return found
+
+    def backward(
+        self, work: Pass, cotangents: Sequence[Float], *, inputs: bool
+    ) -> tuple[Float, Float | None]:
+        """Gradients with respect to weights and features."""
+        dy = np.empty(work.out.shape)
+        for output, given in zip(self._outputs, cotangents, strict=True):
+            if output.variance:
+                dy[:, output.first] = -2.0 * work.out[:, output.first] * given
+                dy[:, output.first + 1] = given
+            elif output.shape:
+                dy[:, output.first : output.end] = given.reshape(len(dy), -1)
+            else:
+                dy[:, output.first] = given
+        return work.backward(dy, inputs=inputs)
+
+
+@final
+class StateMeter(Meter):
+    """Measurements that are read from Pauli words and from the states.
+
+    Args:
+        words: The Pauli words that the Program measures.
+        readouts: One for each measurement.
+    """
+
+    def __init__(self, words: Sequence[Any], readouts: Sequence[Readout]) -> None:
+        self._words, self._readouts = tuple(words), tuple(readouts)
+        self._needs_state = any(readout.needs_state for readout in readouts)
+
+    def values(self, work: Pass) -> Values:
+        """The measurements after a forward run, each of shape ``(batch, *shape)``."""
+        states = work.states() if self._needs_state else None
+        found = []
+        for readout in self._readouts:
+            columns = [self._words.index(word) for word in readout.words]
+            words = work.out[:, columns]
+            if readout.per_sample:
+                found.append(np.array(readout.value(words, states)))
+            else:
+                assert states is not None
+                pairs = zip(words, states, strict=True)
+                found.append(np.stack([readout.value(w, s) for w, s in pairs]))
+        return found
+
+    def backward(
+        self, work: Pass, cotangents: Sequence[Float], *, inputs: bool
+    ) -> tuple[Float, Float | None]:
+        """Gradients with respect to weights and features."""
+        return backward(work, self._words, self._readouts, cotangents, inputs=inputs)

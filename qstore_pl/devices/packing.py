@@ -1,0 +1,101 @@
+"""Arguments of a quantum function as weights and features, and their gradients back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.devices.batches import Places
+
+Float = NDArray[np.float64]
+_NOTHING = np.empty(0)
+
+
+class Packing:
+    """How arrays become the weights and the features of a Program.
+
+    Args:
+        places: Where each number of the arguments goes.
+        shapes: Shape of each argument.
+
+    Attributes:
+        batch: Number of rows of the features.
+        per_sample: Indices of the arguments that have numbers among the features.
+    """
+
+    def __init__(self, places: Places, shapes: Sequence[tuple[int, ...]]) -> None:
+        self._shapes = tuple(shapes)
+        sizes = [math.prod(shape) for shape in shapes]
+        ends = np.cumsum(sizes, dtype=np.int64).tolist()
+        self._spans = [(end - n, end) for n, end in zip(sizes, ends, strict=True)]
+        self._n_numbers = sum(sizes)
+        self._shared: dict[int, tuple[int, int]] = {}  # argument -> its weights
+        end = 0
+        for k in places.arguments:
+            self._shared[k] = end, end + sizes[k]
+            end += sizes[k]
+        columns = places.columns
+        self._layout = columns.shape
+        self.batch = len(columns)
+        self._constants = np.array(places.constants, dtype=np.float64)
+        used = columns[columns < self._n_numbers]
+        self.per_sample = {
+            k
+            for k, (start, end) in enumerate(self._spans)
+            if np.any((used >= start) & (used < end))
+        }
+        self._unique = len(np.unique(used)) == used.size
+        self._whole = self._whole_argument(columns)
+        self._columns = None if self._whole is not None else columns
+
+    def _whole_argument(self, columns: NDArray[np.int64]) -> int | None:
+        """The argument whose numbers are the features, in its own order."""
+        for k, (start, end) in enumerate(self._spans):
+            if columns.size and np.array_equal(columns.ravel(), np.arange(start, end)):
+                return k
+        return None
+
+    def packed(self, arguments: Sequence[Float]) -> tuple[Float, Float]:
+        """Weights and features, which are copies.
+
+        Args:
+            arguments: Arrays of float64, one of each shape.
+        """
+        shared = [arguments[k].reshape(-1) for k in self._shared]
+        weights = np.concatenate([_NOTHING, *shared])
+        if self._whole is not None:
+            return weights, arguments[self._whole].reshape(self._layout).copy()
+        assert self._columns is not None
+        if not self._columns.size:
+            return weights, np.empty(self._layout)
+        numbers = [argument.reshape(-1) for argument in arguments]
+        return weights, np.concatenate([*numbers, self._constants])[self._columns]
+
+    def gradients(self, gw: Float, gx: Float | None) -> list[Float]:
+        """Gradients with respect to the arguments, from those of the Program.
+
+        Args:
+            gw: Gradient with respect to the weights.
+            gx: Gradient with respect to the features, or None.
+        """
+        found = [np.zeros(shape) for shape in self._shapes]
+        for k, (start, end) in self._shared.items():
+            found[k] += gw[start:end].reshape(self._shapes[k])
+        if gx is None:
+            return found
+        if self._whole is not None:
+            found[self._whole] += gx.reshape(self._shapes[self._whole])
+            return found
+        assert self._columns is not None
+        flat = np.zeros(self._n_numbers + self._constants.size)
+        if self._unique:  # constants aside, each number is in one place
+            flat[self._columns] = gx
+        else:
+            np.add.at(flat, self._columns, gx)
+        for k in self.per_sample:
+            start, end = self._spans[k]
+            found[k] += flat[start:end].reshape(self._shapes[k])
+        return found
