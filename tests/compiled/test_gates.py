@@ -119,8 +119,7 @@ def products(x, w):
 def sums(x, w):
     total = 0.0
     for i in range(3):
-        total += w[i]
-        total *= x[0]
+        total = (total + w[i]) * x[0]
     qml.RX(total, 0)
     qml.RY(sum(w), 1)
     qml.RZ(sum(a * b for a, b in zip(w[:2], x, strict=True)), 1)
@@ -216,6 +215,42 @@ def test_postselection_is_right_or_refused():
             assert "QNode" in str(error)  # noqa: PT017
         else:
             np.testing.assert_allclose(found, qnode(0.3), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("channel", "match"),
+    [
+        (lambda p: qml.ThermalRelaxationError(p[0], p[1], p[2], p[3], 0), "Thermal"),
+        (lambda p: qml.PauliError("XY", p[0], [0, 1]), "cannot be compiled"),
+    ],
+)
+def test_channels_that_decide_by_a_number_are_refused(channel, match):
+    def function(p):
+        channel(p)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(DeviceError, match=match):
+        compile(qml.QNode(function, NOISY))(np.array([0.2, 1.3, 0.9, 0.4]))
+
+
+def test_sums_in_place():
+    """Numbers of numpy are new objects; PyTorch's tensors would be changed."""
+
+    def function(w):
+        total = 0.0
+        for i in range(3):
+            total += w[i]
+        total *= w[0]
+        total -= 0.1
+        total /= 2
+        qml.RX(total, 0)
+        return qml.expval(qml.Z(0))
+
+    qnode = qml.QNode(function, DEVICE)
+    compiled = compile(qnode)
+    np.testing.assert_allclose(compiled(W), qnode(W), atol=1e-12)
+    with pytest.raises(DeviceError, match="in place"):
+        compiled(torch.tensor(W))
 
 
 # ------------------------------------------------------------------------------ wires
