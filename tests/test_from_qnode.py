@@ -427,3 +427,15 @@ def test_a_circuit_that_reads_values_says_so_when_it_is_compiled():
 
     with pytest.raises(DeviceError, match="cannot be compiled"):
         QuantumModel.from_qnode(qnode_of(circuit), {"w": 1}, input_dim=2)(np.eye(2))
+
+
+def test_a_circuit_that_draws_random_numbers_is_refused():
+    rng = np.random.default_rng(0)
+
+    def circuit(inputs, w):
+        qml.AngleEmbedding(inputs, wires=[0, 1])
+        qml.RX(w + rng.normal(), 0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(DeviceError, match="draws random numbers"):
+        QuantumModel.from_qnode(qnode_of(circuit), {"w": 1}, input_dim=2)

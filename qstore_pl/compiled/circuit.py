@@ -100,7 +100,7 @@ class Compiled:
             else tuple(static_argnames)
         )
         self._static = frozenset(names)
-        functools.update_wrapper(self, qnode)
+        functools.update_wrapper(self, qnode, updated=())
         if names:
             self._signature = inspect.signature(qnode.func)
             unknown = self._static - set(self._signature.parameters)
@@ -109,7 +109,6 @@ class Compiled:
                     "Argument `static_argnames` must name arguments of the QNode, "
                     f"{list(self._signature.parameters)}, but has {sorted(unknown)}."
                 )
-
         self._traces: OrderedDict[Key, Trace] = OrderedDict()
         self._last: Trace | None = None
         self._lock = threading.RLock()

@@ -49,7 +49,7 @@ def differentiated(executable: Executable, leaves: Sequence[Any]) -> list[Any]:
 @primitive
 def _values(run: _Run, *leaves: Any) -> Any:
     """One measurement, or all of them in a vector."""
-    call = run.executable.call(executable_arrays(leaves))
+    call = run.executable.call(_arrays(leaves))
     values = call.values()
     run.call, run.shapes = call, [value.shape for value in values]
     if len(values) == 1:
@@ -57,7 +57,7 @@ def _values(run: _Run, *leaves: Any) -> Any:
     return np.concatenate([value.reshape(-1) for value in values])
 
 
-def executable_arrays(leaves: Sequence[Any]) -> list[Float]:
+def _arrays(leaves: Sequence[Any]) -> list[Float]:
     """Arguments as plain arrays of float64."""
     return [np.asarray(leaf, dtype=np.float64) for leaf in leaves]
 

@@ -69,6 +69,12 @@ def _known(op: Operator, params: Sequence[Any]) -> Iterable[Pair]:
         for part, own in made_of(op, params, op.wires.labels):
             yield from _known(part, own)
         return
+    scalar = entry is not None and entry.channel and not any(entry.ndims or ())
+    if scalar and any(param.shape for param in params):
+        raise DeviceError(
+            f"The parameters of {op.name} must be numbers that all samples share, but "
+            "one has a batch axis. Call the circuit once for each sample."
+        )
     constant = not any(isinstance(param, Symbols) for param in params)
     if entry is not None and entry.values is not None and constant:
         params = [Constant(to_numpy(value)) for value in entry.values(op)]

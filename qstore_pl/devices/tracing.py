@@ -158,8 +158,8 @@ def needs_value(name: str, error: SymbolError) -> DeviceError:
             "circuit is traced again for each of its values"
         )
     return DeviceError(
-        f"{name} cannot be compiled: it needs {error} of an argument whose value is "
-        f"not known when it is traced. {out}, or call the QNode itself."
+        f"{name} cannot be compiled: it needs the value of an argument, which is not "
+        f"known when it is traced, for {error}. {out}, or call the QNode itself."
     )
 
 

@@ -129,25 +129,29 @@ class QNodeLayer(Encoding):
 
     @cached_property
     def _example(self) -> qml.tape.QuantumScript:
-        """The circuit for some sample and some weights."""
-        return self._example_of((1, self.input_dim) if self._needs_batch else ())
+        """The circuit for some sample and some weights, the same at every call."""
+        shape = (1, self.input_dim) if self._needs_batch else (self.input_dim,)
+        function = self.qnode.func
+        one, other = devices.twice(function, lambda: self._example_of(shape))
+        same = devices.alike(one.circuit, other.circuit)
+        devices.check_alike(function.__name__, same)
+        return one
 
     @cached_property
     def _needs_batch(self) -> bool:
         """Whether the QNode takes a batch only, as one with ``inputs[:, i]`` does."""
         try:
-            self._example_of(())
+            self._example_of((self.input_dim,))
         except IndexError:
             return True
         return False
 
     def _example_of(self, shape: tuple[int, ...]) -> qml.tape.QuantumScript:
-        """The circuit for inputs of a shape, one sample if it is ``()``."""
+        """The circuit for inputs of a shape."""
         rng = np.random.default_rng(0)
-        weights = [rng.normal(size=shape) for shape in self.weight_shapes.values()]
-        sample = np.zeros(self.input_dim)
-        sample[0] = 1.0  # bits, and amplitudes of norm 1
-        inputs = np.broadcast_to(sample, shape or sample.shape)
+        weights = [rng.normal(size=size) for size in self.weight_shapes.values()]
+        inputs = np.zeros(shape)
+        inputs[..., 0] = 1.0  # bits, and amplitudes of norm 1
         return self._recorded(*([inputs] if self._takes_inputs else []), *weights)
 
     def _check_broadcasts(self) -> None:
