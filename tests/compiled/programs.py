@@ -32,8 +32,8 @@ DEVICES = {"ideal": "qstore.mock_ideal", "noisy": "qstore.mock_noisy"}
 RATES = 0.3  # arguments of channels are between 0 and this
 # Gates that compiled circuits do not have with arguments, see test_gates.py.
 CONSTANT = ("Exp", "Evolution")
-# PennyLane compares numbers of these channels.
-BY_VALUE = ("ThermalRelaxationError", "PauliError")
+# PennyLane compares the numbers of this channel.
+BY_VALUE = ("PauliError",)
 FORMS = ("one", "one", "list", "tuple", "dict", "nested")
 
 

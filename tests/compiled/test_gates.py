@@ -217,20 +217,34 @@ def test_postselection_is_right_or_refused():
             np.testing.assert_allclose(found, qnode(0.3), atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    ("channel", "match"),
-    [
-        (lambda p: qml.ThermalRelaxationError(p[0], p[1], p[2], p[3], 0), "Thermal"),
-        (lambda p: qml.PauliError("XY", p[0], [0, 1]), "cannot be compiled"),
-    ],
-)
-def test_channels_that_decide_by_a_number_are_refused(channel, match):
+def test_relaxation_on_both_sides_of_a_decision():
+    """PennyLane decides by t2 <= t1; one trace is right for both."""
+
     def function(p):
-        channel(p)
+        qml.RY(0.4, 0)
+        qml.ThermalRelaxationError(p[0], p[1], p[2], p[3], 0)
+        return qml.expval(qml.Z(0)), qml.expval(qml.X(0))
+
+    qnode = qml.QNode(function, qml.device("qstore.mock_noisy", wires=1, noise=None))
+    compiled = compile(qnode)
+    for p in ([0.2, 1.3, 0.9, 0.4], [0.2, 1.1, 1.6, 0.4]):
+        for one, other in zip(compiled(np.array(p)), qnode(np.array(p)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+        found, expected = (
+            qml.grad(lambda p, f=f: f(p)[0] + 0.7 * f(p)[1])(pnp.array(p))
+            for f in (compiled, qnode)
+        )
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+    assert compiled.retrace_count == 0
+
+
+def test_a_channel_that_checks_its_number_is_refused():
+    def function(p):
+        qml.PauliError("XY", p, [0, 1])
         return qml.expval(qml.Z(0))
 
-    with pytest.raises(DeviceError, match=match):
-        compile(qml.QNode(function, NOISY))(np.array([0.2, 1.3, 0.9, 0.4]))
+    with pytest.raises(DeviceError, match="cannot be compiled"):
+        compile(qml.QNode(function, NOISY))(0.2)
 
 
 def test_sums_in_place():

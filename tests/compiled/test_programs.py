@@ -31,11 +31,11 @@ N_PROGRAMS, N_ON_DEFAULT = 500, 50
 # A program of seed s is run as the s-th of these, again and again.
 RUNS = {
     "jax": (in_jax, jnp),
-    **{f"torch, {i}": (in_torch, torch) for i in range(4)},
-    **{f"qml.math in torch, {i}": (in_torch, qml.math) for i in range(4)},
+    **{f"torch, {i}": (in_torch, torch) for i in range(5)},
+    **{f"qml.math in torch, {i}": (in_torch, qml.math) for i in range(5)},
     "jax, jitted": (functools.partial(in_jax, jit=True), qml.math),
-    **{f"autograd, {i}": (in_autograd, qml.math) for i in range(5)},
-    **{f"pennylane.numpy, {i}": (in_autograd, pnp) for i in range(5)},
+    **{f"autograd, {i}": (in_autograd, qml.math) for i in range(9)},
+    **{f"pennylane.numpy, {i}": (in_autograd, pnp) for i in range(9)},
 }
 NAMES = list(RUNS)
 SEEDS = range(N_PROGRAMS)
