@@ -32,8 +32,8 @@ DEVICES = {"ideal": "qstore.mock_ideal", "noisy": "qstore.mock_noisy"}
 RATES = 0.3  # arguments of channels are between 0 and this
 # Gates that compiled circuits do not have with arguments, see test_gates.py.
 CONSTANT = ("Exp", "Evolution")
-# PennyLane compares the numbers of this channel.
-BY_VALUE = ("PauliError",)
+# PennyLane compares numbers of the first; those of the second bound each other.
+NOT_SCALED = ("PauliError", "ThermalRelaxationError")
 FORMS = ("one", "one", "list", "tuple", "dict", "nested")
 
 
@@ -324,7 +324,7 @@ class Writer:
             for name, row in CHANNELS.items()
             if row.n_wires <= self.n_wires
             and row.oracle == "autograd"
-            and not name.startswith(BY_VALUE)
+            and not name.startswith(NOT_SCALED)
         ]
         name = self.choice(names)
         row = CHANNELS[name]

@@ -112,8 +112,8 @@ def test_forms(kind, form):
 def test_forms_in_jax(kind, form):
     call = qnode("mock_ideal", FORMS[form])
     compiled = compile(call)
-    for batch in BATCHES.values():
-        x = KINDS[kind](batch)
+    for name in ("none", "three") if "float32" in kind else BATCHES:
+        x = KINDS[kind](BATCHES[name])
         assert_same_form(compiled(x), call(x), rtol=1e-7)
 
 
