@@ -56,7 +56,9 @@ def traced(
 
         try:
             program = jax.make_jaxpr(gates)(*kinds)
-        except _NEEDS_VALUES as error:
+        except Exception as error:
+            if not _needs_a_value(error):
+                raise
             raise DeviceError(
                 f"{name} cannot be compiled: it needs the value of an argument, which "
                 "is not known when it is traced. Give that argument to "
@@ -80,6 +82,15 @@ def traced(
             return qnode(*args, **kwargs)
 
     return jax.jit(call)
+
+
+def _needs_a_value(error: BaseException | None) -> bool:
+    """Whether an error was raised because JAX traces a value that is needed."""
+    while error is not None:
+        if isinstance(error, _NEEDS_VALUES) or "Tracer" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -42,6 +42,7 @@ from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.tracing import CONSTANT_OBSERVABLES
 from qstore_pl.engine.gates import PauliSum
 
 MAX_WORDS = 256  # of an observable whose square is measured for its variance
@@ -246,6 +247,9 @@ def executable(
 def _prepared(tape: QuantumScript, device: QStoreDevice, shots: Shots) -> QuantumScript:
     """A tape with deferred measurements, whose wires and observables fit the device."""
     tape = tape.copy(shots=shots)
+    data = [v for mp in tape.measurements if mp.obs is not None for v in mp.obs.data]
+    if any(isinstance(parameter_of(value), Symbols) for value in data):
+        raise DeviceError(CONSTANT_OBSERVABLES)
     inside = [op for op in tape.operations if isinstance(op, MidMeasure | Conditional)]
     if any(isinstance(op, MidMeasure) and op.postselect is not None for op in inside):
         raise DeviceError(
@@ -260,13 +264,6 @@ def _prepared(tape: QuantumScript, device: QStoreDevice, shots: Shots) -> Quantu
         sample_measurements=accepted_sampled,
         name=device.name,
     )
-    data = [v for mp in tape.measurements if mp.obs is not None for v in mp.obs.data]
-    if any(isinstance(value, Symbols) for value in data):
-        raise DeviceError(
-            "The numbers of observables must be constants in a compiled circuit, but "
-            "one depends on an argument. Measure the terms, and sum them outside; or "
-            "call the QNode itself."
-        )
     return tape
 
 

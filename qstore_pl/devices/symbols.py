@@ -44,6 +44,7 @@ from qstore_pl.engine.gates import CONSTANT, FEATURE, ONE, WEIGHT, Angle, Slot
 
 __all__ = ["Constant", "SymbolError", "Symbols", "Unplaced", "symbols", "times"]
 
+OF_OBSERVABLE = "the coefficient of an observable"
 SOURCES = {"weights": WEIGHT, "features": FEATURE}
 
 
@@ -347,8 +348,13 @@ class Symbols(NDArrayOperatorsMixin):
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, Operator):
-            return NotImplemented  # the operator multiplies itself
+            raise SymbolError(OF_OBSERVABLE)
         return super().__mul__(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        if isinstance(other, Operator):
+            raise SymbolError(OF_OBSERVABLE)
+        return super().__rmul__(other)
 
     # --- in place: numbers without axes never change, a name gets another one ------
 

@@ -25,12 +25,17 @@ from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
 
 from qstore_pl.devices.randomness import generators_of
-from qstore_pl.devices.symbols import SymbolError, Symbols
+from qstore_pl.devices.symbols import OF_OBSERVABLE, SymbolError, Symbols
 from qstore_pl.devices.tensors import is_traced, to_numpy
 from qstore_pl.engine.gates import WEIGHT
 
 T = TypeVar("T")
 ATTEMPTS = 3
+CONSTANT_OBSERVABLES = (
+    "The numbers of observables must be constants in a compiled circuit, but one "
+    "depends on an argument. Measure the terms, and sum them outside; or call the "
+    "QNode itself."
+)
 _OBSERVABLES = {"pauli_arithmetic", "sprod", "linear_combination", "dot"}
 
 
@@ -143,9 +148,9 @@ def needs_value(name: str, error: SymbolError) -> DeviceError:
     """
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     files = {Path(code.co_filename).stem for code in codes}
-    if not files.isdisjoint(_OBSERVABLES):
-        out = "Measure the terms of an observable, and sum them outside"
-    elif any(code.co_name == "_preprocess" for code in codes):
+    if str(error) == OF_OBSERVABLE or not files.isdisjoint(_OBSERVABLES):
+        return DeviceError(f"{name} cannot be compiled. {CONSTANT_OBSERVABLES}")
+    if any(code.co_name == "_preprocess" for code in codes):
         out = "Normalise a state yourself, qml.StatePrep(x / np.linalg.norm(x), wires)"
     elif "conversion" in str(error):
         out = (
