@@ -75,13 +75,7 @@ def returned(step):
 # JAX rounds what it traces, and takes no number of floating point for a length.
 IN_JAX = [name for name in NEED_VALUES if name not in ("round", "range", "index")]
 NEEDED = [(kind, name) for kind in ("numpy", "torch") for name in NEED_VALUES]
-OTHER_ERRORS = ("text", "into an array")
-NEEDED += [
-    pytest.param("jax", name, marks=pytest.mark.xfail(reason="JAX's own error"))
-    if name in OTHER_ERRORS
-    else ("jax", name)
-    for name in IN_JAX
-]
+NEEDED += [("jax", name) for name in IN_JAX]
 
 
 @pytest.mark.parametrize(("kind", "name"), NEEDED)
@@ -426,19 +420,10 @@ OBSERVABLES = {
         qml.math.stack([qml.math.stack([w[0], w[1]]), qml.math.stack([w[1], w[0]])]), 0
     ),
 }
-RAW = {"times", "times from the right"}
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason="another error"))
-        if name in RAW
-        else name
-        for name in OBSERVABLES
-    ],
-)
+@pytest.mark.parametrize("name", list(OBSERVABLES))
 def test_numbers_of_observables(name, kind):
     def named(w):
         qml.RX(w[0], 0)
