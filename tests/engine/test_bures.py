@@ -122,7 +122,7 @@ def test_without_noise_it_is_the_fubini_study_metric(name, approximation):
     pure = CIRCUITS[name]
     weights, features = values_of(pure)
     sizes = {"n_weights": len(weights), "n_features": pure.n_features}
-    mixed = MixedProgram(pure.n_wires, pure.gates, **sizes)
+    mixed = MixedProgram(pure.n_wires, pure.gates, **sizes, derived=pure.derived)
     chosen = [np.ones(size, bool) for size in sizes.values()]
     expected = FubiniStudy(pure, *chosen, approximation=approximation)
     np.testing.assert_allclose(
