@@ -64,10 +64,10 @@ def _arrays(leaves: Sequence[Any]) -> list[Float]:
 
 def _pull(
     argnums: Sequence[int], ans: Any, args: Sequence[Any], kwargs: Any
-) -> Callable[[Any], list[Float]]:
+) -> Callable[[Any], list[Float | None]]:
     run: _Run = args[0]
 
-    def pull(dy: Any) -> list[Float]:
+    def pull(dy: Any) -> list[Float | None]:
         if isbox(dy) or any(map(isbox, args)):
             raise DeviceError(ONLY_FIRST_DERIVATIVES)
         assert run.call is not None

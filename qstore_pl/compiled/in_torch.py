@@ -35,12 +35,12 @@ class Run(ABC):
     def pull(
         self, cotangents: Sequence[Float], wanted: Sequence[int]
     ) -> Sequence[Float | None]:
-        """Gradients with respect to all arguments.
+        """Gradients with respect to the arguments.
 
         Args:
             cotangents: One for each value, of its shape.
-            wanted: The arguments whose gradient is needed; that of another may be
-                anything.
+            wanted: Indices of the arguments whose gradient is needed; what is given for
+                the others is not used.
         """
 
     @abstractmethod

@@ -102,8 +102,10 @@ class Executable:
         values = self.meter.values(work)
         return values if self._batched else [value[0] for value in values]
 
-    def pull(self, work: Pass, cotangents: Sequence[Any], wanted: Any) -> list[Float]:
-        """Gradients with respect to all arguments, as :meth:`Call.pull`.
+    def pull(
+        self, work: Pass, cotangents: Sequence[Any], wanted: Sequence[int]
+    ) -> list[Float | None]:
+        """Gradients with respect to some arguments, as :meth:`Call.pull`.
 
         Args:
             work: A forward run, which is used up.
@@ -114,7 +116,7 @@ class Executable:
             cotangents = [dy[None] for dy in cotangents]
         inputs = not self.packing.per_sample.isdisjoint(wanted)
         gradients = self.meter.backward(work, cotangents, inputs=inputs)
-        found = self.packing.gradients(*gradients)
+        found = self.packing.gradients(*gradients, wanted)
         self.give_back(work)
         return found
 
@@ -142,13 +144,17 @@ class Call:
         self._work = self._executable.run(*self._values)
         return self._executable.read(self._work)
 
-    def pull(self, cotangents: Sequence[Any], wanted: Sequence[int]) -> list[Float]:
-        """Gradients with respect to all arguments.
+    def pull(
+        self, cotangents: Sequence[Any], wanted: Sequence[int]
+    ) -> list[Float | None]:
+        """Gradients with respect to some arguments.
 
         Args:
             cotangents: One for each measurement, of its shape.
-            wanted: The arguments whose gradient is needed; that of another may be
-                wrong.
+            wanted: Indices of the arguments whose gradient is needed.
+
+        Returns:
+            A new array for each wanted argument, None for the others.
         """
         work, self._work = self._work, None
         if work is None:  # asked once more, as for a Jacobian

@@ -65,7 +65,10 @@ class Packing:
             arguments: Arrays of float64, one of each shape.
         """
         shared = [arguments[k].reshape(-1) for k in self._shared]
-        weights = np.concatenate([_NOTHING, *shared])
+        if len(shared) == 1:
+            weights = shared[0].copy()
+        else:
+            weights = np.concatenate([_NOTHING, *shared])
         if self._whole is not None:
             return weights, arguments[self._whole].reshape(self._layout).copy()
         assert self._columns is not None
@@ -74,28 +77,45 @@ class Packing:
         numbers = [argument.reshape(-1) for argument in arguments]
         return weights, np.concatenate([*numbers, self._constants])[self._columns]
 
-    def gradients(self, gw: Float, gx: Float | None) -> list[Float]:
+    def gradients(
+        self, gw: Float, gx: Float | None, wanted: Sequence[int]
+    ) -> list[Float | None]:
         """Gradients with respect to the arguments, from those of the Program.
 
         Args:
             gw: Gradient with respect to the weights.
             gx: Gradient with respect to the features, or None.
+            wanted: Indices of the arguments whose gradient is needed.
+
+        Returns:
+            A new array for each wanted argument, None for the others.
         """
-        found = [np.zeros(shape) for shape in self._shapes]
-        for k, (start, end) in self._shared.items():
-            found[k] += gw[start:end].reshape(self._shapes[k])
-        if gx is None:
-            return found
-        if self._whole is not None:
-            found[self._whole] += gx.reshape(self._shapes[self._whole])
-            return found
-        assert self._columns is not None
+        flat = None if gx is None else self._by_number(gx)
+        found: list[Float | None] = [None] * len(self._shapes)
+        for k in wanted:
+            shape, parts = self._shapes[k], []
+            if k in self._shared:
+                start, end = self._shared[k]
+                parts.append(gw[start:end])
+            if flat is not None and k in self.per_sample:
+                start, end = self._spans[k]
+                parts.append(flat[start:end])
+            if len(parts) == 1:
+                found[k] = parts[0].reshape(shape).copy()
+            else:
+                found[k] = np.zeros(shape) + sum(part.reshape(shape) for part in parts)
+        return found
+
+    def _by_number(self, gx: Float) -> Float:
+        """The gradient with respect to each number of all arguments, in a vector."""
         flat = np.zeros(self._n_numbers + self._constants.size)
+        if self._whole is not None:
+            start, end = self._spans[self._whole]
+            flat[start:end] = gx.reshape(-1)
+            return flat
+        assert self._columns is not None
         if self._unique:  # constants aside, each number is in one place
             flat[self._columns] = gx
         else:
             np.add.at(flat, self._columns, gx)
-        for k in self.per_sample:
-            start, end = self._spans[k]
-            found[k] += flat[start:end].reshape(self._shapes[k])
-        return found
+        return flat
