@@ -23,6 +23,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl.devices.acceptance import collapses, has_native_gradient
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.bound import lower_bound
 from qstore_pl.devices.collapse import execute_with_collapse, has_collapse
 from qstore_pl.devices.differentiation import (
@@ -273,7 +274,12 @@ class QStoreDevice(Device):
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart, from the cache if it is there."""
         kind = self._kind(tape)
-        return self._cache.get(circuit, kind.lower, type(kind))
+
+        def lower(circuit: Circuit) -> Program:
+            with aside():
+                return kind.lower(circuit)
+
+        return self._cache.get(circuit, lower, type(kind))
 
     def _is_pure(self, tape: QuantumScript) -> bool:
         """Whether neither the device nor the circuit has noise."""
@@ -361,7 +367,8 @@ class QStoreDevice(Device):
         kind = self._kind(tape)
         if self._debugger is not None and self._debugger.active:
             self._take_snapshots(tape)
-        plans = [plan(mp, order, kind) for mp in tape.measurements]
+        with aside():
+            plans = [plan(mp, order, kind) for mp in tape.measurements]
         readouts = [readout for each in plans for readout in each.readouts]
         words = tuple(dict.fromkeys(w for readout in readouts for w in readout.words))
         circuit = take_apart(tape, words, arrays=jax_arrays())
@@ -396,7 +403,8 @@ class QStoreDevice(Device):
         if tape.shots:
             return self._sample(tape, order)
         kind = self._kind(tape)
-        readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
+        with aside():
+            readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
         circuit, program, work = self._run(
             tape, readouts, order, forward=True, gradient=keep
         )
@@ -471,7 +479,8 @@ class QStoreDevice(Device):
             )
         order = wire_order(tape)
         kind = self._kind(tape)
-        readouts = [kind.readout(mp, order) for mp in tape.measurements]
+        with aside():
+            readouts = [kind.readout(mp, order) for mp in tape.measurements]
         for readout, mp in zip(readouts, tape.measurements, strict=True):
             if not readout.differentiable:
                 raise DeviceError(

@@ -27,12 +27,19 @@ from qstore_pl.devices.acceptance import (
     runs_whole,
     runs_whole_or_measures,
 )
+from qstore_pl.devices.aside import transform_aside
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.records import find_records, mark_records
 from qstore_pl.devices.registry import REGISTRY
 
 DEVICE_GRADIENTS = ("adjoint", "backprop")
+
+_TIDY, _FINISH = transform_aside(tidy), transform_aside(finish)
+_DEFER = transform_aside(qml.defer_measurements)
+_DECOMPOSE = transform_aside(decompose)
+_FIND_RECORDS = transform_aside(find_records)
+_ADD_NOISE = transform_aside(qml.noise.add_noise)
 
 
 def pure_pipeline(
@@ -47,13 +54,11 @@ def pure_pipeline(
     """
     deferred = config.mcm_config.mcm_method != "one-shot"
     pipeline = CompilePipeline()
-    pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
+    pipeline.add_transform(_TIDY, keep=config.gradient_method == "adjoint")
     if deferred:
-        pipeline.add_transform(
-            qml.defer_measurements, allow_postselect=True, num_wires=None
-        )
+        pipeline.add_transform(_DEFER, allow_postselect=True, num_wires=None)
     pipeline.add_transform(
-        decompose,
+        _DECOMPOSE,
         stopping_condition=runs_whole if deferred else runs_whole_or_measures,
         skip_initial_state_prep=True,
         device_wires=wires,
@@ -68,7 +73,7 @@ def pure_pipeline(
         )
     if config.gradient_method in DEVICE_GRADIENTS:
         pipeline.add_transform(no_sampling, name=f"adjoint + {name}")
-    pipeline.add_transform(finish)
+    pipeline.add_transform(_FINISH)
     return pipeline
 
 
@@ -97,21 +102,19 @@ def noisy_pipeline(
         "name": name,
     }
     pipeline = CompilePipeline()
-    pipeline.add_transform(tidy, keep=config.gradient_method == "adjoint")
+    pipeline.add_transform(_TIDY, keep=config.gradient_method == "adjoint")
     pipeline.add_transform(mark_records, noisy=noisy or spec.has_readout_error)
-    pipeline.add_transform(
-        qml.defer_measurements, allow_postselect=True, num_wires=None
-    )
-    pipeline.add_transform(find_records)
-    pipeline.add_transform(decompose, **gates)
+    pipeline.add_transform(_DEFER, allow_postselect=True, num_wires=None)
+    pipeline.add_transform(_FIND_RECORDS)
+    pipeline.add_transform(_DECOMPOSE, **gates)
     _check(pipeline, wires, name, allow_resets=False)
     if model is not None:
-        pipeline.add_transform(qml.noise.add_noise, noise_model=model, level="device")
-        pipeline.add_transform(decompose, **gates)
+        pipeline.add_transform(_ADD_NOISE, noise_model=model, level="device")
+        pipeline.add_transform(_DECOMPOSE, **gates)
     pipeline.add_transform(expand_shadows)
     if config.gradient_method in DEVICE_GRADIENTS:
         pipeline.add_transform(no_sampling, name=f"adjoint + {name}")
-    pipeline.add_transform(finish, over_rotated=bool(spec.over_rotation))
+    pipeline.add_transform(_FINISH, over_rotated=bool(spec.over_rotation))
     return pipeline
 
 
