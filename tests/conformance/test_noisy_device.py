@@ -372,25 +372,27 @@ def test_copies_compute_the_same_and_draw_other_samples(how, arguments, agree):
 
 
 def test_eight_threads_give_what_one_gives(rng):
-    qnode = qml.QNode(model, device())
-    tasks = [
-        (
-            rng.normal(size=(int(b), 3)),
-            rng.uniform(0.1, 0.4, 2),
-            rng.normal(size=4),
-        )
-        for b in rng.integers(1, 20, size=16)
-    ]
+    # Of tapes that are there: while PennyLane records one, other threads disturb it.
+    noisy = device()
+    make = qml.workflow.construct_tape(qml.QNode(model, noisy), level="device")
+    tapes = []
+    for batch in rng.integers(1, 20, size=16).tolist():
+        shapes = (batch, 3), (4,)
+        x, w = (pnp.array(rng.normal(size=s), requires_grad=True) for s in shapes)
+        strengths = pnp.array(rng.uniform(0.1, 0.4, 2), requires_grad=True)
+        tapes.append(make(x, strengths, w))
+    config = noisy.setup_execution_config(circuit=tapes[0])
 
-    def gradient(task):
-        tensors = [pnp.array(t, requires_grad=True) for t in task]
-        mine = copy.copy(qnode)  # PennyLane writes the state of a call into it
-        return qml.grad(lambda *a: pnp.sum(mine(*a)[1] ** 2), [0, 1, 2])(*tensors)
+    def run(tape):
+        (values,) = noisy.execute((tape,), config)
+        cotangents = tuple(2.0 * np.asarray(value) for value in values)
+        (gradients,) = noisy.compute_vjp((tape,), (cotangents,), config)
+        return [*values, *gradients]
 
     with ThreadPoolExecutor(8) as pool:
-        threaded = list(pool.map(gradient, tasks))
-    for actual, task in zip(threaded, tasks, strict=True):
-        for one, other in zip(actual, gradient(task), strict=True):
+        threaded = list(pool.map(run, tapes))
+    for actual, tape in zip(threaded, tapes, strict=True):
+        for one, other in zip(actual, run(tape), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
