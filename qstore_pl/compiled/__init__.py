@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from qstore_pl.compiled.circuit import MAX_TRACES, Compiled, compile
+from qstore_pl.compiled.circuit import MAX_TRACES, Compiled, compile, plain_qnode
 
-__all__ = ["MAX_TRACES", "Compiled", "compile"]
+__all__ = ["MAX_TRACES", "Compiled", "compile", "plain_qnode"]

@@ -22,15 +22,15 @@ from autograd.tracer import Box
 
 from qstore_pl.devices import Symbols
 
-NUMPY, TENSOR, BOX, TORCH, JAX, STATIC, MASKED = (
-    *("numpy", "tensor", "autograd", "torch", "jax", "static", "masked"),
+NUMPY, BOX, TORCH, JAX, STATIC, MASKED = (
+    *("numpy", "autograd", "torch", "jax", "static", "masked"),
 )
 _FRAMEWORKS: dict[type, str] = {
     float: NUMPY,
     np.ndarray: NUMPY,
     np.float64: NUMPY,
     np.float32: NUMPY,
-    qml.numpy.tensor: TENSOR,
+    qml.numpy.tensor: NUMPY,
 }
 _ROADS: dict[frozenset[type], str] = {}
 _FLOAT = np.dtype(np.float64)
@@ -51,8 +51,6 @@ def framework_of(kind: type) -> str:
 def _found(kind: type) -> str:
     if issubclass(kind, Box):
         return BOX
-    if issubclass(kind, qml.numpy.tensor):
-        return TENSOR
     if issubclass(kind, np.ma.MaskedArray):
         return MASKED
     if issubclass(kind, np.ndarray | np.generic):
@@ -72,20 +70,18 @@ def road_of(leaves: Sequence[Any]) -> str:
     """The framework in which a call with these leaves runs.
 
     Raises:
-        TypeError: If some are arrays of PyTorch and some of JAX.
+        TypeError: If they are of several of autograd, PyTorch and JAX.
     """
     kinds = frozenset(map(type, leaves))
     road = _ROADS.get(kinds)
     if road is None:
         frameworks = {framework_of(kind) for kind in kinds}
-        if {TORCH, JAX} <= frameworks or (
-            BOX in frameworks and frameworks & {TORCH, JAX}
-        ):
+        if len(frameworks & {TORCH, JAX, BOX}) > 1:
             raise TypeError(
                 "Arguments of a compiled circuit must belong to one framework, but are "
                 f"of {' and '.join(sorted(frameworks))}."
             )
-        order = (JAX, TORCH, BOX, TENSOR, NUMPY)
+        order = (JAX, TORCH, BOX)
         road = next((name for name in order if name in frameworks), NUMPY)
         _ROADS[kinds] = road
     return road
@@ -216,7 +212,7 @@ def emptied(value: Any) -> Any:
         return kind(*map(emptied, value))
     if _is_leaf(value):
         return _LEAF
-    return copy.deepcopy(value) if framework_of(kind) in (NUMPY, TORCH) else value
+    return value if framework_of(kind) is STATIC else copy.deepcopy(value)
 
 
 def filled(value: Any, leaves: Iterator[Any]) -> Any:

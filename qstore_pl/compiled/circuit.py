@@ -215,6 +215,30 @@ def _again(qnode: qml.QNode, static_argnames: tuple[str, ...]) -> Compiled:
     return Compiled(qnode, static_argnames=static_argnames)
 
 
+def plain_qnode(qnode: Any) -> qml.QNode:
+    """A QNode without transforms.
+
+    Args:
+        qnode: What should be one.
+
+    Raises:
+        TypeError: If it is no QNode.
+        ValueError: If it has transforms.
+    """
+    if not isinstance(qnode, qml.QNode):
+        raise TypeError(
+            f"Argument `qnode` must be a QNode, but is of type {type(qnode).__name__}. "
+            "Make one with @qml.qnode(device)."
+        )
+    if len(qnode.compile_pipeline):
+        names = ", ".join(str(transform) for transform in qnode.compile_pipeline)
+        raise ValueError(
+            f"Argument `qnode` must have no transforms, but has {names}. Apply them to "
+            "the quantum function, before the QNode is made."
+        )
+    return qnode
+
+
 def _checked(qnode: Any) -> qml.QNode:
     """The QNode, if it can be compiled.
 
@@ -222,22 +246,12 @@ def _checked(qnode: Any) -> qml.QNode:
         TypeError: If it is no QNode.
         ValueError: If its device, its transforms or its gradient method do not fit.
     """
-    if not isinstance(qnode, qml.QNode):
-        raise TypeError(
-            f"Argument `qnode` must be a QNode, but is of type {type(qnode).__name__}. "
-            "Make one with @qml.qnode(device)."
-        )
+    qnode = plain_qnode(qnode)
     if not devices.is_ours(qnode.device):
         raise ValueError(
             "Argument `qnode` must be on a qstore device, but is on "
             f"{qnode.device.name}. Make it with "
             'qml.device("qstore.mock_ideal", wires=...).'
-        )
-    if len(qnode.compile_pipeline):
-        names = ", ".join(str(transform) for transform in qnode.compile_pipeline)
-        raise ValueError(
-            f"Argument `qnode` must have no transforms, but has {names}. Apply them to "
-            "the quantum function, before the QNode is made."
         )
     if callable(qnode.diff_method) or qnode.diff_method in INEXACT_METHODS:
         raise ValueError(

@@ -22,6 +22,7 @@ from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.passes import IdlePasses
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
@@ -46,6 +47,7 @@ __all__ = [
     "Call",
     "Executable",
     "FubiniStudy",
+    "IdlePasses",
     "LightCones",
     "Metric",
     "MockIdeal",

@@ -6,7 +6,6 @@ to every number of the arguments. No framework is known here.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 
 from qstore_pl.devices.meters import Float, Meter, Values
 from qstore_pl.devices.packing import Packing
+from qstore_pl.devices.passes import IdlePasses
 from qstore_pl.engine.program import Pass, Program
 
 ONLY_FIRST_DERIVATIVES = (
     "A second derivative was asked of a compiled circuit, which has first derivatives "
     "only. Call the QNode itself, made with max_diff=2."
 )
-KEPT_PASSES = 4  # work arrays that wait for the next call, one for each thread
-KEPT_BYTES = 1 << 24  # of the largest work arrays that are kept
 
 
 class Executable:
@@ -52,7 +50,7 @@ class Executable:
         self.differentiable, self.draw = differentiable, draw
         self._batched = batched
         self._rows = np.arange(packing.batch)
-        self._passes: deque[Pass] = deque(maxlen=KEPT_PASSES)
+        self._passes = IdlePasses(program)
 
     def call(self, arguments: Sequence[Float]) -> Call:
         """A call of the circuit that may be differentiated.
@@ -70,7 +68,7 @@ class Executable:
         """
         work = self.run(*self.packing.packed(arguments), gradient=False)
         found = self.read(work)
-        self.give_back(work)
+        self._passes.give_back(work)
         return found
 
     def sampled(self, arguments: Sequence[Float]) -> Any:
@@ -90,10 +88,7 @@ class Executable:
             features: Shape ``(batch, n_features)``.
             gradient: Whether a backward run may follow.
         """
-        try:
-            work = self._passes.pop()
-        except IndexError:
-            work = self.program.new_pass(len(self._rows))
+        work = self._passes.take(len(self._rows))
         work.forward(weights, features, self._rows, gradient=gradient)
         return work
 
@@ -117,13 +112,8 @@ class Executable:
         inputs = not self.packing.per_sample.isdisjoint(wanted)
         gradients = self.meter.backward(work, cotangents, inputs=inputs)
         found = self.packing.gradients(*gradients, wanted)
-        self.give_back(work)
+        self._passes.give_back(work)
         return found
-
-    def give_back(self, work: Pass) -> None:
-        """Keep work arrays for a later run, unless they are large."""
-        if work.nbytes <= KEPT_BYTES:
-            self._passes.append(work)
 
 
 class Call:

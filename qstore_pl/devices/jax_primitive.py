@@ -29,7 +29,7 @@ from pennylane.exceptions import DeviceError
 from qstore_pl._lazy import cached_property
 from qstore_pl.devices.jax_calls import apply_call
 from qstore_pl.devices.passes import KeptPasses
-from qstore_pl.devices.pullback import SECOND_DERIVATIVE, backward
+from qstore_pl.devices.pullback import SECOND_DERIVATIVE, backward, forward_values
 from qstore_pl.devices.readout import PauliSumValue, Readout
 from qstore_pl.engine.program import Pass, Program, untied_columns
 from qstore_pl.engine.xla import Call, backward_call, forward_call
@@ -101,16 +101,7 @@ class Measured:
         )
         work = work or self._forward(weights, features)
         states = work.states() if self._needs_state else None
-        results = []
-        for readout in self.readouts:
-            columns = [self.words.index(word) for word in readout.words]
-            words = work.out[:, columns]
-            if readout.per_sample:
-                results.append(np.array(readout.value(words, states)))
-            else:
-                assert states is not None
-                pairs = zip(words, states, strict=True)
-                results.append(np.stack([readout.value(w, s) for w, s in pairs]))
+        results = forward_values(work, self.words, self.readouts, states)
         self._report(work, states)
         self._kept_passes.put(self.program, weights, features, work)
         return results

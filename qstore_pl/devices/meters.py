@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.devices.pullback import backward
+from qstore_pl.devices.pullback import backward, forward_values
 from qstore_pl.devices.readout import Readout
 from qstore_pl.engine.program import Pass
 
@@ -117,17 +117,7 @@ class StateMeter(Meter):
     def values(self, work: Pass) -> Values:
         """The measurements after a forward run, each of shape ``(batch, *shape)``."""
         states = work.states() if self._needs_state else None
-        found = []
-        for readout in self._readouts:
-            columns = [self._words.index(word) for word in readout.words]
-            words = work.out[:, columns]
-            if readout.per_sample:
-                found.append(np.array(readout.value(words, states)))
-            else:
-                assert states is not None
-                pairs = zip(words, states, strict=True)
-                found.append(np.stack([readout.value(w, s) for w, s in pairs]))
-        return found
+        return forward_values(work, self._words, self._readouts, states)
 
     def backward(
         self, work: Pass, cotangents: Sequence[Float], *, inputs: bool

@@ -150,18 +150,7 @@ class MockNoisy(QStoreDevice):
     def lowered(
         self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]
     ) -> Lowered | None:
-        """A circuit that is compiled, lowered with the noise of this device.
-
-        Args:
-            tape: The circuit.
-            lower: Function of the kind of states and of the noise, which is None for
-                pure states.
-
-        Returns:
-            What the function returned, or None if the noise depends on the values of
-            gates, acts at measurements, or is a model and there are measurements inside
-            the circuit.
-        """
+        """As :meth:`QStoreDevice.lowered`, with the noise of this device."""
         kind = self._kind(tape)
         if self._model is not None:
             kind = self._mixed(tape.operations)

@@ -126,6 +126,33 @@ def _at(place: Parameter, gw: Float, gx: Float | None) -> NDArray[Any]:
     return part.reshape(part.shape[:-1] + place.shape)
 
 
+def forward_values(
+    work: Pass,
+    words: Sequence[Any],
+    readouts: Sequence[Readout],
+    states: NDArray[Any] | None,
+) -> list[NDArray[Any]]:
+    """The measurements after a forward pass, each of shape ``(batch, *shape)``.
+
+    Args:
+        work: The forward pass, which measured ``words``.
+        words: The Pauli words that were measured.
+        readouts: One for each measurement.
+        states: The states of the pass; None if no readout needs them.
+    """
+    found = []
+    for readout in readouts:
+        columns = [words.index(word) for word in readout.words]
+        measured = work.out[:, columns]
+        if readout.per_sample:
+            found.append(np.array(readout.value(measured, states)))
+        else:
+            assert states is not None
+            pairs = zip(measured, states, strict=True)
+            found.append(np.stack([readout.value(w, s) for w, s in pairs]))
+    return found
+
+
 def backward(
     work: Pass,
     words: Sequence[Any],

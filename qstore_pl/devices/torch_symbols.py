@@ -14,8 +14,7 @@ from typing import Any, Self
 import autoray
 import numpy as np
 
-from qstore_pl._checks import choice
-from qstore_pl.devices.symbols import SOURCES, SymbolError, Symbols
+from qstore_pl.devices.symbols import SymbolError, Symbols
 
 
 class Size(int):
@@ -125,29 +124,6 @@ class TorchSymbols(Symbols):
 
 
 autoray.register_backend(TorchSymbols, "numpy")
-
-
-def torch_symbols(
-    source: str, offset: int, shape: tuple[int, ...], dtype: Any = None
-) -> TorchSymbols:
-    """Symbols for consecutive weights or features, in the place of a tensor.
-
-    Args:
-        source: ``"weights"``, which all samples share, or ``"features"``, which each
-            sample has.
-        offset: Index of the first weight or feature, >= 0.
-        shape: Shape of the tensor, which is filled in C order.
-        dtype: The type that the tensor has, one of torch's types of real numbers; None
-            is ``torch.float64``.
-
-    Example:
-        >>> torch_symbols("features", 0, (2, 3)).permute(1, 0)
-        TorchSymbols(shape=(3, 2))
-    """
-    kind = SOURCES[choice("source", source, tuple(SOURCES))]
-    made = TorchSymbols.consecutive((kind, offset), tuple(shape))
-    made._type = dtype
-    return made
 
 
 def _numbers(value: Any) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
@@ -15,14 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qstore_pl import devices
 from qstore_pl.compiled import Compiled
 from qstore_pl.compiled.in_torch import Run, applied
 from qstore_pl.layers.qnode import INPUTS, shapes_of
 from qstore_pl.model import QuantumModel
 
 Float2D = NDArray[np.float64]
-
-KEPT_PASSES = 4  # work arrays that wait for the next call
 
 
 @final
@@ -157,39 +155,25 @@ class _Model:
     """A model as a function of samples and parameters."""
 
     def __init__(self, model: QuantumModel) -> None:
-        if model.placed.program is None:
+        program = model.placed.program
+        if program is None:
             raise ValueError(
                 "Argument `circuit` must be a model on a qstore device without shots, "
                 f"but is on {model.placed.backend.name}. Use "
                 "qml.qnn.TorchLayer with its QNode there."
             )
-        self.model = model
-        self._passes: deque[Any] = deque(maxlen=KEPT_PASSES)
+        self.model, self.passes = model, devices.IdlePasses(program)
 
     def __call__(self, samples: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
         double = torch.float64
         (found,) = applied(_Run(self), [samples.to(double), parameters.to(double)])
         return found
 
-    def taken(self, batch: int) -> Any:
-        """Work arrays for a batch, of an earlier call if they fit."""
-        while self._passes:
-            work = self._passes.pop()
-            if work.batch == batch:
-                return work
-        program = self.model.placed.program
-        assert program is not None
-        return program.new_pass(batch)
-
-    def give_back(self, work: Any) -> None:
-        """Keep work arrays for a later call."""
-        self._passes.append(work)
-
     def __getstate__(self) -> dict[str, Any]:
         return {"model": self.model}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.model, self._passes = state["model"], deque(maxlen=KEPT_PASSES)
+        self.__init__(state["model"])  # type: ignore[misc]
 
 
 @final
@@ -215,7 +199,7 @@ class _Run(Run):
         return [model.readout.outputs(self._values, self._own)]
 
     def _forward(self) -> Float2D:
-        self._work = self._circuit.taken(len(self._features))
+        self._work = self._circuit.passes.take(len(self._features))
         rows = np.arange(len(self._features))
         found: Float2D = self._work.forward(self._weights, self._features, rows)
         return found
@@ -234,6 +218,6 @@ class _Run(Run):
         if gx is not None:
             by_samples = model.stack.pull_back(gx.copy(), self._samples)
         found = by_samples, np.concatenate([gw, own])
-        self._circuit.give_back(self._work)
+        self._circuit.passes.give_back(self._work)
         self._work = None
         return found

@@ -16,6 +16,7 @@ from qstore_pl import devices
 from qstore_pl._checks import integer
 from qstore_pl._lazy import cached_property
 from qstore_pl.circuit import Block, Features, Weights
+from qstore_pl.compiled import plain_qnode
 from qstore_pl.layers.layer import Encoding, Float2D, Wires
 from qstore_pl.readout import ExpectationValues, Probabilities, Readout
 
@@ -187,21 +188,11 @@ class QNodeLayer(Encoding):
 
 
 def _checked(qnode: Any) -> qml.QNode:
-    if not isinstance(qnode, qml.QNode):
-        raise TypeError(
-            f"Argument `qnode` must be a QNode, but is of type {type(qnode).__name__}. "
-            "Make one with @qml.qnode(device)."
-        )
+    qnode = plain_qnode(qnode)
     if qnode.shots:
         raise ValueError(
             "Argument `qnode` must have no shots, but has "
             f"{qnode.shots.total_shots}. Give them to TrainingConfig(shots=...)."
-        )
-    if len(qnode.compile_pipeline):
-        names = ", ".join(str(transform) for transform in qnode.compile_pipeline)
-        raise ValueError(
-            f"Argument `qnode` must have no transforms, but has {names}. Apply them to "
-            "the quantum function, before the QNode is made."
         )
     return qnode
 

@@ -366,11 +366,8 @@ def test_inexact_gradients(method):
 
 @pytest.mark.parametrize("method", ["best", "device", "adjoint", "parameter-shift"])
 def test_exact_gradients(method):
-    try:
-        qnode = qml.QNode(circuit, DEVICE, diff_method=method)
-        expected = qml.grad(qnode)(pnp.array(NUMPY))
-    except qml.exceptions.QuantumFunctionError:
-        pytest.skip("the device does not have it")
+    qnode = qml.QNode(circuit, DEVICE, diff_method=method)
+    expected = qml.grad(qnode)(pnp.array(NUMPY))
     found = qml.grad(compile(qnode))(pnp.array(NUMPY))
     np.testing.assert_allclose(found, expected, atol=1e-10)
 

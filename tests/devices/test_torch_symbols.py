@@ -7,20 +7,28 @@ import sys
 import numpy as np
 import pennylane as qml
 import pytest
+import torch
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
-from qstore_pl.devices.symbols import SymbolError
-from qstore_pl.devices.torch_symbols import TorchSymbols, torch_symbols
+from qstore_pl.devices.symbols import SOURCES, SymbolError
+from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.templates import ZZFeatureMap
 from tests.symbol_values import gradients
 from tests.symbol_values import values as numbers
 
-torch = pytest.importorskip("torch")
 F = torch.nn.functional
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.uniform(0.2, 0.9, 6)
+
+
+def torch_symbols(source, offset, shape, dtype=torch.float64):
+    """Symbols in the place of a tensor of this type."""
+    made = TorchSymbols.consecutive((SOURCES[source], offset), shape)
+    return made.to(dtype)
+
+
 FUNCTIONS = (
     *("sin", "cos", "tan", "asin", "acos", "atan", "arcsin", "arctan", "sinh", "cosh"),
     *("tanh", "asinh", "atanh", "exp", "exp2", "expm1", "log", "log1p", "log2"),
@@ -316,8 +324,8 @@ def test_a_function_that_is_refused_inside_a_decomposition_is_named():
 
 def test_the_module_is_imported_without_torch():
     code = (
-        "import sys; from qstore_pl.devices.torch_symbols import torch_symbols; "
-        "print(torch_symbols('weights', 0, (2, 3)), 'torch' in sys.modules)"
+        "import sys; from qstore_pl.devices.torch_symbols import TorchSymbols; "
+        "print(TorchSymbols.consecutive((1, 0), (2, 3)), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "TorchSymbols(shape=(2, 3)) False\n", done.stderr
