@@ -8,6 +8,7 @@ is traced is in :mod:`devices`, what is kept of it in :mod:`traces`.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
@@ -183,8 +184,9 @@ class Compiled:
     def _traced(self, leaves: Sequence[Any], args: Any, kwargs: Any) -> Trace:
         if self._static:
             bound = self._signature.bind(*args, **kwargs)
-            for name in bound.arguments.keys() - self._static:
-                bound.arguments[name] = emptied(bound.arguments[name])
+            for name, value in bound.arguments.items():
+                keep = copy.deepcopy if name in self._static else emptied
+                bound.arguments[name] = keep(value)  # arrays may change in place later
             args, kwargs = bound.args, bound.kwargs
         else:
             args = tuple(map(emptied, args))

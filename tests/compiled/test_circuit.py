@@ -132,6 +132,38 @@ def test_integers_as_arrays():
     assert compiled.retrace_count == 11
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (np.array, ()),
+        (lambda order: pnp.array(order, requires_grad=False), ()),
+        (np.ma.array, ()),
+        (lambda order: np.array(order, dtype=float), "order"),
+    ],
+    ids=["numpy", "pennylane.numpy", "masked", "static floats"],
+)
+def test_a_static_array_is_kept_as_it_was(kind, names):
+    """With shots the QNode is called again for its gradient."""
+
+    def named(w, order):
+        for i in np.asarray(order).astype(int).tolist():
+            (qml.RX if i else qml.RY)(w[i] * (1 + i), 0)
+            qml.RZ(0.4, 0)
+        return qml.expval(qml.X(0))
+
+    device = qml.device("qstore.mock_ideal", wires=1, seed=3)
+    qnode = qml.QNode(named, device, shots=50_000)
+    sampled = compile(qnode, static_argnames=names)
+    w, order = pnp.array([0.3, 0.9]), kind([0, 1])
+    first = qml.grad(sampled)(w, order)
+    order[:] = [1, 0]
+    other = qml.grad(sampled)(w, order)
+    assert np.abs(first - other).max() > 0.5
+    again = qml.grad(sampled)(w, kind([0, 1]))
+    np.testing.assert_allclose(again, first, atol=0.05)
+    assert sampled.retrace_count == 1
+
+
 def test_an_array_of_integers_that_changes_in_place():
     """Also where the QNode is called again later: with shots, and in JAX."""
 
