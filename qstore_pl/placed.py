@@ -62,11 +62,15 @@ class Placed:
 
     def __init__(self, circuit: Circuit, backend: Backend) -> None:
         self._circuit, self.backend = circuit, backend
+        self._lanes: dict[tuple[bool, bool], devices.Lanes | None] = {}
 
     @cached_property
     def device(self) -> Device:
         """The PennyLane device, made when it is first needed."""
         return self.backend.device(self._circuit.n_qubits)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lanes": {}}  # they belong to this device
 
     @property
     def wires(self) -> tuple[Any, ...]:
@@ -121,6 +125,38 @@ class Placed:
             n_weights=circuit.n_weights,
             n_features=circuit.n_features,
         )
+
+    def lanes(self, *, shots: bool, shifted: bool) -> devices.Lanes | None:
+        """The circuit compiled to run at many values at once.
+
+        Args:
+            shots: Whether values are estimated from shots.
+            shifted: Whether gates can be shifted; else every lane has its own weights.
+
+        Returns:
+            None on devices of others, and where noise depends on the values of gates:
+            there the circuit runs as tapes.
+
+        Raises:
+            DeviceError: If a gate has no shift rule.
+        """
+        key = shots, shifted
+        if key not in self._lanes:
+            found = None
+            if devices.is_ours(self.device):
+                circuit = self._circuit
+                tape, inputs = traced(circuit, self.wires)
+                found = devices.lanes(
+                    tape,
+                    inputs,
+                    self.device,
+                    n_weights=circuit.n_weights,
+                    n_features=circuit.n_features,
+                    shots=shots,
+                    shifted=shifted,
+                )
+            self._lanes[key] = found
+        return self._lanes[key]
 
     def values(self, features: Float2D, weights: Float1D) -> Float2D:
         """The measured values of some samples.

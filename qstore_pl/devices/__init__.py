@@ -11,18 +11,19 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.assembly import executable, of_first_sample
 from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.bound import bound_operations
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
     Call,
     Executable,
 )
 from qstore_pl.devices.failures import running_on
+from qstore_pl.devices.lanes import Lanes, lanes_of
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
-from qstore_pl.devices.passes import IdlePasses
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
@@ -37,17 +38,22 @@ from qstore_pl.devices.tracing import (
     traced,
     twice,
 )
+from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.metric import FubiniStudy, Metric
+from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
+from qstore_pl.engine.shots import Drawn
 
 __all__ = [
     "METRICS",
     "ONLY_FIRST_DERIVATIVES",
     "CacheInfo",
     "Call",
+    "Drawn",
     "Executable",
     "FubiniStudy",
     "IdlePasses",
+    "Lanes",
     "LightCones",
     "Metric",
     "MockIdeal",
@@ -55,6 +61,7 @@ __all__ = [
     "NoiseSpec",
     "Program",
     "Recorded",
+    "Shifts",
     "SymbolError",
     "Symbols",
     "TorchSymbols",
@@ -71,6 +78,7 @@ __all__ = [
     "generator_state",
     "is_native",
     "is_ours",
+    "lanes",
     "light_cones",
     "metric",
     "needs_value",
@@ -177,3 +185,46 @@ def compile(
             f"{device.name}. Run the QNode there."
         )
     return device.compile(tape, inputs, n_weights=n_weights, n_features=n_features)
+
+
+def lanes(
+    tape: QuantumScript,
+    inputs: Sequence[Symbols | None],
+    device: Device,
+    *,
+    n_weights: int,
+    n_features: int,
+    shots: bool,
+    shifted: bool,
+) -> Lanes | None:
+    """A circuit that runs at many weights at once, or with shifted gates.
+
+    Args:
+        tape: The circuit of one sample, as :func:`compile` takes it.
+        inputs: What each parameter of the tape is, as for :func:`compile`.
+        device: One of our devices.
+        n_weights: Length of the weights.
+        n_features: Number of columns of the features.
+        shots: Whether values are estimated from shots.
+        shifted: Whether gates can be shifted; else every lane has its own weights.
+
+    Returns:
+        None if the device has noise that depends on the values of gates.
+
+    Raises:
+        TypeError: If the device is not one of ours.
+        DeviceError: If a gate has no shift rule, or cannot be compiled.
+    """
+    if not isinstance(device, QStoreDevice):
+        raise TypeError(
+            f"Argument `device` must be a qstore device, but is {device.name}."
+        )
+    return lanes_of(
+        tape,
+        bound_operations(tape, inputs),
+        device,
+        n_weights=n_weights,
+        n_features=n_features,
+        shots=shots,
+        shifted=shifted,
+    )

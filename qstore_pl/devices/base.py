@@ -271,6 +271,11 @@ class QStoreDevice(Device):
             return tuple(result[0] for result in results)
         return results[0]
 
+    def stream_key(self) -> NDArray[np.uint64]:
+        """A key of random streams, drawn from the generator of this device."""
+        with self._rng_lock:
+            return self._rng.integers(0, 1 << 64, 4, dtype=np.uint64)
+
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart, from the cache if it is there."""
         kind = self._kind(tape)

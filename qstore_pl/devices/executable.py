@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.devices.meters import Float, Meter, Values
 from qstore_pl.devices.packing import Packing
-from qstore_pl.devices.passes import IdlePasses
+from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Pass, Program
 
 ONLY_FIRST_DERIVATIVES = (

@@ -56,6 +56,15 @@ class SpecNoise:
         """The pair ``(p(1|0), p(0|1))`` of a wire that is measured at the end."""
         return (0.0, 0.0) if label in self.records else self.spec.readout_of(label)
 
+    @property
+    def follows_gates(self) -> bool:
+        """Whether noise may follow single gates, which templates are made of."""
+        return self.spec.has_gate_noise
+
+    def rate(self, op: Operator) -> float:
+        """The factor by which a gate turns further than its angle says."""
+        return 1.0 + self.spec.over_rotation if self.is_noisy(op) else 1.0
+
     def is_noisy(self, op: Operator) -> bool:
         """Whether noise follows an operation that is not decomposed any further."""
         return self.spec.has_gate_noise and is_gate(op)
@@ -176,6 +185,11 @@ class ModelNoise(SpecNoise):
     def __init__(self, model: qml.NoiseModel) -> None:
         super().__init__(NoiseSpec())
         self.model = model
+
+    @property
+    def follows_gates(self) -> bool:
+        """Whether noise may follow single gates: it may."""
+        return True
 
     def gates(
         self, op: Operator, params: Sequence[Any], position: Positions

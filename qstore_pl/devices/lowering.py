@@ -315,24 +315,41 @@ def with_columns(
         The gates, and the derived values in the order of their columns, in which each
         needs only earlier ones.
     """
-    columns: dict[Any, Slot] = {}
-    placed: list[Derived] = []
+    place = DerivedPlaces(n_features)
+    if any(map(_has_derived, gates)):
+        gates = [renamed(gate, place) for gate in gates]
+    return gates, place.derived
 
-    def place(slot: Slot) -> Slot:
+
+class DerivedPlaces:
+    """Gives derived values their place in the feature slots behind the features.
+
+    It is a function from a slot to the slot of its column.
+
+    Args:
+        n_features: Number of columns of the features.
+
+    Attributes:
+        derived: The derived values in the order of their columns.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self._n_features = n_features
+        self._columns: dict[Any, Slot] = {}
+        self.derived: list[Derived] = []
+
+    def __call__(self, slot: Slot) -> Slot:
+        """The slot of a value, which changes for derived ones only."""
         kind, found = slot
         if kind != DERIVED:
             return slot
-        if found not in columns:
+        if found not in self._columns:
             several = found if isinstance(found, tuple) else (found,)
             # Those that these are computed from get their columns first.
-            made = [one.renamed(place) for one in several]
-            columns[found] = (FEATURE, n_features + len(placed))
-            placed.extend(made)
-        return columns[found]
-
-    if any(map(_has_derived, gates)):
-        gates = [renamed(gate, place) for gate in gates]
-    return gates, placed
+            made = [one.renamed(self) for one in several]
+            self._columns[found] = FEATURE, self._n_features + len(self.derived)
+            self.derived.extend(made)
+        return self._columns[found]
 
 
 def _has_derived(gate: MixedGate) -> bool:

@@ -1,9 +1,9 @@
-"""Passes that are kept: for the backward runs that may follow, or for the next call."""
+"""Forward passes that are kept for the backward runs that may follow."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from qstore_pl.engine.program import Pass, Program
 
 KEPT_PASSES = 8
 KEPT_BYTES = 1 << 28  # of several passes together
-IDLE_PASSES = 4  # that wait for the next call, one for each thread
-IDLE_BYTES = 1 << 24  # of the largest pass that waits
 
 Float = NDArray[np.float64]
 
@@ -67,34 +65,3 @@ class KeptPasses:
         with self._lock:
             kept = self._kept.pop(self._key(program, weights, features), None)
         return None if kept is None else kept[1]
-
-
-class IdlePasses:
-    """Work arrays of a Program that wait for its next call. Threads may share them.
-
-    Args:
-        program: The Program.
-    """
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._idle: deque[Pass] = deque(maxlen=IDLE_PASSES)
-
-    def take(self, batch: int) -> Pass:
-        """Work arrays of an earlier call if they fit, or new ones.
-
-        Args:
-            batch: Number of samples.
-        """
-        try:
-            work = self._idle.pop()
-        except IndexError:
-            work = None
-        if work is None or work.batch != batch:
-            work = self._program.new_pass(batch)
-        return work
-
-    def give_back(self, work: Pass) -> None:
-        """Keep work arrays for a later call, unless they are large."""
-        if work.nbytes <= IDLE_BYTES:
-            self._idle.append(work)

@@ -59,19 +59,21 @@ def shift_fails(circuit: QuantumScript) -> str | None:
         end = index + op.num_params
         if not trainable.isdisjoint(range(index, end)):
             shifted = op.name
-            if _has_complex_coefficient(op):
-                return (
-                    f"Parameter shift does not hold for {op.name}, whose coefficient "
-                    "is no angle. Use qml.evolve or qml.PauliRot, or run without "
-                    "shots, where the device has the gradient."
-                )
+            if reason := not_an_angle(op):
+                return reason
         index = end
     return None
 
 
-def _has_complex_coefficient(op: Any) -> bool:
-    while isinstance(op, qml.ops.op_math.SymbolicOp | qml.ops.Conditional):
-        if type(op) is qml.ops.Exp:
-            return True
-        op = op.base
-    return False
+def not_an_angle(op: Any) -> str | None:
+    """Why an operation has no shift rule because of its coefficient, or None."""
+    inner = op
+    while isinstance(inner, qml.ops.op_math.SymbolicOp | qml.ops.Conditional):
+        if type(inner) is qml.ops.Exp:
+            return (
+                f"Parameter shift does not hold for {op.name}, whose coefficient is no "
+                "angle. Use qml.evolve or qml.PauliRot, or run without shots, where "
+                "the device has the gradient."
+            )
+        inner = inner.base
+    return None

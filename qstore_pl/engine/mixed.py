@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine import pauli
 from qstore_pl.engine.gates import PauliSum
+from qstore_pl.engine.outcomes import of_pauli_vector
 from qstore_pl.engine.pauli_fusion import PauliTables, build
 from qstore_pl.engine.pauli_values import TILE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
@@ -83,6 +84,10 @@ class MixedPass(Pass):
             (state,) = self._state(i, end - start)
             states[start:end] = state.T
         return states
+
+    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
+        (state,) = self._state(i, out.shape[1])
+        out[:] = of_pauli_vector(state, self._tables.n_wires, wires)
 
     def _columns(self) -> int:
         wide = min(LANES, LARGEST // self._length)

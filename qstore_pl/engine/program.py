@@ -505,6 +505,32 @@ class Pass(ABC):
             phase: Whether the global phase is included, where states have one.
         """
 
+    def probabilities(self, wires: tuple[int, ...]) -> Float2D:
+        """Probabilities of outcomes after the last :meth:`forward`.
+
+        Args:
+            wires: The wires that are read, the first of them the most significant bit
+                of an outcome.
+
+        Returns:
+            Shape ``(batch, 2**len(wires))``.
+        """
+        if self._values is None:
+            raise RuntimeError("Pass.probabilities needs a forward run before it.")
+        found = np.empty((self.batch, 1 << len(wires)))
+        for i, (start, end) in enumerate(self._spans):
+            if end - start == 1:  # without another array of this size
+                self._outcomes(i, wires, found[start:end].reshape(-1, 1))
+            else:
+                part = np.empty((found.shape[1], end - start))
+                self._outcomes(i, wires, part)
+                found[start:end] = part.T
+        return found
+
+    @abstractmethod
+    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
+        """Write probabilities of chunk ``i``, shape ``(2**len(wires), columns)``."""
+
     @abstractmethod
     def _columns(self) -> int:
         """Number of samples in a chunk."""

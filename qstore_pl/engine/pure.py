@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qstore_pl.engine import statevector
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import Gate, PauliSum
+from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
 
 CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
@@ -98,6 +99,10 @@ class PurePass(Pass):
             return states
         turn = self._tables.phase.evaluate(weights, features[rows])
         return states * np.exp(1j * turn)[:, None]
+
+    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
+        re, im = self._state(i, out.shape[1])
+        of_amplitudes(re, im, self._tables.n_wires, wires, out)
 
     def _columns(self) -> int:
         return max(1, min(512, CHUNK >> self._tables.n_wires))

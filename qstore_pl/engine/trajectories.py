@@ -286,6 +286,7 @@ class TrajectoryPass:
         self, program: TrajectoryProgram, batch: int, *, keep: bool = False
     ) -> None:
         self.batch, self._program, self._keep = batch, program, keep
+        self.uniform = program.uniform  # may be set to another source
         self._n_rows = batch * program.trajectories
         self._rows = np.arange(self._n_rows)
         self._values = np.empty((self._n_rows, program.tables.n_features))
@@ -309,7 +310,7 @@ class TrajectoryPass:
         program, values = self._program, self._values
         n = program.n_features
         values[:, :n] = np.repeat(features[rows], program.trajectories, axis=0)
-        uniform = program.uniform((len(program.draws), self._n_rows))
+        uniform = self.uniform((len(program.draws), self._n_rows))
         shared = program.with_constants(weights)
         growth, checkpoints = 1.0, 0
         for (first, draw), numbers in zip(program.draws, uniform, strict=True):
@@ -380,6 +381,22 @@ class TrajectoryPass:
             phase: Whether the global phase is included.
         """
         return self._run.states(phase=phase)
+
+    def probabilities(self, wires: tuple[int, ...]) -> Float2D:
+        """Probabilities of outcomes, averaged over trajectories; see :class:`Pass`.
+
+        Their sum is 1 on average only, since trajectories are not normalised.
+
+        Args:
+            wires: The wires that are read, the first of them the most significant bit
+                of an outcome.
+
+        Returns:
+            Shape ``(batch, 2**len(wires))``.
+        """
+        each = self._run.probabilities(wires)
+        by_sample = each.reshape(self.batch, self._program.trajectories, each.shape[1])
+        return np.asarray(by_sample.mean(axis=1))
 
     @property
     def nbytes(self) -> int:

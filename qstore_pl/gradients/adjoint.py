@@ -40,7 +40,12 @@ class CompiledGradient(GradientEstimator):
         self._last: Any = None
 
     def _measure(
-        self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool,
     ) -> Float2D:
         """The measured values of some samples, shape ``(batch, n_values)``."""
         batch = rows.shape[0]
@@ -51,7 +56,7 @@ class CompiledGradient(GradientEstimator):
             last = self._passes[batch] = self._program.new_pass(batch)
         self._last = last
         self.expectations.circuits += batch
-        return last.forward(weights, features, rows)
+        return last.forward(weights, features, rows, gradient=gradient)
 
     def _gradient(self, cotangents: Float2D) -> Float1D:
         """The gradient with respect to the weights, shape ``(n_weights,)``."""
@@ -76,9 +81,15 @@ class DeviceGradient(GradientEstimator):
         self._pull_back: Callable[..., Any] | None = None
 
     def _measure(
-        self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool,
     ) -> Float2D:
         """The measured values of some samples, shape ``(batch, n_values)``."""
+        del gradient  # autograd is asked for it later
         self.expectations.check_batch(weights, features[rows])
 
         def outputs(at: Any) -> Any:

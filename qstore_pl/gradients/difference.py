@@ -5,16 +5,70 @@ The circuits of all samples go to the device in one submission.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 
 
+class CentralDifferences(GradientEstimator):
+    """The base class of estimators that step forward and backward in some directions.
+
+    Args:
+        expectations: The circuit, and the device that it runs on.
+    """
+
+    def __init__(self, expectations: Expectations) -> None:
+        super().__init__(expectations)
+        self._directions = np.empty((0, 0))
+        self._changes = np.empty((0, 0, 0))
+
+    def _measure(
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool,
+    ) -> Float2D:
+        """The measured values of some samples, shape ``(batch, n_values)``."""
+        points = [weights]
+        if gradient:
+            self._directions = self._drawn()
+            points += [weights + d for d in self._directions]
+            points += [weights - d for d in self._directions]
+        values = self.expectations.values(points, features[rows], rows)
+        if gradient:
+            forward, backward = np.split(values[1:], 2)
+            self._changes = 0.5 * (forward - backward)
+        return np.asarray(values[0])
+
+    @abstractmethod
+    def _drawn(self) -> Float2D:
+        """Steps in the weights, shape ``(n_directions, n_weights)``."""
+
+    def _slopes(self, cotangents: Float2D) -> Float1D:
+        """How much a step in each direction changes the loss, to first order.
+
+        It is half the difference between the measured values after a step forward and a
+        step backward, contracted with the cotangents.
+
+        Args:
+            cotangents: Derivatives :math:`dm` of the loss with respect to the measured
+                values, shape ``(batch, n_values)``.
+
+        Returns:
+            Shape ``(n_directions,)``.
+        """
+        return np.einsum("dbk,bk->d", self._changes, cotangents)
+
+
 @final
-class FiniteDifferences(GradientEstimator):
+class FiniteDifferences(CentralDifferences):
     r"""Central finite differences, :math:`(f(w + h e_i) - f(w - h e_i)) / 2h`.
 
     Args:
@@ -28,18 +82,20 @@ class FiniteDifferences(GradientEstimator):
         super().__init__(expectations)
         self._step = best_step(self.shots) if epsilon is None else epsilon
 
+    def _drawn(self) -> Float2D:
+        """A step along each trained weight."""
+        trained = self.expectations.trainable
+        return self._step * np.eye(len(trained))[trained]
+
     def _gradient(self, cotangents: Float2D) -> Float1D:
         """The gradient with respect to the weights, shape ``(n_weights,)``."""
-        indices = np.flatnonzero(self.expectations.trainable)
         gradient = np.zeros(self.expectations.n_weights)
-        directions = np.zeros((len(indices), len(gradient)))
-        directions[np.arange(len(indices)), indices] = self._step
-        gradient[indices] = self._slopes(directions, cotangents) / self._step
-        return gradient
+        steps = self._directions / self._step**2
+        return gradient + self._slopes(cotangents) @ steps
 
 
 @final
-class SimultaneousPerturbation(GradientEstimator):
+class SimultaneousPerturbation(CentralDifferences):
     r"""Simultaneous perturbation (SPSA), averaged over random directions.
 
     The entries of a direction :math:`\Delta` are 1 or -1 with the same probability. The
@@ -69,21 +125,27 @@ class SimultaneousPerturbation(GradientEstimator):
     ) -> None:
         super().__init__(expectations)
         self._epsilon, self._n_directions, self._rng = epsilon, n_directions, rng
+        self._step = 1.0  # of the last directions
 
-    def _gradient(self, cotangents: Float2D) -> Float1D:
-        """The gradient with respect to the weights, shape ``(n_weights,)``."""
+    def _drawn(self) -> Float2D:
+        """Steps of the same length along every trained weight, of random signs."""
         trainable = self.expectations.trainable
         n_trainable = np.count_nonzero(trainable)
         if n_trainable == 0:
-            return np.zeros(len(trainable))
+            return np.zeros((0, len(trainable)))
         step = self._epsilon
         if step is None:
             step = best_step(self.shots) / np.sqrt(n_trainable) if self.shots else 1e-3
+        self._step = step
         signs = np.zeros((self._n_directions, len(trainable)))
         shape = (self._n_directions, n_trainable)
         signs[:, trainable] = 2.0 * self._rng.integers(0, 2, shape) - 1.0
-        slopes = self._slopes(step * signs, cotangents) / step
-        return np.asarray(slopes @ signs / self._n_directions)
+        return step * signs
+
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
+        scale = self._step**2 * self._n_directions
+        return np.asarray(self._slopes(cotangents) @ self._directions / scale)
 
 
 def best_step(shots: int) -> float:

@@ -30,7 +30,7 @@ class GradientEstimator(ABC):
         self._n_weights = expectations.n_weights
         self._readout = expectations.readout
         self._parameters = self._weights = self._own = np.empty(0)
-        self._values = self._features = np.empty((0, 0))
+        self._values = np.empty((0, 0))
         self._gradient_of_all = np.empty(0)
 
     @property
@@ -44,15 +44,23 @@ class GradientEstimator(ABC):
         return self.expectations.circuits
 
     def forward(
-        self, parameters: Float1D, features: Float2D, rows: NDArray[np.int64]
+        self,
+        parameters: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool = True,
     ) -> Float2D:
         """The outputs for some samples.
+
+        The circuits that the gradient takes are run as well, in the same submission.
 
         Args:
             parameters: Shape ``(n_parameters,)``. They must not change before
                 :meth:`backward` is called.
             features: Encoded data, shape ``(n_samples, n_features)``.
             rows: Indices of the samples, shape ``(batch,)``.
+            gradient: Whether :meth:`backward` may follow.
 
         Returns:
             Shape ``(batch, n_outputs)``; the next call may overwrite the array.
@@ -62,7 +70,7 @@ class GradientEstimator(ABC):
             self._weights = parameters[: self._n_weights]
             self._own = parameters[self._n_weights :]
             self._gradient_of_all = np.empty(parameters.size)
-        self._values = self._measure(self._weights, features, rows)
+        self._values = self._measure(self._weights, features, rows, gradient=gradient)
         return self._readout.outputs(self._values, self._own)
 
     def backward(self, cotangents: Float2D) -> Float1D:
@@ -85,12 +93,23 @@ class GradientEstimator(ABC):
             gradient[self._n_weights :] = own
         return gradient
 
+    @abstractmethod
     def _measure(
-        self, weights: Float1D, features: Float2D, rows: NDArray[np.int64]
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool,
     ) -> Float2D:
-        """The measured values of some samples, shape ``(batch, n_values)``."""
-        self._features = features[rows]
-        return self.expectations.values([weights], self._features)[0]
+        """The measured values of some samples, shape ``(batch, n_values)``.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Encoded data, shape ``(n_samples, n_features)``.
+            rows: Indices of the samples, shape ``(batch,)``.
+            gradient: Whether :meth:`_gradient` may follow.
+        """
 
     @abstractmethod
     def _gradient(self, cotangents: Float2D) -> Float1D:
@@ -100,24 +119,3 @@ class GradientEstimator(ABC):
             cotangents: Derivatives :math:`dm` of the loss with respect to the measured
                 values, shape ``(batch, n_values)``.
         """
-
-    def _slopes(self, directions: Float2D, cotangents: Float2D) -> Float1D:
-        """How much a step in each direction changes the loss, to first order.
-
-        It is half the difference between the measured values after a step forward and a
-        step backward, contracted with the cotangents.
-
-        Args:
-            directions: Steps in the weights, shape ``(n_directions, n_weights)``.
-            cotangents: Derivatives :math:`dm` of the loss with respect to the measured
-                values, shape ``(batch, n_values)``.
-
-        Returns:
-            Shape ``(n_directions,)``.
-        """
-        if len(directions) == 0:
-            return np.zeros(0)
-        points = [self._weights + sign * d for d in directions for sign in (1.0, -1.0)]
-        values = self.expectations.values(points, self._features)
-        values = values.reshape(len(directions), 2, *cotangents.shape)
-        return 0.5 * np.einsum("dbk,bk->d", values[:, 0] - values[:, 1], cotangents)

@@ -141,28 +141,43 @@ class Expectations(ABC):
         """Whether the device is one of this package and there are no shots."""
         return not self.shots and devices.is_native(self.device)
 
-    def values(self, points: Sequence[Float1D], features: Float2D) -> Float3D:
+    def lanes(self, *, shifted: bool) -> devices.Lanes | None:
+        """The circuit compiled to run at many values at once, or None.
+
+        Args:
+            shifted: Whether gates can be shifted; else every lane has its own weights.
+        """
+        del shifted
+        return None
+
+    def values(
+        self,
+        points: Sequence[Float1D],
+        features: Float2D,
+        rows: NDArray[np.int64],
+    ) -> Float3D:
         """The measured values at several weights, in one submission to the device.
 
         Args:
             points: Sequence of weights, each of shape ``(n_weights,)``.
             features: Encoded data, shape ``(batch, n_features)``.
+            rows: Index of each of these samples in the data, shape ``(batch,)``.
 
         Returns:
             Shape ``(n_points, batch, n_values)``.
         """
         batch = len(features)
-        if self.program is not None:
-            self.circuits += len(points) * batch
-            return np.stack([self.program.run(point, features) for point in points])
+        lanes = self.lanes(shifted=False)
+        if lanes is not None:
+            self.circuits += len(points) * batch * lanes.n_groups
+            return lanes.at(np.stack(points), features, rows, shots=self.shots)
         tapes = [
             one
             for point in points
             for one in one_per_sample(self.tape(point, features), batch)
         ]
-        results = self.execute(tapes)
-        rows = [_flat(result) for result in results]
-        return np.array(rows).reshape(len(points), batch, -1)
+        values = as_values(self.execute(tapes))
+        return values.reshape(len(points), batch, -1)
 
     def execute(self, tapes: Sequence[QuantumScript]) -> Any:
         """The results of tapes of one sample each, in one submission to the device.
@@ -258,6 +273,10 @@ class ModelExpectations(Expectations):
     def program(self) -> devices.Program | None:
         """The compiled circuit, or None if it cannot be compiled."""
         return None if self.shots else self.placed.program
+
+    def lanes(self, *, shifted: bool) -> devices.Lanes | None:
+        """The circuit compiled to run at many values at once, or None."""
+        return self.placed.lanes(shots=bool(self.shots), shifted=shifted)
 
     @property
     def readout(self) -> Readout:
@@ -511,6 +530,11 @@ def _boxed(values: Sequence[Any]) -> list[int]:
 
 def _joined(parts: Sequence[Any]) -> Any:
     return qml.math.concatenate([qml.math.reshape(part, (-1,)) for part in parts])
+
+
+def as_values(results: Sequence[Any]) -> Float2D:
+    """Results of tapes of one sample each, as rows of measured values."""
+    return np.array([_flat(result) for result in results])
 
 
 def _flat(result: Any) -> Float1D:

@@ -6,19 +6,23 @@ shifted if it depends on a trained weight and an output depends on it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
 import pennylane as qml
+from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
-from qstore_pl.devices import shift_fails
+from qstore_pl import devices
 from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
+    Bool1D,
     Expectations,
     Float1D,
     Float2D,
     Traced,
+    as_values,
     one_per_sample,
 )
 
@@ -50,41 +54,102 @@ class ParameterShift(GradientEstimator):
     ) -> None:
         super().__init__(expectations)
         self._sample_size, self._rng = sample_size, rng
+        self._kept: tuple[bytes, devices.Shifts] | None = None  # of the last mask
+        self._pull_back: Callable[[Float2D], Float1D] = _before_forward
 
-    def _gradient(self, cotangents: Float2D) -> Float1D:
-        """The gradient with respect to the weights, shape ``(n_weights,)``.
+    def _measure(
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        gradient: bool,
+    ) -> Float2D:
+        """The measured values of some samples, shape ``(batch, n_values)``.
 
         Raises:
             DeviceError: If the shift rule does not hold for a gate that depends on one
                 of the weights.
         """
-        wanted, scale = self._wanted()
+        samples = features[rows]
+        wanted, scale = self._wanted() if gradient else (np.zeros(0, dtype=bool), 1.0)
         if not wanted.any():
-            return np.zeros(self.expectations.n_weights)
-        traced = Traced(self._gates, self._weights, wanted)
+            self._pull_back = lambda _: np.zeros(self.expectations.n_weights)
+            return self.expectations.values([weights], samples, rows)[0]
+        lanes = self.expectations.lanes(shifted=True)
+        if lanes is None:
+            values, pull_back = self._in_tapes(weights, samples, rows, wanted)
+        else:
+            values, pull_back = self._in_lanes(lanes, weights, samples, rows, wanted)
+        self._pull_back = lambda dm: np.where(wanted, scale * pull_back(dm), 0.0)
+        return values
+
+    def _gradient(self, cotangents: Float2D) -> Float1D:
+        """The gradient with respect to the weights, shape ``(n_weights,)``."""
+        return self._pull_back(cotangents)
+
+    def _in_lanes(
+        self,
+        lanes: devices.Lanes,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        wanted: Bool1D,
+    ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
+        """Values, and the function to the gradient, on a device of this package."""
+        assert lanes.uses is not None
+        key = wanted.tobytes()
+        if self._kept is None or self._kept[0] != key:
+            shifts = devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
+            self._kept = key, shifts
+        shifts = self._kept[1]
+        expectations = self.expectations
+        expectations.circuits += shifts.n_lanes * len(features) * lanes.n_groups
+        shots = expectations.shots
+        values = lanes.shifted(shifts, weights, features, rows, shots=shots)
+
+        def pull_back(cotangents: Float2D) -> Float1D:
+            return shifts.gradient(values, cotangents, weights, features)[0]
+
+        return values[0], pull_back
+
+    def _in_tapes(
+        self,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        wanted: Bool1D,
+    ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
+        """Values, and the function to the gradient, by tapes of PennyLane."""
+        traced = Traced(lambda at: self._gates(at, features), weights, wanted)
+        samples = one_per_sample(traced.tape, len(features))
         if not traced.tape.trainable_params:  # no gate depends on these weights
-            return np.zeros(self.expectations.n_weights)
-        if reason := shift_fails(traced.tape):
+            values = self.expectations.values([weights], features, rows)[0]
+            return values, lambda _: np.zeros(len(weights))
+        if reason := devices.shift_fails(traced.tape):
             raise DeviceError(reason)
-        samples = one_per_sample(traced.tape, len(self._features))
-        shifted: list[Any] = []
+        tapes = [tape.copy() for tape in samples]  # which executing them changes
         spans = []
         for tape in samples:
-            tapes, combine = qml.gradients.param_shift.tape_transform(tape)
-            spans.append((len(shifted), len(shifted) + len(tapes), combine))
-            shifted += tapes
-        results = self.expectations.execute(shifted)
-        gradients = [
-            _jacobian(combine(results[start:end]), tape) @ dy
-            for dy, tape, (start, end, combine) in zip(
-                cotangents, samples, spans, strict=True
-            )
-        ]
-        return np.where(wanted, scale * traced.pull_back(gradients), 0.0)
+            shifted, combine = qml.gradients.param_shift.tape_transform(tape)
+            spans.append((len(tapes), len(tapes) + len(shifted), combine))
+            tapes += shifted
+        results = self.expectations.execute(tapes)
 
-    def _gates(self, weights: Any) -> Any:
+        def pull_back(cotangents: Float2D) -> Float1D:
+            gradients = [
+                _jacobian(combine(results[start:end]), tape) @ dm
+                for dm, tape, (start, end, combine) in zip(
+                    cotangents, samples, spans, strict=True
+                )
+            ]
+            return traced.pull_back(gradients)
+
+        return as_values(results[: len(samples)]), pull_back
+
+    def _gates(self, weights: Any, features: Float2D) -> Any:
         """The tape, decomposed into gates that can be shifted."""
-        tape = self.expectations.tape(weights, self._features)
+        tape = self.expectations.tape(weights, features)
         (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
         return expanded
 
@@ -98,6 +163,10 @@ class ParameterShift(GradientEstimator):
         wanted = np.zeros_like(trainable)
         wanted[self._rng.choice(indices, size, replace=False)] = True
         return wanted, len(indices) / max(size, 1)
+
+
+def _before_forward(_: Float2D) -> Float1D:
+    raise RuntimeError("ParameterShift.backward was called before forward.")
 
 
 def _jacobian(result: Any, tape: qml.tape.QuantumScript) -> Float2D:

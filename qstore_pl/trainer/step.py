@@ -91,7 +91,7 @@ class Step:
                 or infinite.
         """
         features, targets, rows, _ = batch
-        outputs = self.outputs(features, rows)
+        outputs = self.estimator.forward(self._parameters, features, rows)
         value, cotangents = self.loss.value_and_grad(outputs, targets)
         if not abs(value) < np.inf:
             raise NotFiniteError(
@@ -138,7 +138,7 @@ class Step:
 
     def outputs(self, features: Float2D, rows: NDArray[np.int64]) -> Float2D:
         """The outputs for some samples; the next call may overwrite the array."""
-        return self.estimator.forward(self._parameters, features, rows)
+        return self.estimator.forward(self._parameters, features, rows, gradient=False)
 
     def _clipped(self, gradients: Float1D) -> float:
         """Clip the gradient, and return the norm that it had before."""

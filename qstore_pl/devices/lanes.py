@@ -1,0 +1,271 @@
+"""Circuits that run at many values at once on our devices, exactly or with shots.
+
+A mini-batch at several weights, or with shifted gates, is one run of a Program on more
+samples. With shots the outcomes of every lane are drawn from random streams of its own,
+so that they depend neither on threads nor on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from pennylane.operation import Operator
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.bound import gates_of_pairs
+from qstore_pl.devices.gate_noise import SpecNoise
+from qstore_pl.devices.groups import grouped
+from qstore_pl.devices.lowering import DerivedPlaces, Lowering, wire_order
+from qstore_pl.devices.outputs import outputs_of
+from qstore_pl.devices.registry import lower_operation
+from qstore_pl.devices.shifts import Pair, measured_wires, turned
+from qstore_pl.devices.states import StateKind
+from qstore_pl.devices.symbols import Constant
+from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.engine.gates import MixedGate
+from qstore_pl.engine.lanes import (
+    Shifts,
+    Use,
+    Uses,
+    in_chunks,
+    own_columns,
+)
+from qstore_pl.engine.passes import IdlePasses
+from qstore_pl.engine.program import Program
+from qstore_pl.engine.shots import Drawn, Sampler, draw_from
+from qstore_pl.engine.streams import Ids, Key
+from qstore_pl.engine.trajectories import TrajectoryProgram
+
+Float1D = NDArray[np.float64]
+Float2D = NDArray[np.float64]
+Float3D = NDArray[np.float64]
+Shots = int | NDArray[np.int64]
+_NO_WEIGHTS = np.empty(0)
+_NO_KEY = np.zeros(4, dtype=np.uint64)
+
+
+@final
+class Lanes:
+    """A circuit on one of our devices that runs at many values at once.
+
+    Args:
+        device: The device, whose generator gives a key to each submission.
+        circuit: The circuit without shots, or with them.
+        n_groups: How many circuits are run for one lane.
+        uses: The numbers of gates that may be shifted, if the circuit is a turned one.
+    """
+
+    def __init__(
+        self,
+        device: QStoreDevice,
+        circuit: Program | Sampler,
+        n_groups: int,
+        uses: Uses | None = None,
+    ) -> None:
+        self._device, self.n_groups, self.uses = device, n_groups, uses
+        self._circuit = circuit if uses is not None else circuit.untied
+        programs = (
+            self._circuit.programs
+            if isinstance(self._circuit, Sampler)
+            else (self._circuit,)
+        )
+        self._drawn = any(isinstance(one, TrajectoryProgram) for one in programs)
+        self._n_columns = max((one.n_features for one in programs), default=0)
+        self._lane_bytes = 8 * self._n_columns + max(
+            (one.new_pass(1).nbytes for one in programs), default=0
+        )
+        if isinstance(self._circuit, Program):
+            self._idle = IdlePasses(self._circuit)
+
+    def at(
+        self,
+        points: Float2D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        shots: Shots = 0,
+    ) -> Float3D:
+        """Measured values at several weights, in one submission.
+
+        Args:
+            points: Weights, shape ``(n_points, n_weights)``.
+            features: Encoded data of the samples, shape ``(batch, n_features)``.
+            rows: Index of each sample in the data, which determines its random streams,
+                shape ``(batch,)``.
+            shots: Number of shots, one or one for each point; 0 for a circuit without
+                shots.
+
+        Returns:
+            Shape ``(n_points, batch, n_values)``.
+        """
+
+        def columns(lanes: slice) -> Float2D:
+            return own_columns(features, points, lanes)
+
+        return self._run(columns, len(points), _NO_WEIGHTS, rows, shots, None)
+
+    def shifted(
+        self,
+        shifts: Shifts,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        *,
+        shots: Shots = 0,
+        drawn: list[Drawn] | None = None,
+    ) -> Float3D:
+        """Measured values as they are and with shifted gates, in one submission.
+
+        Args:
+            shifts: The lanes of each sample.
+            weights: Shape ``(n_weights,)``.
+            features: Encoded data of the samples, shape ``(batch, n_features)``.
+            rows: Index of each sample in the data, shape ``(batch,)``.
+            shots: Number of shots, one or one for each lane; 0 for a circuit without
+                shots.
+            drawn: A list to which the outcomes are added, in the order of the lanes.
+
+        Returns:
+            Shape ``(n_lanes, batch, n_values)``.
+        """
+
+        def columns(lanes: slice) -> Float2D:
+            return shifts.columns(weights, features, lanes)
+
+        return self._run(columns, shifts.n_lanes, weights, rows, shots, drawn)
+
+    def _run(
+        self,
+        columns: Any,
+        n_lanes: int,
+        weights: Float1D,
+        rows: NDArray[np.int64],
+        shots: Shots,
+        drawn: list[Drawn] | None,
+    ) -> Float3D:
+        circuit = self._circuit
+        needs_key = self._drawn or isinstance(circuit, Sampler)
+        key = self._device.stream_key() if needs_key else _NO_KEY
+        each = np.broadcast_to(np.asarray(shots, dtype=np.int64), (n_lanes,))
+
+        def run(lanes: slice, ids: Ids) -> Float2D:
+            values = columns(lanes)
+            if isinstance(circuit, Program):
+                return self._exact(weights, values, key, ids)
+            found = circuit.draw(weights, values, each[ids[:, 1]], key, ids)
+            if drawn is not None:
+                drawn.append(found)
+            return found.values()
+
+        found = in_chunks(n_lanes, rows, self._lane_bytes, run)
+        self._track(n_lanes * len(rows), int(each.sum()) * len(rows))
+        return found
+
+    def _track(self, n_circuits: int, n_shots: int) -> None:
+        """Tell the tracker of the device what was run."""
+        tracker = self._device.tracker
+        if tracker.active:
+            totals = {"executions": n_circuits * self.n_groups}
+            if n_shots:
+                totals["shots"] = n_shots * self.n_groups
+            tracker.update(batches=1, **totals)
+            tracker.record()
+
+    def _exact(
+        self, weights: Float1D, features: Float2D, key: Key, ids: Ids
+    ) -> Float2D:
+        circuit = self._circuit
+        assert isinstance(circuit, Program)
+        work = self._idle.take(len(features))
+        draw_from(work, circuit, key, ids)
+        rows = np.arange(len(features))
+        values = work.forward(weights, features, rows, gradient=False).copy()
+        self._idle.give_back(work)
+        return values
+
+
+def lanes_of(
+    tape: QuantumScript,
+    pairs: Sequence[Pair],
+    device: QStoreDevice,
+    *,
+    n_weights: int,
+    n_features: int,
+    shots: bool,
+    shifted: bool,
+    inputs: bool = False,
+) -> Lanes | None:
+    """The lanes of a circuit on one of our devices.
+
+    Args:
+        tape: The circuit, of which the wires and the measurements count.
+        pairs: Its operations, each with what its parameters are.
+        device: The device.
+        n_weights: Length of the weights.
+        n_features: Columns of the features.
+        shots: Whether values are estimated from shots.
+        shifted: Whether gates can be shifted; else every lane has its own weights.
+        inputs: Whether gates that depend on features alone can be shifted as well.
+
+    Returns:
+        None if the noise of the device depends on the values of gates.
+
+    Raises:
+        DeviceError: If a gate has no shift rule, or the circuit cannot be compiled.
+    """
+    order = wire_order(tape)
+
+    def lower(kind: StateKind, noise: SpecNoise | None) -> Lanes:
+        lowering = Lowering(order, noise, kind.program)
+        lowering.check_memory()
+        operations, uses = list(pairs), list[Use]()
+        if shifted:
+            measured = measured_wires(tape)
+            operations, uses = turned(
+                pairs, measured, noise, n_features=n_features, inputs=inputs
+            )
+        gates = gates_of_pairs(operations, lowering)
+        sizes = {"n_weights": n_weights, "n_features": n_features + len(uses)}
+        read = grouped(tape.measurements, order, noise)
+        circuit: Program | Sampler
+        if shots:
+            programs = [
+                lowering.program_of([*gates, *_basis(rotation, lowering)], [], **sizes)
+                for rotation in read.rotations
+            ]
+            circuit = Sampler(programs, read.groups, read.offsets)
+        else:
+            outputs = [
+                terms
+                for mp in tape.measurements
+                for terms in outputs_of(mp, order, noise)
+            ]
+            circuit = lowering.program_of(gates, outputs, **sizes)
+        chain = _chain(uses, n_weights, n_features) if shifted else None
+        return Lanes(device, circuit, len(read.groups), chain)
+
+    return device.lowered(tape, lower)
+
+
+def _basis(rotation: Sequence[Operator], lowering: Lowering) -> list[MixedGate]:
+    """The gates before a measurement, which are part of it, and have no noise."""
+    return [
+        gate
+        for op in rotation
+        for gate in lower_operation(
+            op,
+            [Constant(to_numpy(value)) for value in op.data],
+            tuple(lowering.position[label] for label in op.wires.labels),
+        )
+    ]
+
+
+def _chain(uses: Sequence[Use], n_weights: int, n_features: int) -> Uses:
+    """The numbers that may be shifted, with the functions they are computed by."""
+    place = DerivedPlaces(n_features)
+    placed = [Use(use.angle.renamed(place), use.rule) for use in uses]
+    return Uses(placed, place.derived, n_weights=n_weights, n_features=n_features)

@@ -1,0 +1,187 @@
+"""Circuits whose gates can be shifted: the parameter-shift rule on arrays.
+
+Operations are decomposed until each has a shift rule, the one that PennyLane knows of
+it, and each number of a gate that is to be differentiated gets a feature column of its
+own, by which it can be turned. Gates from which no measurement can be reached are not
+among them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pennylane as qml
+from pennylane.exceptions import DeviceError, ParameterFrequenciesUndefinedError
+from pennylane.operation import Operator
+from pennylane.ops.functions import bind_new_parameters
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.acceptance import collapses
+from qstore_pl.devices.aside import aside
+from qstore_pl.devices.gate_noise import SpecNoise, gates_of
+from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
+from qstore_pl.devices.shift_rules import not_an_angle
+from qstore_pl.devices.symbols import Symbols
+from qstore_pl.engine.derived import base_slots
+from qstore_pl.engine.gates import FEATURE, WEIGHT
+from qstore_pl.engine.lanes import Use
+
+Pair = tuple[Operator, Sequence[Any]]
+Rule = tuple[tuple[float, float, float], ...]
+_PHASES = ("GlobalPhase", "Adjoint(GlobalPhase)")  # which no measurement sees
+
+
+def turned(
+    pairs: Sequence[Pair],
+    measured: Sequence[Any],
+    noise: SpecNoise | None,
+    *,
+    n_features: int,
+    inputs: bool,
+) -> tuple[list[Pair], list[Use]]:
+    """A circuit in which each number of a gate has a column that is added to it.
+
+    Args:
+        pairs: The operations, each with what its parameters are.
+        measured: Labels of the wires that are measured.
+        noise: Noise of the device, or None.
+        n_features: Columns of the features, behind which those of the numbers come.
+        inputs: Whether numbers that depend on features alone are turned as well.
+
+    Returns:
+        The operations, and the numbers that have a column, in its order. Derived values
+        in these have no place yet.
+
+    Raises:
+        DeviceError: If a gate that depends on weights, or features that are wanted, has
+            no shift rule.
+    """
+    kinds = {WEIGHT, FEATURE} if inputs else {WEIGHT}
+    parts = [part for pair in pairs for part in _shiftable(*pair, noise, kinds)]
+    seen = _seen([op for op, _ in parts], measured)
+    found: list[Pair] = []
+    uses: list[Use] = []
+    shifted = ""
+    for (op, params), is_seen in zip(parts, seen, strict=True):
+        if collapses(op) and shifted:
+            raise DeviceError(
+                f"Parameter shift does not hold for {shifted} before a postselected "
+                "measurement or a projector, which divides the state by its norm. Run "
+                "without shots, where the device has the gradient."
+            )
+        if not is_seen or not _depends(params, kinds) or op.name in _PHASES:
+            found.append((op, params))
+            continue
+        shifted = op.name
+        own = list(params)
+        for i, param in enumerate(params):
+            if _depends([param], kinds):
+                slot = FEATURE, n_features + len(uses)
+                uses.append(Use(param.angle, _rule_of(op, i, noise)))
+                own[i] = param + Symbols.consecutive(slot, ())
+        found.append((op, own))
+    return found, uses
+
+
+def _depends(params: Sequence[Any], kinds: set[int]) -> bool:
+    """Whether one of the parameters depends on values of these kinds."""
+    return any(
+        kind in kinds
+        for param in params
+        if isinstance(param, Symbols)
+        for angle in param.entries
+        for kind, _ in base_slots(angle)
+    )
+
+
+def _shiftable(
+    op: Operator, params: Sequence[Any], noise: SpecNoise | None, kinds: set[int]
+) -> Iterator[Pair]:
+    """An operation, taken apart until its gates have shift rules.
+
+    Where noise follows each gate, the gates are those that noise follows: a rule for a
+    wider operation would not hold.
+    """
+    if not _depends(params, kinds):
+        yield op, params
+        return
+    if noise is not None and noise.follows_gates:
+        for part, own in gates_of(op, params):
+            yield from _with_rule(part, own, kinds)
+    else:
+        yield from _with_rule(op, params, kinds)
+
+
+def _with_rule(op: Operator, params: Sequence[Any], kinds: set[int]) -> Iterator[Pair]:
+    if not _depends(params, kinds) or _has_rule(op, params):
+        yield op, params
+        return
+    if reason := not_an_angle(op):
+        raise DeviceError(reason)
+    entry = entry_of(op)
+    takes_apart = entry is not None and entry.parts is not None
+    if not takes_apart and not has_own_decomposition(op):
+        raise DeviceError(
+            f"{op.name} has no shift rule for its parameters and no decomposition. Run "
+            "without shots, where the device has the gradient."
+        )
+    for part, own in made_of(op, params, op.wires.labels):
+        yield from _with_rule(part, own, kinds)
+
+
+def _has_rule(op: Operator, params: Sequence[Any]) -> bool:
+    if any(getattr(param, "shape", ()) for param in params):
+        return False
+    return not_an_angle(op) is None and _with_numbers(op).grad_method == "A"
+
+
+def _with_numbers(op: Operator) -> Any:
+    """The operation with some numbers as its parameters."""
+    with aside():
+        return bind_new_parameters(op, [0.1 * (i + 1) for i in range(len(op.data))])
+
+
+def _rule_of(op: Operator, index: int, noise: SpecNoise | None) -> Rule:
+    """The shift rule of a parameter of an operation, as PennyLane knows it."""
+    twin = _with_numbers(op)
+    recipe = twin.grad_recipe[index]
+    if recipe is not None:
+        return tuple((float(c), float(a), float(s)) for c, a, s in recipe if c)
+    try:
+        frequencies = twin.parameter_frequencies[index]
+    except ParameterFrequenciesUndefinedError as error:
+        raise DeviceError(
+            f"{op.name} has no shift rule: its frequencies are not known. Run without "
+            "shots, where the device has the gradient."
+        ) from error
+    rate = 1.0 if noise is None else noise.rate(op)  # of an angle that is over-rotated
+    return tuple(
+        (rate * c, 1.0, s / rate) for c, s in _rule(tuple(map(float, frequencies)))
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+    rule = qml.gradients.generate_shift_rule(frequencies)
+    return tuple((float(c), float(s)) for c, s in rule)
+
+
+def _seen(operations: Sequence[Operator], measured: Sequence[Any]) -> list[bool]:
+    """Whether a measurement can be reached from each operation, wire by wire."""
+    reached = set(measured)
+    seen = []
+    for op in reversed(operations):
+        wires = op.wires.labels
+        seen.append(not reached.isdisjoint(wires))
+        if seen[-1]:
+            reached.update(wires)
+    return seen[::-1]
+
+
+def measured_wires(tape: QuantumScript) -> tuple[Any, ...]:
+    """Labels of the wires that a circuit measures; all, if a measurement names none."""
+    if all(len(mp.wires) for mp in tape.measurements):
+        return tuple(dict.fromkeys(w for mp in tape.measurements for w in mp.wires))
+    return tuple(tape.wires)
