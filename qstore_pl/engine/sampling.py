@@ -37,7 +37,7 @@ Float2D = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 FEW = 6  # shots for each outcome up to which sorted numbers are faster
-PARALLEL = 1 << 18  # outcomes and shots of all rows from which threads pay
+PARALLEL = 1 << 17  # outcomes and shots of all rows from which threads pay
 CHUNK = 1 << 16  # most shots that are sorted at once, unless there are more outcomes
 
 _INVERSION = 10.0  # mean below which a binomial number is drawn by inversion
@@ -140,20 +140,18 @@ def _stirling(k: float) -> float:
 
 
 @inner
-def _sum(p: Array, start: int, end: int) -> float:
-    """Sum of some probabilities, of which negative ones count as 0."""
-    total = 0.0
-    for k in range(start, end):
-        total += 0.0 if p[k] < 0.0 else p[k]
-    return total
+def _add_up(p: Array, sums: Array) -> float:
+    """Write the sum of each run of neighbours into ``sums``, and return that of all.
 
-
-@inner
-def _total(p: Array) -> float:
-    """Sum of all probabilities: not a number if one of them is none."""
+    Negative probabilities count as 0; with one that is not a number the sum is none.
+    """
     total = 0.0
-    for start in range(0, p.shape[0], _RUN):
-        total += _sum(p, start, min(start + _RUN, p.shape[0]))
+    for r in range(sums.shape[0]):
+        part = 0.0
+        for k in range(r * _RUN, min((r + 1) * _RUN, p.shape[0])):
+            part += 0.0 if p[k] < 0.0 else p[k]
+        sums[r] = part
+        total += part
     return total
 
 
@@ -181,7 +179,7 @@ def _draw_counts(p: Array, total: float, n: int, state: Array, out: Array) -> No
 
 
 @inner
-def _draw_sorted(p: Array, total: float, state: Array, out: Array) -> None:
+def _draw_sorted(p: Array, sums: Array, total: float, state: Array, out: Array) -> None:
     """Write the outcome of each shot in ascending order, by sorted uniform numbers.
 
     Where the outcomes of many neighbours together are not drawn, only their sum is
@@ -194,14 +192,13 @@ def _draw_sorted(p: Array, total: float, state: Array, out: Array) -> None:
         place -= math.log(1.0 - uniform(state))
         places[j] = place
     scale = total / (place - math.log(1.0 - uniform(state)))
-    for start in range(0, p.shape[0], _RUN):
+    for r in range(sums.shape[0]):
         if i == n:
             return
-        end = min(start + _RUN, p.shape[0])
-        inside, above = above, above + _sum(p, start, end)
+        inside, above = above, above + sums[r]
         if places[i] * scale >= above:
             continue
-        for j in range(start, end):
+        for j in range(r * _RUN, min((r + 1) * _RUN, p.shape[0])):
             if p[j] > 0.0:
                 k = j
                 inside += p[j]
@@ -235,12 +232,13 @@ def _counts(p: Array, shots: Array, key: Array, ids: Array, out: Array) -> int:
     for b in range(p.shape[0]):
         if shots[b] <= few:
             most = max(most, shots[b])
+    sums = np.empty((p.shape[1] + _RUN - 1) // _RUN)
     drawn = np.empty(min(most, max(CHUNK, p.shape[1] >> 3)), np.int64)
     for b in range(p.shape[0]):
         left = shots[b]
         if left == 0:
             continue
-        total = _total(p[b])
+        total = _add_up(p[b], sums)
         if not 0.0 < total < np.inf:
             return b
         seed(key, ids[b, 0], ids[b, 1], state)
@@ -249,7 +247,7 @@ def _counts(p: Array, shots: Array, key: Array, ids: Array, out: Array) -> int:
             continue
         while left > 0:  # the counts of all chunks are the sum of those of each
             part = drawn[: min(left, drawn.shape[0])]
-            _draw_sorted(p[b], total, state, part)
+            _draw_sorted(p[b], sums, total, state, part)
             for i in range(part.shape[0]):
                 out[b, part[i]] += 1
             left -= part.shape[0]
@@ -261,16 +259,17 @@ def _outcomes(p: Array, key: Array, ids: Array, shuffled: bool, out: Array) -> i
     """Write outcomes; returns the first row without probabilities, or -1."""
     state, n = np.empty(4, np.uint64), out.shape[1]
     few = n <= FEW * p.shape[1]
+    sums = np.empty((p.shape[1] + _RUN - 1) // _RUN)
     counts = np.empty(0 if few else p.shape[1], np.int64)
     for b in range(p.shape[0]):
         if n == 0:
             break
-        total = _total(p[b])
+        total = _add_up(p[b], sums)
         if not 0.0 < total < np.inf:
             return b
         seed(key, ids[b, 0], ids[b, 1], state)
         if few:
-            _draw_sorted(p[b], total, state, out[b])
+            _draw_sorted(p[b], sums, total, state, out[b])
         else:
             counts[:] = 0
             _draw_counts(p[b], total, n, state, counts)
@@ -307,7 +306,7 @@ def counts(probabilities: Float2D, shots: Counts, key: Key, ids: Ids) -> Counts:
     def task(rows: slice) -> int:
         return _counts(probabilities[rows], shots[rows], key, ids[rows], out[rows])
 
-    most = int(shots.max(initial=0))
+    most = min(int(shots.max(initial=0)), FEW * probabilities.shape[1])
     _in_blocks(task, probabilities, most)
     return out
 
@@ -348,7 +347,7 @@ def _in_blocks(task: Callable[[slice], int], p: Float2D, shots: int) -> None:
     Args:
         task: Function of rows that returns the first of them without probabilities.
         p: Probability of each outcome, shape ``(batch, K)``.
-        shots: Most shots of a row.
+        shots: Most shots of a row, where the time of a row grows with them.
     """
     batch, work = len(p), p.shape[1] + shots
     size = batch if batch * work < PARALLEL else max(1, PARALLEL // (4 * work))
