@@ -163,3 +163,45 @@ def bures(rho: Complex2D, slopes: NDArray[np.complex128]) -> Float2D:
     flat = slopes.reshape(len(slopes), -1)
     logarithmic = np.linalg.lstsq(system, 2 * flat.T, rcond=1e-11)[0]
     return (flat.conj() @ logarithmic).real / 4
+
+
+# --- random numbers ---------------------------------------------------------------
+
+WORD = 2**64  # one more than the largest word
+
+
+def split_mix(z: int) -> int:
+    """Output of SplitMix64 whose counter is ``z``."""
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % WORD
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % WORD
+    return z ^ (z >> 31)
+
+
+def stream_state(key: Sequence[int], row: int, circuit: int) -> list[int]:
+    """First state of the stream of a circuit: output ``circuit`` of output ``row``."""
+    golden = 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio, made odd
+    shift, state = 0, []
+    for word in key:
+        shift = (shift + split_mix((shift + golden) % WORD)) % WORD
+        start = split_mix((word + shift + golden * row) % WORD)
+        state.append(split_mix((start + golden * circuit) % WORD))
+    return state if any(state) else [golden, 0, 0, 0]
+
+
+def xoshiro_words(state: Sequence[int], n: int) -> list[int]:
+    """The first ``n`` numbers of 64 bits of xoshiro256++, as its authors write it."""
+    s, words = list(state), []
+
+    def turned(x: int, k: int) -> int:
+        return (x << k | x >> (64 - k)) % WORD
+
+    for _ in range(n):
+        words.append((turned((s[0] + s[3]) % WORD, 23) + s[0]) % WORD)
+        t = (s[1] << 17) % WORD
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= t
+        s[3] = turned(s[3], 45)
+    return words
