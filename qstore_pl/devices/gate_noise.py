@@ -61,10 +61,6 @@ class SpecNoise:
         """Whether noise may follow single gates, which templates are made of."""
         return self.spec.has_gate_noise
 
-    def rate(self, op: Operator) -> float:
-        """The factor by which a gate turns further than its angle says."""
-        return 1.0 + self.spec.over_rotation if self.is_noisy(op) else 1.0
-
     def is_noisy(self, op: Operator) -> bool:
         """Whether noise follows an operation that is not decomposed any further."""
         return self.spec.has_gate_noise and is_gate(op)

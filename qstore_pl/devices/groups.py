@@ -155,13 +155,14 @@ class _Grouping:
             self._add(wires, rotation, [part])
             return
         if mp.obs is None:
-            wires, rotation, numbers = mp.wires, [], mp.eigvals()
+            basis: Any = mp.wires, [], mp.eigvals()
         else:
-            wires, rotation, numbers = eigenbasis(mp.obs)
-        places = self._places(wires)
+            basis = eigenbasis(mp.obs)
+        read, gates, numbers = basis
+        places = self._places(read)
         values = real_values(numbers, "eigenvalues").astype(np.float64)
         columns = [values, values**2] if isinstance(mp, VarianceMP) else [values]
-        self._add(wires, rotation, [Scores(output, places, np.stack(columns, axis=1))])
+        self._add(read, gates, [Scores(output, places, np.stack(columns, axis=1))])
 
     def _add(
         self, wires: Sequence[Any], rotation: Sequence[Operator], parts: Sequence[Any]

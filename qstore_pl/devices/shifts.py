@@ -3,7 +3,8 @@
 Operations are decomposed until each has a shift rule, the one that PennyLane knows of
 it, and each number of a gate that is to be differentiated gets a feature column of its
 own, by which it can be turned. Gates from which no measurement can be reached are not
-among them.
+among them. Noise that over-rotates a gate also over-rotates its shift, as on a machine
+that is badly calibrated: there the rule has an error.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def turned(
         for i, param in enumerate(params):
             if _depends([param], kinds):
                 slot = FEATURE, n_features + len(uses)
-                uses.append(Use(param.angle, _rule_of(op, i, noise)))
+                uses.append(Use(param.angle, _rule_of(op, i)))
                 own[i] = param + Symbols.consecutive(slot, ())
         found.append((op, own))
     return found, uses
@@ -143,7 +144,7 @@ def _with_numbers(op: Operator) -> Any:
         return bind_new_parameters(op, [0.1 * (i + 1) for i in range(len(op.data))])
 
 
-def _rule_of(op: Operator, index: int, noise: SpecNoise | None) -> Rule:
+def _rule_of(op: Operator, index: int) -> Rule:
     """The shift rule of a parameter of an operation, as PennyLane knows it."""
     twin = _with_numbers(op)
     recipe = twin.grad_recipe[index]
@@ -156,16 +157,13 @@ def _rule_of(op: Operator, index: int, noise: SpecNoise | None) -> Rule:
             f"{op.name} has no shift rule: its frequencies are not known. Run without "
             "shots, where the device has the gradient."
         ) from error
-    rate = 1.0 if noise is None else noise.rate(op)  # of an angle that is over-rotated
-    return tuple(
-        (rate * c, 1.0, s / rate) for c, s in _rule(tuple(map(float, frequencies)))
-    )
+    return _rule(tuple(map(float, frequencies)))
 
 
 @functools.lru_cache(maxsize=256)
-def _rule(frequencies: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
+def _rule(frequencies: tuple[float, ...]) -> Rule:
     rule = qml.gradients.generate_shift_rule(frequencies)
-    return tuple((float(c), float(s)) for c, s in rule)
+    return tuple((float(c), 1.0, float(s)) for c, s in rule)
 
 
 def _seen(operations: Sequence[Operator], measured: Sequence[Any]) -> list[bool]:
