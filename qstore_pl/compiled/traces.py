@@ -44,31 +44,19 @@ class SymbolicTrace(Trace):
     Args:
         executable: The circuit as a function of arrays.
         build: Function from the measurements to the results of the QNode.
-        qnode: The QNode, which differentiates circuits with shots.
-        rebuild: Function from leaves to its arguments.
     """
 
     def __init__(
         self,
         executable: devices.Executable,
         build: Callable[[Any], Any],
-        qnode: qml.QNode,
-        rebuild: Rebuild,
     ) -> None:
         self.executable, self._build = executable, build
-        self._qnode, self._rebuild = qnode, rebuild
         self.program = executable.program
 
     def __call__(self, leaves: list[Any], road: str) -> Any:
         """The results of the QNode."""
         executable = self.executable
-        if executable.draw is not None:
-            if road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
-                args, kwargs = self._rebuild(iter(leaves))
-                with devices.aside():  # PennyLane's lock, for threads
-                    return self._qnode(*args, **kwargs)  # and its shift rules
-            results = executable.sampled(_arrays(leaves, road))
-            return self._build(_converted(results, road))
         if executable.differentiable:
             if road == BOX:
                 return self._build(in_autograd.differentiated(executable, leaves))
@@ -101,17 +89,17 @@ def traced_by_symbols(
         qnode.func, lambda symbols: rebuild(iter(symbols)), shapes, kinds
     )
     executable = devices.executable(found.tape, qnode.device, shapes, qnode.shots)
-    build = _builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
-    return SymbolicTrace(executable, build, qnode, rebuild)
+    build = builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
+    return SymbolicTrace(executable, build)
 
 
-def _builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
+def builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
     """The function from measurements to what a QNode returns.
 
     Args:
         output: What the quantum function returned.
-        partitioned: Whether there is a list of measurements for each of several numbers
-            of shots.
+        partitioned: Whether there are several numbers of shots: all measurements for
+            the first, then all for the next.
     """
     leaves, structure = qml.pytrees.flatten(output, is_leaf=_is_measurement)
     build: Callable[[Any], Any]
@@ -123,7 +111,13 @@ def _builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
         build = functools.partial(qml.pytrees.unflatten, structure=structure)
     if not partitioned:
         return build
-    return lambda results: tuple(build(part) for part in results)
+    n = len(leaves)
+
+    def of_each(results: Sequence[Any]) -> tuple[Any, ...]:
+        starts = range(0, len(results), n)
+        return tuple(build(results[start : start + n]) for start in starts)
+
+    return of_each
 
 
 def _is_measurement(value: Any) -> bool:

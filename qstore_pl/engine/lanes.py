@@ -163,6 +163,23 @@ class Uses:
         np.add.at(gx.T, self._slot[by_feature], parts[:, by_feature].T)
         return (gw, gx) if columns is None else columns.backward(gw, gx)
 
+    def jacobian(self, weights: Float1D, features: Float2D) -> Float3D:
+        """Derivatives of the numbers of each sample with respect to the weights.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(batch, n_uses, n_weights)``.
+        """
+        units = np.eye(len(self.uses))[:, None]
+        found = [
+            [self.pull_back(unit, weights, sample[None])[0] for unit in units]
+            for sample in features
+        ]
+        return np.array(found).reshape(len(features), len(units), self.n_weights)
+
     def _others(self, weights: Float1D, features: Float2D) -> Float2D:
         """The other factor of each term, shape ``(batch, n_entries)``."""
         found = np.ones((len(features), len(self._other)))
@@ -292,7 +309,12 @@ def own_columns(features: Float2D, points: Float2D, lanes: slice) -> Float2D:
 
 
 def in_chunks(
-    n_lanes: int, rows: Rows, lane_bytes: int, run: Callable[[slice, Ids], Float2D]
+    n_lanes: int,
+    rows: Rows,
+    lane_bytes: int,
+    run: Callable[[slice, Ids], Float2D],
+    *,
+    first: int = 0,
 ) -> Float3D:
     """Measured values of many lanes, in as many runs as memory asks for.
 
@@ -302,17 +324,18 @@ def in_chunks(
         lane_bytes: Memory that one lane takes.
         run: Function from a range of lanes, and the row and the circuit of each, to
             their values, shape ``(n, n_values)``.
+        first: The first lane that is run.
 
     Returns:
-        Shape ``(n_lanes, batch, n_values)``.
+        Shape ``(n_lanes - first, batch, n_values)``.
     """
     batch = len(rows)
-    step = max(1, CHUNK_BYTES // lane_bytes)
+    end, step = n_lanes * batch, max(1, CHUNK_BYTES // lane_bytes)
     found = []
-    for start in range(0, max(1, n_lanes * batch), step):
-        lanes = slice(start, min(start + step, n_lanes * batch))
-        lane, sample = np.divmod(np.arange(lanes.start, lanes.stop), max(1, batch))
+    for start in range(first * batch, end, step):
+        lanes = slice(start, min(start + step, end))
+        lane, sample = np.divmod(np.arange(lanes.start, lanes.stop), batch)
         ids = np.stack([rows[sample], lane], axis=1)
         found.append(run(lanes, ids))
     values = found[0] if len(found) == 1 else np.concatenate(found)
-    return values.reshape(n_lanes, batch, -1)
+    return values.reshape(n_lanes - first, batch, -1)

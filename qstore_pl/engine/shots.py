@@ -196,25 +196,46 @@ class Sampler:
             found.append(read)
         return found
 
-    def draw(
+    def spread(
         self,
         weights: Float1D,
         features: Float2D,
-        shots: NDArray[np.int64],
+        cotangents: Float2D,
         key: Key,
         ids: Ids,
-    ) -> Drawn:
-        """Draw outcomes, and estimate the measured values.
+    ) -> Float1D:
+        """The exact variance of a sum of measured values with one shot in each group.
 
         Args:
             weights: Values that all samples share, shape ``(n_weights,)``.
             features: Values of each sample, shape ``(batch, n_features)``.
+            cotangents: Factors of the measured values, shape ``(batch, n_outputs)``.
+            key: Key of the random streams.
+            ids: Row and circuit of each sample, shape ``(batch, 2)``.
+
+        Returns:
+            Shape ``(batch,)``.
+        """
+        exact = self.probabilities(weights, features, key, ids)
+        found = Drawn(self, exact, len(features)).variances(cotangents)
+        return np.asarray(found.sum(axis=1))
+
+    def draw(
+        self,
+        exact: Sequence[Float2D],
+        shots: NDArray[np.int64],
+        key: Key,
+        ids: Ids,
+    ) -> Drawn:
+        """Draw outcomes, from which the measured values are estimated.
+
+        Args:
+            exact: Their probabilities, from :meth:`probabilities`.
             shots: Number of shots of each sample, shape ``(batch,)``, >= 1.
             key: Key of the random streams.
             ids: Row and circuit of each sample, shape ``(batch, 2)``, which with the
                 key determine its random numbers.
         """
-        exact = self.probabilities(weights, features, key, ids)
         shares: list[Any] = []
         for g, (group, read) in enumerate(zip(self.groups, exact, strict=True)):
             own = ids.copy()
@@ -223,7 +244,7 @@ class Sampler:
                 shares.append(counts(read, shots, key, own) / shots[:, None])
             else:
                 shares.append(self._listed(group, read, shots, key, own))
-        return Drawn(self, shares, len(features))
+        return Drawn(self, shares, len(ids))
 
     def _listed(
         self, group: Group, read: Float2D, shots: NDArray[np.int64], key: Key, ids: Ids

@@ -97,7 +97,6 @@ class ParameterShift(GradientEstimator):
         wanted: Bool1D,
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
         """Values, and the function to the gradient, on a device of this package."""
-        assert lanes.uses is not None
         key = wanted.tobytes()
         if self._kept is None or self._kept[0] != key:
             shifts = devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
