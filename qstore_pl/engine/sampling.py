@@ -44,7 +44,7 @@ _INVERSION = 10.0  # mean below which a binomial number is drawn by inversion
 _TAIL = 110  # a number with such a mean is larger with a probability below 1e-70
 _RUN = 64  # neighbouring outcomes whose sum is compared first
 
-# log k! minus Stirling's formula for it, for k < 10
+# By how much log k! exceeds the formula of Stirling, for k < 10
 _STIRLING = tuple(
     math.lgamma(k + 1.0)
     - ((k + 0.5) * math.log(k + 1.0) - (k + 1.0) + 0.5 * math.log(2 * math.pi))
@@ -128,7 +128,7 @@ def _log_ratio(n: int, p: float, k: float) -> float:
 
 @inner
 def _stirling(k: float) -> float:
-    """Logarithm of k! minus (k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2."""
+    """By how much log k! exceeds (k + 1/2) log(k + 1) - (k + 1) + log(2 pi) / 2."""
     if k < 10.0:
         return _STIRLING[int(k)]
     r = 1.0 / (k + 1.0)
