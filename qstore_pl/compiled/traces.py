@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, final
@@ -13,11 +11,11 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import MeasurementProcess
 
 from qstore_pl import devices
 from qstore_pl.compiled import in_autograd
 from qstore_pl.compiled.arguments import BOX, TORCH, framework_of
+from qstore_pl.compiled.results import builder
 
 Rebuild: TypeAlias = Callable[[Iterator[Any]], tuple[Any, Any]]
 
@@ -91,37 +89,6 @@ def traced_by_symbols(
     executable = devices.executable(found.tape, qnode.device, shapes, qnode.shots)
     build = builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
     return SymbolicTrace(executable, build)
-
-
-def builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
-    """The function from measurements to what a QNode returns.
-
-    Args:
-        output: What the quantum function returned.
-        partitioned: Whether there are several numbers of shots: all measurements for
-            the first, then all for the next.
-    """
-    leaves, structure = qml.pytrees.flatten(output, is_leaf=_is_measurement)
-    build: Callable[[Any], Any]
-    if isinstance(output, MeasurementProcess):
-        build = operator.itemgetter(0)
-    elif type(output) in (list, tuple) and len(leaves) == len(output):
-        build = type(output)
-    else:
-        build = functools.partial(qml.pytrees.unflatten, structure=structure)
-    if not partitioned:
-        return build
-    n = len(leaves)
-
-    def of_each(results: Sequence[Any]) -> tuple[Any, ...]:
-        starts = range(0, len(results), n)
-        return tuple(build(results[start : start + n]) for start in starts)
-
-    return of_each
-
-
-def _is_measurement(value: Any) -> bool:
-    return isinstance(value, MeasurementProcess)
 
 
 def _symbols_of(leaf: Any) -> type[devices.Symbols]:

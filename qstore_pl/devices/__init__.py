@@ -12,12 +12,14 @@ from qstore_pl.devices.aside import aside
 from qstore_pl.devices.assembly import executable, of_first_sample
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import bound_operations
+from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
     Call,
     Executable,
 )
 from qstore_pl.devices.failures import running_on
+from qstore_pl.devices.groups import has_groups
 from qstore_pl.devices.lanes import Lanes, lanes_of
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
@@ -49,6 +51,7 @@ __all__ = [
     "ONLY_FIRST_DERIVATIVES",
     "CacheInfo",
     "Call",
+    "CannotCompileError",
     "Drawn",
     "Executable",
     "FubiniStudy",
@@ -76,6 +79,7 @@ __all__ = [
     "functions",
     "gates",
     "generator_state",
+    "has_groups",
     "is_native",
     "is_ours",
     "lanes",

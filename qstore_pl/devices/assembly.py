@@ -233,8 +233,8 @@ def executable(
                 lanes,
                 packing,
                 OutputMeter(read.outputs),
+                device,
                 list(tape.shots),
-                device.stream_key,
                 batched=batched,
             )
 

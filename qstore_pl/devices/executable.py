@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.lanes import Lanes
 from qstore_pl.devices.meters import Float, Meter, OutputMeter, Values
 from qstore_pl.devices.packing import Packing
@@ -21,7 +22,6 @@ from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Pass, Program
 from qstore_pl.engine.shots import Sampler
-from qstore_pl.engine.streams import Key
 
 ONLY_FIRST_DERIVATIVES = (
     "A second derivative was asked of a compiled circuit, which has first derivatives "
@@ -209,8 +209,8 @@ class SampledExecutable(Executable):
         lanes: Function that makes the circuit with shifted gates.
         packing: How arguments become weights and features.
         meter: How measurements are made of the values that are estimated.
+        device: The device, whose generator gives a key to each submission.
         shots: Each of the numbers of shots.
-        key: Function that gives the key of the random streams of each submission.
         batched: Whether the circuit has a batch axis.
     """
 
@@ -220,24 +220,38 @@ class SampledExecutable(Executable):
         lanes: Callable[[], Lanes],
         packing: Packing,
         meter: OutputMeter,
+        device: QStoreDevice,
         shots: Sequence[int],
-        key: Callable[[], Key],
         *,
         batched: bool,
     ) -> None:
         super().__init__(packing, batched=batched, differentiable=True)
-        self._sampler, self._make_lanes, self._key = sampler, lanes, key
+        self._sampler, self._make_lanes, self._device = sampler, lanes, device
         self.meter, self.shots = meter, tuple(shots)
         self._shifts: dict[tuple[int, ...], Shifts] = {}
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the measurements, for all numbers of shots."""
+        batch = (self.packing.batch,) if self.batched else ()
+        of_each = [(*batch, *shape) for shape in self.meter.shapes]
+        return of_each * len(self.shots)
 
     @cached_property
     def lanes(self) -> Lanes:
         """The circuit with shifted gates."""
         return self._make_lanes()
 
-    def call(self, arguments: Sequence[Float]) -> SampledCall:
-        """A call of the circuit that may be differentiated."""
-        return SampledCall(self, *self.packing.packed(arguments))
+    def call(
+        self, arguments: Sequence[Float], estimates: Sequence[Float] = ()
+    ) -> SampledCall:
+        """A call of the circuit that may be differentiated.
+
+        Args:
+            arguments: Arrays of float64 of the shapes that were traced.
+            estimates: The values that were estimated, if the call was made before.
+        """
+        return SampledCall(self, *self.packing.packed(arguments), estimates)
 
     def values(self, arguments: Sequence[Float]) -> Values:
         """The measurements."""
@@ -250,7 +264,10 @@ class SampledExecutable(Executable):
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
         """
-        sampler, key = self._sampler, self._key()
+        sampler, key = self._sampler, self._device.stream_key()
+        n_circuits = len(self.rows) * len(sampler.groups)
+        n_shots = n_circuits * sum(self.shots)
+        self._device.track(n_circuits * len(self.shots), n_shots)
         ids = np.stack([self.rows, np.zeros_like(self.rows)], axis=1)
         exact = sampler.probabilities(weights, features, key, ids)
         found = []
@@ -283,19 +300,24 @@ class SampledCall(Call):
         executable: The circuit.
         weights: Shape ``(n_weights,)``.
         features: Shape ``(batch, n_features)``.
+        estimates: The estimated values for each number of shots, if they are known.
     """
 
     def __init__(
-        self, executable: SampledExecutable, weights: Float, features: Float
+        self,
+        executable: SampledExecutable,
+        weights: Float,
+        features: Float,
+        estimates: Sequence[Float],
     ) -> None:
         self._executable, self._values = executable, (weights, features)
-        self._estimates: list[Float] = []
+        self.estimates = list(estimates)
         self._shifted: dict[tuple[int, ...], list[Float]] = {}
 
     def values(self) -> Values:
         """The measurements."""
-        self._estimates = self._executable.estimates(*self._values)
-        return self._executable.read(self._estimates)
+        self.estimates = self._executable.estimates(*self._values)
+        return self._executable.read(self.estimates)
 
     def pull(
         self, cotangents: Sequence[Any], wanted: Sequence[int]
@@ -311,13 +333,13 @@ class SampledCall(Call):
                 executable.lanes.shifted(
                     shifts, *self._values, executable.rows, shots=shots, known=known
                 )
-                for shots, known in zip(executable.shots, self._estimates, strict=True)
+                for shots, known in zip(executable.shots, self.estimates, strict=True)
             ]
             self._shifted[tuple(wanted)] = shifted
         n = len(cotangents) // len(shifted)
         gradients = []
         for entry, (values, known) in enumerate(
-            zip(shifted, self._estimates, strict=True)
+            zip(shifted, self.estimates, strict=True)
         ):
             own = cotangents[n * entry : n * (entry + 1)]
             dy = executable.meter.pulled(known, own)

@@ -205,18 +205,9 @@ class Lanes:
         first = 0 if known is None else 1
         found = in_chunks(n_lanes, rows, self._lane_bytes, run, first=first)
         n_circuits, n_shots = n_lanes - first, int(each[first:].sum())
-        self._track(n_circuits * len(rows), n_shots * len(rows))
+        batch = len(rows) * self.n_groups
+        self._device.track(n_circuits * batch, n_shots * batch)
         return found if known is None else np.concatenate([known[None], found])
-
-    def _track(self, n_circuits: int, n_shots: int) -> None:
-        """Tell the tracker of the device what was run."""
-        tracker = self._device.tracker
-        if tracker.active:
-            totals = {"executions": n_circuits * self.n_groups}
-            if n_shots:
-                totals["shots"] = n_shots * self.n_groups
-            tracker.update(batches=1, **totals)
-            tracker.record()
 
     def _exact(
         self, weights: Float1D, features: Float2D, key: Key, ids: Ids

@@ -71,6 +71,16 @@ class OutputMeter(Meter):
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = tuple(outputs)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return max((output.end for output in self._outputs), default=0)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the measurements of one sample."""
+        return [output.shape for output in self._outputs]
+
     def values(self, work: Pass) -> Values:
         """The measurements after a forward run, each of shape ``(batch, *shape)``."""
         return self.measured(work.out.copy())

@@ -225,7 +225,7 @@ def _of_shifts(
 def _shifts(
     sampled: ModelExpectations, wanted: NDArray[np.bool_]
 ) -> tuple[devices.Lanes, devices.Shifts]:
-    """The circuit with shifted gates, and the lanes for the gradient of some weights."""
+    """The circuit with shifted gates, and lanes for the gradient of some weights."""
     lanes = sampled.lanes(shifted=True)
     if lanes is None:
         raise ValueError(
