@@ -37,7 +37,7 @@ from tests.benchmarks.training_step import PROBLEMS, timed
 
 SHOTS = 1000
 EPSILON = 0.05  # of SPSA, in radians
-CHECKED_RUNS, CHECKED_BATCH = 20, 2  # of gradients with shots
+CHECKED_RUNS, CHECKED_BATCH = 50, 2  # of gradients with shots
 AUDIT_SECONDS = 0.5
 TARGETS = {
     "shift-4q": {"lightning.qubit parameter shift": 100},
@@ -112,7 +112,7 @@ MEASURED = {
 }
 
 
-def check_measured(row: Measured, runs=CHECKED_RUNS):
+def check_measured(row: Measured):
     """Compare the gradients of everybody: with shots, the means of several runs.
 
     Exact gradients by SPSA are compared too, along one direction.
@@ -129,7 +129,7 @@ def check_measured(row: Measured, runs=CHECKED_RUNS):
         return
     _, exact = adjoint.loss_and_gradient()
     for contender in everybody:
-        found = [contender.loss_and_gradient()[1] for _ in range(runs)]
+        found = [contender.loss_and_gradient()[1] for _ in range(CHECKED_RUNS)]
         check_mean(f"gradient of {contender.name} ({contender.setting})", found, exact)
 
 

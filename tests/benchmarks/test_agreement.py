@@ -118,10 +118,13 @@ def test_trajectories_average_to_the_density_matrix(kind):
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_gradients_from_circuits_agree(name):
-    """Seeded; 9 to 18 contenders of 6 entries, means of 12 runs, 5 standard errors."""
+    """Seeded; of means of 50 runs a false alarm in 2,000 seeds."""
     row = MEASURED[name]
-    small = replace(PROBLEM, noise=row.problem.noise)
-    check_measured(replace(row, problem=small, shots=row.shots and 100), runs=12)
+    if row.shots:
+        columns = [[column[0], column[-1]] for column in row.columns]
+        row = replace(row, shots=100, columns=columns)
+    small = replace(PROBLEM, batch=1, noise=row.problem.noise)
+    check_measured(replace(row, problem=small))
 
 
 def test_exact_values_of_the_estimator_agree():
