@@ -163,6 +163,19 @@ class Uses:
         np.add.at(gx.T, self._slot[by_feature], parts[:, by_feature].T)
         return (gw, gx) if columns is None else columns.backward(gw, gx)
 
+    def largest(self, of_weights: Float1D) -> Float1D:
+        """For each number the largest of what belongs to its weights, else 0.
+
+        Args:
+            of_weights: Not negative, shape ``(n_weights,)``.
+        """
+        return np.array(
+            [
+                max((of_weights[i] for kind, i in slots if kind == WEIGHT), default=0.0)
+                for slots in self.slots
+            ]
+        )
+
     def jacobian(self, weights: Float1D, features: Float2D) -> Float3D:
         """Derivatives of the numbers of each sample with respect to the weights.
 
@@ -173,12 +186,20 @@ class Uses:
         Returns:
             Shape ``(batch, n_uses, n_weights)``.
         """
+        if not self._derived:
+            found = np.zeros((len(features), len(self.uses), self.n_weights))
+            parts = self._coefficients * self._others(weights, features)
+            chosen = self._kind == WEIGHT
+            by_slot = found.transpose(1, 2, 0)
+            where = self._use[chosen], self._slot[chosen]
+            np.add.at(by_slot, where, parts[:, chosen].T)
+            return found
         units = np.eye(len(self.uses))[:, None]
-        found = [
+        rows = [
             [self.pull_back(unit, weights, sample[None])[0] for unit in units]
             for sample in features
         ]
-        return np.array(found).reshape(len(features), len(units), self.n_weights)
+        return np.array(rows).reshape(len(features), len(units), self.n_weights)
 
     def _others(self, weights: Float1D, features: Float2D) -> Float2D:
         """The other factor of each term, shape ``(batch, n_entries)``."""
@@ -273,6 +294,29 @@ class Shifts:
         use, lane = self.terms.T
         np.add.at(found, use, self.coefficients[:, None] * by_lane[lane])
         return found.T
+
+    @property
+    def shifted_uses(self) -> NDArray[np.int64]:
+        """The number that is shifted in each lane but the first."""
+        return self._use
+
+    def variance(self, spread: Float2D, weights: Float1D, features: Float2D) -> Float1D:
+        """Variance of the gradient with respect to the weights.
+
+        Args:
+            spread: Variances of the sums of cotangents times measured values, which are
+                independent, shape ``(n_lanes, batch)``.
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(n_weights,)``.
+        """
+        use, lane = self.terms.T
+        factors = np.zeros((self.n_lanes, len(self._uses.uses)))
+        np.add.at(factors, (lane, use), self.coefficients)
+        by_weight = factors @ self._uses.jacobian(weights, features)
+        return np.einsum("blw,lb->w", by_weight**2, spread)
 
     def gradient(
         self,

@@ -296,6 +296,9 @@ class Drawn:
     def __init__(self, sampler: Sampler, shares: Sequence[Any], batch: int) -> None:
         self._sampler, self._shares, self._batch = sampler, shares, batch
 
+    def __len__(self) -> int:
+        return self._batch
+
     def values(self) -> Float2D:
         """The estimated values, shape ``(batch, n_outputs)``."""
         sampler = self._sampler

@@ -214,11 +214,7 @@ def _of_shifts(
     lanes, shifts = _shifts(sampled, sampled.trainable)
     rows = np.arange(len(features))
     spread = lanes.spread(shifts, weights, features, rows, cotangents)
-    use, lane = shifts.terms.T
-    factors = np.zeros((spread.shape[0], len(lanes.uses.uses)))
-    np.add.at(factors, (lane, use), shifts.coefficients)
-    by_weight = factors @ lanes.uses.jacobian(weights, features)  # (batch, lane, w)
-    total = np.einsum("blw,lb->w", by_weight**2, spread)
+    total = shifts.variance(spread, weights, features)
     return np.where(sampled.trainable, total, 0.0)
 
 
