@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pennylane.devices import Device
+from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
@@ -213,7 +214,8 @@ def lanes(
         shifted: Whether gates can be shifted; else every lane has its own weights.
 
     Returns:
-        None if the device has noise that depends on the values of gates.
+        None if the device has noise that depends on the values of gates, or the circuit
+        has a measurement inside.
 
     Raises:
         TypeError: If the device is not one of ours.
@@ -223,6 +225,8 @@ def lanes(
         raise TypeError(
             f"Argument `device` must be a qstore device, but is {device.name}."
         )
+    if any(isinstance(op, MidMeasure) for op in tape.operations):
+        return None
     return lanes_of(
         tape,
         bound_operations(tape, inputs),

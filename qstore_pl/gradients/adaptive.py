@@ -17,6 +17,7 @@ from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 
 FEWEST = 10  # shots of a circuit, from which a variance can be estimated
+RATE = 0.2  # squared norm of the gradient over the variance that it may have
 MEMORY = 0.9  # share of the earlier average in a running average
 _BIAS = 1e-6  # added to the squared gradient, times MEMORY to the number of steps
 
@@ -30,13 +31,16 @@ class AdaptiveShift(GradientEstimator):
     Entry :math:`g_i` of the gradient, measured with :math:`s_i` shots in each of its
     circuits, has the variance :math:`\sigma_i^2 / s_i`. The next gradient takes
 
-    .. math:: s_i = \frac{2 \sigma_i \sum_j \sigma_j}{\lVert g \rVert^2}
+    .. math::
+        s_i = r\, \frac{\sigma_i \sum_j \sigma_j}{\lVert g \rVert^2}, \quad
+        r = \frac{2 L \alpha}{2 - L \alpha}
 
     shots, with running averages over the steps for :math:`g` and :math:`\sigma^2`. For
-    gradient descent with the learning rate :math:`1/L`, where :math:`L` is the
+    gradient descent with the learning rate :math:`\alpha`, where :math:`L` is the
     Lipschitz constant of the gradient, this is where the loss is expected to fall the
-    most for each shot. The unshifted circuits take as many shots as the shifted ones
-    that take the most.
+    most for each shot. Here :math:`r` is 0.2, so that the variance of the whole
+    gradient is 5 times its squared norm: optimizers average over about ten steps. The
+    unshifted circuits take as many shots as the shifted ones that take the most.
 
     Args:
         expectations: The circuit, on a device of this package.
@@ -151,7 +155,7 @@ class AdaptiveShift(GradientEstimator):
         sigma = np.where(trained, np.sqrt(variance), 0.0)
         norm = np.sum(np.where(trained, mean, 0.0) ** 2)
         norm += _BIAS * MEMORY**self._n_steps
-        return np.maximum(2.0 * sigma * sigma.sum() / norm, FEWEST)
+        return np.maximum(RATE * sigma * sigma.sum() / norm, FEWEST)
 
     def _by_lane(self, shifts: devices.Shifts, of_weights: Float1D) -> Float1D:
         """The shots of each lane, the most that one of its weights asks for."""
