@@ -10,7 +10,11 @@ from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
-from qstore_pl.devices.assembly import executable, of_first_sample
+from qstore_pl.devices.assembly import (
+    executable,
+    lanes_of_weights,
+    of_first_sample,
+)
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import bound_operations
 from qstore_pl.devices.entries import CannotCompileError
@@ -84,6 +88,7 @@ __all__ = [
     "is_native",
     "is_ours",
     "lanes",
+    "lanes_of_weights",
     "light_cones",
     "metric",
     "needs_value",

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices.preprocess import validate_device_wires, validate_measurements
@@ -262,6 +263,52 @@ def executable(
             f"The noise of {device.name} cannot be compiled with this circuit: it "
             "reads the values of gates, or acts at measurements. Call the QNode itself."
         )
+    return found
+
+
+def lanes_of_weights(
+    tape: QuantumScript,
+    device: QStoreDevice,
+    shapes: Sequence[tuple[int, ...]],
+    shots: Shots,
+    *,
+    shifted: bool,
+) -> Lanes | None:
+    """The lanes of a circuit of symbols that is a function of weights and a batch.
+
+    Args:
+        tape: What a quantum function recorded, with symbols for its two arguments.
+        device: The device.
+        shapes: Shapes of the weights and of the batch.
+        shots: The shots of its measurements.
+        shifted: Whether gates can be shifted; else every lane has its own weights.
+
+    Returns:
+        None if the numbers of a gate mix weights with the batch axis in a way that
+        lanes have no columns for, or noise depends on the values of gates.
+
+    Raises:
+        DeviceError: If the device cannot run it, or an operation cannot be compiled.
+    """
+    tape = _prepared(tape, device, shots)
+    pairs, places = split(pairs_of(tape), [math.prod(shape) for shape in shapes])
+    packing = Packing(places, shapes)
+    n_weights, n_samples = math.prod(shapes[0]), shapes[1][0]
+    own = places.arguments[:1] == [0] and places.n_weights == n_weights
+    if not own or 0 in packing.per_sample or packing.batch != n_samples:
+        return None
+    found = lanes_of(
+        tape,
+        pairs,
+        device,
+        n_weights=n_weights,
+        n_features=places.n_features,
+        shots=bool(shots),
+        shifted=shifted,
+    )
+    if found is not None:
+        nothing = np.zeros(shapes[0])
+        found.features_of = lambda features: packing.packed([nothing, features])[1]
     return found
 
 

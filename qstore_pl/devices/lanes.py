@@ -7,7 +7,7 @@ so that they depend neither on threads nor on what else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -48,6 +48,10 @@ _NO_WEIGHTS = np.empty(0)
 _NO_KEY = np.zeros(4, dtype=np.uint64)
 
 
+def _as_they_are(features: Float2D) -> Float2D:
+    return features
+
+
 @final
 class Lanes:
     """A circuit on one of our devices that runs at many values at once.
@@ -57,6 +61,10 @@ class Lanes:
         circuit: The circuit without shots, or with them.
         n_groups: How many circuits are run for one lane.
         uses: The numbers of gates that may be shifted, if the circuit is a turned one.
+
+    Attributes:
+        features_of: Function from data as the user has them to the features of the
+            circuit.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class Lanes:
         n_groups: int,
         uses: Uses | None = None,
     ) -> None:
+        self.features_of: Callable[[Float2D], Float2D] = _as_they_are
         self._device, self.n_groups = device, n_groups
         self._circuit = circuit if uses is not None else circuit.untied
         self.uses = uses or Uses((), (), n_weights=0, n_features=0)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.engine.observables import multiply
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Float1D, Float2D, Program
 from qstore_pl.engine.sampling import counts, misread, outcomes
@@ -309,7 +310,7 @@ class Drawn:
             elif table is None:
                 total[:, group.distribution] += shares
             else:
-                total += shares @ table
+                total += _product(shares, table)
         return total
 
     def variances(self, cotangents: Float2D) -> Float2D:
@@ -330,7 +331,7 @@ class Drawn:
             if table is None:
                 scores = cotangents[:, group.distribution].copy()
             else:
-                scores = cotangents @ table.T
+                scores = _product(cotangents, np.ascontiguousarray(table.T))
             scores -= np.vecdot(shares, scores)[:, None]
             found[:, g] = np.vecdot(shares, scores**2)
         return found
@@ -341,6 +342,13 @@ class Drawn:
 
     def _of(self, group: Group, listed: NDArray[np.int64]) -> Float2D:
         return group.values(listed, self._sampler.n_outputs)
+
+
+def _product(rows: Float2D, matrix: Float2D) -> Float2D:
+    """A matrix product whose bits do not depend on how many rows there are."""
+    out = np.empty((len(rows), matrix.shape[1]))
+    multiply(np.ascontiguousarray(rows), matrix, out)
+    return out
 
 
 def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:

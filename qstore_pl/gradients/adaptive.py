@@ -62,7 +62,7 @@ class AdaptiveShift(GradientEstimator):
 
     def __init__(self, expectations: Expectations, *, budget: int) -> None:
         super().__init__(expectations)
-        lanes = expectations.lanes(shifted=True)
+        lanes = expectations.lanes((), shifted=True)
         if lanes is None:
             raise ValueError(
                 "Adaptive shots need a device of this package whose noise does not "

@@ -222,7 +222,7 @@ def _shifts(
     sampled: ModelExpectations, wanted: NDArray[np.bool_]
 ) -> tuple[devices.Lanes, devices.Shifts]:
     """The circuit with shifted gates, and lanes for the gradient of some weights."""
-    lanes = sampled.lanes(shifted=True)
+    lanes = sampled.lanes((), shifted=True)
     if lanes is None:
         raise ValueError(
             f"Argument `model` must run on a device whose noise does not depend on the "
