@@ -31,7 +31,7 @@ Float3D = NDArray[np.float64]
 Measure = Callable[[Float2D, Ids, slice], Any]
 """Function from the features of some lanes, their ids, and which lanes they are."""
 
-CHUNK_BYTES = 1 << 26  # of the columns and states of the lanes that run together
+CHUNK_BYTES = 1 << 24  # of the columns and states of the lanes that run together
 UNSHIFTED = (1.0, 0.0)  # factor and shift of the value itself
 
 

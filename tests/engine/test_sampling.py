@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qstore_pl.engine import sampling, threads
+from qstore_pl.engine import binomial, sampling, threads
 from qstore_pl.engine.compile import F1_IN, F8, I8, Array, kernel
 from qstore_pl.engine.sampling import I1, I2, counts, misread, outcomes
 from qstore_pl.engine.streams import U1_IN, seed, uniforms
@@ -36,7 +36,7 @@ def fill_binomial(n: int, p: float, key: Array, out: Array) -> None:
     state = np.empty(4, np.uint64)
     seed(key, 0, 0, state)
     for i in range(out.shape[0]):
-        out[i] = sampling.binomial(n, p, state)
+        out[i] = binomial.binomial(n, p, state)
 
 
 @kernel(I8, F1_IN, I8, U1_IN, I2)
@@ -128,7 +128,7 @@ def test_ratios_of_huge_binomial_probabilities_are_exact(p):
         # of the Edgeworth series; what follows is of the order of 1 / variance
         expected = -(d**2) / (2 * variance) + skew * d**3
         expected -= (1 - 2 * p) * d / (2 * variance)
-        ratio = sampling._log_ratio(n, p, k)
+        ratio = binomial._log_ratio(n, p, k)
         assert ratio == pytest.approx(expected, abs=2e-6)
 
 
@@ -137,7 +137,7 @@ def test_ratios_of_huge_binomial_probabilities_are_exact(p):
 def test_ratios_of_binomial_probabilities_are_exact(n, p):
     k = np.arange(n + 1)
     expected = stats.binom.logpmf(k, n, p) - stats.binom.logpmf(int((n + 1) * p), n, p)
-    ratios = [sampling._log_ratio(n, p, float(each)) for each in k]
+    ratios = [binomial._log_ratio(n, p, float(each)) for each in k]
     np.testing.assert_allclose(ratios, expected, rtol=1e-12, atol=1e-10)
 
 
