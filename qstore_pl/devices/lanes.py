@@ -18,7 +18,7 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import gates_of_pairs
 from qstore_pl.devices.gate_noise import SpecNoise
-from qstore_pl.devices.groups import Grouped, grouped
+from qstore_pl.devices.groups import Grouped, grouped, n_groups
 from qstore_pl.devices.lowering import DerivedPlaces, Lowering, wire_order
 from qstore_pl.devices.outputs import outputs_of
 from qstore_pl.devices.registry import lower_operation
@@ -273,9 +273,9 @@ def lanes_of(
             )
         gates = gates_of_pairs(operations, lowering)
         sizes = {"n_weights": n_weights, "n_features": n_features + len(uses)}
-        read = grouped(tape.measurements, order, noise)
         circuit: Program | Sampler
         if shots:
+            read = grouped(tape.measurements, order, noise)
             circuit = sampler_of(read, gates, lowering, **sizes)
         else:
             outputs = [
@@ -285,7 +285,7 @@ def lanes_of(
             ]
             circuit = lowering.program_of(gates, outputs, **sizes)
         chain = _chain(uses, n_weights, n_features) if shifted else None
-        return Lanes(device, circuit, len(read.groups), chain)
+        return Lanes(device, circuit, n_groups(tape.measurements), chain)
 
     return device.lowered(tape, lower)
 
