@@ -40,7 +40,11 @@ FEW = 6  # shots for each outcome up to which sorted numbers are faster
 PARALLEL = 1 << 17  # outcomes and shots of all rows from which threads pay
 CHUNK = 1 << 16  # most shots that are sorted at once, unless there are more outcomes
 
-_INVERSION = 10.0  # mean below which a binomial number is drawn by inversion
+# Rounding must not decide how numbers are drawn, so that the same circuit, computed in
+# another way, has the same outcomes. No limit is where probabilities often are.
+_INVERSION = 10.0 - 1e-6  # mean below which a binomial number is drawn by inversion
+_HALF = 0.5 + 1e-9  # probability above which failures are drawn instead
+_NOTHING = 1e-24  # probability up to which an outcome is taken for one that never is
 _TAIL = 110  # a number with such a mean is larger with a probability below 1e-70
 _RUN = 64  # neighbouring outcomes whose sum is compared first
 
@@ -62,12 +66,12 @@ def binomial(n: int, p: float, state: Array) -> int:
         return 0
     if p >= 1.0:
         return n
-    small = min(p, 1.0 - p)
+    small = p if p <= _HALF else 1.0 - p
     if n * small < _INVERSION:
         k = _by_inversion(n, small, state)
     else:
         k = _by_rejection(n, small, state)
-    return k if p <= 0.5 else n - k
+    return k if p <= _HALF else n - k
 
 
 @inner
@@ -87,7 +91,7 @@ def _by_inversion(n: int, p: float, state: Array) -> int:
 
 @inner
 def _by_rejection(n: int, p: float, state: Array) -> int:
-    """Hörmann's algorithm BTRS, for p <= 1/2 and n p >= 10."""
+    """Hörmann's algorithm BTRS, for p <= 1/2 and n p >= 10, or very little beyond."""
     spread = math.sqrt(n * p * (1.0 - p))
     b = 1.15 + 2.53 * spread
     a = -0.0873 + 0.0248 * b + 0.01 * p
@@ -156,10 +160,10 @@ def _add_up(p: Array, sums: Array) -> float:
 
 
 @inner
-def _last(p: Array) -> int:
+def _last(p: Array, total: float) -> int:
     """The last outcome that has a probability."""
     k = p.shape[0] - 1
-    while k > 0 and not p[k] > 0.0:
+    while k > 0 and not p[k] > _NOTHING * total:
         k -= 1
     return k
 
@@ -167,11 +171,11 @@ def _last(p: Array) -> int:
 @inner
 def _draw_counts(p: Array, total: float, n: int, state: Array, out: Array) -> None:
     """Write the number of each outcome, where it is not 0, by binomial numbers."""
-    last, left, rest = _last(p), n, total
+    last, left, rest = _last(p, total), n, total
     for k in range(last):
         if left == 0:
             return
-        if p[k] > 0.0:
+        if p[k] > _NOTHING * total:
             out[k] = binomial(left, p[k] / rest, state)
             left -= out[k]
             rest -= p[k]
@@ -208,7 +212,7 @@ def _draw_sorted(p: Array, sums: Array, total: float, state: Array, out: Array) 
         while i < n and places[i] * scale < above:
             out[i] = k
             i += 1
-    k = _last(p)
+    k = _last(p, total)
     while i < n:
         out[i] = k
         i += 1

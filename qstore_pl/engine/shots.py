@@ -115,6 +115,43 @@ class Group:
             return slice(part.output, part.output + (1 << len(self.wires)))
         return None
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether there are so few outcomes that the shots of each are counted."""
+        return len(self.wires) <= MOST_COUNTED
+
+    def read(self, probabilities: Float2D) -> Float2D:
+        """Probabilities of what is read, where these are drawn from.
+
+        Args:
+            probabilities: Probabilities of the true outcomes, ``(batch, 2**k)``.
+        """
+        if self.is_counted and any(map(any, self.errors)):
+            return misread(probabilities, np.array(self.errors))
+        return probabilities  # outcomes are misread one by one
+
+    def draw(self, read: Float2D, shots: NDArray[np.int64], key: Key, ids: Ids) -> Any:
+        """Draw outcomes, for :class:`Drawn`.
+
+        Args:
+            read: What :meth:`read` returns, shape ``(batch, 2**k)``.
+            shots: Number of shots of each sample, shape ``(batch,)``.
+            key: Key of the random streams.
+            ids: Row and circuit of each sample, shape ``(batch, 2)``.
+
+        Returns:
+            The relative frequency of each outcome, shape ``(batch, 2**k)``, not a
+            number where there are no shots; or, where there are too many outcomes to
+            count each, a list of the outcomes of each sample.
+        """
+        if self.is_counted:
+            with np.errstate(invalid="ignore"):
+                return counts(read, shots, key, ids) / shots[:, None]
+        return [
+            drawn_outcomes(read[b : b + 1], int(n), key, ids[b : b + 1], self.errors)[0]
+            for b, n in enumerate(shots)
+        ]
+
     def values(self, outcomes: NDArray[np.int64], n_outputs: int) -> Float2D:
         """What outcomes contribute to the measured values, ``(n, n_outputs)``.
 
@@ -189,11 +226,8 @@ class Sampler:
             work = idle.take(len(features))
             draw_from(work, program, key, ids)
             work.forward(weights, features, rows, gradient=False)
-            read = work.probabilities(self._read(group, program))
+            found.append(group.read(work.probabilities(group.wires)))
             idle.give_back(work)
-            if len(group.wires) <= MOST_COUNTED and any(map(any, group.errors)):
-                read = misread(read, np.array(group.errors))
-            found.append(read)
         return found
 
     def draw(
@@ -219,33 +253,11 @@ class Sampler:
         for g, (group, read) in enumerate(zip(self.groups, exact, strict=True)):
             own = ids.copy()
             own[:, 1] = own[:, 1] * len(self.groups) + g
-            if len(group.wires) <= MOST_COUNTED:
-                shares.append(counts(read, shots, key, own) / shots[:, None])
-            else:
-                shares.append(self._listed(group, read, shots, key, own))
+            shares.append(group.draw(read, shots, key, own))
         return Drawn(self, shares, len(features))
-
-    def _listed(
-        self, group: Group, read: Float2D, shots: NDArray[np.int64], key: Key, ids: Ids
-    ) -> list[NDArray[np.int64]]:
-        """The outcomes of each sample, where there are too many to count each."""
-        listed = []
-        for b, n in enumerate(shots):
-            own = ids[b : b + 1]
-            (found,) = outcomes(read[b : b + 1], int(n), key, own, shuffled=False)
-            found = bits_of(found, tuple(range(self.programs[0].n_wires)), group.wires)
-            listed.append(flipped(found, group.errors, key, own))
-        return listed
 
     def _each(self) -> Any:
         return zip(self.groups, self.programs, self._idle, strict=True)
-
-    @staticmethod
-    def _read(group: Group, program: Program) -> Wires:
-        """The wires whose outcomes are drawn: those of the group, or all."""
-        if len(group.wires) <= MOST_COUNTED:
-            return group.wires
-        return tuple(range(program.n_wires))
 
     @cached_property
     def tables(self) -> list[Float2D | None]:
@@ -255,7 +267,7 @@ class Sampler:
         """
         return [
             None
-            if group.distribution is not None or len(group.wires) > MOST_COUNTED
+            if group.distribution is not None or not group.is_counted
             else group.values(np.arange(1 << len(group.wires)), self.n_outputs)
             for group in self.groups
         ]
@@ -281,11 +293,13 @@ class Drawn:
         total = np.tile(sampler.offsets, (self._batch, 1))
         for group, table, shares in self._parts():
             if isinstance(shares, list):
-                total += [self._of(group, one).mean(axis=0) for one in shares]
+                for values, one in zip(total, shares, strict=True):
+                    self._add_mean(values, group, one)
             elif table is None:
                 total[:, group.distribution] += shares
             else:
-                total += shares @ table
+                # Row by row, so that it does not depend on what else is in the batch.
+                total += np.vecdot(shares[:, None], np.ascontiguousarray(table.T))
         return total
 
     def variances(self, cotangents: Float2D) -> Float2D:
@@ -301,7 +315,7 @@ class Drawn:
         for g, (group, table, shares) in enumerate(self._parts()):
             if isinstance(shares, list):
                 pairs = zip(shares, cotangents, strict=True)
-                found[:, g] = [(self._of(group, one) @ c).var() for one, c in pairs]
+                found[:, g] = [self._scores(group, one, c).var() for one, c in pairs]
                 continue
             if table is None:
                 scores = cotangents[:, group.distribution].copy()
@@ -315,8 +329,25 @@ class Drawn:
         sampler = self._sampler
         return zip(sampler.groups, sampler.tables, self._shares, strict=True)
 
-    def _of(self, group: Group, listed: NDArray[np.int64]) -> Float2D:
-        return group.values(listed, self._sampler.n_outputs)
+    def _add_mean(
+        self, values: Float1D, group: Group, listed: NDArray[np.int64]
+    ) -> None:
+        """Add the mean over the outcomes of one sample to its values."""
+        if len(listed) == 0:
+            values[:] = np.nan  # no group has any
+        elif group.distribution is not None:
+            found, times = np.unique(listed, return_counts=True)
+            values[group.distribution][found] += times / len(listed)
+        else:
+            values += group.values(listed, len(values)).mean(axis=0)
+
+    def _scores(
+        self, group: Group, listed: NDArray[np.int64], cotangents: Float1D
+    ) -> Float1D:
+        """What each outcome of one sample contributes to a sum of measured values."""
+        if group.distribution is not None:
+            return cotangents[group.distribution][listed]
+        return group.values(listed, len(cotangents)) @ cotangents
 
 
 def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:
@@ -341,6 +372,34 @@ def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:
         return each.reshape(len(own), n_draws, -1).transpose(1, 0, 2).reshape(shape)
 
     work.uniform = uniform
+
+
+def drawn_outcomes(
+    probabilities: Float2D,
+    shots: int,
+    key: Key,
+    ids: Ids,
+    errors: Sequence[tuple[float, float]],
+    *,
+    shuffled: bool = False,
+) -> NDArray[np.int64]:
+    """The outcome of each shot, as it is read.
+
+    Args:
+        probabilities: Probabilities of the true outcomes, shape ``(batch, 2**k)``.
+        shots: Number of shots of every sample.
+        key: Key of the random streams.
+        ids: Row and circuit of each sample, shape ``(batch, 2)``.
+        errors: For each of the k wires the probabilities to read 1 for 0, and 0 for 1.
+        shuffled: Whether the shots are in random order, not sorted by true outcomes.
+
+    Returns:
+        Shape ``(batch, shots)``.
+    """
+    found = outcomes(probabilities, shots, key, ids, shuffled=shuffled)
+    for b in range(len(found)) if any(map(any, errors)) else ():
+        found[b] = flipped(found[b], errors, key, ids[b : b + 1])
+    return found
 
 
 def flipped(
