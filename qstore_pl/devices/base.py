@@ -53,6 +53,7 @@ from qstore_pl.devices.preprocessing import pure_pipeline
 from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
 from qstore_pl.devices.readout import Readout, untraced
+from qstore_pl.devices.records import postselected
 from qstore_pl.devices.samples import Readings, Rotation, measured_key
 from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.snapshots import take_snapshots
@@ -329,7 +330,8 @@ class QStoreDevice(Device):
 
     def _kind(self, tape: QuantumScript) -> StateKind:
         """The kind of states that a tape needs on this device."""
-        return PURE
+        selected = postselected(tape.operations)
+        return PureStates(selected) if selected else PURE
 
     def _followed(self, tape: QuantumScript, results: Any) -> Any:
         """Results of PennyLane's pure-state simulator in the form of this device."""
