@@ -228,8 +228,8 @@ def values_of(
     weights: list[Any] = []
     features: list[Any] = []
     for part in parts:
-        for rows, kind in part.values:
-            (features if kind[0] else weights).append(rows)
+        for rows, (batched, _, _) in part.values:
+            (features if batched else weights).append(rows)
     batch = _common_batch(features)
     return arrays.joined(weights, (0,)), arrays.joined(features, (1, 0)), batch
 

@@ -164,7 +164,7 @@ class Plan:
             work = program_of(circuit, rotation).new_pass(len(circuit.features))
             rows = np.arange(work.batch)
             work.forward(*values, rows, gradient=False)
-            return work.probabilities(wires)
+            return work.last_probabilities(wires)
 
         def states() -> NDArray[Any]:
             return program_of(circuit, Rotation()).states(*values)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pennylane.operation import Operator
 from pennylane.ops import MidMeasure, Projector
 from pennylane.tape import QuantumScript
 
@@ -56,21 +57,25 @@ class Taking:
         Args:
             tape: The tape.
         """
-        parts, structures, known = [], [], self._parts
+        known, found = self._parts, []
         for op in tape.operations:
-            found = known.get(id(op))
-            if found is None:
-                if isinstance(op, MidMeasure | Projector):
-                    return None
-                part = Part.of(op)
-                kinds = tuple([(v.kind, v.rows.shape) for v in part.values])
-                structure = part.key, kinds
-                number = self._structures.setdefault(structure, len(self._structures))
-                found = known[id(op)] = part, number
-            parts.append(found[0])
-            structures.append(found[1])
-        key = tuple(structures), self.measured(tape), tape.shots
-        return Taken(parts, key)
+            part = known.get(id(op)) or self._new(op)
+            if part is None:
+                return None
+            found.append(part)
+        structure = tuple([number for _, number in found])
+        parts = [part for part, _ in found]
+        return Taken(parts, (structure, self.measured(tape), tape.shots))
+
+    def _new(self, op: Operator) -> tuple[Part, int] | None:
+        """An operation that is met for the first time, and its structure's number."""
+        if isinstance(op, MidMeasure | Projector):
+            return None
+        part = Part.of(op)
+        kinds = tuple([(value.kind, value.rows.shape) for value in part.values])
+        number = self._structures.setdefault((part.key, kinds), len(self._structures))
+        self._parts[id(op)] = part, number
+        return part, number
 
     def measured(self, tape: QuantumScript) -> Hashable:
         """What the measurements of a tape are, with every bit of their numbers."""
