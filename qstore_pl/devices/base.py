@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,14 +43,18 @@ from qstore_pl.devices.framework import (
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import (
     Circuit,
+    Part,
     take_apart,
     wire_order,
 )
 from qstore_pl.devices.passes import KeptPasses
+from qstore_pl.devices.plans import Plan, Streams
 from qstore_pl.devices.preprocessing import pure_pipeline
 from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
-from qstore_pl.devices.readout import Readout, check_hermitian, untraced
+from qstore_pl.devices.readout import Readout, untraced
+from qstore_pl.devices.records import postselected
+from qstore_pl.devices.samples import Readings, Rotation, measured_key
 from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.snapshots import take_snapshots
 from qstore_pl.devices.states import PureStates, StateKind
@@ -61,9 +66,18 @@ from qstore_pl.devices.tensors import (
     jax_arrays,
     to_numpy,
 )
+from qstore_pl.devices.together import Batch, Taken, Taking
 from qstore_pl.engine.program import Pass, Program
 
 PURE = PureStates()
+_NO_ROTATION = Rotation()
+_NOT_COPIED = (
+    "_rng_lock",
+    "_kept_passes",
+    "_native_gradients",
+    "_readings",
+    "_debugger",
+)
 Lowered = TypeVar("Lowered")
 
 
@@ -81,6 +95,7 @@ class QStoreDevice(Device):
         self._cache = ProgramCache()
         self._kept_passes = KeptPasses()
         self._native_gradients = NativeGradients()
+        self._readings = Readings()
         # PennyLane leaves snapshots to a device that has this attribute.
         self._debugger: Any = None
 
@@ -152,8 +167,36 @@ class QStoreDevice(Device):
     ) -> Any:
         """The results of tapes. A batch of parameters is executed in one pass."""
         config = execution_config or ExecutionConfig()
-        keep = bool(config.use_device_jacobian_product)
-        return tuple(self._execute(tape, config, keep=keep) for tape in circuits)
+        streams = Streams(self.stream_key)
+        if config.use_device_jacobian_product:
+            return tuple(
+                self._execute(tape, config, streams, keep=True) for tape in circuits
+            )
+        if len(circuits) == 1:
+            return (self._execute(circuits[0], config, streams, keep=False),)
+        results: list[Any] = [None] * len(circuits)
+        batches: dict[Hashable, Batch] = {}
+        taking = Taking()
+        for i, tape in enumerate(circuits):
+            taken = self._taken(tape, config, taking)
+            if taken is not None and taken.key not in batches:
+                order, kind = wire_order(tape), self._kind(tape)
+                if kind.exact:
+                    plan = self._plan(tape, kind, order)
+                    batches[taken.key] = Batch(tape, taken.parts, plan)
+                else:
+                    taken = None  # what is drawn for a tape depends on it alone
+            if taken is None:
+                results[i] = self._execute(tape, config, streams, keep=False)
+                continue
+            batch = batches[taken.key]
+            number = streams.take(batch.plan.n_circuits(tape.shots))
+            batch.add(i, tape, taken.parts, number)
+        for batch in batches.values():
+            found = self._run_batch(batch, config, streams)
+            for i, result in zip(batch.places, found, strict=True):
+                results[i] = result
+        return tuple(results)
 
     def compute_vjp(
         self,
@@ -256,20 +299,10 @@ class QStoreDevice(Device):
             order: Wire labels in the order of the register.
             batched: Whether the results have a batch axis.
         """
-        with self._rng_lock:
-            results = kind.sample(
-                tape.measurements,
-                kind.tensor(states),
-                order,
-                tape.shots,
-                self._rng,
-                batched=batched,
-            )
-        if len(tape.measurements) > 1:
-            return results
-        if tape.shots.has_partitioned_shots:
-            return tuple(result[0] for result in results)
-        return results[0]
+        plan = self._plan(tape, kind, order)
+        return plan.drawn_from_states(
+            tape.measurements, tape.shots, states, self.stream_key(), 0, batched=batched
+        )
 
     def stream_key(self) -> NDArray[np.uint64]:
         """A key of random streams, drawn from the generator of this device."""
@@ -290,13 +323,18 @@ class QStoreDevice(Device):
 
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart, from the cache if it is there."""
-        kind = self._kind(tape)
+        return self._program(self._kind(tape), circuit)
+
+    def _program(
+        self, kind: StateKind, circuit: Circuit, rotation: Rotation = _NO_ROTATION
+    ) -> Program:
+        """The Program of a circuit, with gates before outcomes are read."""
 
         def lower(circuit: Circuit) -> Program:
             with aside():
-                return kind.lower(circuit)
+                return kind.lower(circuit, rotation.operations)
 
-        return self._cache.get(circuit, lower, type(kind))
+        return self._cache.get(circuit, lower, (type(kind), rotation.key))
 
     def _is_pure(self, tape: QuantumScript) -> bool:
         """Whether neither the device nor the circuit has noise."""
@@ -304,7 +342,8 @@ class QStoreDevice(Device):
 
     def _kind(self, tape: QuantumScript) -> StateKind:
         """The kind of states that a tape needs on this device."""
-        return PURE
+        selected = postselected(tape.operations)
+        return PureStates(selected) if selected else PURE
 
     def _followed(self, tape: QuantumScript, results: Any) -> Any:
         """Results of PennyLane's pure-state simulator in the form of this device."""
@@ -345,7 +384,12 @@ class QStoreDevice(Device):
         return self._cache.info()
 
     def _execute(
-        self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
+        self,
+        tape: QuantumScript,
+        config: ExecutionConfig,
+        streams: Streams,
+        *,
+        keep: bool,
     ) -> Any:
         values = tape.get_parameters(trainable_only=False)
         if config.gradient_method == "backprop" and not tape.shots:
@@ -363,13 +407,13 @@ class QStoreDevice(Device):
                     )
             if config.interface in JAX and not any(map(collapses, tape.operations)):
                 return self._execute_in_jax(tape)
-            results = self._execute_untraced(tape, config, keep=False)
+            results = self._execute_untraced(tape, config, streams, keep=False)
             return as_interface(results, config.interface)
         if config.gradient_method is None:
             refuse_lost_derivatives(values)
         if keep and len(autograd_traces(values)) > 1:
             raise DeviceError(SECOND_DERIVATIVE)
-        return self._execute_untraced(tape, config, keep=keep)
+        return self._execute_untraced(tape, config, streams, keep=keep)
 
     def _needs_framework(self, tape: QuantumScript, config: ExecutionConfig) -> bool:
         """Whether a derivative of a tape without shots is none that the engine has."""
@@ -410,28 +454,43 @@ class QStoreDevice(Device):
         return None
 
     def _execute_untraced(
-        self, tape: QuantumScript, config: ExecutionConfig, *, keep: bool
+        self,
+        tape: QuantumScript,
+        config: ExecutionConfig,
+        streams: Streams,
+        *,
+        keep: bool,
     ) -> Any:
         if has_collapse(tape):
             return self._execute_with_collapse(tape, config)
         if self._debugger is not None and self._debugger.active:
             self._take_snapshots(tape)
         order = wire_order(tape)
-        if tape.shots:
-            return self._sample(tape, order)
         kind = self._kind(tape)
-        with aside():
-            readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
+        plan = self._plan(tape, kind, order)
+        if tape.shots:
+            return self._sample(tape, plan, config, streams)
         circuit, program, work = self._run(
-            tape, readouts, order, forward=True, gradient=keep
+            tape, plan.readouts, order, forward=True, gradient=keep
         )
-        needs_state = any(readout.needs_state for readout in readouts)
-        states = work.states() if needs_state else None
-        results = [_value(readout, circuit, work, states) for readout in readouts]
-        self._report(readouts, circuit, work, states)
+        states = work.states() if plan.needs_state else None
+        (result,) = plan.values(circuit, work, states, 1, circuit.batch)
+        self._report(plan.readouts, circuit, work, states)
         if keep:
             self._kept_passes.put(program, circuit.weights, circuit.features, work)
-        return results[0] if len(results) == 1 else tuple(results)
+        return result
+
+    def _plan(
+        self, tape: QuantumScript, kind: StateKind, order: tuple[Any, ...]
+    ) -> Plan:
+        """How the circuits with the structure of a tape are executed."""
+        if tape.shots:
+            key = tuple(map(measured_key, tape.measurements))
+            reading = self._readings.get(tape.measurements, key, order, kind.noise)
+            return Plan(kind, order, reading=reading)
+        with aside():
+            readouts = [kind.readout(untraced(mp), order) for mp in tape.measurements]
+        return Plan(kind, order, readouts)
 
     def _run(
         self,
@@ -456,15 +515,69 @@ class QStoreDevice(Device):
             work.forward(circuit.weights, circuit.features, rows, gradient=gradient)
         return circuit, program, work
 
-    def _sample(self, tape: QuantumScript, order: tuple[Any, ...]) -> Any:
-        for mp in tape.measurements:
-            if mp.obs is not None:
-                check_hermitian(mp.obs)
-        circuit = take_apart(tape, order=order)
-        states = self.lower(tape, circuit).states(circuit.weights, circuit.features)
-        return self.drawn(
-            tape, self._kind(tape), states, order, batched=circuit.batch is not None
+    def _sample(
+        self,
+        tape: QuantumScript,
+        plan: Plan,
+        config: ExecutionConfig,
+        streams: Streams,
+    ) -> Any:
+        number = streams.take(plan.n_circuits(tape.shots))
+        if plan.kind.exact:
+            batch = Batch(tape, [Part.of(op) for op in tape.operations], plan)
+            batch.add(0, tape, batch.parts, number)
+            (result,) = self._run_batch(batch, config, streams)
+            return result
+        circuit = take_apart(tape, order=plan.order)
+        program = self._program(plan.kind, circuit)
+        return plan.drawn_from_states(
+            tape.measurements,
+            tape.shots,
+            program.states(circuit.weights, circuit.features),
+            streams.key,
+            number,
+            batched=circuit.batch is not None,
         )
+
+    def _run_batch(
+        self, batch: Batch, config: ExecutionConfig, streams: Streams
+    ) -> list[Any]:
+        """The results of tapes of one structure."""
+        plan, circuit = batch.plan, batch.circuit
+        state_bytes = plan.kind.state_bytes(len(plan.order))
+        results = []
+        for chunk in batch.chunks(state_bytes):
+            tapes, stacked = batch.tapes[chunk], batch.stacked(chunk)
+            if plan.reading is None:
+                program = self._program(plan.kind, stacked)
+                work = program.new_pass(len(stacked.features))
+                rows = np.arange(work.batch)
+                work.forward(stacked.weights, stacked.features, rows, gradient=False)
+                states = work.states() if plan.needs_state else None
+                results += plan.values(stacked, work, states, len(tapes), circuit.batch)
+                continue
+            results += plan.drawn(
+                [tape.measurements for tape in tapes],
+                tapes[0].shots,
+                stacked,
+                circuit.batch,
+                functools.partial(self._program, plan.kind),
+                streams.key,
+                batch.numbers[chunk],
+                fill=_fills(config),
+            )
+        return results
+
+    def _taken(
+        self, tape: QuantumScript, config: ExecutionConfig, taking: Taking
+    ) -> Taken | None:
+        """A tape that can run with others, taken apart, or None."""
+        followed = config.gradient_method == "backprop" and not tape.shots
+        if followed or (self._debugger is not None and self._debugger.active):
+            return None
+        if config.gradient_method is None:
+            refuse_lost_derivatives(tape.get_parameters(trainable_only=False))
+        return taking.of(tape)
 
     def _execute_with_collapse(
         self, tape: QuantumScript, config: ExecutionConfig
@@ -542,7 +655,7 @@ class QStoreDevice(Device):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_rng_lock", "_kept_passes", "_native_gradients", "_debugger"):
+        for name in _NOT_COPIED:
             del state[name]
         # The generator of a copy is seeded by this one, and draws other numbers.
         with self._rng_lock:
@@ -553,6 +666,7 @@ class QStoreDevice(Device):
         self.__dict__.update(state)
         self._rng_lock, self._debugger = threading.Lock(), None
         self._kept_passes, self._native_gradients = KeptPasses(), NativeGradients()
+        self._readings = Readings()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QStoreDevice:
         twin = type(self).__new__(type(self))
@@ -561,17 +675,6 @@ class QStoreDevice(Device):
         return twin
 
 
-def _value(
-    readout: Readout,
-    circuit: Circuit,
-    work: Pass,
-    states: NDArray[np.complex128] | None,
-) -> Any:
-    columns = [circuit.words.index(word) for word in readout.words]
-    words = work.out[:, columns]
-    if circuit.batch is not None:
-        return readout.value(words, states)
-    if readout.per_sample:
-        return readout.value(words, states)[0]
-    assert states is not None
-    return readout.value(words, states[0])
+def _fills(config: ExecutionConfig) -> bool:
+    """Whether postselection keeps every shot."""
+    return bool(config.mcm_config.postselect_mode == "fill-shots")

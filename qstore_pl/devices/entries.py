@@ -6,6 +6,7 @@ parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -53,6 +54,11 @@ class Parameter:
     shape: tuple[int, ...]
     complex: bool = False
     wanted: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return math.prod(self.shape) * (2 if self.complex else 1)
 
     @property
     def angles(self) -> NDArray[np.object_]:

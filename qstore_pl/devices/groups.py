@@ -31,7 +31,7 @@ from qstore_pl.devices.meters import Output
 from qstore_pl.devices.mixed_readout import eigenbasis
 from qstore_pl.devices.readout import check_hermitian, real, real_values
 from qstore_pl.devices.tensors import to_numpy
-from qstore_pl.engine.shots import Distribution, Group, Scores, Signs
+from qstore_pl.engine.readings import Distribution, Group, Scores, Signs
 
 Position = dict[Any, int]
 Float = NDArray[np.float64]

@@ -12,7 +12,6 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.base import QStoreDevice
@@ -21,11 +20,8 @@ from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.groups import Grouped, grouped, n_groups
 from qstore_pl.devices.lowering import DerivedPlaces, Lowering, wire_order
 from qstore_pl.devices.outputs import outputs_of
-from qstore_pl.devices.registry import lower_operation
 from qstore_pl.devices.shifts import Pair, measured_wires, turned
 from qstore_pl.devices.states import StateKind
-from qstore_pl.devices.symbols import Constant
-from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.gates import MixedGate
 from qstore_pl.engine.lanes import (
     Shifts,
@@ -309,7 +305,7 @@ def sampler_of(
     """
     programs = [
         lowering.program_of(
-            [*gates, *_basis(rotation, lowering)],
+            [*gates, *lowering.basis(rotation)],
             [],
             n_weights=n_weights,
             n_features=n_features,
@@ -317,19 +313,6 @@ def sampler_of(
         for rotation in read.rotations
     ]
     return Sampler(programs, read.groups, read.offsets)
-
-
-def _basis(rotation: Sequence[Operator], lowering: Lowering) -> list[MixedGate]:
-    """The gates before a measurement, which are part of it, and have no noise."""
-    return [
-        gate
-        for op in rotation
-        for gate in lower_operation(
-            op,
-            [Constant(to_numpy(value)) for value in op.data],
-            tuple(lowering.position[label] for label in op.wires.labels),
-        )
-    ]
 
 
 def _chain(uses: Sequence[Use], n_weights: int, n_features: int) -> Uses:

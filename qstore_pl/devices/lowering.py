@@ -13,7 +13,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pennylane as qml
@@ -27,8 +27,8 @@ from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.outputs import pauli_sum
 from qstore_pl.devices.registry import entry_of, lower_operation
-from qstore_pl.devices.symbols import Unplaced
-from qstore_pl.devices.tensors import NUMPY, Arrays
+from qstore_pl.devices.symbols import Constant, Unplaced
+from qstore_pl.devices.tensors import NUMPY, Arrays, to_numpy
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import (
     DERIVED,
@@ -76,39 +76,51 @@ class Circuit:
     weights: Any
     features: Any
     batch: int | None
-    key: Hashable
+    key: tuple[Any, ...]
 
 
-def take_apart(
-    tape: qml.tape.QuantumScript,
-    words: Sequence[Word] = (),
-    *,
-    order: tuple[Any, ...] | None = None,
-    arrays: Arrays = NUMPY,
-) -> Circuit:
-    """Separate the structure of a tape from its values.
+class Value(NamedTuple):
+    """One parameter of an operation, as the numbers it holds.
 
     Args:
-        tape: A circuit whose operations all have an entry in the registry.
-        words: The distinct Pauli words to measure.
-        order: Wire labels in the order of the register; None takes that of
-            :func:`wire_order`.
-        arrays: The kind of arrays, of numpy or of JAX, that hold the values.
-
-    Raises:
-        DeviceError: If an operation has no entry, or an angle is complex.
-        ValueError: If the batch axes of the parameters differ in length, or have length
-            0.
+        rows: The numbers, shape ``(size,)``, or ``(batch, size)`` with a batch axis.
+            Imaginary parts follow all real parts.
+        kind: Whether it has a batch axis, its shape without one, and whether it is
+            complex.
     """
-    order = wire_order(tape) if order is None else order
-    weights: list[Any] = []
-    features: list[Any] = []
-    parameters: list[tuple[Parameter, ...]] = []
-    wires: list[tuple[Any, ...]] = []
-    key: list[Hashable] = [order, tuple(words)]
-    trainable = set(tape.trainable_params)
-    index = n_weights = n_features = 0
-    for op in tape.operations:
+
+    rows: Any
+    kind: tuple[bool, tuple[int, ...], bool]
+
+
+class Part(NamedTuple):
+    """An operation, taken apart into structure and values.
+
+    Args:
+        labels: Labels of its wires.
+        key: What its gates depend on, besides the kinds of its values.
+        n_params: Number of its parameters.
+        values: The numbers that its gates hold.
+        complex: Whether they are the entries of a matrix.
+    """
+
+    labels: tuple[Any, ...]
+    key: Hashable
+    n_params: int
+    values: tuple[Value, ...]
+    complex: bool
+
+    @classmethod
+    def of(cls, op: Operator, arrays: Arrays = NUMPY) -> Part:
+        """Take an operation apart.
+
+        Args:
+            op: An operation that has an entry in the registry.
+            arrays: The kind of arrays, of numpy or of JAX, that hold the values.
+
+        Raises:
+            DeviceError: If it has no entry, or an angle is complex.
+        """
         entry = entry_of(op)
         if entry is None:
             raise DeviceError(
@@ -116,15 +128,10 @@ def take_apart(
             )
         data = op.data if entry.values is None else entry.values(op)
         labels = op.wires.labels  # computed anew by PennyLane for controlled gates
-        wires.append(labels)
-        key.append((type(op), op.name, labels, entry.key(op)))
-        first, index = index, index + op.num_params
+        key = type(op), op.name, labels, entry.key(op)
         if not data:
-            parameters.append(())
-            continue
-        # Gradients with respect to entries of a matrix cost time: only where wanted.
-        wanted = entry.complex and not trainable.isdisjoint(range(first, index))
-        found = []
+            return cls(labels, key, op.num_params, (), entry.complex)
+        values = []
         for value, ndim in zip(data, entry.ndims or op.ndim_params, strict=True):
             array = arrays.tensor(value)
             is_complex = entry.complex or array.dtype.kind == "c"
@@ -139,30 +146,92 @@ def take_apart(
             rows = array.reshape(len(array), size) if batched else array.reshape(size)
             if is_complex:
                 rows = arrays.concatenate([rows.real, rows.imag], axis=-1)
-            size = rows.shape[-1]
-            if batched:
-                place = (FEATURE, n_features)
-                features.append(rows)
-                n_features += size
-            else:
-                place = (WEIGHT, n_weights)
-                weights.append(rows)
-                n_weights += size
-            found.append(Parameter(*place, shape, is_complex, wanted))
-            key.append((batched, shape, is_complex, wanted))
+            values.append(Value(rows, (batched, shape, is_complex)))
+        return cls(labels, key, op.num_params, tuple(values), entry.complex)
+
+
+def take_apart(
+    tape: qml.tape.QuantumScript,
+    words: Sequence[Word] = (),
+    *,
+    order: tuple[Any, ...] | None = None,
+    arrays: Arrays = NUMPY,
+    parts: Sequence[Part] | None = None,
+) -> Circuit:
+    """Separate the structure of a tape from its values.
+
+    Args:
+        tape: A circuit whose operations all have an entry in the registry.
+        words: The distinct Pauli words to measure.
+        order: Wire labels in the order of the register; None takes that of
+            :func:`wire_order`.
+        arrays: The kind of arrays, of numpy or of JAX, that hold the values.
+        parts: The operations, if they were taken apart already.
+
+    Raises:
+        DeviceError: If an operation has no entry, or an angle is complex.
+        ValueError: If the batch axes of the parameters differ in length, or have length
+            0.
+    """
+    order = wire_order(tape) if order is None else order
+    if parts is None:
+        parts = [Part.of(op, arrays) for op in tape.operations]
+    parameters: list[tuple[Parameter, ...]] = []
+    key: list[Hashable] = [order, tuple(words)]
+    trainable = set(tape.trainable_params)
+    index = 0
+    sizes = [0, 0]  # of the weights and of the features
+    for part in parts:
+        key.append(part.key)
+        first, index = index, index + part.n_params
+        if not part.values:
+            parameters.append(())
+            continue
+        # Gradients with respect to entries of a matrix cost time: only where wanted.
+        wanted = part.complex and not trainable.isdisjoint(range(first, index))
+        found = []
+        for rows, kind in part.values:
+            batched, shape, is_complex = kind
+            place = FEATURE if batched else WEIGHT
+            offset = sizes[batched]
+            sizes[batched] += rows.shape[-1]
+            found.append(Parameter(place, offset, shape, is_complex, wanted))
+            key.append((*kind, wanted))
         parameters.append(tuple(found))
-    batch = _common_batch(features)
+    weights, features, batch = values_of(parts, arrays)
     return Circuit(
         order=order,
         operations=tape.operations,
-        wires=wires,
+        wires=[part.labels for part in parts],
         parameters=tuple(parameters),
         words=tuple(words),
-        weights=arrays.joined(weights, (0,)),
-        features=arrays.joined(features, (1, 0)),
+        weights=weights,
+        features=features,
         batch=batch,
         key=tuple(key),
     )
+
+
+def values_of(
+    parts: Sequence[Part], arrays: Arrays = NUMPY
+) -> tuple[Any, Any, int | None]:
+    """Weights, features and number of samples of a circuit, as in :class:`Circuit`.
+
+    Args:
+        parts: Its operations.
+        arrays: The kind of arrays, of numpy or of JAX, that hold the values.
+
+    Raises:
+        ValueError: If the batch axes of the parameters differ in length, or have length
+            0.
+    """
+    weights: list[Any] = []
+    features: list[Any] = []
+    for part in parts:
+        for rows, (batched, _, _) in part.values:
+            (features if batched else weights).append(rows)
+    batch = _common_batch(features)
+    return arrays.joined(weights, (0,)), arrays.joined(features, (1, 0)), batch
 
 
 def _common_batch(features: list[Any]) -> int | None:
@@ -180,6 +249,7 @@ def lower(
     circuit: Circuit,
     noise: SpecNoise | None = None,
     program: Callable[..., Program] = MixedProgram,
+    rotation: Sequence[Operator] = (),
 ) -> Program:
     """The Program of a tape that was taken apart.
 
@@ -187,6 +257,8 @@ def lower(
         circuit: The tape.
         noise: Noise of the device, for mixed states; None is for pure states.
         program: The class of the Program if the states are mixed.
+        rotation: Gates after the circuit that turn the basis that is measured into the
+            computational one.
 
     Raises:
         DeviceError: If the states do not fit into memory, or initial amplitudes are not
@@ -203,7 +275,7 @@ def lower(
     ):
         gates += lowering.gates_of(op, labels, params)
     return lowering.program_of(
-        gates,
+        [*gates, *lowering.basis(rotation)],
         words,
         n_weights=len(circuit.weights),
         n_features=circuit.features.shape[1],
@@ -257,6 +329,23 @@ class Lowering:
             return self.noise.gates(op, params, self.position)
         wires = tuple([self.position[label] for label in labels])
         return lower_operation(op, params, wires)
+
+    def basis(self, rotation: Sequence[Operator]) -> list[MixedGate]:
+        """The gates before a measurement, which are part of it, and have no noise.
+
+        Args:
+            rotation: Gates that turn the basis that is measured into the computational
+                one.
+        """
+        return [
+            gate
+            for op in rotation
+            for gate in lower_operation(
+                op,
+                [Constant(to_numpy(value)) for value in op.data],
+                tuple([self.position[label] for label in op.wires.labels]),
+            )
+        ]
 
     def program_of(
         self,

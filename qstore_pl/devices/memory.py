@@ -21,13 +21,24 @@ def check_memory(n_wires: int, *, mixed: bool = False) -> None:
         DeviceError: If they do not fit.
     """
     needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
-    if n_wires > (15 if mixed else 30) or needed > memory():
+    if not fits(n_wires, mixed=mixed):
         way_out = ', or method="trajectories"' if mixed else ""
         raise DeviceError(
             f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
             f"{'density matrices' if mixed else 'states'}, but this machine has "
             f"{memory():,}. Use fewer wires{way_out}."
         )
+
+
+def fits(n_wires: int, *, mixed: bool = False) -> bool:
+    """Whether the states of a register fit into the memory of this machine.
+
+    Args:
+        n_wires: Number of wires of the register.
+        mixed: Whether the states are density matrices.
+    """
+    needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
+    return n_wires <= (15 if mixed else 30) and needed <= memory()
 
 
 def memory() -> int:

@@ -15,6 +15,12 @@ class MockIdeal(QStoreDevice):
     respect to weights and inputs, in every interface of PennyLane. For other
     measurements, and with finite shots, PennyLane takes the parameter-shift rule.
 
+    Measurements inside a circuit with shots are deferred, also with
+    ``mcm_method="one-shot"``: all shots are drawn from one run, with the distribution
+    of circuits that are run shot by shot. Where that needs more memory than there is,
+    or the shots are too few for the wires that it adds, the circuit is run shot by
+    shot.
+
     Args:
         wires: Number of wires, or their labels; None takes them from each circuit.
         shots: PennyLane's deprecated default number of shots; prefer ``qml.set_shots``.

@@ -25,7 +25,12 @@ from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.records import find_records, mark_records, records_of
+from qstore_pl.devices.records import (
+    find_records,
+    mark_records,
+    postselected,
+    records_of,
+)
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
@@ -192,14 +197,10 @@ class MockNoisy(QStoreDevice):
     def _mixed(self, operations: Sequence[Any] = ()) -> StateKind:
         records = records_of(operations)
         noise = self._noise.knowing([record.wires[0] for record in records])
-        postselected = {
-            record.wires[0]: record.hyperparameters["postselect"]
-            for record in records
-            if record.hyperparameters["postselect"] is not None
-        }
+        selected = postselected(operations)
         if self._trajectories is None:
-            return MixedStates(noise, postselected)
-        if postselected:
+            return MixedStates(noise, selected)
+        if selected:
             raise DeviceError(
                 'Trajectories take no postselected outcomes. Use method="density".'
             )

@@ -28,6 +28,7 @@ from qstore_pl.devices.acceptance import (
     runs_whole_or_measures,
 )
 from qstore_pl.devices.aside import transform_aside
+from qstore_pl.devices.deferring import defer_shots
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
 from qstore_pl.devices.records import find_records, mark_records
@@ -57,20 +58,22 @@ def pure_pipeline(
     pipeline.add_transform(_TIDY, keep=config.gradient_method == "adjoint")
     if deferred:
         pipeline.add_transform(_DEFER, allow_postselect=True, num_wires=None)
-    pipeline.add_transform(
-        _DECOMPOSE,
-        stopping_condition=runs_whole if deferred else runs_whole_or_measures,
-        skip_initial_state_prep=True,
-        device_wires=wires,
-        target_gates=set(REGISTRY),
-        name=name,
-    )
+    gates = {
+        "stopping_condition": runs_whole if deferred else runs_whole_or_measures,
+        "skip_initial_state_prep": True,
+        "device_wires": wires,
+        "target_gates": set(REGISTRY),
+        "name": name,
+    }
+    pipeline.add_transform(_DECOMPOSE, **gates)
     _check(pipeline, wires, name, allow_resets=not deferred)
+    if not deferred:
+        mode = config.mcm_config.postselect_mode
+        pipeline.add_transform(defer_shots, mode=mode)
+        pipeline.add_transform(_DECOMPOSE, **gates)
     pipeline.add_transform(expand_shadows)
     if not deferred:
-        pipeline.add_transform(
-            qml.dynamic_one_shot, postselect_mode=config.mcm_config.postselect_mode
-        )
+        pipeline.add_transform(qml.dynamic_one_shot, postselect_mode=mode)
     if config.gradient_method in DEVICE_GRADIENTS:
         pipeline.add_transform(no_sampling, name=f"adjoint + {name}")
     pipeline.add_transform(_FINISH)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from qstore_pl.devices.lowering import Circuit
 from qstore_pl.engine.program import Program
 
+KEPT_BYTES = 1 << 28  # of the tables of all Programs but the latest
+
 
 class CacheInfo(NamedTuple):
     """How a cache of Programs was used.
@@ -26,6 +28,9 @@ class CacheInfo(NamedTuple):
 class ProgramCache:
     """The most recently used Programs, found by structure. Threads may share it.
 
+    Fewer are kept where their tables, as those of permutations on many wires, take more
+    than 256 MB.
+
     Args:
         size: The largest number of Programs that are kept.
     """
@@ -33,7 +38,7 @@ class ProgramCache:
     def __init__(self, size: int = 128) -> None:
         self._size = size
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
-        self._hits = self._misses = 0
+        self._hits = self._misses = self._bytes = 0
         self._lock = threading.Lock()
 
     def get(
@@ -56,9 +61,15 @@ class ProgramCache:
             self._misses += 1
         program = lower(circuit)
         with self._lock:
+            old = self._programs.pop(key, None)  # another thread was faster
+            self._bytes -= 0 if old is None else old.nbytes
             self._programs[key] = program
-            if len(self._programs) > self._size:
-                self._programs.popitem(last=False)
+            self._bytes += program.nbytes
+            while len(self._programs) > self._size or (
+                len(self._programs) > 1 and self._bytes > KEPT_BYTES
+            ):
+                _, oldest = self._programs.popitem(last=False)
+                self._bytes -= oldest.nbytes
         return program
 
     def info(self) -> CacheInfo:

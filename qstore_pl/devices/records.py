@@ -48,6 +48,19 @@ def records_of(operations: Iterable[Any]) -> list[Record]:
     return [op for op in operations if isinstance(op, Record)]
 
 
+def postselected(operations: Iterable[Any]) -> dict[Any, int]:
+    """The outcome that is kept, for the label of each record that is postselected.
+
+    Args:
+        operations: Those of a circuit whose measurements were deferred.
+    """
+    found = {}
+    for record in records_of(operations):
+        if record.hyperparameters["postselect"] is not None:
+            found[record.wires[0]] = record.hyperparameters["postselect"]
+    return found
+
+
 @qml.transform
 def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
     """Put a marker behind every measurement inside the circuit.
@@ -93,11 +106,8 @@ def find_records(tape: QuantumScript) -> _Transformed:
     if len(operations) == len(tape.operations) and not records_of(operations):
         return (tape,), _first
     found_tape = tape.copy(operations=operations)
-    postselected = any(
-        record.hyperparameters["postselect"] is not None
-        for record in records_of(operations)
-    )
-    if postselected and tape.shots and found_tape.batch_size is not None:
+    several = tape.shots and found_tape.batch_size is not None
+    if several and postselected(operations):
         return qml.transforms.broadcast_expand(found_tape)  # each keeps other shots
     return (found_tape,), _first
 

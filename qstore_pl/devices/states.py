@@ -8,34 +8,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import (
-    ClassicalShadowMP,
-    ExpectationMP,
-    MeasurementProcess,
-    ShadowExpvalMP,
-    Shots,
-)
+from pennylane.measurements import MeasurementProcess, Shots
+from pennylane.operation import Operator
 
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
 from qstore_pl.devices.mixed_readout import (
     Condition,
     Conditioned,
+    Outcomes,
     density_tensor,
     mixed_readout_of,
 )
-from qstore_pl.devices.readout import Readout, readout_of
+from qstore_pl.devices.readout import Readout, apply_matrix, marginal, readout_of
+from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
-
-SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
 
 
 class StateKind(ABC):
@@ -50,9 +45,23 @@ class StateKind(ABC):
     program: Callable[..., Program] = MixedProgram
     """The class of the Program, where states are mixed."""
 
+    noise: SpecNoise | None = None
+    """The noise of the device, of which the readout error counts."""
+
+    postselected: Mapping[Any, int] = MappingProxyType({})
+    """The outcome that is kept, for the label of each record that is postselected."""
+
+    fills = False
+    """Whether postselection can keep every shot."""
+
     @abstractmethod
-    def lower(self, circuit: Circuit) -> Program:
-        """The Program of a tape that was taken apart."""
+    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+        """The Program of a tape that was taken apart.
+
+        Args:
+            circuit: The tape.
+            rotation: Gates before outcomes are read, which have no noise.
+        """
 
     @abstractmethod
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
@@ -75,65 +84,89 @@ class StateKind(ABC):
         """Whether the outcomes on these wires are read without errors."""
         return True
 
-    def sample(
+    @abstractmethod
+    def probabilities(
         self,
-        measurements: Sequence[MeasurementProcess],
-        states: NDArray[np.complex128],
-        order: tuple[Any, ...],
-        shots: Shots,
-        rng: np.random.Generator,
-        *,
-        batched: bool,
-    ) -> Any:
-        """Results from finite shots, nested as PennyLane does for several measurements.
+        states: NDArray[Any],
+        rotation: Sequence[Operator],
+        wires: Sequence[Any],
+        order: Sequence[Any],
+    ) -> NDArray[np.float64]:
+        """Probabilities of true outcomes, shape ``(batch, 2**len(wires))``.
 
         Args:
-            measurements: The measurements, on the labels in ``order``.
-            states: The states, as :meth:`tensor` gives them.
+            states: From the Program, a row for each sample.
+            rotation: Gates before the outcomes are read.
+            wires: Labels of the wires that are read, the first of them the most
+                significant bit.
             order: Wire labels in the order of the register.
-            shots: Number of shots, which may be several numbers.
-            rng: The random generator that outcomes are drawn from.
-            batched: Whether the results have a batch axis.
         """
-        positions = {label: i for i, label in enumerate(order)}
-        states, shots = self._kept(states, order, shots, rng)
-        return self.simulator.measure_with_samples(
-            [mp.map_wires(positions) for mp in map(self._sampled, measurements)],
-            states if batched else states[0],
-            shots=shots,
-            is_state_batched=batched,
-            rng=rng,
-            **self._misreading(measurements, order),
-        )
 
-    def _kept(
+    def shadow(
         self,
-        states: NDArray[np.complex128],
+        mp: MeasurementProcess,
+        states: NDArray[Any],
         order: tuple[Any, ...],
         shots: Shots,
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.complex128], Shots]:
-        """The states after postselection, and the number of shots that it keeps."""
-        return states, shots
+    ) -> Sequence[Any]:
+        """A classical shadow by PennyLane's functions, for each number of shots.
 
-    def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
-        """The measurement that is handed to PennyLane's sampling in its place."""
-        return mp
+        Args:
+            mp: The measurement.
+            states: The state, a single row.
+            order: Wire labels in the order of the register.
+            shots: Number of shots, which may be several numbers.
+            rng: The random generator that it is drawn from.
+        """
+        positions = {label: i for i, label in enumerate(order)}
+        found = self.simulator.measure_with_samples(
+            [mp.map_wires(positions)],
+            self.tensor(states)[0],
+            shots=shots,
+            is_state_batched=False,
+            rng=rng,
+        )
+        if shots.has_partitioned_shots:
+            return [one[0] for one in found]
+        return [found[0]]
 
-    def _misreading(
-        self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
-    ) -> dict[str, Any]:
-        return {}
+    def n_samples(self, states: NDArray[Any]) -> int:
+        """Number of samples that states of a Program belong to."""
+        return len(states)
+
+    def state_bytes(self, n_wires: int) -> int:
+        """Memory that the state of one sample takes."""
+        return 16 << n_wires
+
+    def check_kept(self, shots: Sequence[int], left: Sequence[int], p: float) -> None:
+        """Refuse that postselection keeps no shot, or do nothing.
+
+        Args:
+            shots: Numbers of shots.
+            left: How many of each are kept.
+            p: Probability of the outcomes that are kept.
+        """
+        return
 
 
 class PureStates(StateKind):
-    """State vectors, for circuits without noise."""
+    """State vectors, for circuits without noise.
+
+    Args:
+        postselected: The outcome that is kept, for the label of each record that is
+            postselected. It counts in circuits with shots alone.
+    """
 
     simulator = qml.devices.qubit
+    fills = True
 
-    def lower(self, circuit: Circuit) -> Program:
+    def __init__(self, postselected: Mapping[Any, int] | None = None) -> None:
+        self.postselected = dict(postselected or {})
+
+    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit)
+        return lower(circuit, rotation=rotation)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What an analytic measurement needs of state vectors, and its value."""
@@ -143,6 +176,16 @@ class PureStates(StateKind):
         """State vectors with an axis for each wire."""
         n_wires = states.shape[1].bit_length() - 1
         return states.reshape((len(states), *[2] * n_wires))
+
+    def probabilities(
+        self,
+        states: NDArray[Any],
+        rotation: Sequence[Operator],
+        wires: Sequence[Any],
+        order: Sequence[Any],
+    ) -> NDArray[np.float64]:
+        """Probabilities of true outcomes."""
+        return marginal(rotated(states, rotation, order), wires, order)
 
 
 class MixedStates(StateKind):
@@ -155,15 +198,16 @@ class MixedStates(StateKind):
     """
 
     simulator = qml.devices.qubit_mixed
+    noise: SpecNoise
 
     def __init__(
         self, noise: SpecNoise, postselected: Mapping[Any, int] | None = None
     ) -> None:
         self.noise, self.postselected = noise, dict(postselected or {})
 
-    def lower(self, circuit: Circuit) -> Program:
+    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise)
+        return lower(circuit, self.noise, rotation=rotation)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What an analytic measurement needs of density matrices, and its value."""
@@ -176,65 +220,69 @@ class MixedStates(StateKind):
         """Density matrices with two axes for each wire."""
         return density_tensor(states)
 
-    def _kept(
+    def probabilities(
         self,
-        states: NDArray[np.complex128],
+        states: NDArray[Any],
+        rotation: Sequence[Operator],
+        wires: Sequence[Any],
+        order: Sequence[Any],
+    ) -> NDArray[np.float64]:
+        """Probabilities of true outcomes."""
+        read = Outcomes(wires, order, lambda label: (0.0, 0.0), rotation)
+        return read.probabilities(states)
+
+    def shadow(
+        self,
+        mp: MeasurementProcess,
+        states: NDArray[Any],
         order: tuple[Any, ...],
         shots: Shots,
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.complex128], Shots]:
-        if not self.postselected:
-            return states, shots
-        n = len(order)
-        states = states.copy()
-        for label, outcome in self.postselected.items():
-            for axis in (1 + order.index(label), 1 + n + order.index(label)):
-                np.moveaxis(states, axis, 0)[1 - outcome] = 0.0
-        matrix = states.reshape(len(states), 1 << n, 1 << n)
-        (share,) = np.einsum("bii->b", matrix).real  # one sample
-        left = [int(rng.binomial(s, min(share, 1.0))) for s in shots]
+    ) -> Sequence[Any]:
+        """A classical shadow by PennyLane's functions, which know no misreading.
+
+        Raises:
+            DeviceError: If the device has readout error.
+        """
+        if self.noise.spec.has_readout_error:
+            raise DeviceError(
+                "Classical shadows cannot be misread here. Measure something else, or "
+                "use noise without readout error."
+            )
+        return super().shadow(mp, states, order, shots, rng)
+
+    def state_bytes(self, n_wires: int) -> int:
+        """Memory that the state of one sample takes."""
+        return 8 << 2 * n_wires
+
+    def check_kept(self, shots: Sequence[int], left: Sequence[int], p: float) -> None:
+        """Refuse that postselection keeps no shot.
+
+        Raises:
+            DeviceError: If one of the numbers of shots that are kept is 0.
+        """
         if not all(left):
             raise DeviceError(
-                f"Of {list(shots)} shots {left} had the postselected outcome, whose "
-                f"probability is {share:.3g}. Use more shots."
+                f"Of {list(shots)} shots {list(left)} had the postselected outcome, "
+                f"whose probability is {p:.3g}. Use more shots."
             )
-        return states / share, Shots(left if shots.has_partitioned_shots else left[0])
 
     def reads_truly(self, wires: Iterable[Any]) -> bool:
         """Whether the outcomes on these wires are read without errors."""
         return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
-    def _sampled(self, mp: MeasurementProcess) -> MeasurementProcess:
-        return word_by_word(mp)
 
-    def _misreading(
-        self, measurements: Sequence[MeasurementProcess], order: Sequence[Any]
-    ) -> dict[str, Any]:
-        if not self.noise.spec.has_readout_error:
-            return {}
-        if any(isinstance(mp, SHADOWS) for mp in measurements):
-            raise DeviceError(
-                "Classical shadows cannot be misread here. Measure something else, or "
-                "use noise without readout error."
-            )
+def rotated(
+    states: NDArray[np.complex128], rotation: Sequence[Operator], order: Sequence[Any]
+) -> NDArray[np.complex128]:
+    """State vectors after some gates, shape ``(batch, 2**n)``.
 
-        def misread(wire: int) -> Any:
-            label = order[wire]
-            channel = self.noise.spec.readout_channel(label)
-            if channel is None or label in self.noise.records:
-                return qml.Identity(wire)
-            return qml.QubitChannel(channel.data, wires=wire)
-
-        return {"readout_errors": [misread]}
-
-
-def word_by_word(mp: MeasurementProcess) -> MeasurementProcess:
-    """The expectation value of a sum, in a form that PennyLane samples word by word.
-
-    PennyLane samples a multiple of a sum in the eigenbasis of the sum, where readout
-    error has another effect.
+    Args:
+        states: State vectors before them.
+        rotation: The gates.
+        order: Wire labels in the order of the register.
     """
-    sentence = None if mp.obs is None else mp.obs.pauli_rep
-    if isinstance(mp, ExpectationMP) and sentence is not None and len(sentence) > 1:
-        return ExpectationMP(sentence.operation())
-    return mp
+    for op in rotation:
+        matrix = to_numpy(op.matrix(op.wires))
+        states = apply_matrix(matrix, op.wires, states, order)
+    return states

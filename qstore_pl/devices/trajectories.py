@@ -1,4 +1,4 @@
-"""Measurements of averages over trajectories: means, standard errors and samples.
+"""Measurements of averages over trajectories: means and standard errors.
 
 States are the state vectors of all trajectories, shape ``(batch * n, 2**n_wires)`` for
 n trajectories of each sample. They are not normalised. What is linear in the density
@@ -21,6 +21,7 @@ from pennylane.measurements import (
     ProbabilityMP,
     Shots,
 )
+from pennylane.operation import Operator
 
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
@@ -34,7 +35,7 @@ from qstore_pl.devices.readout import (
     outcomes,
     real_values,
 )
-from qstore_pl.devices.states import SHADOWS, StateKind, word_by_word
+from qstore_pl.devices.states import StateKind, rotated
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import (
     TrajectoryPass,
@@ -58,6 +59,7 @@ class TrajectoryStates(StateKind):
 
     simulator = qml.devices.qubit
     exact = False
+    noise: SpecNoise
 
     def __init__(self, noise: SpecNoise, trajectories: int, uniform: Uniform) -> None:
         self.noise, self.trajectories = noise, trajectories
@@ -65,9 +67,9 @@ class TrajectoryStates(StateKind):
             TrajectoryProgram, trajectories=trajectories, uniform=uniform
         )
 
-    def lower(self, circuit: Circuit) -> Program:
+    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise, self.program)
+        return lower(circuit, self.noise, self.program, rotation)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What a measurement that is linear in the density matrix needs, and its value.
@@ -101,80 +103,40 @@ class TrajectoryStates(StateKind):
         return not any(any(self.noise.readout_of(wire)) for wire in wires)
 
     def tensor(self, states: NDArray[Any]) -> Complex2D:
-        """The states of all trajectories as they are, which :meth:`sample` takes."""
+        """The states of all trajectories as they are."""
         return states
 
-    def sample(
+    def probabilities(
         self,
-        measurements: Sequence[MeasurementProcess],
         states: Complex2D,
+        rotation: Sequence[Operator],
+        wires: Sequence[Any],
+        order: Sequence[Any],
+    ) -> Float:
+        """Probabilities of true outcomes, each trajectory with its weight."""
+        each = marginal(rotated(states, rotation, order), wires, order)
+        return each.reshape(-1, self.trajectories, each.shape[1]).mean(axis=1)
+
+    def n_samples(self, states: Complex2D) -> int:
+        """Number of samples that states of a Program belong to."""
+        return len(states) // self.trajectories
+
+    def shadow(
+        self,
+        mp: MeasurementProcess,
+        states: NDArray[Any],
         order: tuple[Any, ...],
         shots: Shots,
         rng: np.random.Generator,
-        *,
-        batched: bool,
-    ) -> Any:
-        """Results from outcomes of trajectories, each drawn with its weight.
-
-        Args:
-            measurements: The measurements, on the labels in ``order``.
-            states: The states of all trajectories.
-            order: Wire labels in the order of the register.
-            shots: Number of shots, which may be several numbers.
-            rng: The random generator that outcomes are drawn from.
-            batched: Whether the results have a batch axis.
+    ) -> Sequence[Any]:
+        """Refuse classical shadows.
 
         Raises:
-            DeviceError: If a classical shadow is among the measurements.
+            DeviceError: Always.
         """
-        if any(isinstance(mp, SHADOWS) for mp in measurements):
-            raise DeviceError(
-                'Trajectories give no classical shadows. Use method="density".'
-            )
-        terms = [_terms(word_by_word(mp)) for mp in measurements]
-        flat = [mp for _, parts in terms for mp in parts]
-        drawn: list[Any] = [None] * len(flat)
-        for group in _groups(flat, order):
-            rotated = states
-            for op in group.rotation:
-                rotated = apply_matrix(op.matrix(op.wires), op.wires, rotated, order)
-            bits = self._outcomes(rotated, order, shots.total_shots, rng)
-            for i in group.members:
-                drawn[i] = bits if batched else bits[0]
-        wires = qml.wires.Wires(order)
-        results = []
-        for low, high in shots.bins():
-            parts = iter(
-                mp.process_samples(bits[..., low:high, :], wires)
-                for mp, bits in zip(flat, drawn, strict=True)
-            )
-            results.append(
-                tuple(
-                    next(parts)
-                    if coefficients is None
-                    else sum(c * next(parts) for c in coefficients)
-                    for coefficients, _ in terms
-                )
-            )
-        return tuple(results) if shots.has_partitioned_shots else results[0]
-
-    def _outcomes(
-        self, states: Complex2D, order: Sequence[Any], shots: int, rng: Any
-    ) -> NDArray[np.int64]:
-        """The bits that are read on every wire, shape ``(batch, shots, n_wires)``."""
-        n = len(order)
-        weights = (states.real**2 + states.imag**2).reshape(-1, self.trajectories << n)
-        ends = np.cumsum(weights, axis=1)
-        index = np.stack(
-            [np.searchsorted(e, rng.random(shots) * e[-1], side="right") for e in ends]
+        raise DeviceError(
+            'Trajectories give no classical shadows. Use method="density".'
         )
-        bits = index[..., None] >> np.arange(n)[::-1] & 1
-        for i, label in enumerate(order):
-            e0, e1 = self.noise.readout_of(label)
-            if e0 or e1:
-                wrong = rng.random(index.shape) < np.where(bits[..., i], e1, e0)
-                bits[..., i] ^= wrong
-        return bits
 
 
 class TrajectorySum(PauliSumValue):
@@ -303,51 +265,3 @@ def standard_errors(
         error = readout.standard_error(work.samples[..., columns], states)
         errors.append(error if circuit.batch is not None else error[0])
     return tuple(errors)
-
-
-def _terms(mp: Any) -> tuple[Sequence[Any] | None, Sequence[Any]]:
-    """The terms of a sum, which are measured one by one, or the measurement itself."""
-    if isinstance(mp, ExpectationMP) and isinstance(mp.obs, qml.ops.Sum):
-        coefficients, operators = mp.obs.terms()
-        return coefficients, [ExpectationMP(operator) for operator in operators]
-    return None, [mp]
-
-
-class _Group:
-    """Measurements whose outcomes can be read together."""
-
-    def __init__(self) -> None:
-        self.members: list[int] = []
-        self.rotation: list[Any] = []
-        self._basis: dict[Any, tuple[Any, ...]] = {}
-
-    def takes(self, basis: dict[Any, tuple[Any, ...]]) -> bool:
-        """Whether every wire that is read already is read in the same basis."""
-        return all(self._basis.get(w, names) == names for w, names in basis.items())
-
-    def add(self, i: int, gates: Sequence[Any], basis: dict[Any, Any]) -> None:
-        """Add a measurement that the group takes."""
-        self.members.append(i)
-        self.rotation += [g for g in gates if g.wires[0] not in self._basis]
-        self._basis |= basis
-
-
-def _groups(
-    measurements: Sequence[MeasurementProcess], order: Sequence[Any]
-) -> list[_Group]:
-    groups: list[_Group] = []
-    for i, mp in enumerate(measurements):
-        gates = mp.diagonalizing_gates() if mp.obs is not None else []
-        basis: dict[Any, tuple[Any, ...]] = dict.fromkeys(mp.wires or order, ())
-        alone = any(len(gate.wires) > 1 for gate in gates)
-        for gate in gates:
-            values = (np.asarray(value).tobytes() for value in gate.data)
-            own = (str(i),) if alone else (gate.name, *values)
-            for wire in gate.wires:
-                basis[wire] = (*basis.get(wire, ()), *own)
-        found = [group for group in groups if group.takes(basis)]
-        if not found:
-            found = [_Group()]
-            groups += found
-        found[0].add(i, gates, basis)
-    return groups

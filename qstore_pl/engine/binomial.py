@@ -14,7 +14,10 @@ import numpy as np
 from qstore_pl.engine.compile import Array, inner
 from qstore_pl.engine.streams import uniform
 
-_INVERSION = 10.0  # mean below which a binomial number is drawn by inversion
+# Rounding must not decide how numbers are drawn, so that the same circuit, computed in
+# another way, has the same outcomes. No limit is where probabilities often are.
+_INVERSION = 10.0 - 1e-6  # mean below which a binomial number is drawn by inversion
+_HALF = 0.5 + 1e-9  # probability above which failures are drawn instead
 _TAIL = 110  # a number with such a mean is larger with a probability below 1e-70
 
 # By how much log k! exceeds the formula of Stirling, for k < 10
@@ -32,12 +35,12 @@ def binomial(n: int, p: float, state: Array) -> int:
         return 0
     if p >= 1.0:
         return n
-    small = min(p, 1.0 - p)
+    small = p if p <= _HALF else 1.0 - p
     if n * small < _INVERSION:
         k = _by_inversion(n, small, state)
     else:
         k = _by_rejection(n, small, state)
-    return k if p <= 0.5 else n - k
+    return k if p <= _HALF else n - k
 
 
 @inner
@@ -57,7 +60,7 @@ def _by_inversion(n: int, p: float, state: Array) -> int:
 
 @inner
 def _by_rejection(n: int, p: float, state: Array) -> int:
-    """Hörmann's algorithm BTRS, for p <= 1/2 and n p >= 10."""
+    """Hörmann's algorithm BTRS, for p <= 1/2 and n p >= 10, or very little beyond."""
     spread = math.sqrt(n * p * (1.0 - p))
     b = 1.15 + 2.53 * spread
     a = -0.0873 + 0.0248 * b + 0.01 * p

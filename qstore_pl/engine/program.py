@@ -182,6 +182,11 @@ class Program(ABC):
         """Number of observables."""
         return len(self.observables)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what the kernels read."""
+        return int(self.tables.ints.nbytes + self.tables.floats.nbytes)
+
     @cached_property
     def untied(self) -> Program:
         """The same circuit with weights of each sample's own, as its last features."""
@@ -526,6 +531,24 @@ class Pass(ABC):
                 self._outcomes(i, wires, part)
                 found[start:end] = part.T
         return found
+
+    def last_probabilities(self, wires: tuple[int, ...]) -> Float2D:
+        """As :meth:`probabilities`, where nothing else is asked of the forward run.
+
+        They may be written over the states, so that large ones need no more memory.
+
+        Args:
+            wires: The wires that are read.
+        """
+        found = self._written_over(wires)
+        found = self.probabilities(wires) if found is None else found
+        self._values = None
+        return found
+
+    def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:
+        """Probabilities that are written over the states, or None if they are not."""
+        del wires
+        return None
 
     @abstractmethod
     def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:

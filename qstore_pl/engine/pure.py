@@ -104,6 +104,16 @@ class PurePass(Pass):
         re, im = self._state(i, out.shape[1])
         of_amplitudes(re, im, self._tables.n_wires, wires, out)
 
+    def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:
+        whole = wires == tuple(range(self._tables.n_wires))
+        if self.batch != 1 or not whole or self._values is None:
+            return None
+        re, im = self._state(0, 1)
+        np.multiply(re, re, out=re)
+        np.multiply(im, im, out=im)
+        re += im
+        return re.reshape(1, -1)
+
     def _columns(self) -> int:
         return max(1, min(512, CHUNK >> self._tables.n_wires))
 

@@ -39,6 +39,7 @@ FEW = 6  # shots for each outcome up to which sorted numbers are faster
 PARALLEL = 1 << 17  # outcomes and shots of all rows from which threads pay
 CHUNK = 1 << 16  # most shots that are sorted at once, unless there are more outcomes
 
+_NOTHING = 1e-24  # probability up to which an outcome is taken for one that never is
 _RUN = 64  # neighbouring outcomes whose sum is compared first
 
 
@@ -62,10 +63,10 @@ def _add_up(p: Array, sums: Array) -> float:
 
 
 @inner
-def _last(p: Array) -> int:
+def _last(p: Array, total: float) -> int:
     """The last outcome that has a probability."""
     k = p.shape[0] - 1
-    while k > 0 and not p[k] > 0.0:
+    while k > 0 and not p[k] > _NOTHING * total:
         k -= 1
     return k
 
@@ -73,11 +74,11 @@ def _last(p: Array) -> int:
 @inner
 def _draw_counts(p: Array, total: float, n: int, state: Array, out: Array) -> None:
     """Write the number of each outcome, where it is not 0, by binomial numbers."""
-    last, left, rest = _last(p), n, total
+    last, left, rest = _last(p, total), n, total
     for k in range(last):
         if left == 0:
             return
-        if p[k] > 0.0:
+        if p[k] > _NOTHING * total:
             out[k] = binomial(left, p[k] / rest, state)
             left -= out[k]
             rest -= p[k]
@@ -114,7 +115,7 @@ def _draw_sorted(p: Array, sums: Array, total: float, state: Array, out: Array) 
         while i < n and places[i] * scale < above:
             out[i] = k
             i += 1
-    k = _last(p)
+    k = _last(p, total)
     while i < n:
         out[i] = k
         i += 1

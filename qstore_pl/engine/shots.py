@@ -8,8 +8,7 @@ This module knows arrays and Programs, not PennyLane.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,119 +17,9 @@ from qstore_pl._lazy import cached_property
 from qstore_pl.engine.observables import multiply
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Float1D, Float2D, Program
-from qstore_pl.engine.sampling import counts, misread, outcomes
+from qstore_pl.engine.readings import CHANNELS, Group
 from qstore_pl.engine.streams import Ids, Key, uniforms
 from qstore_pl.engine.trajectories import TrajectoryPass
-
-MOST_COUNTED = 12  # wires up to which outcomes are counted, not listed
-_MISREADING = -1  # the number of the stream that misreads listed outcomes
-_CHANNELS = -2  # the number of the stream that draws trajectories
-
-Wires: TypeAlias = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Signs:
-    """A multiple of the sign of outcomes: -1 for an odd number of ones, else 1.
-
-    Its mean is that of a Pauli word of Z on the wires.
-
-    Args:
-        output: The measured value that it is a part of.
-        coefficient: What the sign is multiplied by.
-        wires: The wires whose ones count.
-    """
-
-    output: int
-    coefficient: float
-    wires: Wires
-
-    def add(self, bits: Any, values: Float2D) -> None:
-        """Add the numbers of some outcomes to an array of shape (n, n_outputs).
-
-        Args:
-            bits: Function from wires to their outcomes, shape ``(n,)``.
-            values: The array.
-        """
-        ones = np.bitwise_count(bits(self.wires))
-        values[:, self.output] += self.coefficient * (1.0 - 2.0 * (ones & 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Numbers for each outcome of some wires.
-
-    Args:
-        output: The first measured value that it is a part of.
-        wires: The wires that are read, the first of them the most significant bit.
-        numbers: Shape ``(2**len(wires), n)``, for n measured values.
-    """
-
-    output: int
-    wires: Wires
-    numbers: Float2D
-
-    def add(self, bits: Any, values: Float2D) -> None:
-        """Add the numbers of some outcomes, as :meth:`Signs.add`."""
-        end = self.output + self.numbers.shape[1]
-        values[:, self.output : end] += self.numbers[bits(self.wires)]
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """The relative frequency of each outcome of some wires.
-
-    Args:
-        output: The first of as many measured values as there are outcomes.
-        wires: The wires that are read, the first of them the most significant bit.
-    """
-
-    output: int
-    wires: Wires
-
-    def add(self, bits: Any, values: Float2D) -> None:
-        """Add 1 where an outcome is the one that counts, as :meth:`Signs.add`."""
-        found = bits(self.wires)
-        values[np.arange(len(found)), self.output + found] += 1.0
-
-
-@dataclass(frozen=True)
-class Group:
-    """Measured values that are read from the outcomes of one circuit.
-
-    Args:
-        wires: The wires that are read, the first of them the most significant bit.
-        errors: For each of these wires the probabilities to read 1 for 0, and 0 for 1.
-        parts: What is computed from the outcomes.
-    """
-
-    wires: Wires
-    errors: tuple[tuple[float, float], ...]
-    parts: tuple[Signs | Scores | Distribution, ...]
-
-    @property
-    def distribution(self) -> slice | None:
-        """The measured values that are the frequencies of outcomes, if any are."""
-        part = self.parts[0]
-        if isinstance(part, Distribution) and part.wires == self.wires:
-            return slice(part.output, part.output + (1 << len(self.wires)))
-        return None
-
-    def values(self, outcomes: NDArray[np.int64], n_outputs: int) -> Float2D:
-        """What outcomes contribute to the measured values, ``(n, n_outputs)``.
-
-        Args:
-            outcomes: Numbers whose bits are those of the wires, shape ``(n,)``.
-            n_outputs: Number of measured values.
-        """
-
-        def bits(wires: Wires) -> NDArray[np.int64]:
-            return bits_of(outcomes, self.wires, wires)
-
-        total = np.zeros((len(outcomes), n_outputs))
-        for part in self.parts:
-            part.add(bits, total)
-        return total
 
 
 @final
@@ -190,11 +79,8 @@ class Sampler:
             work = idle.take(len(features))
             draw_from(work, program, key, ids)
             work.forward(weights, features, rows, gradient=False)
-            read = work.probabilities(self._read(group, program))
+            found.append(group.read(work.probabilities(group.wires)))
             idle.give_back(work)
-            if len(group.wires) <= MOST_COUNTED and any(map(any, group.errors)):
-                read = misread(read, np.array(group.errors))
-            found.append(read)
         return found
 
     def spread(
@@ -217,7 +103,14 @@ class Sampler:
         Returns:
             Shape ``(batch,)``.
         """
-        exact = self.probabilities(weights, features, key, ids)
+        exact = [
+            read if group.is_counted else group.misread(read)
+            for group, read in zip(
+                self.groups,
+                self.probabilities(weights, features, key, ids),
+                strict=True,
+            )
+        ]
         found = Drawn(self, exact, len(features)).variances(cotangents)
         return np.asarray(found.sum(axis=1))
 
@@ -241,33 +134,11 @@ class Sampler:
         for g, (group, read) in enumerate(zip(self.groups, exact, strict=True)):
             own = ids.copy()
             own[:, 1] = own[:, 1] * len(self.groups) + g
-            if len(group.wires) <= MOST_COUNTED:
-                shares.append(counts(read, shots, key, own) / shots[:, None])
-            else:
-                shares.append(self._listed(group, read, shots, key, own))
+            shares.append(group.draw(read, shots, key, own))
         return Drawn(self, shares, len(ids))
-
-    def _listed(
-        self, group: Group, read: Float2D, shots: NDArray[np.int64], key: Key, ids: Ids
-    ) -> list[NDArray[np.int64]]:
-        """The outcomes of each sample, where there are too many to count each."""
-        listed = []
-        for b, n in enumerate(shots):
-            own = ids[b : b + 1]
-            (found,) = outcomes(read[b : b + 1], int(n), key, own, shuffled=False)
-            found = bits_of(found, tuple(range(self.programs[0].n_wires)), group.wires)
-            listed.append(flipped(found, group.errors, key, own))
-        return listed
 
     def _each(self) -> Any:
         return zip(self.groups, self.programs, self._idle, strict=True)
-
-    @staticmethod
-    def _read(group: Group, program: Program) -> Wires:
-        """The wires whose outcomes are drawn: those of the group, or all."""
-        if len(group.wires) <= MOST_COUNTED:
-            return group.wires
-        return tuple(range(program.n_wires))
 
     @cached_property
     def tables(self) -> list[Float2D | None]:
@@ -277,7 +148,7 @@ class Sampler:
         """
         return [
             None
-            if group.distribution is not None or len(group.wires) > MOST_COUNTED
+            if group.distribution is not None or not group.is_counted
             else group.values(np.arange(1 << len(group.wires)), self.n_outputs)
             for group in self.groups
         ]
@@ -306,7 +177,8 @@ class Drawn:
         total = np.tile(sampler.offsets, (self._batch, 1))
         for group, table, shares in self._parts():
             if isinstance(shares, list):
-                total += [self._of(group, one).mean(axis=0) for one in shares]
+                for values, one in zip(total, shares, strict=True):
+                    self._add_mean(values, group, one)
             elif table is None:
                 total[:, group.distribution] += shares
             else:
@@ -326,11 +198,14 @@ class Drawn:
         for g, (group, table, shares) in enumerate(self._parts()):
             if isinstance(shares, list):
                 pairs = zip(shares, cotangents, strict=True)
-                found[:, g] = [(self._of(group, one) @ c).var() for one, c in pairs]
+                found[:, g] = [self._scores(group, one, c).var() for one, c in pairs]
                 continue
-            if table is None:
+            if group.distribution is not None:
                 scores = cotangents[:, group.distribution].copy()
             else:
+                if table is None:
+                    n_outcomes, n_outputs = shares.shape[1], cotangents.shape[1]
+                    table = group.values(np.arange(n_outcomes), n_outputs)
                 scores = _product(cotangents, np.ascontiguousarray(table.T))
             scores -= np.vecdot(shares, scores)[:, None]
             found[:, g] = np.vecdot(shares, scores**2)
@@ -340,8 +215,25 @@ class Drawn:
         sampler = self._sampler
         return zip(sampler.groups, sampler.tables, self._shares, strict=True)
 
-    def _of(self, group: Group, listed: NDArray[np.int64]) -> Float2D:
-        return group.values(listed, self._sampler.n_outputs)
+    def _add_mean(
+        self, values: Float1D, group: Group, listed: NDArray[np.int64]
+    ) -> None:
+        """Add the mean over the outcomes of one sample to its values."""
+        if len(listed) == 0:
+            values[:] = np.nan  # no group has any
+        elif group.distribution is not None:
+            found, times = np.unique(listed, return_counts=True)
+            values[group.distribution][found] += times / len(listed)
+        else:
+            values += group.values(listed, len(values)).mean(axis=0)
+
+    def _scores(
+        self, group: Group, listed: NDArray[np.int64], cotangents: Float1D
+    ) -> Float1D:
+        """What each outcome of one sample contributes to a sum of measured values."""
+        if group.distribution is not None:
+            return cotangents[group.distribution][listed]
+        return group.values(listed, len(cotangents)) @ cotangents
 
 
 def _product(rows: Float2D, matrix: Float2D) -> Float2D:
@@ -365,7 +257,7 @@ def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:
     """
     if not isinstance(work, TrajectoryPass):
         return
-    own = np.stack([ids[:, 0], np.full(len(ids), _CHANNELS)], axis=1)
+    own = np.stack([ids[:, 0], np.full(len(ids), CHANNELS)], axis=1)
 
     def uniform(shape: tuple[int, ...]) -> Float2D:
         n_draws, n_rows = shape
@@ -373,50 +265,3 @@ def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:
         return each.reshape(len(own), n_draws, -1).transpose(1, 0, 2).reshape(shape)
 
     work.uniform = uniform
-
-
-def flipped(
-    listed: NDArray[np.int64],
-    errors: Sequence[tuple[float, float]],
-    key: Key,
-    ids: Ids,
-) -> NDArray[np.int64]:
-    """Outcomes of one sample after their wires were misread, shot by shot.
-
-    Args:
-        listed: The outcomes, shape ``(shots,)``.
-        errors: For each wire, the most significant bit first, the probabilities to read
-            1 for 0, and 0 for 1.
-        key: Key of the random streams.
-        ids: Row and circuit of the sample, shape ``(1, 2)``.
-    """
-    if not any(map(any, errors)):
-        return listed
-    stream = ids.copy()
-    stream[:, 1] = _MISREADING - 2 * (1 + stream[:, 1])  # negative, and not _CHANNELS
-    numbers = uniforms(key, stream, len(errors) * len(listed))
-    flips = np.zeros_like(listed)
-    for k, drawn in enumerate(numbers.reshape(len(errors), -1)):
-        bit = 1 << (len(errors) - 1 - k)
-        e0, e1 = errors[k]
-        flips |= np.where(drawn < np.where(listed & bit, e1, e0), bit, 0)
-    return listed ^ flips
-
-
-def bits_of(
-    listed: NDArray[np.int64], wires: Wires, chosen: Wires
-) -> NDArray[np.int64]:
-    """The outcomes of some wires, from outcomes of more.
-
-    Args:
-        listed: Numbers whose bits are those of ``wires``, of any shape.
-        wires: Wires, the first of them the most significant bit.
-        chosen: Some of them, in the order that their bits are to have.
-    """
-    if chosen == wires:
-        return listed
-    place = {wire: k for k, wire in enumerate(reversed(wires))}
-    found = np.zeros_like(listed)
-    for wire in chosen:
-        found = found << 1 | listed >> place[wire] & 1
-    return found

@@ -1,0 +1,79 @@
+"""Measurements inside a circuit with shots, deferred where that takes less time.
+
+PennyLane runs such a circuit shot by shot, each with outcomes of its own. Deferred to
+records, the measurements leave one run, from which all shots are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pennylane as qml
+from pennylane.measurements import CountsMP, ProbabilityMP, SampleMP
+from pennylane.ops import MidMeasure
+from pennylane.tape import QuantumScript
+
+from qstore_pl.devices.aside import aside
+from qstore_pl.devices.lowering import wire_order
+from qstore_pl.devices.memory import fits
+from qstore_pl.devices.records import find_records, mark_records
+
+AMPLITUDES_OF_A_SHOT = 1 << 14  # of a state that takes as long as one shot by itself
+_Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
+
+
+def _first(results: Any) -> Any:
+    return results[0]
+
+
+@qml.transform
+def defer_shots(tape: QuantumScript, *, mode: str | None = None) -> _Transformed:
+    """Defer the measurements inside a circuit with shots, where this takes less time.
+
+    Then all shots are drawn from one run, with the same distribution as if the circuit
+    were run shot by shot. Outcomes are copied to wires that the device need not have.
+    The circuit stays as it is where its states would not fit into memory or would take
+    longer than its shots, with snapshots, and with projectors.
+
+    Args:
+        tape: A circuit that the device takes, with measurements inside it.
+        mode: PennyLane's ``postselect_mode``.
+    """
+    inside = [op for op in tape.operations if isinstance(op, MidMeasure)]
+    selects = any(op.postselect is not None for op in inside)
+    padded = selects and mode == "pad-invalid-samples"
+    stays = (qml.Snapshot, qml.Projector)
+    if (
+        not (inside and tape.shots)
+        or padded
+        or any(isinstance(op, stays) for op in tape.operations)
+    ):
+        return (tape,), _first
+    with aside():
+        (marked,), _ = mark_records(_with_wires(tape), noisy=selects)
+        (deferred,), _ = qml.defer_measurements(marked, allow_postselect=True)
+    n_wires, shots = len(deferred.wires), tape.shots.total_shots
+    if not fits(n_wires) or 1 << n_wires > AMPLITUDES_OF_A_SHOT * shots:
+        return (tape,), _first
+    return find_records(deferred)
+
+
+def _with_wires(tape: QuantumScript) -> QuantumScript:
+    """The tape with measurements of all wires that name these.
+
+    Those of deferred measurements are none of them.
+    """
+    order = wire_order(tape)
+    measurements: list[Any] = []
+    for mp in tape.measurements:
+        if mp.obs is None and mp.mv is None and not mp.wires:
+            if isinstance(mp, CountsMP):
+                mp = qml.counts(wires=order, all_outcomes=mp.all_outcomes)
+            elif isinstance(mp, ProbabilityMP):
+                mp = qml.probs(wires=order)
+            elif isinstance(mp, SampleMP):
+                dtype = None if mp.numeric_type is int else mp.numeric_type
+                mp = qml.sample(wires=order, dtype=dtype)
+        measurements.append(mp)
+    return tape.copy(measurements=measurements)

@@ -1,0 +1,60 @@
+"""Shots of large registers take little more memory than the state."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+SCRIPT = """
+    import sys
+
+    import numpy as np
+    import pennylane as qml
+
+
+    def megabytes(name):
+        with open("/proc/self/status") as status:
+            line = next(line for line in status if line.startswith(name))
+        return int(line.split()[1]) / 1024
+
+
+    def run(n, returned):
+        def circuit(w):
+            for i in range(n):
+                qml.RX(w[i], i)
+            for i in range(n - 1):
+                qml.CNOT([i, i + 1])
+            for i in range(n):
+                qml.RY(w[i], i)
+            return returned()
+
+        device = qml.device("qstore.mock_ideal", wires=n, seed=1)
+        qml.QNode(circuit, device, shots=1000)(np.linspace(0.1, 1.0, n))
+
+
+    measured = {
+        "counts": lambda n: lambda: qml.counts(),
+        "words": lambda n: lambda: [qml.expval(qml.Z(i)) for i in range(n)],
+    }[sys.argv[1]]
+    run(4, measured(4))  # the kernels
+    before = megabytes("VmRSS")
+    run(21, measured(21))
+    print(megabytes("VmHWM") - before)
+"""
+STATE = 16 * 2**21 / 2**20  # MB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("measured", ["counts", "words"])
+def test_shots_take_the_memory_of_three_states(measured):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), measured],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # The offset is for what Python and numba allocate for themselves.
+    assert float(done.stdout) < 2.7 * STATE + 8
