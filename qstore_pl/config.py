@@ -20,6 +20,8 @@ import numpy as np
 from qstore_pl._checks import choice, integer, real
 from qstore_pl._secrets import Secret
 
+ADAPTIVE = "adaptive"  # shots that follow the gradient
+
 Check = Callable[[str, Any], Any]  # from a field's name and a value to what is kept
 
 # --- one constructor for each kind of field ---------------------------------------
@@ -112,6 +114,12 @@ def _class_weight(name: str, value: Any) -> Any:
     if value == "balanced":
         return value
     return _by_integer(name, value, lambda weight: real(name, weight, above=0.0))
+
+
+def _shots(name: str, value: Any) -> int | str:
+    if isinstance(value, str):
+        return choice(name, value, (ADAPTIVE,))
+    return integer(name, value, minimum=1)
 
 
 def _freeze_schedule(name: str, value: Any) -> dict[int, list[int]]:
@@ -246,6 +254,12 @@ class TrainingConfig:
             once, >= 1; a simulator refuses it.
         shots: Measurements per circuit, >= 1. Unset, the shots of the device hold; the
             devices of this package are exact unless they are given some.
+            ``"adaptive"`` chooses them for each weight and each step, from the
+            gradients and variances measured so far, within ``shots_budget``: see
+            :class:`qstore_pl.gradients.AdaptiveShift`. It goes with the gradient
+            method ``"parameter_shift"``.
+        shots_budget: Most shots of all circuits of one gradient together, >= 1, where
+            ``shots`` is ``"adaptive"``.
         shots_per_circuit: Another name of ``shots``; only one of the two may be set.
         checkpoint_directory: Directory into which checkpoints are written; a leading
             ``~`` is the home directory. Unset, no files are written.
@@ -350,7 +364,8 @@ class TrainingConfig:
     quantum_target: str | None = _name()
     quantum_api_key: str | Secret | None = _secret()
     max_concurrent_circuits: int | None = _integer()
-    shots: int | None = _integer()
+    shots: int | str | None = _field(_shots, minimum=1)
+    shots_budget: int | None = _integer()
     shots_per_circuit: int | None = _integer()
     # files and messages
     checkpoint_directory: str | PathLike[str] | None = _field(_directory)

@@ -6,6 +6,7 @@ other device it runs as a QNode. It knows no loss and no optimizer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -134,8 +135,9 @@ class Placed:
             shifted: Whether gates can be shifted; else every lane has its own weights.
 
         Returns:
-            None on devices of others, and where noise depends on the values of gates:
-            there the circuit runs as tapes.
+            None on devices of others, where noise depends on the values of gates, where
+            a gate cannot be compiled, and where the circuit has a measurement inside:
+            there it runs as tapes.
 
         Raises:
             DeviceError: If a gate has no shift rule.
@@ -146,15 +148,16 @@ class Placed:
             if devices.is_ours(self.device):
                 circuit = self._circuit
                 tape, inputs = traced(circuit, self.wires)
-                found = devices.lanes(
-                    tape,
-                    inputs,
-                    self.device,
-                    n_weights=circuit.n_weights,
-                    n_features=circuit.n_features,
-                    shots=shots,
-                    shifted=shifted,
-                )
+                with contextlib.suppress(devices.CannotCompileError):
+                    found = devices.lanes(
+                        tape,
+                        inputs,
+                        self.device,
+                        n_weights=circuit.n_weights,
+                        n_features=circuit.n_features,
+                        shots=shots,
+                        shifted=shifted,
+                    )
             self._lanes[key] = found
         return self._lanes[key]
 

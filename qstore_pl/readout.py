@@ -401,20 +401,6 @@ def n_values(measurements: Sequence[MeasurementProcess]) -> int:
     return total
 
 
-def observables_of(measurements: Sequence[MeasurementProcess]) -> list[Operator]:
-    """The observable of each measured value; that of a probability is a projector."""
-    found: list[Operator] = []
-    for mp in measurements:
-        if isinstance(mp, ProbabilityMP):
-            n = len(mp.wires)
-            for index in range(1 << n):
-                bits = [(index >> (n - 1 - i)) & 1 for i in range(n)]
-                found.append(qml.Projector(bits, wires=mp.wires))
-        else:
-            found.append(mp.obs)
-    return found
-
-
 def _terms(observable: Operator) -> list[list[Any]]:
     """An observable as a list of [coefficient, Pauli letters, wires]."""
     sentence = observable.pauli_rep

@@ -7,6 +7,8 @@ JAX itself traces what a quantum function does with numbers, so that it may comp
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -17,6 +19,7 @@ import pennylane as qml
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
+from qstore_pl.compiled.results import builder
 
 _ADDRESS = re.compile("0x[0-9a-f]+")
 _NEEDS_VALUES = (
@@ -47,11 +50,11 @@ def traced(
     ]
 
     def record() -> tuple[Any, Any]:
-        tapes: list[Any] = []
+        tapes: list[devices.Recorded] = []
 
         def gates(*given: Any) -> list[Any]:  # a new one, which JAX has not traced
             found = devices.recorded(qnode.func, *rebuild(iter(given)))
-            tapes.append(found.tape.circuit)
+            tapes.append(found)
             return list(found.tape.get_parameters(trainable_only=False))
 
         try:
@@ -74,7 +77,10 @@ def traced(
         return tapes[0], program
 
     (one, first), (other, second) = devices.twice(qnode.func, record)
-    devices.check_alike(name, devices.alike(one, other) and _same(first, second))
+    same = devices.alike(one.tape.circuit, other.tape.circuit)
+    devices.check_alike(name, same and _same(first, second))
+    if all(map(devices.has_groups, one.tape.measurements)) and qnode.shots:
+        return jax.jit(in_shots(qnode, one, first))
 
     def call(*given: Any) -> Any:
         args, kwargs = rebuild(iter(given))
@@ -82,6 +88,118 @@ def traced(
             return qnode(*args, **kwargs)
 
     return jax.jit(call)
+
+
+def in_shots(
+    qnode: qml.QNode, found: devices.Recorded, program: Any
+) -> Callable[..., Any]:
+    """A QNode with shots, as a function that JAX can trace and differentiate.
+
+    JAX computes the numbers of the gates, and the circuit is a function of these, whose
+    gradient is taken by the parameter-shift rule.
+
+    Args:
+        qnode: The QNode.
+        found: What it did when JAX traced it.
+        program: The numbers of its gates as a function of its leaves, as JAX knows it.
+    """
+    numbers = found.tape.get_parameters(trainable_only=False)
+    moving = [i for i, n in enumerate(numbers) if isinstance(n, jax.core.Tracer)]
+    shapes = [tuple(np.shape(numbers[i])) for i in moving]
+    starts = itertools.accumulate(map(math.prod, shapes), initial=0)
+    pairs = zip(starts, shapes, strict=False)
+    named = [devices.symbols("weights", start, shape) for start, shape in pairs]
+    tape = found.tape.bind_new_parameters(named, moving)
+    executable = devices.executable(tape, qnode.device, shapes, qnode.shots)
+    build = builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
+    circuit = _sampled(executable)
+
+    def call(*given: Any) -> Any:
+        leaves = [jax.numpy.asarray(leaf) for leaf in given]
+        values = jax.core.eval_jaxpr(program.jaxpr, program.consts, *leaves)
+        return build(circuit(*(values[i] for i in moving)))
+
+    return call
+
+
+@jax.tree_util.register_static
+class _Wanted(tuple[int, ...]):
+    """Indices of the numbers with respect to which a gradient is taken."""
+
+
+def _sampled(executable: Any) -> Any:
+    """A circuit with shots as a function of the numbers of its gates.
+
+    Args:
+        executable: The circuit.
+    """
+    estimated = (executable.packing.batch, executable.meter.n_outputs)
+
+    def run(*numbers: Any) -> tuple[list[Any], list[Any]]:
+        """The measurements, and the estimated values that they are made of."""
+
+        def call(*given: Any) -> Any:
+            made = executable.call(_arrays(given))
+            return tuple(map(_own, made.values())), tuple(map(_own, made.estimates))
+
+        kinds = list(map(_kind, executable.shapes))
+        more = [_kind(estimated) for _ in executable.shots]
+        found = (tuple(kinds), tuple(more))
+        values, estimates = jax.pure_callback(
+            call, found, *numbers, vmap_method="sequential"
+        )
+        return list(values), list(estimates)
+
+    @jax.custom_vjp
+    def circuit(*numbers: Any) -> list[Any]:
+        return run(*numbers)[0]
+
+    def forward(*primals: Any) -> tuple[list[Any], Any]:
+        numbers = [primal.value for primal in primals]
+        wanted = _Wanted(i for i, primal in enumerate(primals) if primal.perturbed)
+        values, estimates = run(*numbers)
+        return values, (numbers, estimates, wanted)
+
+    def backward(kept: Any, cotangents: Any) -> tuple[Any, ...]:
+        numbers, estimates, wanted = kept
+        cotangents = [
+            jax.numpy.zeros(dy.shape, dy.dtype)
+            if isinstance(dy, jax.custom_derivatives.SymbolicZero)
+            else dy
+            for dy in cotangents
+        ]
+
+        def pull(given: Any, known: Any, dys: Any) -> Any:
+            made = executable.call(_arrays(given), _arrays(known))
+            found = made.pull(_arrays(dys), wanted)
+            return [_own(found[i]) for i in wanted]
+
+        kinds = [_kind(numbers[i].shape) for i in wanted]
+        found = jax.pure_callback(
+            pull, kinds, numbers, estimates, cotangents, vmap_method="sequential"
+        )
+        by_index = dict(zip(wanted, found, strict=True))
+        return tuple(
+            by_index[i].astype(n.dtype) if i in by_index else jax.numpy.zeros_like(n)
+            for i, n in enumerate(numbers)
+        )
+
+    circuit.defvjp(forward, backward, symbolic_zeros=True)
+    return circuit
+
+
+def _kind(shape: tuple[int, ...]) -> Any:
+    """The kind of an array of floats in the precision that JAX uses."""
+    return jax.ShapeDtypeStruct(shape, jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def _own(value: Any) -> Any:
+    """An array in the precision that JAX uses."""
+    return np.asarray(value, dtype=jax.dtypes.canonicalize_dtype(np.float64))
+
+
+def _arrays(given: Sequence[Any]) -> list[Any]:
+    return [np.asarray(one, dtype=np.float64) for one in given]
 
 
 def _needs_a_value(error: BaseException | None) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, final
@@ -13,11 +11,11 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
-from pennylane.measurements import MeasurementProcess
 
 from qstore_pl import devices
 from qstore_pl.compiled import in_autograd
 from qstore_pl.compiled.arguments import BOX, TORCH, framework_of
+from qstore_pl.compiled.results import builder
 
 Rebuild: TypeAlias = Callable[[Iterator[Any]], tuple[Any, Any]]
 
@@ -44,31 +42,19 @@ class SymbolicTrace(Trace):
     Args:
         executable: The circuit as a function of arrays.
         build: Function from the measurements to the results of the QNode.
-        qnode: The QNode, which differentiates circuits with shots.
-        rebuild: Function from leaves to its arguments.
     """
 
     def __init__(
         self,
         executable: devices.Executable,
         build: Callable[[Any], Any],
-        qnode: qml.QNode,
-        rebuild: Rebuild,
     ) -> None:
         self.executable, self._build = executable, build
-        self._qnode, self._rebuild = qnode, rebuild
         self.program = executable.program
 
     def __call__(self, leaves: list[Any], road: str) -> Any:
         """The results of the QNode."""
         executable = self.executable
-        if executable.draw is not None:
-            if road == BOX or (road == TORCH and _torch().wants_gradient(leaves)):
-                args, kwargs = self._rebuild(iter(leaves))
-                with devices.aside():  # PennyLane's lock, for threads
-                    return self._qnode(*args, **kwargs)  # and its shift rules
-            results = executable.sampled(_arrays(leaves, road))
-            return self._build(_converted(results, road))
         if executable.differentiable:
             if road == BOX:
                 return self._build(in_autograd.differentiated(executable, leaves))
@@ -101,33 +87,8 @@ def traced_by_symbols(
         qnode.func, lambda symbols: rebuild(iter(symbols)), shapes, kinds
     )
     executable = devices.executable(found.tape, qnode.device, shapes, qnode.shots)
-    build = _builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
-    return SymbolicTrace(executable, build, qnode, rebuild)
-
-
-def _builder(output: Any, *, partitioned: bool) -> Callable[[Any], Any]:
-    """The function from measurements to what a QNode returns.
-
-    Args:
-        output: What the quantum function returned.
-        partitioned: Whether there is a list of measurements for each of several numbers
-            of shots.
-    """
-    leaves, structure = qml.pytrees.flatten(output, is_leaf=_is_measurement)
-    build: Callable[[Any], Any]
-    if isinstance(output, MeasurementProcess):
-        build = operator.itemgetter(0)
-    elif type(output) in (list, tuple) and len(leaves) == len(output):
-        build = type(output)
-    else:
-        build = functools.partial(qml.pytrees.unflatten, structure=structure)
-    if not partitioned:
-        return build
-    return lambda results: tuple(build(part) for part in results)
-
-
-def _is_measurement(value: Any) -> bool:
-    return isinstance(value, MeasurementProcess)
+    build = builder(found.output, partitioned=qnode.shots.has_partitioned_shots)
+    return SymbolicTrace(executable, build)
 
 
 def _symbols_of(leaf: Any) -> type[devices.Symbols]:

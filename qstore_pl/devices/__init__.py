@@ -6,18 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pennylane.devices import Device
+from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
-from qstore_pl.devices.assembly import executable, of_first_sample
+from qstore_pl.devices.assembly import (
+    executable,
+    lanes_of_weights,
+    of_first_sample,
+)
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import bound_operations
+from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
     Call,
     Executable,
 )
 from qstore_pl.devices.failures import running_on
+from qstore_pl.devices.groups import has_groups
 from qstore_pl.devices.lanes import Lanes, lanes_of
 from qstore_pl.devices.memory import check_memory
 from qstore_pl.devices.metrics import METRICS, metric, tape_metric
@@ -49,6 +56,7 @@ __all__ = [
     "ONLY_FIRST_DERIVATIVES",
     "CacheInfo",
     "Call",
+    "CannotCompileError",
     "Drawn",
     "Executable",
     "FubiniStudy",
@@ -76,9 +84,11 @@ __all__ = [
     "functions",
     "gates",
     "generator_state",
+    "has_groups",
     "is_native",
     "is_ours",
     "lanes",
+    "lanes_of_weights",
     "light_cones",
     "metric",
     "needs_value",
@@ -209,7 +219,8 @@ def lanes(
         shifted: Whether gates can be shifted; else every lane has its own weights.
 
     Returns:
-        None if the device has noise that depends on the values of gates.
+        None if the device has noise that depends on the values of gates, or the circuit
+        has a measurement inside.
 
     Raises:
         TypeError: If the device is not one of ours.
@@ -219,6 +230,8 @@ def lanes(
         raise TypeError(
             f"Argument `device` must be a qstore device, but is {device.name}."
         )
+    if any(isinstance(op, MidMeasure) for op in tape.operations):
+        return None
     return lanes_of(
         tape,
         bound_operations(tape, inputs),

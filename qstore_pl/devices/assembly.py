@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices.preprocess import validate_device_wires, validate_measurements
@@ -31,8 +32,15 @@ from qstore_pl.devices.acceptance import accepted_analytic, accepted_sampled
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.batches import Places, batch_of
 from qstore_pl.devices.bound import gates_of_pairs
-from qstore_pl.devices.executable import Executable
+from qstore_pl.devices.executable import (
+    DrawnExecutable,
+    ExactExecutable,
+    Executable,
+    SampledExecutable,
+)
 from qstore_pl.devices.gate_noise import SpecNoise
+from qstore_pl.devices.groups import grouped, has_groups
+from qstore_pl.devices.lanes import Lanes, lanes_of, sampler_of
 from qstore_pl.devices.lowering import Lowering, wire_order
 from qstore_pl.devices.matrices import is_pauli_rotation
 from qstore_pl.devices.meters import Meter, Output, OutputMeter, StateMeter
@@ -204,36 +212,50 @@ def executable(
         ValueError: If batch axes differ in length.
     """
     tape = _prepared(tape, device, shots)
-    sizes = [math.prod(shape) for shape in shapes]
-    pairs, places = split(pairs_of(tape), sizes)
+    pairs, places = split(pairs_of(tape), [math.prod(shape) for shape in shapes])
     order = wire_order(tape)
+    sizes = {"n_weights": places.n_weights, "n_features": places.n_features}
 
     def lower(kind: StateKind, noise: SpecNoise | None) -> Executable:
         lowering = Lowering(order, noise, kind.program)
         lowering.check_memory()
         gates = gates_of_pairs(pairs, lowering)
-        outputs, meter, differentiable = _measured(tape, order, kind, noise)
-        program = lowering.program_of(
-            gates, outputs, n_weights=places.n_weights, n_features=places.n_features
-        )
+        packing, batched = Packing(places, shapes), places.batch is not None
+        if not tape.shots:
+            outputs, meter, differentiable = _measured(tape, order, kind, noise)
+            program = lowering.program_of(gates, outputs, **sizes)
+            return ExactExecutable(
+                program, packing, meter, batched=batched, differentiable=differentiable
+            )
+        if all(map(has_groups, tape.measurements)):
+            read = grouped(tape.measurements, order, noise)
+            return SampledExecutable(
+                sampler_of(read, gates, lowering, **sizes),
+                lanes,
+                packing,
+                OutputMeter(read.outputs),
+                device,
+                list(tape.shots),
+                batched=batched,
+            )
 
-        def draw(states: NDArray[Any]) -> Any:
-            batched = places.batch is not None
+        def draw(states: NDArray[Any]) -> list[Any]:
             results = device.drawn(tape, kind, states, order, batched=batched)
-            if len(tape.measurements) > 1:
-                return results
+            if len(tape.measurements) == 1:
+                return list(results) if tape.shots.has_partitioned_shots else [results]
             if tape.shots.has_partitioned_shots:
-                return [[result] for result in results]
-            return [results]
+                return [result for part in results for result in part]
+            return list(results)
 
-        return Executable(
-            program,
-            Packing(places, shapes),
-            meter,
-            batched=places.batch is not None,
-            differentiable=differentiable,
-            draw=draw if tape.shots else None,
+        program = lowering.program_of(gates, [], **sizes)
+        return DrawnExecutable(program, draw, packing, batched=batched)
+
+    def lanes() -> Lanes:
+        found = lanes_of(
+            tape, pairs, device, **sizes, shots=True, shifted=True, inputs=True
         )
+        assert found is not None  # as the circuit itself was lowered
+        return found
 
     found = device.lowered(tape, lower)
     if found is None:
@@ -241,6 +263,52 @@ def executable(
             f"The noise of {device.name} cannot be compiled with this circuit: it "
             "reads the values of gates, or acts at measurements. Call the QNode itself."
         )
+    return found
+
+
+def lanes_of_weights(
+    tape: QuantumScript,
+    device: QStoreDevice,
+    shapes: Sequence[tuple[int, ...]],
+    shots: Shots,
+    *,
+    shifted: bool,
+) -> Lanes | None:
+    """The lanes of a circuit of symbols that is a function of weights and a batch.
+
+    Args:
+        tape: What a quantum function recorded, with symbols for its two arguments.
+        device: The device.
+        shapes: Shapes of the weights and of the batch.
+        shots: The shots of its measurements.
+        shifted: Whether gates can be shifted; else every lane has its own weights.
+
+    Returns:
+        None if the numbers of a gate mix weights with the batch axis in a way that
+        lanes have no columns for, or noise depends on the values of gates.
+
+    Raises:
+        DeviceError: If the device cannot run it, or an operation cannot be compiled.
+    """
+    tape = _prepared(tape, device, shots)
+    pairs, places = split(pairs_of(tape), [math.prod(shape) for shape in shapes])
+    packing = Packing(places, shapes)
+    n_weights, n_samples = math.prod(shapes[0]), shapes[1][0]
+    own = places.arguments[:1] == [0] and places.n_weights == n_weights
+    if not own or 0 in packing.per_sample or packing.batch != n_samples:
+        return None
+    found = lanes_of(
+        tape,
+        pairs,
+        device,
+        n_weights=n_weights,
+        n_features=places.n_features,
+        shots=bool(shots),
+        shifted=shifted,
+    )
+    if found is not None:
+        nothing = np.zeros(shapes[0])
+        found.features_of = lambda features: packing.packed([nothing, features])[1]
     return found
 
 
@@ -281,8 +349,6 @@ def _measured(
         kind: The kind of states.
         noise: Noise of the device; None for pure states.
     """
-    if tape.shots:
-        return [], OutputMeter([]), False
     direct = [
         direct_outputs(mp, order, noise, exact=kind.exact) for mp in tape.measurements
     ]

@@ -276,6 +276,18 @@ class QStoreDevice(Device):
         with self._rng_lock:
             return self._rng.integers(0, 1 << 64, 4, dtype=np.uint64)
 
+    def track(self, n_circuits: int, n_shots: int) -> None:
+        """Tell the tracker of a submission that was no tape.
+
+        Args:
+            n_circuits: Number of circuits that were run.
+            n_shots: Number of shots of all of them together; 0 for none.
+        """
+        if self.tracker.active:
+            shots = {"shots": n_shots} if n_shots else {}
+            self.tracker.update(batches=1, executions=n_circuits, **shots)
+            self.tracker.record()
+
     def lower(self, tape: QuantumScript, circuit: Circuit) -> Program:
         """The Program of a tape that was taken apart, from the cache if it is there."""
         kind = self._kind(tape)

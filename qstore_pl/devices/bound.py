@@ -15,6 +15,7 @@ import pennylane as qml
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator
 
+from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Lowering, wire_order
 from qstore_pl.devices.outputs import outputs_of
@@ -173,7 +174,7 @@ def _gates_of(
     try:
         gates = list(lowering.gates_of(op, labels, params))
     except SymbolError as error:
-        raise DeviceError(
+        raise CannotCompileError(
             f"{op.name} cannot be compiled: it needs more of a parameter than a "
             f"polynomial of degree 2: {error}. Run the circuit through its QNode, or "
             "leave the parameter constant."

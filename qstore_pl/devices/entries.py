@@ -30,6 +30,10 @@ from qstore_pl.engine.gates import (
 Wires: TypeAlias = tuple[int, ...]
 
 
+class CannotCompileError(DeviceError):
+    """An operation needs the values of parameters that are symbols."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """The slots that hold the numbers of one parameter of a tape.

@@ -1,21 +1,27 @@
 """A traced circuit that runs on arrays: arguments in, measurements out.
 
-A forward run may be followed by a backward run, which gives the gradient with respect
-to every number of the arguments. No framework is known here.
+A call may be followed by its gradient with respect to every number of the arguments. No
+framework is known here.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.devices.meters import Float, Meter, Values
+from qstore_pl._lazy import cached_property
+from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.lanes import Lanes
+from qstore_pl.devices.meters import Float, Meter, OutputMeter, Values
 from qstore_pl.devices.packing import Packing
+from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Pass, Program
+from qstore_pl.engine.shots import Sampler
 
 ONLY_FIRST_DERIVATIVES = (
     "A second derivative was asked of a compiled circuit, which has first derivatives "
@@ -23,117 +29,14 @@ ONLY_FIRST_DERIVATIVES = (
 )
 
 
-class Executable:
-    """A circuit as a function of the arrays it was traced with.
+class Call(ABC):
+    """One call of a circuit, until its gradient was asked for."""
 
-    Args:
-        program: The Program of the circuit.
-        packing: How arguments become weights and features.
-        meter: How measurements are made of what the Program computes.
-        batched: Whether the circuit has a batch axis.
-        differentiable: Whether all measurements have a gradient.
-        draw: Function from the states of the Program to PennyLane's results, if the
-            circuit has shots; else None.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        packing: Packing,
-        meter: Meter,
-        *,
-        batched: bool,
-        differentiable: bool,
-        draw: Callable[[NDArray[Any]], Any] | None = None,
-    ) -> None:
-        self.program, self.packing, self.meter = program, packing, meter
-        self.differentiable, self.draw = differentiable, draw
-        self._batched = batched
-        self._rows = np.arange(packing.batch)
-        self._passes = IdlePasses(program)
-
-    def call(self, arguments: Sequence[Float]) -> Call:
-        """A call of the circuit that may be differentiated.
-
-        Args:
-            arguments: Arrays of float64 of the shapes that were traced.
-        """
-        return Call(self, *self.packing.packed(arguments))
-
-    def values(self, arguments: Sequence[Float]) -> Values:
-        """The measurements, of shape ``(batch, *shape)``, or without a batch ``shape``.
-
-        Args:
-            arguments: Arrays of float64 of the shapes that were traced.
-        """
-        work = self.run(*self.packing.packed(arguments), gradient=False)
-        found = self.read(work)
-        self._passes.give_back(work)
-        return found
-
-    def sampled(self, arguments: Sequence[Float]) -> Any:
-        """Measurements from finite shots, or several lists of them.
-
-        Args:
-            arguments: Arrays of float64 of the shapes that were traced.
-        """
-        assert self.draw is not None
-        return self.draw(self.program.states(*self.packing.packed(arguments)))
-
-    def run(self, weights: Float, features: Float, *, gradient: bool = True) -> Pass:
-        """A forward run, in work arrays of an earlier one or in new ones.
-
-        Args:
-            weights: Shape ``(n_weights,)``.
-            features: Shape ``(batch, n_features)``.
-            gradient: Whether a backward run may follow.
-        """
-        work = self._passes.take(len(self._rows))
-        work.forward(weights, features, self._rows, gradient=gradient)
-        return work
-
-    def read(self, work: Pass) -> Values:
-        """The measurements after a forward run."""
-        values = self.meter.values(work)
-        return values if self._batched else [value[0] for value in values]
-
-    def pull(
-        self, work: Pass, cotangents: Sequence[Any], wanted: Sequence[int]
-    ) -> list[Float | None]:
-        """Gradients with respect to some arguments, as :meth:`Call.pull`.
-
-        Args:
-            work: A forward run, which is used up.
-            cotangents: One for each measurement, of its shape.
-            wanted: The arguments whose gradient is needed.
-        """
-        if not self._batched:
-            cotangents = [dy[None] for dy in cotangents]
-        inputs = not self.packing.per_sample.isdisjoint(wanted)
-        gradients = self.meter.backward(work, cotangents, inputs=inputs)
-        found = self.packing.gradients(*gradients, wanted)
-        self._passes.give_back(work)
-        return found
-
-
-class Call:
-    """One call of a circuit, until its gradient was asked for.
-
-    Args:
-        executable: The circuit.
-        weights: Shape ``(n_weights,)``.
-        features: Shape ``(batch, n_features)``.
-    """
-
-    def __init__(self, executable: Executable, weights: Float, features: Float) -> None:
-        self._executable, self._values = executable, (weights, features)
-        self._work: Pass | None = None
-
+    @abstractmethod
     def values(self) -> Values:
         """The measurements, as :meth:`Executable.values`."""
-        self._work = self._executable.run(*self._values)
-        return self._executable.read(self._work)
 
+    @abstractmethod
     def pull(
         self, cotangents: Sequence[Any], wanted: Sequence[int]
     ) -> list[Float | None]:
@@ -146,7 +49,334 @@ class Call:
         Returns:
             A new array for each wanted argument, None for the others.
         """
+
+
+class Executable(ABC):
+    """A circuit as a function of the arrays it was traced with.
+
+    Args:
+        packing: How arguments become weights and features.
+        batched: Whether the circuit has a batch axis.
+        differentiable: Whether all measurements have a gradient.
+    """
+
+    program: Program | None = None
+
+    def __init__(
+        self, packing: Packing, *, batched: bool, differentiable: bool
+    ) -> None:
+        self.packing, self.batched = packing, batched
+        self.differentiable = differentiable
+        self.rows = np.arange(packing.batch)
+
+    @abstractmethod
+    def call(self, arguments: Sequence[Float]) -> Call:
+        """A call of the circuit that may be differentiated.
+
+        Args:
+            arguments: Arrays of float64 of the shapes that were traced.
+        """
+
+    @abstractmethod
+    def values(self, arguments: Sequence[Float]) -> Values:
+        """The measurements, of shape ``(batch, *shape)``, or without a batch ``shape``.
+
+        With several numbers of shots there are all measurements for the first number,
+        then all for the next.
+
+        Args:
+            arguments: Arrays of float64 of the shapes that were traced.
+        """
+
+    def shaped(self, values: Values) -> Values:
+        """Measurements without a batch axis where the circuit has none."""
+        return values if self.batched else [value[0] for value in values]
+
+
+@final
+class ExactExecutable(Executable):
+    """A circuit without shots.
+
+    Args:
+        program: The Program of the circuit.
+        packing: How arguments become weights and features.
+        meter: How measurements are made of what the Program computes.
+        batched: Whether the circuit has a batch axis.
+        differentiable: Whether all measurements have a gradient.
+    """
+
+    program: Program
+
+    def __init__(
+        self,
+        program: Program,
+        packing: Packing,
+        meter: Meter,
+        *,
+        batched: bool,
+        differentiable: bool,
+    ) -> None:
+        super().__init__(packing, batched=batched, differentiable=differentiable)
+        self.program, self.meter = program, meter
+        self._passes = IdlePasses(program)
+
+    def call(self, arguments: Sequence[Float]) -> ExactCall:
+        """A call of the circuit that may be differentiated."""
+        return ExactCall(self, *self.packing.packed(arguments))
+
+    def values(self, arguments: Sequence[Float]) -> Values:
+        """The measurements."""
+        work = self.run(*self.packing.packed(arguments), gradient=False)
+        found = self.read(work)
+        self._passes.give_back(work)
+        return found
+
+    def run(self, weights: Float, features: Float, *, gradient: bool = True) -> Pass:
+        """A forward run, in work arrays of an earlier one or in new ones.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+            gradient: Whether a backward run may follow.
+        """
+        work: Pass = self._passes.take(len(self.rows))
+        work.forward(weights, features, self.rows, gradient=gradient)
+        return work
+
+    def read(self, work: Pass) -> Values:
+        """The measurements after a forward run."""
+        return self.shaped(self.meter.values(work))
+
+    def pull(
+        self, work: Pass, cotangents: Sequence[Any], wanted: Sequence[int]
+    ) -> list[Float | None]:
+        """Gradients with respect to some arguments, as :meth:`Call.pull`.
+
+        Args:
+            work: A forward run, which is used up.
+            cotangents: One for each measurement, of its shape.
+            wanted: The arguments whose gradient is needed.
+        """
+        if not self.batched:
+            cotangents = [dy[None] for dy in cotangents]
+        inputs = not self.packing.per_sample.isdisjoint(wanted)
+        gradients = self.meter.backward(work, cotangents, inputs=inputs)
+        found = self.packing.gradients(*gradients, wanted)
+        self._passes.give_back(work)
+        return found
+
+
+@final
+class ExactCall(Call):
+    """One call of a circuit without shots.
+
+    Args:
+        executable: The circuit.
+        weights: Shape ``(n_weights,)``.
+        features: Shape ``(batch, n_features)``.
+    """
+
+    def __init__(
+        self, executable: ExactExecutable, weights: Float, features: Float
+    ) -> None:
+        self._executable, self._values = executable, (weights, features)
+        self._work: Pass | None = None
+
+    def values(self) -> Values:
+        """The measurements."""
+        self._work = self._executable.run(*self._values)
+        return self._executable.read(self._work)
+
+    def pull(
+        self, cotangents: Sequence[Any], wanted: Sequence[int]
+    ) -> list[Float | None]:
+        """Gradients with respect to some arguments."""
         work, self._work = self._work, None
         if work is None:  # asked once more, as for a Jacobian
             work = self._executable.run(*self._values)
         return self._executable.pull(work, cotangents, wanted)
+
+
+@final
+class SampledExecutable(Executable):
+    """A circuit with shots, of expectation values, variances and probabilities.
+
+    Its gradient is taken by the parameter-shift rule, with circuits that are run when
+    it is asked for.
+
+    Args:
+        sampler: The circuit with shots.
+        lanes: Function that makes the circuit with shifted gates.
+        packing: How arguments become weights and features.
+        meter: How measurements are made of the values that are estimated.
+        device: The device, whose generator gives a key to each submission.
+        shots: Each of the numbers of shots.
+        batched: Whether the circuit has a batch axis.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        lanes: Callable[[], Lanes],
+        packing: Packing,
+        meter: OutputMeter,
+        device: QStoreDevice,
+        shots: Sequence[int],
+        *,
+        batched: bool,
+    ) -> None:
+        super().__init__(packing, batched=batched, differentiable=True)
+        self._sampler, self._make_lanes, self._device = sampler, lanes, device
+        self.meter, self.shots = meter, tuple(shots)
+        self._shifts: dict[tuple[int, ...], Shifts] = {}
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the measurements, for all numbers of shots."""
+        batch = (self.packing.batch,) if self.batched else ()
+        of_each = [(*batch, *shape) for shape in self.meter.shapes]
+        return of_each * len(self.shots)
+
+    @cached_property
+    def lanes(self) -> Lanes:
+        """The circuit with shifted gates."""
+        return self._make_lanes()
+
+    def call(
+        self, arguments: Sequence[Float], estimates: Sequence[Float] = ()
+    ) -> SampledCall:
+        """A call of the circuit that may be differentiated.
+
+        Args:
+            arguments: Arrays of float64 of the shapes that were traced.
+            estimates: The values that were estimated, if the call was made before.
+        """
+        return SampledCall(self, *self.packing.packed(arguments), estimates)
+
+    def values(self, arguments: Sequence[Float]) -> Values:
+        """The measurements."""
+        return self.read(self.estimates(*self.packing.packed(arguments)))
+
+    def estimates(self, weights: Float, features: Float) -> list[Float]:
+        """The estimated values for each number of shots, ``(batch, n_values)``.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+        """
+        sampler, key = self._sampler, self._device.stream_key()
+        n_circuits = len(self.rows) * len(sampler.groups)
+        n_shots = n_circuits * sum(self.shots)
+        self._device.track(n_circuits * len(self.shots), n_shots)
+        ids = np.stack([self.rows, np.zeros_like(self.rows)], axis=1)
+        exact = sampler.probabilities(weights, features, key, ids)
+        found = []
+        for entry, shots in enumerate(self.shots):
+            ids[:, 1] = entry
+            each = np.full(len(ids), shots)
+            found.append(sampler.draw(exact, each, key, ids).values())
+        return found
+
+    def read(self, estimates: Sequence[Float]) -> Values:
+        """The measurements of each number of shots, from estimated values."""
+        each = [self.meter.measured(values) for values in estimates]
+        return self.shaped([value for values in each for value in values])
+
+    def shifts(self, wanted: Sequence[int]) -> Shifts:
+        """The shifted circuits for the gradient with respect to some arguments."""
+        key = tuple(wanted)
+        if key not in self._shifts:
+            uses = self.lanes.uses
+            which = uses.depending(*self.packing.masks(wanted))
+            self._shifts[key] = Shifts(uses, which)
+        return self._shifts[key]
+
+
+@final
+class SampledCall(Call):
+    """One call of a circuit with shots.
+
+    Args:
+        executable: The circuit.
+        weights: Shape ``(n_weights,)``.
+        features: Shape ``(batch, n_features)``.
+        estimates: The estimated values for each number of shots, if they are known.
+    """
+
+    def __init__(
+        self,
+        executable: SampledExecutable,
+        weights: Float,
+        features: Float,
+        estimates: Sequence[Float],
+    ) -> None:
+        self._executable, self._values = executable, (weights, features)
+        self.estimates = list(estimates)
+        self._shifted: dict[tuple[int, ...], list[Float]] = {}
+
+    def values(self) -> Values:
+        """The measurements."""
+        self.estimates = self._executable.estimates(*self._values)
+        return self._executable.read(self.estimates)
+
+    def pull(
+        self, cotangents: Sequence[Any], wanted: Sequence[int]
+    ) -> list[Float | None]:
+        """Gradients with respect to some arguments, for the values that were drawn."""
+        executable = self._executable
+        if not executable.batched:
+            cotangents = [dy[None] for dy in cotangents]
+        shifts = executable.shifts(wanted)
+        shifted = self._shifted.get(tuple(wanted))
+        if shifted is None:
+            shifted = [
+                executable.lanes.shifted(
+                    shifts, *self._values, executable.rows, shots=shots, known=known
+                )
+                for shots, known in zip(executable.shots, self.estimates, strict=True)
+            ]
+            self._shifted[tuple(wanted)] = shifted
+        n = len(cotangents) // len(shifted)
+        gradients = []
+        for entry, (values, known) in enumerate(
+            zip(shifted, self.estimates, strict=True)
+        ):
+            own = cotangents[n * entry : n * (entry + 1)]
+            dy = executable.meter.pulled(known, own)
+            gradients.append(shifts.gradient(values, dy, *self._values))
+        gw, gx = (np.sum(parts, axis=0) for parts in zip(*gradients, strict=True))
+        return executable.packing.gradients(gw, gx, wanted)
+
+
+@final
+class DrawnExecutable(Executable):
+    """A circuit with shots that returns outcomes or counts, which have no gradient.
+
+    Args:
+        program: The Program of the circuit.
+        draw: Function from its states to the results, one for each measurement and
+            number of shots.
+        packing: How arguments become weights and features.
+        batched: Whether the circuit has a batch axis.
+    """
+
+    program: Program
+
+    def __init__(
+        self,
+        program: Program,
+        draw: Callable[[NDArray[Any]], list[Any]],
+        packing: Packing,
+        *,
+        batched: bool,
+    ) -> None:
+        super().__init__(packing, batched=batched, differentiable=False)
+        self.program, self._draw = program, draw
+
+    def call(self, arguments: Sequence[Float]) -> Call:
+        """There is none."""
+        raise NotImplementedError("Outcomes and counts have no gradient.")
+
+    def values(self, arguments: Sequence[Float]) -> list[Any]:
+        """The results, which may be dictionaries."""
+        return self._draw(self.program.states(*self.packing.packed(arguments)))

@@ -78,6 +78,33 @@ def grouped(
         return _Grouping(measurements, order, noise).found()
 
 
+def n_groups(measurements: Sequence[MeasurementProcess]) -> int:
+    """How many circuits a device would run for these measurements of one sample.
+
+    Args:
+        measurements: Expectation values, variances and probabilities.
+    """
+    with aside():
+        observables = [mp.obs for mp in measurements if _is_expectation(mp)]
+        terms = {
+            t: None for obs in observables for _, t in _terms(obs) if t is not None
+        }
+        return len(measurements) - len(observables) + len(_together(list(terms)))
+
+
+def _is_expectation(mp: MeasurementProcess) -> bool:
+    return isinstance(mp, ExpectationMP) and mp.obs is not None
+
+
+def _together(terms: Sequence[Operator]) -> list[list[Operator]]:
+    """Terms of observables in groups that one circuit measures."""
+    if not terms:
+        return []
+    tape = QuantumScript([], [qml.expval(term) for term in terms])
+    tapes, _ = qml.transforms.split_non_commuting(tape)
+    return [[mp.obs for mp in one.measurements] for one in tapes]
+
+
 class _Grouping:
     """One call of :func:`grouped`."""
 
@@ -105,7 +132,7 @@ class _Grouping:
     def found(self) -> Grouped:
         together = []
         for mp, output in zip(self._measurements, self._outputs, strict=True):
-            if isinstance(mp, ExpectationMP) and mp.obs is not None:
+            if _is_expectation(mp):
                 together.append((mp.obs, output.first))
             else:
                 self._alone(mp, output.first)
@@ -126,20 +153,16 @@ class _Grouping:
                     self._offsets[output] += c
                 else:
                     terms.setdefault(term, []).append((c, output))
-        if not terms:
-            return
-        tape = QuantumScript([], [qml.expval(term) for term in terms])
-        tapes, _ = qml.transforms.split_non_commuting(tape)
-        for of_group in tapes:
+        for of_group in _together(list(terms)):
             gates: dict[Any, Operator] = {}
             wires: dict[Any, None] = {}
             parts: list[Any] = []
-            for mp in of_group.measurements:
-                read, rotation, numbers = _basis(mp.obs)
+            for term in of_group:
+                read, rotation, numbers = _basis(term)
                 wires |= dict.fromkeys(read)
                 gates |= {(gate.name, gate.wires): gate for gate in rotation}
                 places = self._places(read)
-                for c, output in terms[mp.obs]:
+                for c, output in terms[term]:
                     if numbers is None:
                         parts.append(Signs(output, c, places))
                     else:
@@ -181,18 +204,13 @@ def _terms(obs: Operator) -> Iterator[tuple[float, Operator | None]]:
     """The terms of an observable that are measured one by one; None is the identity.
 
     Raises:
-        DeviceError: If a coefficient is complex, or it has no outcomes.
+        DeviceError: If a coefficient is complex.
     """
     sentence = obs.pauli_rep
     if sentence is not None:
         for word, c in sentence.items():
             yield real(c), word.operation() if len(word) else None
         return
-    if isinstance(obs, qml.SparseHamiltonian):
-        raise DeviceError(
-            "A sparse Hamiltonian has no outcomes that could be drawn. Measure Pauli "
-            "words, or run without shots."
-        )
     if isinstance(obs, qml.ops.Sum | qml.ops.SProd | qml.ops.Prod):
         coefficients, terms = obs.terms()
         if len(terms) > 1 or terms[0] is not obs:
@@ -214,7 +232,15 @@ def _basis(obs: Operator) -> tuple[Sequence[Any], Sequence[Operator], Float | No
     """How a term is read: wires, gates before it, and its value for each outcome.
 
     The value is None for a Pauli word, which is the sign of the outcome.
+
+    Raises:
+        DeviceError: If it is not Hermitian, or has no outcomes.
     """
+    if isinstance(obs, qml.SparseHamiltonian):
+        raise DeviceError(
+            "A sparse Hamiltonian has no outcomes that could be drawn. Measure Pauli "
+            "words, or run without shots."
+        )
     if obs.pauli_rep is not None:
         (word,) = obs.pauli_rep
         letters = {"X": qml.X, "Y": qml.Y}

@@ -7,7 +7,7 @@ so that they depend neither on threads nor on what else is in the batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -18,7 +18,7 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import gates_of_pairs
 from qstore_pl.devices.gate_noise import SpecNoise
-from qstore_pl.devices.groups import grouped
+from qstore_pl.devices.groups import Grouped, grouped, n_groups
 from qstore_pl.devices.lowering import DerivedPlaces, Lowering, wire_order
 from qstore_pl.devices.outputs import outputs_of
 from qstore_pl.devices.registry import lower_operation
@@ -48,6 +48,10 @@ _NO_WEIGHTS = np.empty(0)
 _NO_KEY = np.zeros(4, dtype=np.uint64)
 
 
+def _as_they_are(features: Float2D) -> Float2D:
+    return features
+
+
 @final
 class Lanes:
     """A circuit on one of our devices that runs at many values at once.
@@ -57,6 +61,10 @@ class Lanes:
         circuit: The circuit without shots, or with them.
         n_groups: How many circuits are run for one lane.
         uses: The numbers of gates that may be shifted, if the circuit is a turned one.
+
+    Attributes:
+        features_of: Function from data as the user has them to the features of the
+            circuit.
     """
 
     def __init__(
@@ -66,8 +74,10 @@ class Lanes:
         n_groups: int,
         uses: Uses | None = None,
     ) -> None:
-        self._device, self.n_groups, self.uses = device, n_groups, uses
+        self.features_of: Callable[[Float2D], Float2D] = _as_they_are
+        self._device, self.n_groups = device, n_groups
         self._circuit = circuit if uses is not None else circuit.untied
+        self.uses = uses or Uses((), (), n_weights=0, n_features=0)
         programs = (
             self._circuit.programs
             if isinstance(self._circuit, Sampler)
@@ -106,7 +116,7 @@ class Lanes:
         def columns(lanes: slice) -> Float2D:
             return own_columns(features, points, lanes)
 
-        return self._run(columns, len(points), _NO_WEIGHTS, rows, shots, None)
+        return self._run(columns, len(points), _NO_WEIGHTS, rows, shots)
 
     def shifted(
         self,
@@ -117,6 +127,7 @@ class Lanes:
         *,
         shots: Shots = 0,
         drawn: list[Drawn] | None = None,
+        known: Float2D | None = None,
     ) -> Float3D:
         """Measured values as they are and with shifted gates, in one submission.
 
@@ -128,6 +139,8 @@ class Lanes:
             shots: Number of shots, one or one for each lane; 0 for a circuit without
                 shots.
             drawn: A list to which the outcomes are added, in the order of the lanes.
+            known: The values of the first lane, which is not run then, shape
+                ``(batch, n_values)``.
 
         Returns:
             Shape ``(n_lanes, batch, n_values)``.
@@ -136,7 +149,44 @@ class Lanes:
         def columns(lanes: slice) -> Float2D:
             return shifts.columns(weights, features, lanes)
 
-        return self._run(columns, shifts.n_lanes, weights, rows, shots, drawn)
+        return self._run(columns, shifts.n_lanes, weights, rows, shots, drawn, known)
+
+    def spread(
+        self,
+        shifts: Shifts,
+        weights: Float1D,
+        features: Float2D,
+        rows: NDArray[np.int64],
+        cotangents: Float2D,
+    ) -> Float2D:
+        """The exact variance of a sum of measured values with one shot in each circuit.
+
+        Args:
+            shifts: The lanes of each sample.
+            weights: Shape ``(n_weights,)``.
+            features: Encoded data of the samples, shape ``(batch, n_features)``.
+            rows: Index of each sample in the data, shape ``(batch,)``.
+            cotangents: Factors of the measured values, shape ``(batch, n_values)``.
+
+        Returns:
+            Shape ``(n_lanes, batch)``.
+        """
+        circuit, key = self._circuit, self._key()
+        assert isinstance(circuit, Sampler)
+
+        def run(lanes: slice, ids: Ids) -> Float2D:
+            columns = shifts.columns(weights, features, lanes)
+            sample = np.arange(lanes.start, lanes.stop) % len(rows)
+            found = circuit.spread(weights, columns, cotangents[sample], key, ids)
+            return found[:, None]
+
+        return in_chunks(shifts.n_lanes, rows, self._lane_bytes, run)[:, :, 0]
+
+    def _key(self) -> Key:
+        """A key of random streams, if any are drawn from."""
+        if self._drawn or isinstance(self._circuit, Sampler):
+            return self._device.stream_key()
+        return _NO_KEY
 
     def _run(
         self,
@@ -145,35 +195,28 @@ class Lanes:
         weights: Float1D,
         rows: NDArray[np.int64],
         shots: Shots,
-        drawn: list[Drawn] | None,
+        drawn: list[Drawn] | None = None,
+        known: Float2D | None = None,
     ) -> Float3D:
-        circuit = self._circuit
-        needs_key = self._drawn or isinstance(circuit, Sampler)
-        key = self._device.stream_key() if needs_key else _NO_KEY
+        circuit, key = self._circuit, self._key()
         each = np.broadcast_to(np.asarray(shots, dtype=np.int64), (n_lanes,))
 
         def run(lanes: slice, ids: Ids) -> Float2D:
             values = columns(lanes)
             if isinstance(circuit, Program):
                 return self._exact(weights, values, key, ids)
-            found = circuit.draw(weights, values, each[ids[:, 1]], key, ids)
+            exact = circuit.probabilities(weights, values, key, ids)
+            found = circuit.draw(exact, each[ids[:, 1]], key, ids)
             if drawn is not None:
                 drawn.append(found)
             return found.values()
 
-        found = in_chunks(n_lanes, rows, self._lane_bytes, run)
-        self._track(n_lanes * len(rows), int(each.sum()) * len(rows))
-        return found
-
-    def _track(self, n_circuits: int, n_shots: int) -> None:
-        """Tell the tracker of the device what was run."""
-        tracker = self._device.tracker
-        if tracker.active:
-            totals = {"executions": n_circuits * self.n_groups}
-            if n_shots:
-                totals["shots"] = n_shots * self.n_groups
-            tracker.update(batches=1, **totals)
-            tracker.record()
+        first = 0 if known is None else 1
+        found = in_chunks(n_lanes, rows, self._lane_bytes, run, first=first)
+        n_circuits, n_shots = n_lanes - first, int(each[first:].sum())
+        batch = len(rows) * self.n_groups
+        self._device.track(n_circuits * batch, n_shots * batch)
+        return found if known is None else np.concatenate([known[None], found])
 
     def _exact(
         self, weights: Float1D, features: Float2D, key: Key, ids: Ids
@@ -230,14 +273,10 @@ def lanes_of(
             )
         gates = gates_of_pairs(operations, lowering)
         sizes = {"n_weights": n_weights, "n_features": n_features + len(uses)}
-        read = grouped(tape.measurements, order, noise)
         circuit: Program | Sampler
         if shots:
-            programs = [
-                lowering.program_of([*gates, *_basis(rotation, lowering)], [], **sizes)
-                for rotation in read.rotations
-            ]
-            circuit = Sampler(programs, read.groups, read.offsets)
+            read = grouped(tape.measurements, order, noise)
+            circuit = sampler_of(read, gates, lowering, **sizes)
         else:
             outputs = [
                 terms
@@ -246,9 +285,38 @@ def lanes_of(
             ]
             circuit = lowering.program_of(gates, outputs, **sizes)
         chain = _chain(uses, n_weights, n_features) if shifted else None
-        return Lanes(device, circuit, len(read.groups), chain)
+        return Lanes(device, circuit, n_groups(tape.measurements), chain)
 
     return device.lowered(tape, lower)
+
+
+def sampler_of(
+    read: Grouped,
+    gates: Sequence[MixedGate],
+    lowering: Lowering,
+    *,
+    n_weights: int,
+    n_features: int,
+) -> Sampler:
+    """A circuit with shots.
+
+    Args:
+        read: What is measured.
+        gates: The gates of the circuit, in which constants have no place yet.
+        lowering: The steps to the register of the circuit.
+        n_weights: Length of the weights.
+        n_features: Columns of the features.
+    """
+    programs = [
+        lowering.program_of(
+            [*gates, *_basis(rotation, lowering)],
+            [],
+            n_weights=n_weights,
+            n_features=n_features,
+        )
+        for rotation in read.rotations
+    ]
+    return Sampler(programs, read.groups, read.offsets)
 
 
 def _basis(rotation: Sequence[Operator], lowering: Lowering) -> list[MixedGate]:

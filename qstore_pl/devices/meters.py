@@ -71,9 +71,22 @@ class OutputMeter(Meter):
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._outputs = tuple(outputs)
 
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs."""
+        return max((output.end for output in self._outputs), default=0)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the measurements of one sample."""
+        return [output.shape for output in self._outputs]
+
     def values(self, work: Pass) -> Values:
         """The measurements after a forward run, each of shape ``(batch, *shape)``."""
-        out = work.out.copy()
+        return self.measured(work.out.copy())
+
+    def measured(self, out: Float) -> Values:
+        """The measurements, from outputs of shape ``(batch, n_outputs)``."""
         found = []
         for output in self._outputs:
             if output.variance:
@@ -89,16 +102,25 @@ class OutputMeter(Meter):
         self, work: Pass, cotangents: Sequence[Float], *, inputs: bool
     ) -> tuple[Float, Float | None]:
         """Gradients with respect to weights and features."""
-        dy = np.empty(work.out.shape)
+        return work.backward(self.pulled(work.out, cotangents), inputs=inputs)
+
+    def pulled(self, out: Float, cotangents: Sequence[Float]) -> Float:
+        """Derivatives with respect to the outputs.
+
+        Args:
+            out: The outputs, shape ``(batch, n_outputs)``.
+            cotangents: One for each measurement, of shape ``(batch, *shape)``.
+        """
+        dy = np.empty(out.shape)
         for output, given in zip(self._outputs, cotangents, strict=True):
             if output.variance:
-                dy[:, output.first] = -2.0 * work.out[:, output.first] * given
+                dy[:, output.first] = -2.0 * out[:, output.first] * given
                 dy[:, output.first + 1] = given
             elif output.shape:
                 dy[:, output.first : output.end] = given.reshape(len(dy), -1)
             else:
                 dy[:, output.first] = given
-        return work.backward(dy, inputs=inputs)
+        return dy
 
 
 @final

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qstore_pl.devices.batches import Places
 
 Float = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 _NOTHING = np.empty(0)
 
 
@@ -50,6 +51,7 @@ class Packing:
         self._unique = len(np.unique(used)) == used.size
         self._whole = self._whole_argument(columns)
         self._columns = None if self._whole is not None else columns
+        self._numbers = columns
 
     def _whole_argument(self, columns: NDArray[np.int64]) -> int | None:
         """The argument whose numbers are the features, in its own order."""
@@ -76,6 +78,24 @@ class Packing:
             return weights, np.empty(self._layout)
         numbers = [argument.reshape(-1) for argument in arguments]
         return weights, np.concatenate([*numbers, self._constants])[self._columns]
+
+    def masks(self, wanted: Sequence[int]) -> tuple[Mask, Mask]:
+        """Which weights and which features have numbers of some arguments.
+
+        Args:
+            wanted: Indices of the arguments.
+        """
+        weights = np.zeros(
+            sum(end - start for start, end in self._shared.values()), bool
+        )
+        features = np.zeros(self._layout[1], dtype=bool)
+        for k in wanted:
+            if k in self._shared:
+                weights[slice(*self._shared[k])] = True
+            start, end = self._spans[k]
+            inside = (self._numbers >= start) & (self._numbers < end)
+            features |= inside.any(axis=0)
+        return weights, features
 
     def gradients(
         self, gw: Float, gx: Float | None, wanted: Sequence[int]

@@ -20,7 +20,14 @@ from pennylane.ops.functions import bind_new_parameters
 from qstore_pl import templates
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.channels import CHANNELS
-from qstore_pl.devices.entries import NOT_COMPLEX, Entry, Parameter, Wires, register
+from qstore_pl.devices.entries import (
+    NOT_COMPLEX,
+    CannotCompileError,
+    Entry,
+    Parameter,
+    Wires,
+    register,
+)
 from qstore_pl.devices.gates import (
     GATES,
     MATRIX_ENTRY,
@@ -77,12 +84,12 @@ def made_of(
             parts = bound.decomposition()
         return [(part, tuple(map(parameter_of, part.data))) for part in parts]
     except SymbolError as error:
-        raise DeviceError(
+        raise CannotCompileError(
             f"{op.name} cannot be compiled: its decomposition needs the value of a "
             f"parameter, for {error}. Run the circuit through its QNode."
         ) from error
     except DecompositionUndefinedError as error:
-        raise DeviceError(
+        raise CannotCompileError(
             f"{op.name} cannot be compiled: it has no decomposition for any value of "
             "its parameters. Run the circuit through its QNode."
         ) from error
@@ -95,7 +102,16 @@ def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
     """The operation with a symbol for each parameter that is no constant."""
     if all(isinstance(param, Constant) for param in params):
         return op
-    given = [_value(param) for param in params]
+    return with_values(op, [_value(param) for param in params])
+
+
+def with_values(op: Operator, given: Sequence[Any]) -> Operator:
+    """The operation with other parameters.
+
+    Args:
+        op: The operation.
+        given: What stands for each of its parameters.
+    """
     inner = op
     while isinstance(inner, _AROUND):
         inner = inner.base
@@ -104,7 +120,7 @@ def _with_symbols(op: Operator, params: Sequence[Any]) -> Operator:
         twin = copy.copy(op)
         twin.data = tuple(given)
         return twin
-    return bind_new_parameters(op, given)
+    return bind_new_parameters(op, list(given))
 
 
 def _value(param: Any) -> Any:

@@ -16,15 +16,20 @@ from typing import Any
 import pennylane as qml
 from pennylane.exceptions import DeviceError, ParameterFrequenciesUndefinedError
 from pennylane.operation import Operator
-from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.acceptance import collapses
 from qstore_pl.devices.aside import aside
+from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
-from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
+from qstore_pl.devices.registry import (
+    entry_of,
+    has_own_decomposition,
+    made_of,
+    with_values,
+)
 from qstore_pl.devices.shift_rules import not_an_angle
-from qstore_pl.devices.symbols import Symbols
+from qstore_pl.devices.symbols import SymbolError, Symbols
 from qstore_pl.engine.derived import base_slots
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 from qstore_pl.engine.lanes import Use
@@ -80,7 +85,9 @@ def turned(
         for i, param in enumerate(params):
             if _depends([param], kinds):
                 slot = FEATURE, n_features + len(uses)
-                uses.append(Use(param.angle, _rule_of(op, i)))
+                rule = _rule_of(op, i)
+                assert rule is not None  # of a gate that was not taken apart
+                uses.append(Use(param.angle, rule))
                 own[i] = param + Symbols.consecutive(slot, ())
         found.append((op, own))
     return found, uses
@@ -109,7 +116,14 @@ def _shiftable(
         yield op, params
         return
     if noise is not None and noise.follows_gates:
-        for part, own in gates_of(op, params):
+        try:
+            parts = list(gates_of(op, params))
+        except SymbolError as error:
+            raise CannotCompileError(
+                f"{op.name} cannot be compiled: it needs more of a parameter than a "
+                f"polynomial of degree 2: {error}. Leave the parameter constant."
+            ) from error
+        for part, own in parts:
             yield from _with_rule(part, own, kinds)
     else:
         yield from _with_rule(op, params, kinds)
@@ -135,28 +149,31 @@ def _with_rule(op: Operator, params: Sequence[Any], kinds: set[int]) -> Iterator
 def _has_rule(op: Operator, params: Sequence[Any]) -> bool:
     if any(getattr(param, "shape", ()) for param in params):
         return False
-    return not_an_angle(op) is None and _with_numbers(op).grad_method == "A"
+    if not_an_angle(op) is not None:
+        return False
+    return op.name in _PHASES or all(
+        _rule_of(op, i) is not None for i in range(len(params))
+    )
 
 
-def _with_numbers(op: Operator) -> Any:
-    """The operation with some numbers as its parameters."""
+def _rule_of(op: Operator, index: int) -> Rule | None:
+    """The shift rule of a parameter of an operation, as PennyLane knows it, if it does.
+
+    Args:
+        op: The operation.
+        index: Which of its parameters.
+    """
     with aside():
-        return bind_new_parameters(op, [0.1 * (i + 1) for i in range(len(op.data))])
-
-
-def _rule_of(op: Operator, index: int) -> Rule:
-    """The shift rule of a parameter of an operation, as PennyLane knows it."""
-    twin = _with_numbers(op)
+        twin: Any = with_values(op, [0.1 * (i + 1) for i in range(len(op.data))])
+    if getattr(twin, "grad_method", None) != "A":
+        return None
     recipe = twin.grad_recipe[index]
     if recipe is not None:
         return tuple((float(c), float(a), float(s)) for c, a, s in recipe if c)
     try:
         frequencies = twin.parameter_frequencies[index]
-    except ParameterFrequenciesUndefinedError as error:
-        raise DeviceError(
-            f"{op.name} has no shift rule: its frequencies are not known. Run without "
-            "shots, where the device has the gradient."
-        ) from error
+    except (ParameterFrequenciesUndefinedError, TypeError):
+        return None  # PennyLane 0.45.1 has a TypeError for a controlled MultiRZ
     return _rule(tuple(map(float, frequencies)))
 
 

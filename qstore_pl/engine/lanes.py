@@ -31,7 +31,7 @@ Float3D = NDArray[np.float64]
 Measure = Callable[[Float2D, Ids, slice], Any]
 """Function from the features of some lanes, their ids, and which lanes they are."""
 
-CHUNK_BYTES = 1 << 26  # of the columns and states of the lanes that run together
+CHUNK_BYTES = 1 << 24  # of the columns and states of the lanes that run together
 UNSHIFTED = (1.0, 0.0)  # factor and shift of the value itself
 
 
@@ -163,6 +163,44 @@ class Uses:
         np.add.at(gx.T, self._slot[by_feature], parts[:, by_feature].T)
         return (gw, gx) if columns is None else columns.backward(gw, gx)
 
+    def largest(self, of_weights: Float1D) -> Float1D:
+        """For each number the largest of what belongs to its weights, else 0.
+
+        Args:
+            of_weights: Not negative, shape ``(n_weights,)``.
+        """
+        return np.array(
+            [
+                max((of_weights[i] for kind, i in slots if kind == WEIGHT), default=0.0)
+                for slots in self.slots
+            ]
+        )
+
+    def jacobian(self, weights: Float1D, features: Float2D) -> Float3D:
+        """Derivatives of the numbers of each sample with respect to the weights.
+
+        Args:
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(batch, n_uses, n_weights)``.
+        """
+        if not self._derived:
+            found = np.zeros((len(features), len(self.uses), self.n_weights))
+            parts = self._coefficients * self._others(weights, features)
+            chosen = self._kind == WEIGHT
+            by_slot = found.transpose(1, 2, 0)
+            where = self._use[chosen], self._slot[chosen]
+            np.add.at(by_slot, where, parts[:, chosen].T)
+            return found
+        units = np.eye(len(self.uses))[:, None]
+        rows = [
+            [self.pull_back(unit, weights, sample[None])[0] for unit in units]
+            for sample in features
+        ]
+        return np.array(rows).reshape(len(features), len(units), self.n_weights)
+
     def _others(self, weights: Float1D, features: Float2D) -> Float2D:
         """The other factor of each term, shape ``(batch, n_entries)``."""
         found = np.ones((len(features), len(self._other)))
@@ -257,6 +295,29 @@ class Shifts:
         np.add.at(found, use, self.coefficients[:, None] * by_lane[lane])
         return found.T
 
+    @property
+    def shifted_uses(self) -> NDArray[np.int64]:
+        """The number that is shifted in each lane but the first."""
+        return self._use
+
+    def variance(self, spread: Float2D, weights: Float1D, features: Float2D) -> Float1D:
+        """Variance of the gradient with respect to the weights.
+
+        Args:
+            spread: Variances of the sums of cotangents times measured values, which are
+                independent, shape ``(n_lanes, batch)``.
+            weights: Shape ``(n_weights,)``.
+            features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(n_weights,)``.
+        """
+        use, lane = self.terms.T
+        factors = np.zeros((self.n_lanes, len(self._uses.uses)))
+        np.add.at(factors, (lane, use), self.coefficients)
+        by_weight = factors @ self._uses.jacobian(weights, features)
+        return np.einsum("blw,lb->w", by_weight**2, spread)
+
     def gradient(
         self,
         values: Float3D,
@@ -292,7 +353,12 @@ def own_columns(features: Float2D, points: Float2D, lanes: slice) -> Float2D:
 
 
 def in_chunks(
-    n_lanes: int, rows: Rows, lane_bytes: int, run: Callable[[slice, Ids], Float2D]
+    n_lanes: int,
+    rows: Rows,
+    lane_bytes: int,
+    run: Callable[[slice, Ids], Float2D],
+    *,
+    first: int = 0,
 ) -> Float3D:
     """Measured values of many lanes, in as many runs as memory asks for.
 
@@ -302,17 +368,18 @@ def in_chunks(
         lane_bytes: Memory that one lane takes.
         run: Function from a range of lanes, and the row and the circuit of each, to
             their values, shape ``(n, n_values)``.
+        first: The first lane that is run.
 
     Returns:
-        Shape ``(n_lanes, batch, n_values)``.
+        Shape ``(n_lanes - first, batch, n_values)``.
     """
     batch = len(rows)
-    step = max(1, CHUNK_BYTES // lane_bytes)
+    end, step = n_lanes * batch, max(1, CHUNK_BYTES // lane_bytes)
     found = []
-    for start in range(0, max(1, n_lanes * batch), step):
-        lanes = slice(start, min(start + step, n_lanes * batch))
-        lane, sample = np.divmod(np.arange(lanes.start, lanes.stop), max(1, batch))
+    for start in range(first * batch, end, step):
+        lanes = slice(start, min(start + step, end))
+        lane, sample = np.divmod(np.arange(lanes.start, lanes.stop), batch)
         ids = np.stack([rows[sample], lane], axis=1)
         found.append(run(lanes, ids))
     values = found[0] if len(found) == 1 else np.concatenate(found)
-    return values.reshape(n_lanes, batch, -1)
+    return values.reshape(n_lanes - first, batch, -1)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._lazy import cached_property
+from qstore_pl.engine.observables import multiply
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Float1D, Float2D, Program
 from qstore_pl.engine.sampling import counts, misread, outcomes
@@ -196,25 +197,46 @@ class Sampler:
             found.append(read)
         return found
 
-    def draw(
+    def spread(
         self,
         weights: Float1D,
         features: Float2D,
-        shots: NDArray[np.int64],
+        cotangents: Float2D,
         key: Key,
         ids: Ids,
-    ) -> Drawn:
-        """Draw outcomes, and estimate the measured values.
+    ) -> Float1D:
+        """The exact variance of a sum of measured values with one shot in each group.
 
         Args:
             weights: Values that all samples share, shape ``(n_weights,)``.
             features: Values of each sample, shape ``(batch, n_features)``.
+            cotangents: Factors of the measured values, shape ``(batch, n_outputs)``.
+            key: Key of the random streams.
+            ids: Row and circuit of each sample, shape ``(batch, 2)``.
+
+        Returns:
+            Shape ``(batch,)``.
+        """
+        exact = self.probabilities(weights, features, key, ids)
+        found = Drawn(self, exact, len(features)).variances(cotangents)
+        return np.asarray(found.sum(axis=1))
+
+    def draw(
+        self,
+        exact: Sequence[Float2D],
+        shots: NDArray[np.int64],
+        key: Key,
+        ids: Ids,
+    ) -> Drawn:
+        """Draw outcomes, from which the measured values are estimated.
+
+        Args:
+            exact: Their probabilities, from :meth:`probabilities`.
             shots: Number of shots of each sample, shape ``(batch,)``, >= 1.
             key: Key of the random streams.
             ids: Row and circuit of each sample, shape ``(batch, 2)``, which with the
                 key determine its random numbers.
         """
-        exact = self.probabilities(weights, features, key, ids)
         shares: list[Any] = []
         for g, (group, read) in enumerate(zip(self.groups, exact, strict=True)):
             own = ids.copy()
@@ -223,7 +245,7 @@ class Sampler:
                 shares.append(counts(read, shots, key, own) / shots[:, None])
             else:
                 shares.append(self._listed(group, read, shots, key, own))
-        return Drawn(self, shares, len(features))
+        return Drawn(self, shares, len(ids))
 
     def _listed(
         self, group: Group, read: Float2D, shots: NDArray[np.int64], key: Key, ids: Ids
@@ -275,6 +297,9 @@ class Drawn:
     def __init__(self, sampler: Sampler, shares: Sequence[Any], batch: int) -> None:
         self._sampler, self._shares, self._batch = sampler, shares, batch
 
+    def __len__(self) -> int:
+        return self._batch
+
     def values(self) -> Float2D:
         """The estimated values, shape ``(batch, n_outputs)``."""
         sampler = self._sampler
@@ -285,7 +310,7 @@ class Drawn:
             elif table is None:
                 total[:, group.distribution] += shares
             else:
-                total += shares @ table
+                total += _product(shares, table)
         return total
 
     def variances(self, cotangents: Float2D) -> Float2D:
@@ -306,7 +331,7 @@ class Drawn:
             if table is None:
                 scores = cotangents[:, group.distribution].copy()
             else:
-                scores = cotangents @ table.T
+                scores = _product(cotangents, np.ascontiguousarray(table.T))
             scores -= np.vecdot(shares, scores)[:, None]
             found[:, g] = np.vecdot(shares, scores**2)
         return found
@@ -317,6 +342,13 @@ class Drawn:
 
     def _of(self, group: Group, listed: NDArray[np.int64]) -> Float2D:
         return group.values(listed, self._sampler.n_outputs)
+
+
+def _product(rows: Float2D, matrix: Float2D) -> Float2D:
+    """A matrix product whose bits do not depend on how many rows there are."""
+    out = np.empty((len(rows), matrix.shape[1]))
+    multiply(np.ascontiguousarray(rows), matrix, out)
+    return out
 
 
 def draw_from(work: Any, program: Program, key: Key, ids: Ids) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qstore_pl.gradients.adaptive import FEWEST, AdaptiveShift
 from qstore_pl.gradients.adjoint import CompiledGradient, DeviceGradient
 from qstore_pl.gradients.audit import AuditRow, GradientAudit, audit_gradients
 from qstore_pl.gradients.computers import (
@@ -27,8 +28,10 @@ from qstore_pl.optimizers import GradientResult
 
 __all__ = [
     "APPROXIMATIONS",
+    "FEWEST",
     "METRICS",
     "OPTIONS",
+    "AdaptiveShift",
     "AuditRow",
     "CompiledGradient",
     "DeviceGradient",

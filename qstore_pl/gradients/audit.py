@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-import pennylane as qml
+from numpy.typing import NDArray
 
+from qstore_pl import devices
 from qstore_pl._checks import integer
 from qstore_pl.gradients.expectations import (
     Float1D,
     Float2D,
     ModelExpectations,
-    Traced,
-    one_per_sample,
 )
 from qstore_pl.gradients.methods import estimator_of
 from qstore_pl.losses import get_loss
 from qstore_pl.model import QuantumModel
-from qstore_pl.readout import DIRECT, observables_of
+from qstore_pl.readout import DIRECT
 
 
 @final
@@ -179,8 +178,9 @@ def audit_gradients(
             shot_error = float(np.linalg.norm(noisy - reference))
         error = float(np.linalg.norm(found - reference))
         rows.append(AuditRow(name, circuits, error, shot_error))
-    variances = _of_shifts(exact, weights, features, cotangents)
-    variances += _of_values(exact, weights, features, pulled)
+    sampled = ModelExpectations(model, shots=shots)
+    variances = _of_shifts(sampled, weights, features, cotangents)
+    variances += _of_values(exact, sampled, weights, features, pulled)
     return GradientAudit(
         rows=tuple(rows),
         norm=float(np.linalg.norm(reference)),
@@ -190,7 +190,7 @@ def audit_gradients(
 
 
 def _of_shifts(
-    exact: ModelExpectations,
+    sampled: ModelExpectations,
     weights: Float1D,
     features: Float2D,
     cotangents: Float2D,
@@ -202,7 +202,7 @@ def _of_shifts(
     cotangent times outcome.
 
     Args:
-        exact: The circuit of the model, without shots.
+        sampled: The circuit of the model, with shots.
         weights: Shape ``(n_weights,)``.
         features: Encoded data, shape ``(batch, n_features)``.
         cotangents: Derivatives of the loss with respect to the measured values, shape
@@ -211,35 +211,30 @@ def _of_shifts(
     Returns:
         Shape ``(n_weights,)``.
     """
-    shift = qml.gradients.param_shift
-    trainable = exact.trainable
+    lanes, shifts = _shifts(sampled, sampled.trainable)
+    rows = np.arange(len(features))
+    spread = lanes.spread(shifts, weights, features, rows, cotangents)
+    total = shifts.variance(spread, weights, features)
+    return np.where(sampled.trainable, total, 0.0)
 
-    def gates(at: Any) -> Any:
-        (expanded,), _ = shift.expand_transform(exact.tape(at, features))
-        return expanded
 
-    traced = Traced(gates, weights, trainable)
-    jacobian = traced.jacobian()
-    circuits: list[Any] = []
-    factors = []
-    for sample, tape in enumerate(one_per_sample(traced.tape, len(features))):
-        observables = observables_of(tape.measurements)
-        weighted = qml.dot(cotangents[sample], observables)
-        one = tape.copy(measurements=[qml.expval(weighted)])
-        one.trainable_params = tape.trainable_params
-        tapes, combine = shift.tape_transform(one)
-        circuits += [t.copy(measurements=[qml.var(weighted)]) for t in tapes]
-        units = np.eye(len(tapes))
-        by_parameter = np.stack([_row(combine(tuple(unit))) for unit in units], axis=1)
-        factors.append(jacobian[traced.where(sample)].T @ by_parameter)
-    results = qml.execute(circuits, exact.device, diff_method=None)
-    variances = np.array(results, dtype=np.float64)
-    total = np.concatenate(factors, axis=1) ** 2 @ variances
-    return np.where(trainable, total, 0.0)
+def _shifts(
+    sampled: ModelExpectations, wanted: NDArray[np.bool_]
+) -> tuple[devices.Lanes, devices.Shifts]:
+    """The circuit with shifted gates, and lanes for the gradient of some weights."""
+    lanes = sampled.lanes((), shifted=True)
+    if lanes is None:
+        raise ValueError(
+            f"Argument `model` must run on a device whose noise does not depend on the "
+            f"values of gates, but {sampled.device.name} has such noise. Use a "
+            "NoiseSpec."
+        )
+    return lanes, devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
 
 
 def _of_values(
     exact: ModelExpectations,
+    sampled: ModelExpectations,
     weights: Float1D,
     features: Float2D,
     pulled: Callable[[Float2D], Float2D],
@@ -251,6 +246,7 @@ def _of_values(
 
     Args:
         exact: The circuit of the model, without shots.
+        sampled: The circuit of the model, with shots.
         weights: Shape ``(n_weights,)``.
         features: Encoded data, shape ``(batch, n_features)``.
         pulled: Function from measured values to the derivatives of the loss with
@@ -271,23 +267,13 @@ def _of_values(
         )
         estimator.forward(weights, features, rows)
         slopes[unit == 1.0] = np.where(trainable, estimator.backward(moved), 0.0)
-    tape = exact.tape(weights, features)
-    observables = observables_of(tape.measurements)
-    products = [[qml.expval(a @ b) for b in observables] for a in observables]
-    total = np.zeros(len(weights))
-    for sample, one in enumerate(one_per_sample(tape, batch)):
-        tapes = [one.copy(measurements=row) for row in products]
-        seconds = np.array(qml.execute(tapes, exact.device, diff_method=None))
-        seconds = seconds.reshape(n_values, n_values).astype(np.float64)
-        covariance = seconds - np.outer(values[sample], values[sample])
-        own = slopes[sample]
-        total += np.einsum("ki,kl,li->i", own, covariance, own)
-    return total
+    lanes, alone = _shifts(sampled, np.zeros_like(trainable))
+    return np.array(
+        [
+            lanes.spread(alone, weights, features, rows, slopes[:, :, i]).sum()
+            for i in range(len(weights))
+        ]
+    )
 
 
 _STEP = 1e-5  # of measured values, for differences of the derivatives of the loss
-
-
-def _row(result: Any) -> Float1D:
-    parts: Sequence[Any] = result if isinstance(result, tuple) else (result,)
-    return np.array([float(part) for part in parts])

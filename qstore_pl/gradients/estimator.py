@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,20 @@ class GradientEstimator(ABC):
     def shots(self) -> int:
         """Measurements per circuit; 0 if values are exact."""
         return self.expectations.shots
+
+    @property
+    def spent(self) -> int:
+        """Number of shots measured so far."""
+        return self.shots * self.circuits
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the next gradient depends on besides its arguments, for a checkpoint."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :attr:`state` returned."""
+        del state
 
     @property
     def circuits(self) -> int:

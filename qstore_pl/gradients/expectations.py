@@ -8,6 +8,7 @@ features.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
@@ -19,6 +20,8 @@ from autograd import make_vjp
 from autograd.tracer import isbox
 from numpy.typing import NDArray
 from pennylane import numpy as pnp
+from pennylane.exceptions import DeviceError
+from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
@@ -141,14 +144,14 @@ class Expectations(ABC):
         """Whether the device is one of this package and there are no shots."""
         return not self.shots and devices.is_native(self.device)
 
-    def lanes(self, *, shifted: bool) -> devices.Lanes | None:
+    @abstractmethod
+    def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
         """The circuit compiled to run at many values at once, or None.
 
         Args:
+            shape: Shape of the encoded data of a mini-batch.
             shifted: Whether gates can be shifted; else every lane has its own weights.
         """
-        del shifted
-        return None
 
     def values(
         self,
@@ -167,9 +170,10 @@ class Expectations(ABC):
             Shape ``(n_points, batch, n_values)``.
         """
         batch = len(features)
-        lanes = self.lanes(shifted=False)
+        lanes = self.lanes(features.shape, shifted=False)
         if lanes is not None:
             self.circuits += len(points) * batch * lanes.n_groups
+            features = lanes.features_of(features)
             return lanes.at(np.stack(points), features, rows, shots=self.shots)
         tapes = [
             one
@@ -274,8 +278,9 @@ class ModelExpectations(Expectations):
         """The compiled circuit, or None if it cannot be compiled."""
         return None if self.shots else self.placed.program
 
-    def lanes(self, *, shifted: bool) -> devices.Lanes | None:
+    def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
         """The circuit compiled to run at many values at once, or None."""
+        del shape  # it makes no difference
         return self.placed.lanes(shots=bool(self.shots), shifted=shifted)
 
     @property
@@ -330,6 +335,7 @@ class QNodeExpectations(Expectations):
                 "a gradient takes one. Set it with qml.set_shots."
             )
         self._qnode, self._call = qnode, call
+        self._lanes: dict[tuple[tuple[int, ...], bool], devices.Lanes | None] = {}
         super().__init__(
             qnode.device,
             qnode.shots.total_shots or 0,
@@ -348,6 +354,37 @@ class QNodeExpectations(Expectations):
     def qnode(self) -> qml.QNode:
         """The circuit as a QNode with these shots."""
         return self._qnode
+
+    def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
+        """The circuit compiled to run at many values at once, or None.
+
+        It is None where the QNode cannot be compiled, and runs as tapes.
+        """
+        key = shape, shifted
+        if key not in self._lanes:
+            self._lanes[key] = None
+            with contextlib.suppress(DeviceError, devices.SymbolError):
+                self._lanes[key] = self._traced(shape, shifted=shifted)
+        return self._lanes[key]
+
+    def _traced(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
+        qnode = self._qnode
+        if not devices.is_ours(qnode.device) or len(qnode.compile_pipeline):
+            return None
+        shapes = [(self.n_weights,), shape]
+        found = devices.traced(
+            qnode.func,
+            lambda symbols: self._call(*symbols),
+            shapes,
+            [devices.Symbols] * 2,
+        )
+        kinds = (ExpectationMP, ProbabilityMP)
+        if not all(isinstance(mp, kinds) for mp in found.tape.measurements):
+            return None
+        device: Any = qnode.device
+        return devices.lanes_of_weights(
+            found.tape, device, shapes, qnode.shots, shifted=shifted
+        )
 
     def noiseless(self) -> QNodeExpectations:
         """The same circuit on ``qstore.mock_ideal``, without noise and shots."""

@@ -76,11 +76,12 @@ class ParameterShift(GradientEstimator):
         if not wanted.any():
             self._pull_back = lambda _: np.zeros(self.expectations.n_weights)
             return self.expectations.values([weights], samples, rows)[0]
-        lanes = self.expectations.lanes(shifted=True)
+        lanes = self.expectations.lanes(samples.shape, shifted=True)
         if lanes is None:
             values, pull_back = self._in_tapes(weights, samples, rows, wanted)
         else:
-            values, pull_back = self._in_lanes(lanes, weights, samples, rows, wanted)
+            columns = lanes.features_of(samples)
+            values, pull_back = self._in_lanes(lanes, weights, columns, rows, wanted)
         self._pull_back = lambda dm: np.where(wanted, scale * pull_back(dm), 0.0)
         return values
 
@@ -97,7 +98,6 @@ class ParameterShift(GradientEstimator):
         wanted: Bool1D,
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
         """Values, and the function to the gradient, on a device of this package."""
-        assert lanes.uses is not None
         key = wanted.tobytes()
         if self._kept is None or self._kept[0] != key:
             shifts = devices.Shifts(lanes.uses, lanes.uses.depending(wanted))

@@ -90,22 +90,25 @@ class Loop:
             state.order = self.sources[0].order(state.rng)
             state.totals = self._totals()
             state.gathered.clear()  # an epoch that ended in NaN may leave a gradient
-            state.circuits, state.seconds = 0, 0.0
-        start, circuits = time.perf_counter(), estimator.circuits
+            state.circuits, state.shots, state.seconds = 0, 0, 0.0
+        start = time.perf_counter()
+        circuits, shots = estimator.circuits, estimator.spent
         for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
             self._batch(batch, is_last=is_last)
             state.step += 1
             if self.interrupts.requested and not is_last:
                 state.circuits += estimator.circuits - circuits
+                state.shots += estimator.spent - shots
                 state.seconds += time.perf_counter() - start
                 return False
         row = self._row()
         if self._validates():
             row |= self._measured(self.sources[1])
         state.circuits += estimator.circuits - circuits
+        state.shots += estimator.spent - shots
         state.seconds += time.perf_counter() - start
         row["circuits"] = state.circuits
-        row["shots"] = estimator.shots * state.circuits
+        row["shots"] = state.shots
         row["time"] = state.seconds
         state.history.append(row)
         state.epoch, state.step = state.epoch + 1, 0
@@ -128,6 +131,7 @@ class Loop:
             if is_last:
                 state.totals.count(step.rest(state.gathered))
             return
+        state.estimator = step.estimator.state
         state.totals.count(norm)
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)

@@ -22,8 +22,9 @@ from qstore_pl.trainer.run_directory import files_in, latest_in
 from qstore_pl.trainer.state import EARLY, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
-RUN_VERSION = 2
-READABLE = (1, 2)  # versions; in version 1 the history was a JSON document
+RUN_VERSION = 3
+# In version 1 the history was a JSON document; version 3 counts the shots of an epoch.
+READABLE = (1, 2, 3)
 RUN_KEYS = {
     *("version", "model", "optimizer", "run", "device", "device_generator"),
     *("data", "config", "environment"),
@@ -129,6 +130,8 @@ class Parts:
                 f"A resumed run must have the model it began with. {error}"
             ) from error
         state = TrainState.from_tree(found["run"])
+        if found["version"] < 3:
+            state.shots = (self.shots or 0) * state.circuits
         patience = self.settings.get("patience")
         if state.stopped == EARLY and (patience is None or state.waited < patience):
             state.stopped = ""  # patience is longer now than it was

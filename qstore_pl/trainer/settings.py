@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from qstore_pl._checks import choice
-from qstore_pl.config import TrainingConfig
+from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
     APPROXIMATIONS,
+    FEWEST,
     METRICS,
     OPTIONS,
+    AdaptiveShift,
     GradientEstimator,
     ModelExpectations,
     estimator_of,
@@ -79,6 +81,7 @@ def _check_dependent(config: TrainingConfig) -> None:
         "schedule_every": (config.schedule == "step", 'schedule="step"'),
         "schedule_factor": (config.schedule == "step", 'schedule="step"'),
         "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
+        "shots_budget": (config.shots == ADAPTIVE, 'shots="adaptive"'),
         "restore_best": ("patience" in given, "patience"),
         **dict.fromkeys(
             ("monitor", "monitor_mode", "min_delta"),
@@ -95,6 +98,11 @@ def _check_dependent(config: TrainingConfig) -> None:
                 f"Configuration {name} must be unset without {other}, since it "
                 "would be ignored."
             )
+    if config.shots == ADAPTIVE and config.shots_budget is None:
+        raise ValueError(
+            'Configuration shots_budget must be set for shots="adaptive": the most '
+            "shots of all circuits of one gradient together."
+        )
     if given >= {"shots", "shots_per_circuit"}:
         raise ValueError(
             "Configuration shots_per_circuit must be unset where shots is set, which "
@@ -121,6 +129,11 @@ def _check_method(config: TrainingConfig) -> None:
                 f"Configuration {field} must be unset for the gradient method "
                 f'"{method}", which would ignore it.'
             )
+    if config.shots == ADAPTIVE and method not in ("best", "parameter_shift"):
+        raise ValueError(
+            'Configuration gradient_method must be "parameter_shift" or unset for '
+            f'shots="adaptive", but is "{method}".'
+        )
     if method == "random_subset" and config.gradient_sample_size is None:
         raise ValueError(
             "Configuration gradient_sample_size must be set for the gradient "
@@ -305,7 +318,9 @@ def _known_direction(monitor: str, metrics: Metrics) -> str | None:
 
 
 def shots_of(config: TrainingConfig) -> int | None:
-    """Measurements per circuit; None leaves them to the device."""
+    """Measurements per circuit, at least; None leaves them to the device."""
+    if isinstance(config.shots, str):
+        return FEWEST
     return config.shots or config.shots_per_circuit
 
 
@@ -322,8 +337,12 @@ def gradients_of(
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
+    expectations = ModelExpectations(model, shots=shots_of(config))
+    if config.shots == ADAPTIVE:
+        assert config.shots_budget is not None  # `check_settings` has asked for it
+        return AdaptiveShift(expectations, budget=config.shots_budget)
     return estimator_of(
-        ModelExpectations(model, shots=shots_of(config)),
+        expectations,
         config.resolve("gradient_method"),
         rng=rng,
         **options,

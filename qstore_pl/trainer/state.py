@@ -131,6 +131,8 @@ class TrainState:
         order: Order of the samples in the current epoch, a permutation of their
             indices. Empty between epochs, and for data that come as batches.
         circuits: Number of circuits run in the current epoch.
+        shots: Number of shots measured in the current epoch.
+        estimator: State of the gradient estimator, if it has any.
         seconds: Time spent in the current epoch, in seconds.
         best: Best value of the monitored column so far; NaN before the first.
         best_epoch: Epoch of the best value, counted from 0; -1 before the first.
@@ -152,6 +154,8 @@ class TrainState:
     step: int = 0
     order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     circuits: int = 0
+    shots: int = 0
+    estimator: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     best: float = float("nan")
     best_epoch: int = -1

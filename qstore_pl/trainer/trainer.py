@@ -234,6 +234,8 @@ class QuantumTrainer:
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
             estimator = gradients_of(model, config, state.method_rng)
+            if state.estimator:
+                estimator.load_state(state.estimator)
             step = Step(model, loss, self.optimizer, estimator, config)
             schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
             stack.enter_context(self._interrupts)

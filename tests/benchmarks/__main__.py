@@ -19,11 +19,13 @@ PEERS = ("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer")
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
+    *("shift-4q", "shots-4q", "shots-noisy-4q", "spsa-8q", "audit-4q"),
     *("metric", "natural-step", "lowering", "import", "first-epoch"),
     *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
 )
 COMPARISONS = (
     *("training", "noisy", "trajectories", "metric", "natural-step"),
+    *("shift", "shots", "spsa", "audit"),
     *("compile", "tracing", "torch-module", "jax-step"),
 )
 
@@ -34,6 +36,14 @@ def run(name, repeats):
         from tests.benchmarks.training_step import training_step
 
         return training_step(name, repeats)
+    if name.startswith(("shift", "shots", "spsa")):
+        from tests.benchmarks.shift import measured
+
+        return measured(name, repeats)
+    if name == "audit-4q":
+        from tests.benchmarks.shift import audit
+
+        return audit(repeats)
     if name == "trajectories-12q":
         from tests.benchmarks.trajectories import trajectories
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pennylane as qml
 
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
@@ -23,8 +24,7 @@ def our_model(problem, **options):
             "qstore.mock_noisy",
             wires=problem.n_qubits,
             noise=problem.noise,
-            seed=0,
-            **options,
+            **{"seed": 0} | options,
         )
     model = QuantumModel(
         problem.n_qubits,
@@ -43,11 +43,12 @@ class Ours(Contender):
 
     name = "qstore_pl"
     setting = "QuantumTrainer.train on arrays"
+    first_steps = 10 * STEPS_PER_EPOCH
 
     def _run(self, n_samples, epochs, **settings):
         """Train on the first rows: model, history and the seconds of train()."""
         p = self.problem
-        model = our_model(p)
+        model = our_model(p, seed=settings.get("seed", 0))
         settings = {"learning_rate": LEARNING_RATE, "optimizer": "adam"} | settings
         config = TrainingConfig(batch_size=p.batch, progress=False, **settings)
         trainer = QuantumTrainer(config)
@@ -72,8 +73,39 @@ class Ours(Contender):
 
     def seconds_per_step(self, n_steps):
         """Wall time per step of whole epochs, the set-up of train() subtracted."""
-        epochs = round(n_steps / STEPS_PER_EPOCH) or 1
-        n_samples = len(self.problem.inputs)
+        steps = min(n_steps, STEPS_PER_EPOCH)
+        epochs = round(n_steps / steps)
+        n_samples = steps * self.problem.batch
         *_, short = self._run(n_samples, 1)
         *_, long = self._run(n_samples, 1 + epochs)
-        return (long - short) / (epochs * STEPS_PER_EPOCH)
+        return (long - short) / (epochs * steps)
+
+
+class OursMeasured(Ours):
+    """The same with a gradient method that measures; each run has a seed of its own.
+
+    Args:
+        problem: What to train.
+        **settings: Further fields of the TrainingConfig, such as `gradient_method` and
+            `shots`.
+    """
+
+    first_steps = 5
+
+    def __init__(self, problem, **settings):
+        super().__init__(problem)
+        self._settings = settings
+        words = [f"{key}={value}" for key, value in settings.items()]
+        self.setting = ", ".join([self.setting, *words])
+        self._rng = np.random.default_rng(0)
+
+    def _run(self, n_samples, epochs, **settings):
+        seed = int(self._rng.integers(2**31))
+        settings = self._settings | {"seed": seed} | settings
+        return super()._run(n_samples, epochs, **settings)
+
+
+class OursByAdjoint(Ours):
+    """Ours with its usual gradient, as a peer of ours that measures."""
+
+    name = "ours by adjoint"

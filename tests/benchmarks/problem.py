@@ -91,6 +91,8 @@ class Contender(abc.ABC):
     name: str
     setting: str = ""
     compile_seconds: float | None = None
+    first_steps = 1
+    """Steps of the first measurement, from which the length of others is set."""
 
     def __init__(self, problem: Problem):
         self.problem = problem

@@ -8,6 +8,7 @@ import pennylane as qml
 import pytest
 import torch
 
+from tests.benchmarks.aer import AerEstimator
 from tests.benchmarks.compiled import (
     check_contenders,
     compile_contenders,
@@ -28,7 +29,14 @@ from tests.benchmarks.metric import (
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
-from tests.benchmarks.timing import DisagreementError, Row, check_agreement
+from tests.benchmarks.shift import MEASURED, check_measured
+from tests.benchmarks.shift_peers import ParameterShift
+from tests.benchmarks.timing import (
+    DisagreementError,
+    Row,
+    check_agreement,
+    check_mean,
+)
 from tests.benchmarks.training_step import DEFAULT_NOISE, DEPOLARIZING
 from tests.benchmarks.trajectories import (
     Aer,
@@ -106,6 +114,46 @@ def test_trajectories_average_to_the_density_matrix(kind):
     stronger = replace(NOISY_4Q, noise=DEPOLARIZING.scaled(3))
     with pytest.raises(DisagreementError, match=kind.__name__):
         check_unbiased(kind(NOISY_4Q), stronger)
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_gradients_from_circuits_agree(name):
+    """Seeded; of means of 50 runs a false alarm in 2,000 seeds."""
+    row = MEASURED[name]
+    if row.shots:
+        columns = [[column[0], column[-1]] for column in row.columns]
+        row = replace(row, shots=100, columns=columns)
+    small = replace(PROBLEM, batch=1, noise=row.problem.noise)
+    check_measured(replace(row, problem=small))
+
+
+def test_exact_values_of_the_estimator_agree():
+    estimator = AerEstimator(PROBLEM, ParameterShift(), shots=None)
+    check_agreement([default_qubit(), estimator])
+
+
+class Halved(ParameterShift):
+    """Parameter shift that forgets a factor."""
+
+    def __call__(self, weights):
+        points, matrix = super().__call__(weights)
+        return points, matrix / 2
+
+
+@pytest.mark.parametrize("name", ["shift-4q", "shots-4q"])
+def test_a_wrong_shift_rule_stops_the_benchmark(name):
+    row = MEASURED[name]
+    by_hand = replace(row, rule=Halved, columns=row.columns[1:2], problem=PROBLEM)
+    with pytest.raises(DisagreementError, match=r"gradient of default\.qubit"):
+        check_measured(by_hand)
+
+
+def test_a_mean_that_is_off_stops_the_benchmark():
+    runs = np.random.default_rng(0).normal(1.0, 0.1, (20, 3))
+    check_mean("runs", runs, np.ones(3))
+    for wanted in ([1.0, 1.0, 1.2], [1.0, 1.0, np.nan]):
+        with pytest.raises(DisagreementError, match=r"runs: .* standard errors"):
+            check_mean("runs", runs, np.array(wanted))
 
 
 class Hungry(Autograd):

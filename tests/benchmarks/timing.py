@@ -99,6 +99,24 @@ def check_close(what, found, wanted):
         raise DisagreementError(f"{what}: off by {error:.1e} from the first contender")
 
 
+def check_mean(who, found, wanted):
+    """Compare the mean of independent runs with what it should be.
+
+    Args:
+        who: Whose runs they are.
+        found: One result for each run, shape ``(n_runs, ...)``.
+        wanted: The expected value, shape ``(...)``.
+
+    Raises:
+        DisagreementError: If one is more than 5 standard errors off.
+    """
+    found = np.stack(found)
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    off = np.max(np.abs(found.mean(axis=0) - wanted) / error)
+    if not off <= 5.0:  # NaN disagrees too
+        raise DisagreementError(f"{who}: {off:.1f} standard errors from the exact one")
+
+
 def in_turn(measures: Mapping[str, Callable[[], float]], repeats):
     """Call the measures A B C A B C ... ; each gives its own list of seconds."""
     times = {name: [] for name in measures}

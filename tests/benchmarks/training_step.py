@@ -9,7 +9,7 @@ from qstore_pl.devices.presets import preset
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import candidates
-from tests.benchmarks.problem import STEPS_PER_EPOCH, Problem
+from tests.benchmarks.problem import Problem
 from tests.benchmarks.timing import Row, check_agreement, in_turn, medians
 
 SECONDS_A_MEASUREMENT = 0.5
@@ -41,20 +41,35 @@ def training_step(name, repeats):
     # A step of default.mixed under autograd takes half a minute on 8 qubits.
     check_agreement([*everybody, Ours(problem)], n_steps=1 if problem.noise else 3)
 
-    rough = quick_times(everybody)
-    contenders = [Ours(problem), *(min(column, key=rough.get) for column in columns)]
-    rough[contenders[0]] = contenders[0].seconds_per_step(10 * STEPS_PER_EPOCH)
-    print(f"{name}: timing {len(contenders)} contenders in turn", flush=True)
-    measures = {c: of_steps(c, SECONDS_A_MEASUREMENT / rough[c]) for c in contenders}
-    raw = in_turn(measures, repeats)
-    times = medians(raw)
-    ours, *peers = contenders
-    memory = dict.fromkeys(contenders)
+    rows = timed(name, Ours(problem), columns, repeats, TARGETS.get(name, {}))
     if problem.noise:
         print(f"{name}: memory of each in a fresh process", flush=True)
-        memory[ours] = step_memory(Ours, problem)
-        for peer, column in zip(peers, columns, strict=True):
-            memory[peer] = step_memory(column[peer], problem)
+        made = {(c.name, c.setting): column[c] for column in columns for c in column}
+        memory = step_memory(Ours, problem)
+        for row in rows:
+            row.memory = memory
+            row.peer_memory = step_memory(made[row.peer, row.setting], problem)
+    return rows
+
+
+def timed(name, ours, columns, repeats, targets):
+    """Time a training step of ours and of the quickest setting of each peer.
+
+    Args:
+        name: Name of the row.
+        ours: Our contender.
+        columns: One collection of contenders for each peer: its settings.
+        repeats: Measurements of each.
+        targets: The least ratio for some of the peers, by name.
+    """
+    rough = quick_times([ours, *(peer for column in columns for peer in column)])
+    peers = [min(column, key=rough.get) for column in columns]
+    print(f"{name}: timing {1 + len(peers)} contenders in turn", flush=True)
+    measures = {
+        c: of_steps(c, SECONDS_A_MEASUREMENT / rough[c]) for c in (ours, *peers)
+    }
+    raw = in_turn(measures, repeats)
+    times = medians(raw)
     return [
         Row(
             row=name,
@@ -62,15 +77,13 @@ def training_step(name, repeats):
             peer=peer.name,
             setting=peer.setting,
             peer_time=times[peer],
-            target=TARGETS.get(name, {}).get(peer.name),
+            target=targets.get(peer.name),
             raw={
                 "ours": raw[ours],
                 "peer": raw[peer],
                 "tried": {c.setting: rough[c] for c in column},
             },
             compile_seconds=peer.compile_seconds,
-            memory=memory[ours],
-            peer_memory=memory[peer],
         )
         for peer, column in zip(peers, columns, strict=True)
     ]
@@ -81,7 +94,7 @@ def quick_times(contenders):
 
     The least of three measurements; of a step that takes seconds, the warm-up itself.
     """
-    warm = {c: c.seconds_per_step(1) for c in contenders}
+    warm = {c: c.seconds_per_step(c.first_steps) for c in contenders}
     measures = {c: of_steps(c, 0.1 / warm[c]) for c in contenders if warm[c] < 1.0}
     return warm | {c: min(times) for c, times in in_turn(measures, 3).items()}
 

@@ -9,18 +9,16 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from qiskit import QuantumCircuit
 from qiskit.quantum_info import Pauli
-from qiskit_aer import AerSimulator
 
+from tests.benchmarks.aer import aer_circuit, aer_simulator
 from tests.benchmarks.ours import our_model
 from tests.benchmarks.problem import N_OUTPUTS, Problem
-from tests.benchmarks.timing import DisagreementError, Row, in_turn, medians
+from tests.benchmarks.timing import Row, check_mean, in_turn, medians
 from tests.benchmarks.training_step import DEPOLARIZING
 
 TRAJECTORIES = 200  # for each sample
 PROBLEM = Problem(n_qubits=12, n_layers=2, batch=8, noise=DEPOLARIZING)
-AER_NAMES = {"RX": "rx", "RY": "ry", "RZ": "rz", "CNOT": "cx"}
 
 
 class OurTrajectories:
@@ -52,18 +50,13 @@ class Aer:
         self._circuits = [
             self._circuit(problem, x) for x in problem.inputs[problem.batches[0]]
         ]
-        self._simulator = AerSimulator(
-            method="statevector",
-            noise_model=problem.noise.to_aer(basis_gates=list(AER_NAMES.values())),
-            max_parallel_threads=1,
-            fusion_enable=fusion_enable,
+        self._simulator = aer_simulator(
+            problem, "statevector", fusion_enable=fusion_enable
         )
         self._rng = np.random.default_rng(0)
 
     def _circuit(self, problem, inputs):
-        circuit = QuantumCircuit(problem.n_qubits)
-        for gate in problem.perfect_gates(inputs, problem.weights):
-            getattr(circuit, AER_NAMES[gate.name])(*map(float, gate.data), *gate.wires)
+        circuit = aer_circuit(problem, [*inputs, *problem.weights.ravel()])
         for wire in range(N_OUTPUTS):
             circuit.save_expectation_value(Pauli("Z"), [wire], label=str(wire))
         return circuit
@@ -85,14 +78,8 @@ def check_unbiased(contender, problem, runs=20):
         DisagreementError: If one is more than 5 standard errors off.
     """
     exact = our_model(problem).forward(problem.inputs[problem.batches[0]])
-    found = np.stack([contender.outputs() for _ in range(runs)])
-    error = found.std(axis=0, ddof=1) / np.sqrt(runs)
-    off = np.max(np.abs(found.mean(axis=0) - exact) / error)
-    if not off <= 5.0:  # NaN disagrees too
-        raise DisagreementError(
-            f"{type(contender).__name__}: {off:.1f} standard errors from the exact "
-            "outputs"
-        )
+    found = [contender.outputs() for _ in range(runs)]
+    check_mean(f"outputs of {type(contender).__name__}", found, exact)
 
 
 def trajectories(repeats):

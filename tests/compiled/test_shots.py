@@ -1,7 +1,4 @@
-"""Compiled circuits with shots: the QNode's samples for the QNode's seed.
-
-Where a gradient is asked for, the QNode itself runs, by PennyLane's shift rules.
-"""
+"""Compiled circuits with shots: values from outcomes, gradients by shifted circuits."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import pennylane as qml
 import pytest
 import torch
 from pennylane import numpy as pnp
+from pennylane.exceptions import DeviceError
 
 from qstore_pl import compile
 
@@ -54,19 +52,51 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("name", ["qstore.mock_ideal", "qstore.mock_noisy"])
 @pytest.mark.parametrize("shots", [100, (100, 30), ((50, 2), 7)])
 @pytest.mark.parametrize("kind", list(MEASUREMENTS))
-def test_the_same_seed_gives_the_same_samples(kind, shots, name):
-    """Also for several numbers of shots, for a batch, and call after call."""
+def test_results_have_the_form_of_the_qnodes(kind, shots, name):
+    """Also for several numbers of shots, and for a batch; the same seed, the same."""
     options = {"shots": shots, "name": name}
     compiled = compile(qnode(MEASUREMENTS[kind], **options))
+    again = compile(qnode(MEASUREMENTS[kind], **options))
     call = qnode(MEASUREMENTS[kind], **options)
     batch = np.stack([X, 2 * X, -X])
-    for x in (X, X, batch, X[None], 2 * X):
-        if kind in ("counts", "dict", "all counts") and x.ndim == 2:
+    for x in (X, batch):
+        if "counts" in kind or kind == "dict":
             continue
         found, expected = compiled(x, W), call(x, W)
         assert type(found) is type(expected)
-        assert qml.pytrees.flatten(found)[1] == qml.pytrees.flatten(expected)[1]
-        assert_equal(found, expected)
+        leaves, structure = qml.pytrees.flatten(found)
+        others, wanted = qml.pytrees.flatten(expected)
+        assert structure == wanted
+        for one, other in zip(leaves, others, strict=True):
+            assert np.shape(one) == np.shape(other)
+            assert np.asarray(one).dtype == np.asarray(other).dtype
+        assert_equal(found, again(x, W))
+
+
+@pytest.mark.parametrize("shots", [100, (100, 30)])
+@pytest.mark.parametrize("kind", ["counts", "all counts"])
+def test_counts(kind, shots):
+    found = compile(qnode(MEASUREMENTS[kind], shots=shots))(X, W)
+    several = isinstance(shots, tuple)
+    outcomes = {"00", "01", "10", "11"}
+    pairs = zip(found, shots, strict=True) if several else [(found, shots)]
+    for counts, n in pairs:
+        assert sum(counts.values()) == n
+        assert (
+            outcomes == set(counts) if kind == "all counts" else outcomes >= set(counts)
+        )
+
+
+def test_a_batch_of_one_keeps_its_axis():
+    """PennyLane drops it where it samples."""
+    assert compile(qnode(MEASUREMENTS["expval"]))(X[None], W).shape == (1,)
+    assert compile(qnode(MEASUREMENTS["probs"]))(X[None], W).shape == (1, 4)
+
+
+def test_measurements_in_a_dictionary():
+    found = compile(qnode(MEASUREMENTS["dict"]))(X, W)
+    assert sum(found["a"].values()) == SHOTS
+    assert abs(found["b"]) <= 1.0
 
 
 @pytest.mark.parametrize("name", ["qstore.mock_ideal", "qstore.mock_noisy"])
@@ -113,34 +143,81 @@ def total(results):
     return sum(qml.math.sum(qml.math.cos(value)) for value in leaves)
 
 
-@pytest.mark.parametrize("kind", ["expval", "probs", "several"])
-def test_gradients_in_autograd_are_the_qnodes(kind):
-    compiled, call = compile(qnode(MEASUREMENTS[kind])), qnode(MEASUREMENTS[kind])
-    arguments = pnp.array(X), pnp.array(W)
-    for _ in range(2):
-        found = qml.grad(lambda x, w: total(compiled(x, w)))(*arguments)
-        expected = qml.grad(lambda x, w: total(call(x, w)))(*arguments)
-        assert_equal(found, expected)
-    exact = compile(qnode(MEASUREMENTS[kind], shots=None))
-    expected = qml.grad(lambda x, w: total(exact(x, w)))(*arguments)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=10 / np.sqrt(SHOTS))
+def linear(results):
+    """A linear function of all numbers that were measured."""
+    leaves = [qml.math.reshape(v, (-1,)) for v in qml.pytrees.flatten(results)[0]]
+    return sum(v[i] * (1.0 + i) for v in leaves for i in range(len(v)))
 
 
-@pytest.mark.parametrize("kind", ["expval", "probs", "several"])
-def test_gradients_in_torch_are_the_qnodes(kind):
-    compiled, call = compile(qnode(MEASUREMENTS[kind])), qnode(MEASUREMENTS[kind])
-    gradients = []
-    for function in (compiled, call):
-        x, w = (torch.tensor(v, requires_grad=True) for v in (X, W))
-        total(function(x, w)).backward()
-        gradients.append([x.grad.numpy(), w.grad.numpy()])
-    assert_equal(*gradients)
-    with torch.no_grad():
-        x, w = (torch.tensor(v, requires_grad=True) for v in (X, W))
-        assert not any(
-            value.requires_grad for value in qml.pytrees.flatten(compiled(x, w))[0]
-        )
+def in_autograd(function, x, w):
+    gradient = qml.grad(lambda x, w: linear(function(x, w)))
+    return np.concatenate([g.ravel() for g in gradient(pnp.array(x), pnp.array(w))])
+
+
+def in_torch(function, x, w):
+    x, w = (torch.tensor(v, requires_grad=True) for v in (x, w))
+    linear(function(x, w)).backward()
+    return np.concatenate([x.grad.numpy().ravel(), w.grad.numpy().ravel()])
+
+
+def in_jax(function, x, w):
+    gradient = jax.grad(lambda x, w: linear(function(x, w)), argnums=(0, 1))
+    return np.concatenate([g.ravel() for g in gradient(jnp.asarray(x), jnp.asarray(w))])
+
+
+@pytest.mark.parametrize("name", ["qstore.mock_ideal", "qstore.mock_noisy"])
+@pytest.mark.parametrize("road", [in_autograd, in_torch, in_jax])
+@pytest.mark.parametrize("kind", ["sum", "probs", "probs of an observable", "several"])
+def test_gradients_have_the_mean_of_the_exact_one(kind, road, name):
+    """A batch, with respect to data and weights, in several numbers of shots."""
+    options = {"shots": (40, 25), "name": name}
+    compiled = compile(qnode(MEASUREMENTS[kind], **options))
+    exact = compile(qnode(MEASUREMENTS[kind], shots=None, name=name))
+    batch = np.stack([X, -0.5 * X])
+    expected = 2 * in_autograd(exact, batch, W)  # one for each number of shots
+    found = np.stack([road(compiled, batch, W) for _ in range(150)])
+    error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
+    assert np.all(np.abs(found.mean(axis=0) - expected) <= 5.5 * error + 1e-12)
+    assert np.all(error > 0)
+
+
+@pytest.mark.parametrize("road", [in_autograd, in_torch, in_jax])
+def test_a_gradient_takes_the_circuits_of_the_shift_rule(road):
+    """For a batch of two: one each for the value, two for each gate of five numbers."""
+    compiled = compile(qnode(MEASUREMENTS["expval"]))
+    batch = np.stack([X, -X])
+    road(compiled, batch, W)
+    with qml.Tracker(compiled.qnode.device) as tracker:
+        road(compiled, batch, W)
+    assert tracker.totals["executions"] == 2 * (1 + 2 * 5)
+    assert tracker.totals["shots"] == 2 * (1 + 2 * 5) * SHOTS
+    assert tracker.totals["batches"] == 2
+
+
+def test_the_jacobian_in_torch_takes_one_set_of_circuits():
+    compiled = compile(qnode(MEASUREMENTS["probs"]))
+    w = torch.tensor(W)
+    with qml.Tracker(compiled.qnode.device) as tracker:
+        rows = torch.autograd.functional.jacobian(lambda w: compiled(X, w), w)
+    assert tracker.totals["executions"] == 1 + 2 * 3
+    exact = compile(qnode(MEASUREMENTS["probs"], shots=None))
+    expected = torch.autograd.functional.jacobian(lambda w: exact(X, w), w)
+    np.testing.assert_allclose(rows, expected, atol=10 / np.sqrt(SHOTS))
+
+
+def test_no_gradient_no_circuits():
+    compiled = compile(qnode(MEASUREMENTS["expval"]))
+    x, w = (torch.tensor(v, requires_grad=True) for v in (X, W))
+    with torch.no_grad(), qml.Tracker(compiled.qnode.device) as tracker:
+        assert not compiled(x, w).requires_grad
+    assert tracker.totals["executions"] == 1
+
+
+@pytest.mark.parametrize("kind", ["counts", "sample"])
+def test_outcomes_have_no_gradient(kind):
+    compiled = compile(qnode(MEASUREMENTS[kind]))
+    with pytest.raises(DeviceError, match="has gradients of expectation values"):
+        qml.grad(lambda w: compiled(X, w))(pnp.array(W))
 
 
 @pytest.mark.parametrize("kind", ["expval", "probs"])

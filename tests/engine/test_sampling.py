@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qstore_pl.engine import sampling, threads
+from qstore_pl.engine import binomial, sampling, threads
 from qstore_pl.engine.compile import F1_IN, F8, I8, Array, kernel
 from qstore_pl.engine.sampling import I1, I2, counts, misread, outcomes
-from qstore_pl.engine.streams import U1_IN, seed
+from qstore_pl.engine.streams import U1_IN, seed, uniforms
 from tests.engine.test_streams import ALARM, SIGMAS, drawn_key, p_value
 
 KEY = drawn_key(100)
@@ -36,7 +36,7 @@ def fill_binomial(n: int, p: float, key: Array, out: Array) -> None:
     state = np.empty(4, np.uint64)
     seed(key, 0, 0, state)
     for i in range(out.shape[0]):
-        out[i] = sampling.binomial(n, p, state)
+        out[i] = binomial.binomial(n, p, state)
 
 
 @kernel(I8, F1_IN, I8, U1_IN, I2)
@@ -89,6 +89,7 @@ def drawn_rows(batch, k, s):
         (1000, 0.5), (1000, 0.9), (1000, 0.99), (1000, 0.9901), (1000, 1 - 1e-5),
         (9999, 1e-3), (10_001, 1e-3), (50_000, 0.7), (10**6, 3e-6), (10**6, 2e-5),
         (2**31, 4e-9), (2**33, 2e-9), (2**40, 5e-12), (2**40, 2.0**-36),
+        (8, 0.55), (1000, 0.55),
     ],
 )  # fmt: skip
 def test_numbers_are_binomial(n, p):
@@ -127,7 +128,7 @@ def test_ratios_of_huge_binomial_probabilities_are_exact(p):
         # of the Edgeworth series; what follows is of the order of 1 / variance
         expected = -(d**2) / (2 * variance) + skew * d**3
         expected -= (1 - 2 * p) * d / (2 * variance)
-        ratio = sampling._log_ratio(n, p, k)
+        ratio = binomial._log_ratio(n, p, k)
         assert ratio == pytest.approx(expected, abs=2e-6)
 
 
@@ -136,7 +137,7 @@ def test_ratios_of_huge_binomial_probabilities_are_exact(p):
 def test_ratios_of_binomial_probabilities_are_exact(n, p):
     k = np.arange(n + 1)
     expected = stats.binom.logpmf(k, n, p) - stats.binom.logpmf(int((n + 1) * p), n, p)
-    ratios = [sampling._log_ratio(n, p, float(each)) for each in k]
+    ratios = [binomial._log_ratio(n, p, float(each)) for each in k]
     np.testing.assert_allclose(ratios, expected, rtol=1e-12, atol=1e-10)
 
 
@@ -229,7 +230,7 @@ def test_probabilities_need_no_norm_and_negative_ones_are_zero(shots):
     shots = np.full(300, shots)
     drawn = counts(rows, shots, KEY, ids)
     np.testing.assert_array_equal(counts(8.0 * rows, shots, KEY, ids), drawn)
-    below = np.where(rows == 0, -1e-9, rows)
+    below = np.where(rows == 0, -0.1, rows)
     assert (below < 0).any()
     np.testing.assert_array_equal(counts(below, shots, KEY, ids), drawn)
 
@@ -245,6 +246,12 @@ def test_a_row_without_a_sum_is_an_error_unless_it_has_no_shots(wrong):
     drawn = counts(rows, np.array([3, 0, 3, 0, 3]), KEY, ids)
     assert drawn.sum() == 9
     assert outcomes(rows, 0, KEY, ids, shuffled=True).shape == (5, 0)
+
+
+def test_what_rounding_leaves_belongs_to_the_last_outcome_with_a_probability():
+    assert sampling._last(np.array([0.5, 0.3, 0.2, 0.0, -1e-18])) == 2
+    assert sampling._last(np.array([0.5, 0.5])) == 1
+    assert sampling._last(np.array([0.5, 0.0])) == 0
 
 
 def test_no_rows_have_no_counts():
@@ -346,22 +353,22 @@ def test_each_shot_has_the_distribution_and_no_memory(shots):
         assert abs(product.sum()) < SIGMAS * np.sqrt(product.size)
 
 
-def test_shots_of_a_million_outcomes():
-    k, shots = 1 << 20, 20_000
-    p = np.random.default_rng(14).exponential(size=(1, k))
-    (each,) = outcomes(p, shots, KEY, numbered(1), shuffled=False)
-    cumulative = np.cumsum(p[0]) / p.sum()
-    # Within their outcomes uniform, the shots are uniform altogether.
-    places = cumulative[each] - np.random.default_rng(15).random(shots) * p[0, each] / (
-        p.sum()
-    )
+@pytest.mark.parametrize("k", [5, 64, 65, 1000, 1 << 20])
+def test_sorted_shots_are_where_the_cumulative_sum_passes_sorted_numbers(k):
+    shots = min(sampling.FEW * k, 20_000)
+    (row,), ids = drawn_rows(1, k, 14)
+    steps = -np.log1p(-uniforms(KEY, ids, shots + 1)[0])
+    places = np.cumsum(steps[:-1]) / steps.sum()
+    expected = np.searchsorted(np.cumsum(row) / row.sum(), places, side="right")
+    (each,) = outcomes(row[None], shots, KEY, ids, shuffled=False)
+    np.testing.assert_array_equal(each, expected)
     assert stats.kstest(places, "uniform").pvalue > ALARM
 
 
 # ------------------------------------------------------- errors of reading
 def drawn_errors(k, s):
     errors = np.random.default_rng(s).uniform(0, 0.3, (k, 2))
-    errors[1:2] = 0.0
+    errors[1:2], errors[2:3, 0] = 0.0, 0.0
     return errors
 
 
