@@ -63,6 +63,12 @@ def sampler(groups=GROUPS, offsets=OFFSETS):
     return Sampler(programs, groups, offsets)
 
 
+def draw(run, weights, features, shots, key, ids):
+    """Outcomes of a sampler at some values."""
+    exact = run.probabilities(weights, features, key, ids)
+    return run.draw(exact, shots, key, ids)
+
+
 def ids_of(rows, circuit=0):
     return np.array([[row, circuit] for row in rows])
 
@@ -126,7 +132,7 @@ def test_means_and_variances(n_shots, most, monkeypatch):
     run, n = sampler(), 1500
     features = np.repeat(FEATURES, n, axis=0)
     shots = np.full(2 * n, n_shots)
-    found = run.draw(WEIGHTS, features, shots, drawn_key(5), ids_of(range(2 * n)))
+    found = draw(run, WEIGHTS, features, shots, drawn_key(5), ids_of(range(2 * n)))
     values = found.values().reshape(2, n, -1)
     cotangents = np.random.default_rng(2).normal(size=len(OFFSETS))
     estimated = found.variances(np.tile(cotangents, (2 * n, 1))).reshape(2, n, -1)
@@ -157,7 +163,7 @@ def test_both_roads_have_the_distribution_of_the_circuit(g, monkeypatch):
         monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
         run = Sampler(programs, [only], np.zeros(1 << k))
         given = WEIGHTS, FEATURES[:1], np.array([n_shots])
-        found = run.draw(*given, drawn_key(6), ids_of([3])).values()[0]
+        found = draw(run, *given, drawn_key(6), ids_of([3])).values()[0]
         observed = np.rint(found * n_shots)
         assert observed.sum() == n_shots
         np.testing.assert_allclose(observed, found * n_shots, rtol=0, atol=1e-6)
@@ -182,7 +188,7 @@ def test_shots_of_each_sample(most, monkeypatch):
     monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
     shots = np.array([3, 700, 1, 50])
     features = np.repeat(FEATURES, 2, axis=0)
-    found = sampler().draw(WEIGHTS, features, shots, drawn_key(1), ids_of(range(4)))
+    found = draw(sampler(), WEIGHTS, features, shots, drawn_key(1), ids_of(range(4)))
     frequencies = found.values()[:, 4:8] * shots[:, None]
     np.testing.assert_allclose(frequencies, np.rint(frequencies), rtol=0, atol=1e-9)
     np.testing.assert_allclose(frequencies.sum(axis=1), shots, rtol=0, atol=1e-9)
@@ -193,11 +199,11 @@ def test_a_sample_is_drawn_alone(most, monkeypatch):
     monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
     features, ids = np.repeat(FEATURES, 5, axis=0), ids_of(range(10), circuit=2)
     shots, key, run = np.arange(10, 110, 10), drawn_key(3), sampler()
-    together = run.draw(WEIGHTS, features, shots, key, ids).values()
+    together = draw(run, WEIGHTS, features, shots, key, ids).values()
     for part in ([0], [4, 5, 6, 7, 8], [9, 3, 7, 0]):
-        seen = run.draw(WEIGHTS, features[part], shots[part], key, ids[part]).values()
+        seen = draw(run, WEIGHTS, features[part], shots[part], key, ids[part]).values()
         np.testing.assert_allclose(seen, together[part], rtol=0, atol=1e-14)
-    others = run.draw(WEIGHTS, features, shots, drawn_key(4), ids).values()
+    others = draw(run, WEIGHTS, features, shots, drawn_key(4), ids).values()
     assert np.all(np.any(others != together, axis=1))
 
 
@@ -211,7 +217,7 @@ def test_groups_circuits_and_rows_have_streams_of_their_own(most, monkeypatch):
     run, n = Sampler([program, program], [group, again], [0.0, 0.0]), 4000
     features = np.repeat(FEATURES[:1], n, axis=0)
     drawn = [
-        run.draw(WEIGHTS, features, np.ones(n, dtype=int), drawn_key(9), ids).values()
+        draw(run, WEIGHTS, features, np.ones(n, dtype=int), drawn_key(9), ids).values()
         for ids in (ids_of(range(n)), ids_of(range(n), 1), ids_of(range(1, n + 1)))
     ]
     columns = np.concatenate(drawn, axis=1).T
@@ -291,7 +297,7 @@ def test_scores_of_outcomes(g):
 def test_a_sampler_of_no_groups_has_its_offsets():
     run = Sampler([], [], [0.5, 2.0])
     shots = np.array([4, 4])
-    found = run.draw(WEIGHTS, FEATURES, shots, drawn_key(0), ids_of([0, 1]))
+    found = draw(run, WEIGHTS, FEATURES, shots, drawn_key(0), ids_of([0, 1]))
     np.testing.assert_array_equal(found.values(), [[0.5, 2.0]] * 2)
     assert found.variances(np.ones((2, 2))).shape == (2, 0)
 
@@ -301,8 +307,8 @@ def test_the_untied_sampler_has_weights_of_each_sample():
     points = np.array([WEIGHTS, WEIGHTS + 0.7])
     shots, key, ids = np.array([90, 90]), drawn_key(2), ids_of([5, 6])
     columns = np.concatenate([FEATURES, points], axis=1)
-    seen = run.untied.draw(np.empty(0), columns, shots, key, ids).values()
+    seen = draw(run.untied, np.empty(0), columns, shots, key, ids).values()
     for b in range(2):
         part = slice(b, b + 1)
-        alone = run.draw(points[b], FEATURES[part], shots[part], key, ids[part])
+        alone = draw(run, points[b], FEATURES[part], shots[part], key, ids[part])
         np.testing.assert_allclose(seen[part], alone.values(), rtol=0, atol=1e-12)

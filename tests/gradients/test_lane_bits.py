@@ -101,8 +101,6 @@ CASES = [
     if (i + j + k) % 2 == 0
 ]
 every = pytest.mark.parametrize(("device", "readout", "method", "n_shots"), CASES)
-# A product of one row has other last bits than one of several.
-D7 = pytest.mark.xfail(reason="bug D7 of issue 14", strict=False)
 
 
 @every
@@ -115,21 +113,15 @@ def test_a_seed_gives_the_same_bits(device, readout, method, n_shots):
         assert all(changed)
 
 
+@every
 @pytest.mark.parametrize("chunks", [10, 10**6], ids=["10", "one by one"])
-@pytest.mark.parametrize(
-    ("device", "readout", "method", "n_shots"),
-    [
-        pytest.param(*case, marks=D7 if case[3] and case[1] != "probabilities" else ())
-        for case in CASES
-    ],
-)
 def test_no_bit_depends_on_the_chunks(
     device, readout, method, n_shots, chunks, monkeypatch
 ):
     found = numbers(device, readout, method, n_shots)
     run, cut = lanes_module.in_chunks, []
 
-    def in_chunks(n_lanes, rows, lane_bytes, function):
+    def in_chunks(n_lanes, rows, lane_bytes, function, **options):
         size = max(1, n_lanes * len(rows) // chunks)
         monkeypatch.setattr(lanes_module, "CHUNK_BYTES", size * lane_bytes)
         cut.append(0)
@@ -138,7 +130,7 @@ def test_no_bit_depends_on_the_chunks(
             cut[-1] += 1
             return function(*args)
 
-        return run(n_lanes, rows, lane_bytes, counted)
+        return run(n_lanes, rows, lane_bytes, counted, **options)
 
     monkeypatch.setattr(RUNS, "in_chunks", in_chunks)
     seen = numbers(device, readout, method, n_shots)

@@ -32,7 +32,7 @@ DEVICES = {
     "preset": ("qstore.mock_noisy", {"noise": "ibm"}),
     "readout": ("qstore.mock_noisy", {"noise": NOISE}),
 }
-N_MODELS = 21  # random stacks of layers, three with each readout
+N_MODELS = 14  # random stacks of layers, two with each readout
 ROWS = [
     *[("layer", name) for name in LAYERS],
     *[("encoding", name) for name in FIRST_LAYERS],
