@@ -221,6 +221,32 @@ SHOTS = {
     "spsa with shots": Case(
         {"shots": 20, "gradient_method": "spsa", "epochs": 2}, device="mock_noisy"
     ),
+    "spsa with shots, without noise": Case(
+        {"shots": 20, "gradient_method": "spsa", "epochs": 2}
+    ),
+    "parameter_shift with shots": Case(
+        {"shots": 20, "gradient_method": "parameter_shift", "epochs": 2},
+        model={"readout": "affine"},
+    ),
+    "parameter_shift with shots and noise": Case(
+        {"shots": 20, "gradient_method": "parameter_shift", "accumulation_steps": 2},
+        device="mock_noisy",
+        val_data=(X[:2], Y[:2]),
+    ),
+    "finite_diff with shots": Case(
+        {"shots": 20, "gradient_method": "finite_diff", "epochs": 2}
+    ),
+} | {
+    f"random_subset with shots on {device}": Case(
+        {
+            "shots": 20,
+            "gradient_method": "random_subset",
+            "gradient_sample_size": 2,
+            "epochs": 2,
+        },
+        device=device,
+    )
+    for device in ("mock_ideal", "mock_noisy")
 }
 CASES = EXACT | SHOTS
 
@@ -246,6 +272,7 @@ AT_EVERY_BATCH = {
     "freezing",
     "rollback, accumulated",
     "spsa with shots",
+    "random_subset with shots on mock_ideal",
     "batches of labels",
 }
 
