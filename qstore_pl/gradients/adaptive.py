@@ -49,15 +49,16 @@ class AdaptiveShift(GradientEstimator):
             in all circuits.
 
     Raises:
-        ValueError: If the circuit runs on another device, or has noise that depends on
-            the values of gates.
+        ValueError: If the circuit runs on another device, has noise that depends on the
+            values of gates or a measurement inside, or cannot be compiled.
 
     References:
         Gu, Lowe, Dub, Coles and Arrasmith, Adaptive shot allocation for fast
-        convergence in variational quantum algorithms (2021), arXiv:2108.10434; after
-        Kuebler,
-        Arrasmith, Cincio and Coles, An adaptive optimizer for measurement-frugal
-        variational algorithms, Quantum 4, 263 (2020), arXiv:1909.09083.
+        convergence in variational quantum algorithms (2021), arXiv:2108.10434.
+
+        Kuebler, Arrasmith, Cincio and Coles, An adaptive optimizer for
+        measurement-frugal variational algorithms, Quantum 4, 263 (2020),
+        arXiv:1909.09083.
     """
 
     def __init__(self, expectations: Expectations, *, budget: int) -> None:
