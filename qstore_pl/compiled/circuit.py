@@ -44,10 +44,11 @@ def compile(qnode: qml.QNode, *, static_argnames: str | Sequence[str] = ()) -> C
     run a compiled kernel, and no Python of the QNode.
 
     Numbers and arrays of floating point are traced, also inside lists, tuples and
-    dictionaries, and have exact gradients in autograd, PyTorch and JAX. For arrays of
-    another shape the QNode is traced again. Anything else, such as an integer or a
-    string, is static: the QNode is traced again for another value. Where the QNode
-    broadcasts over the samples of a batch, they run in one call.
+    dictionaries, and have gradients in autograd, PyTorch and JAX: exact ones, or with
+    shots those of the parameter-shift rule. For arrays of another shape the QNode is
+    traced again. Anything else, such as an integer or a string, is static: the QNode is
+    traced again for another value. Where the QNode broadcasts over the samples of a
+    batch, they run in one call.
 
     Whatever the QNode reads besides its arguments, such as a variable outside of it, is
     as it was when the QNode was traced, until :meth:`Compiled.retrace` is called.

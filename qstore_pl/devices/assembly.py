@@ -284,8 +284,9 @@ def lanes_of_weights(
         shifted: Whether gates can be shifted; else every lane has its own weights.
 
     Returns:
-        None if the numbers of a gate mix weights with the batch axis in a way that
-        lanes have no columns for, or noise depends on the values of gates.
+        The lanes. None if the circuit uses the weights in any other way than as values
+        that all samples share, has no batch axis of the length of the data, or if the
+        noise of the device depends on the values of gates.
 
     Raises:
         DeviceError: If the device cannot run it, or an operation cannot be compiled.

@@ -322,7 +322,10 @@ class SampledCall(Call):
     def pull(
         self, cotangents: Sequence[Any], wanted: Sequence[int]
     ) -> list[Float | None]:
-        """Gradients with respect to some arguments, for the values that were drawn."""
+        """Gradients with respect to some arguments, at the values that were estimated.
+
+        The shifted circuits are run once for all pulls of this call.
+        """
         executable = self._executable
         if not executable.batched:
             cotangents = [dy[None] for dy in cotangents]
@@ -374,7 +377,7 @@ class DrawnExecutable(Executable):
         self.program, self._draw = program, draw
 
     def call(self, arguments: Sequence[Float]) -> Call:
-        """There is none."""
+        """Always an error, since outcomes and counts have no gradient."""
         raise NotImplementedError("Outcomes and counts have no gradient.")
 
     def values(self, arguments: Sequence[Float]) -> list[Any]:

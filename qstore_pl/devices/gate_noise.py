@@ -61,6 +61,10 @@ class SpecNoise:
         """Whether noise may follow single gates, which templates are made of."""
         return self.spec.has_gate_noise
 
+    def may_follow(self, op: Operator) -> bool:
+        """Whether noise may follow an operation as a whole."""
+        return self.is_noisy(op)
+
     def is_noisy(self, op: Operator) -> bool:
         """Whether noise follows an operation that is not decomposed any further."""
         return self.spec.has_gate_noise and is_gate(op)
@@ -185,6 +189,10 @@ class ModelNoise(SpecNoise):
     @property
     def follows_gates(self) -> bool:
         """Whether noise may follow single gates: it may."""
+        return True
+
+    def may_follow(self, op: Operator) -> bool:
+        """Whether noise may follow an operation as a whole: the model decides."""
         return True
 
     def gates(

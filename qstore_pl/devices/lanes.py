@@ -57,6 +57,7 @@ class Lanes:
         circuit: The circuit without shots, or with them.
         n_groups: How many circuits are run for one lane.
         uses: The numbers of gates that may be shifted, if the circuit is a turned one.
+            None if it is not: then it is untied, and each lane has its own weights.
 
     Attributes:
         features_of: Function from data as the user has them to the features of the
@@ -155,7 +156,9 @@ class Lanes:
         rows: NDArray[np.int64],
         cotangents: Float2D,
     ) -> Float2D:
-        """The exact variance of a sum of measured values with one shot in each circuit.
+        """Exact variance of a sum of measured values with one shot in each circuit.
+
+        The sum is that of the measured values times their cotangents.
 
         Args:
             shifts: The lanes of each sample.
@@ -251,7 +254,7 @@ def lanes_of(
         inputs: Whether gates that depend on features alone can be shifted as well.
 
     Returns:
-        None if the noise of the device depends on the values of gates.
+        The lanes, or None if the noise of the device depends on the values of gates.
 
     Raises:
         DeviceError: If a gate has no shift rule, or the circuit cannot be compiled.

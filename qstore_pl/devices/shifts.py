@@ -124,7 +124,16 @@ def _shiftable(
                 f"polynomial of degree 2: {error}. Leave the parameter constant."
             ) from error
         for part, own in parts:
-            yield from _with_rule(part, own, kinds)
+            if _depends(own, kinds) and noise.may_follow(part):
+                if not _has_rule(part, own):
+                    raise CannotCompileError(
+                        f"{part.name} cannot be compiled with shifts: it has no shift "
+                        "rule, and cannot be taken apart, as noise follows it as a "
+                        "whole. Write it in gates that have one."
+                    )
+                yield part, own
+            else:
+                yield from _with_rule(part, own, kinds)
     else:
         yield from _with_rule(op, params, kinds)
 
@@ -137,7 +146,7 @@ def _with_rule(op: Operator, params: Sequence[Any], kinds: set[int]) -> Iterator
         raise DeviceError(reason)
     entry = entry_of(op)
     takes_apart = entry is not None and entry.parts is not None
-    if not takes_apart and not has_own_decomposition(op):
+    if not takes_apart and not has_own_decomposition(_with_numbers(op)):
         raise DeviceError(
             f"{op.name} has no shift rule for its parameters and no decomposition. Run "
             "without shots, where the device has the gradient."
@@ -163,8 +172,7 @@ def _rule_of(op: Operator, index: int) -> Rule | None:
         op: The operation.
         index: Which of its parameters.
     """
-    with aside():
-        twin: Any = with_values(op, [0.1 * (i + 1) for i in range(len(op.data))])
+    twin = _with_numbers(op)
     if getattr(twin, "grad_method", None) != "A":
         return None
     recipe = twin.grad_recipe[index]
@@ -175,6 +183,12 @@ def _rule_of(op: Operator, index: int) -> Rule | None:
     except (ParameterFrequenciesUndefinedError, TypeError):
         return None  # PennyLane 0.45.1 has a TypeError for a controlled MultiRZ
     return _rule(tuple(map(float, frequencies)))
+
+
+def _with_numbers(op: Operator) -> Any:
+    """The operation with some numbers as its parameters."""
+    with aside():
+        return with_values(op, [0.1 * (i + 1) for i in range(len(op.data))])
 
 
 @functools.lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from qstore_pl.engine.streams import Ids
 
 Bool1D = NDArray[np.bool_]
 Float3D = NDArray[np.float64]
-Measure = Callable[[Float2D, Ids, slice], Any]
-"""Function from the features of some lanes, their ids, and which lanes they are."""
-
 CHUNK_BYTES = 1 << 24  # of the columns and states of the lanes that run together
 UNSHIFTED = (1.0, 0.0)  # factor and shift of the value itself
 
@@ -164,10 +161,13 @@ class Uses:
         return (gw, gx) if columns is None else columns.backward(gw, gx)
 
     def largest(self, of_weights: Float1D) -> Float1D:
-        """For each number the largest of what belongs to its weights, else 0.
+        """For each number, the largest value of the weights that it depends on.
 
         Args:
-            of_weights: Not negative, shape ``(n_weights,)``.
+            of_weights: One value for each weight, >= 0, shape ``(n_weights,)``.
+
+        Returns:
+            Shape ``(n_uses,)``, 0 for numbers that depend on no weight.
         """
         return np.array(
             [
@@ -245,11 +245,14 @@ class Shifts:
         self._moves = bool(np.any(self._factor != 1.0))
 
     def turns(self, weights: Float1D, features: Float2D) -> Float2D:
-        """What each lane but the first adds to its number, ``(n_lanes - 1, batch)``.
+        """What each lane but the first adds to the number that it shifts, in radians.
 
         Args:
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
+
+        Returns:
+            Shape ``(n_lanes - 1, batch)``.
         """
         turns = np.repeat(self._shift[:, None], len(features), axis=1)
         if self._moves:
@@ -263,10 +266,11 @@ class Shifts:
         Args:
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
-            lanes: Which lanes: those of lane 0 of all samples come first.
+            lanes: Which of the ``n_lanes * batch`` pairs of a lane and a sample: lane 0
+                of all samples, then lane 1 of all samples, and so on.
 
         Returns:
-            Shape ``(n, n_features + n_uses)``.
+            A row for each of these, shape ``(n, n_features + n_uses)``.
         """
         batch, n = features.shape
         numbers = np.arange(lanes.start, lanes.stop)
@@ -304,8 +308,8 @@ class Shifts:
         """Variance of the gradient with respect to the weights.
 
         Args:
-            spread: Variances of the sums of cotangents times measured values, which are
-                independent, shape ``(n_lanes, batch)``.
+            spread: Variance of the sum of cotangents times measured values, for each
+                lane and sample, shape ``(n_lanes, batch)``. These sums are independent.
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
 
@@ -343,10 +347,11 @@ def own_columns(features: Float2D, points: Float2D, lanes: slice) -> Float2D:
     Args:
         features: Shape ``(batch, n_features)``.
         points: The weights of all samples at each point, ``(n_points, n_weights)``.
-        lanes: Which lanes: those of the first point come first.
+        lanes: Which of the ``n_points * batch`` pairs of a point and a sample: the
+            first point with all samples, then the second one, and so on.
 
     Returns:
-        Shape ``(n, n_features + n_weights)``.
+        A row for each of these, shape ``(n, n_features + n_weights)``.
     """
     point, sample = np.divmod(np.arange(lanes.start, lanes.stop), len(features))
     return np.concatenate([features[sample], points[point]], axis=1)
@@ -365,16 +370,20 @@ def in_chunks(
     Args:
         n_lanes: Lanes of each sample.
         rows: Index of each sample in the data, shape ``(batch,)``.
-        lane_bytes: Memory that one lane takes.
-        run: Function from a range of lanes, and the row and the circuit of each, to
-            their values, shape ``(n, n_values)``.
-        first: The first lane that is run.
+        lane_bytes: Memory in bytes that one lane of one sample takes.
+        run: Function from a range of the ``n_lanes * batch`` pairs of a lane and a
+            sample, and from the row and the circuit of each, shape ``(n, 2)``, to their
+            values, shape ``(n, n_values)``.
+        first: The first lane that is run; those before it are left out.
 
     Returns:
         Shape ``(n_lanes - first, batch, n_values)``.
     """
     batch = len(rows)
     end, step = n_lanes * batch, max(1, CHUNK_BYTES // lane_bytes)
+    if batch == 0:
+        values = run(slice(0, 0), np.empty((0, 2), dtype=np.int64))
+        return np.empty((n_lanes - first, 0, values.shape[1]))
     found = []
     for start in range(first * batch, end, step):
         lanes = slice(start, min(start + step, end))

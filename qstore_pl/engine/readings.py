@@ -40,11 +40,12 @@ class Signs:
     wires: Wires
 
     def add(self, bits: Any, values: Float2D) -> None:
-        """Add the numbers of some outcomes to an array of shape (n, n_outputs).
+        """Add what some outcomes contribute to the measured values.
 
         Args:
-            bits: Function from wires to their outcomes, shape ``(n,)``.
-            values: The array.
+            bits: Function from wires to the outcomes of these, numbers whose bits are
+                those of the wires, shape ``(n,)``.
+            values: The array that is added to, shape ``(n, n_outputs)``.
         """
         ones = np.bitwise_count(bits(self.wires))
         values[:, self.output] += self.coefficient * (1.0 - 2.0 * (ones & 1))

@@ -55,7 +55,7 @@ class Sampler:
 
     @cached_property
     def untied(self) -> Sampler:
-        """The same with weights of each sample's own, as its last features."""
+        """The same circuit, in which the last features of a sample are its weights."""
         programs = [program.untied for program in self.programs]
         return Sampler(programs, self.groups, self.offsets)
 
@@ -91,7 +91,9 @@ class Sampler:
         key: Key,
         ids: Ids,
     ) -> Float1D:
-        """The exact variance of a sum of measured values with one shot in each group.
+        """Exact variance of a sum of measured values with one shot in each group.
+
+        The sum is that of the measured values times their cotangents.
 
         Args:
             weights: Values that all samples share, shape ``(n_weights,)``.
@@ -186,13 +188,16 @@ class Drawn:
         return total
 
     def variances(self, cotangents: Float2D) -> Float2D:
-        """Variance of what one shot contributes to a sum of measured values.
+        """Estimated variance of a sum of measured values with one shot in each group.
+
+        The sum is that of the measured values times their cotangents.
 
         Args:
             cotangents: Factors of the measured values, shape ``(batch, n_outputs)``.
 
         Returns:
-            Estimates for each sample and group, shape ``(batch, n_groups)``.
+            The part of each group, shape ``(batch, n_groups)``. It is the variance of
+            the outcomes that were drawn, divided by their number, not by one less.
         """
         found = np.empty((len(cotangents), len(self._shares)))
         for g, (group, table, shares) in enumerate(self._parts()):

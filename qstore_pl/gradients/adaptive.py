@@ -49,15 +49,16 @@ class AdaptiveShift(GradientEstimator):
             in all circuits.
 
     Raises:
-        ValueError: If the circuit runs on another device, or has noise that depends on
-            the values of gates.
+        ValueError: If the circuit runs on another device, has noise that depends on the
+            values of gates or a measurement inside, or cannot be compiled.
 
     References:
         Gu, Lowe, Dub, Coles and Arrasmith, Adaptive shot allocation for fast
-        convergence in variational quantum algorithms (2021), arXiv:2108.10434; after
-        Kuebler,
-        Arrasmith, Cincio and Coles, An adaptive optimizer for measurement-frugal
-        variational algorithms, Quantum 4, 263 (2020), arXiv:1909.09083.
+        convergence in variational quantum algorithms (2021), arXiv:2108.10434.
+
+        Kuebler, Arrasmith, Cincio and Coles, An adaptive optimizer for
+        measurement-frugal variational algorithms, Quantum 4, 263 (2020),
+        arXiv:1909.09083.
     """
 
     def __init__(self, expectations: Expectations, *, budget: int) -> None:
@@ -65,9 +66,11 @@ class AdaptiveShift(GradientEstimator):
         lanes = expectations.lanes((), shifted=True)
         if lanes is None:
             raise ValueError(
-                "Adaptive shots need a device of this package whose noise does not "
-                "depend on the values of gates, but the circuit runs on "
-                f"{expectations.backend}. Give a number of shots."
+                "Adaptive shots need a device of this package, and a circuit that can "
+                "be compiled with shifts there, without a measurement inside and with "
+                "noise that does not depend on the values of gates, but the circuit is "
+                f"another, or runs on another device, {expectations.backend}. Give a "
+                "number of shots."
             )
         self._lanes, self._budget = lanes, budget
         n = expectations.n_weights

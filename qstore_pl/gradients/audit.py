@@ -225,9 +225,9 @@ def _shifts(
     lanes = sampled.lanes((), shifted=True)
     if lanes is None:
         raise ValueError(
-            f"Argument `model` must run on a device whose noise does not depend on the "
-            f"values of gates, but {sampled.device.name} has such noise. Use a "
-            "NoiseSpec."
+            "Argument `model` must have a circuit that can be compiled with shifts, "
+            "but it has a measurement inside, a gate without a shift rule, or noise "
+            "that depends on the values of gates. Use other gates, and a NoiseSpec."
         )
     return lanes, devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
 

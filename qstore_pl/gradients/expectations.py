@@ -146,11 +146,15 @@ class Expectations(ABC):
 
     @abstractmethod
     def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
-        """The circuit compiled to run at many values at once, or None.
+        """The circuit compiled to run at many values at once.
 
         Args:
             shape: Shape of the encoded data of a mini-batch.
             shifted: Whether gates can be shifted; else every lane has its own weights.
+
+        Returns:
+            The lanes, or None on devices of other packages, and where the circuit
+            cannot be compiled: there it runs as tapes.
         """
 
     def values(

@@ -123,12 +123,14 @@ class ParameterShift(GradientEstimator):
         """Values, and the function to the gradient, by tapes of PennyLane."""
         traced = Traced(lambda at: self._gates(at, features), weights, wanted)
         samples = one_per_sample(traced.tape, len(features))
+        # As they are: noise may follow gates that shifts take apart.
+        own = self.expectations.tape(weights, features)
         if not traced.tape.trainable_params:  # no gate depends on these weights
             values = self.expectations.values([weights], features, rows)[0]
             return values, lambda _: np.zeros(len(weights))
         if reason := devices.shift_fails(traced.tape):
             raise DeviceError(reason)
-        tapes = [tape.copy() for tape in samples]  # which executing them changes
+        tapes = one_per_sample(own, len(features))
         spans = []
         for tape in samples:
             shifted, combine = qml.gradients.param_shift.tape_transform(tape)

@@ -6,9 +6,9 @@ parameter shift.
 
 The loss to reach is, for each seed, that of the run with 1,000 shots for each circuit
 after ``EPOCHS`` epochs; counted are the shots of the epochs until the exact loss of all
-training data is first as low. The other runs may take three times as many epochs. A
-fixed number that suits the problem is as frugal as adaptive shots, but which one that
-is, is known afterwards.
+training data is first as low. The other runs may take three times as many epochs. The
+fixed number that suits the problem best takes fewer shots than adaptive ones, but which
+number that is, is known only after several were tried.
 """
 
 from __future__ import annotations

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qstore_pl.engine import shots as shots_module
+from qstore_pl.engine import readings
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Angle, PauliRotation, slot_angles
 from qstore_pl.engine.pure import PureProgram
-from qstore_pl.engine.shots import (
+from qstore_pl.engine.readings import (
     Distribution,
     Group,
-    Sampler,
     Scores,
     Signs,
     bits_of,
     flipped,
 )
+from qstore_pl.engine.shots import Sampler
 from tests.engine.test_program import cnot
 from tests.engine.test_streams import ALARM, drawn_key, p_value
 
@@ -128,7 +128,7 @@ roads = pytest.mark.parametrize("most", ROADS.values(), ids=ROADS)
 @roads
 @pytest.mark.parametrize("n_shots", [1, 25, 400])
 def test_means_and_variances(n_shots, most, monkeypatch):
-    monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
+    monkeypatch.setattr(readings, "MOST_COUNTED", most)
     run, n = sampler(), 1500
     features = np.repeat(FEATURES, n, axis=0)
     shots = np.full(2 * n, n_shots)
@@ -160,7 +160,7 @@ def test_both_roads_have_the_distribution_of_the_circuit(g, monkeypatch):
     each = distribution(group, g, 0)
     wanted = [each[bits] for bits in itertools.product((0, 1), repeat=k)]
     for most in (12, 0):
-        monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
+        monkeypatch.setattr(readings, "MOST_COUNTED", most)
         run = Sampler(programs, [only], np.zeros(1 << k))
         given = WEIGHTS, FEATURES[:1], np.array([n_shots])
         found = draw(run, *given, drawn_key(6), ids_of([3])).values()[0]
@@ -185,7 +185,7 @@ def test_exact_probabilities_are_those_of_what_is_read():
 @roads
 def test_shots_of_each_sample(most, monkeypatch):
     """Every sample has its own number of shots: frequencies are multiples of 1 / n."""
-    monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
+    monkeypatch.setattr(readings, "MOST_COUNTED", most)
     shots = np.array([3, 700, 1, 50])
     features = np.repeat(FEATURES, 2, axis=0)
     found = draw(sampler(), WEIGHTS, features, shots, drawn_key(1), ids_of(range(4)))
@@ -196,7 +196,7 @@ def test_shots_of_each_sample(most, monkeypatch):
 
 @roads
 def test_a_sample_is_drawn_alone(most, monkeypatch):
-    monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
+    monkeypatch.setattr(readings, "MOST_COUNTED", most)
     features, ids = np.repeat(FEATURES, 5, axis=0), ids_of(range(10), circuit=2)
     shots, key, run = np.arange(10, 110, 10), drawn_key(3), sampler()
     together = draw(run, WEIGHTS, features, shots, key, ids).values()
@@ -210,7 +210,7 @@ def test_a_sample_is_drawn_alone(most, monkeypatch):
 @roads
 def test_groups_circuits_and_rows_have_streams_of_their_own(most, monkeypatch):
     """Correlations of 4000 single shots, 5 standard errors from 0."""
-    monkeypatch.setattr(shots_module, "MOST_COUNTED", most)
+    monkeypatch.setattr(readings, "MOST_COUNTED", most)
     group = Group((0, 1), ((0.4, 0.4), (0.4, 0.4)), (Signs(0, 1.0, (0,)),))
     again = Group((0, 1), ((0.4, 0.4), (0.4, 0.4)), (Signs(1, 1.0, (0,)),))
     program = sampler().programs[1]

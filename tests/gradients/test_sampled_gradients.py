@@ -19,7 +19,7 @@ import pytest
 
 from qstore_pl import QuantumModel
 from qstore_pl.devices import NoiseSpec
-from qstore_pl.engine import shots as shots_module
+from qstore_pl.engine import readings
 from qstore_pl.gradients import ModelExpectations, estimator_of
 from qstore_pl.layers import AngleEncoding, Block, Layer, Weights
 from qstore_pl.readout import Affine, ExpectationValues, Probabilities
@@ -315,7 +315,7 @@ def test_other_numbers_of_shots(readout, device, shots):
 )
 def test_listed_outcomes_have_the_same_moments(readout, device, monkeypatch):
     """As of registers whose outcomes are too many to count, misread shot by shot."""
-    monkeypatch.setattr(shots_module, "MOST_COUNTED", 1)
+    monkeypatch.setattr(readings, "MOST_COUNTED", 1)
     values, gradients = runs(readout, device, "parameter_shift", shots=SHOTS)
     agree(gradients, *combined(readout, device, shift_lanes(), factors_of(readout)))
     agree(values, *moments_of_outputs(readout, device))
