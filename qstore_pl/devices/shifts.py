@@ -36,6 +36,9 @@ from qstore_pl.engine.lanes import Use
 
 Pair = tuple[Operator, Sequence[Any]]
 Rule = tuple[tuple[float, float, float], ...]
+# Gates whose generator has two eigenvalues, of opposite sign. Under a control 0 is a
+# third; PennyLane 0.45.1 has a TypeError there.
+_SYMMETRIC = (qml.MultiRZ, qml.PauliRot, qml.PCPhase)
 _PHASES = ("GlobalPhase", "Adjoint(GlobalPhase)")  # which no measurement sees
 
 
@@ -178,10 +181,16 @@ def _rule_of(op: Operator, index: int) -> Rule | None:
     recipe = twin.grad_recipe[index]
     if recipe is not None:
         return tuple((float(c), float(a), float(s)) for c, a, s in recipe if c)
+    inner = twin
+    while isinstance(inner, qml.ops.op_math.Adjoint):
+        inner = inner.base
+    if isinstance(inner, qml.ops.Controlled) and isinstance(inner.base, _SYMMETRIC):
+        (frequency,) = inner.base.parameter_frequencies[0]
+        return _rule((0.5 * frequency, float(frequency)))
     try:
         frequencies = twin.parameter_frequencies[index]
-    except (ParameterFrequenciesUndefinedError, TypeError):
-        return None  # PennyLane 0.45.1 has a TypeError for a controlled MultiRZ
+    except ParameterFrequenciesUndefinedError:
+        return None
     return _rule(tuple(map(float, frequencies)))
 
 

@@ -51,33 +51,9 @@ WHOLE = {
     *itertools.product(["PCPhase-3"], ANY),
     *itertools.product(("U2", "U3"), ["adjoint"]),
 }
-# Words under a control: PennyLane knows no frequencies, and decomposes their matrices.
 UNSHIFTED |= {
-    *itertools.product(("MultiRZ-1", "MultiRZ-3"), CONTROLLED),
-    *itertools.product(("PauliRot-1", "PauliRot-2", "PauliRot-4"), CONTROLLED),
-    *itertools.product(("PCPhase-1", "PCPhase-3"), CONTROLLED),
     *itertools.product(("Prod", "ChangeOpBasis"), ("adjoint", "square", *CONTROLLED)),
 }
-# Bugs of issue 14. D10: noise follows the parts of a gate, D11: a bare SymbolError.
-D10 = {("Rot", variant, "noisy") for variant in CONTROLLED}
-D11 = {("CRot", "adjoint of controlled", "ideal")} | {
-    (name, variant, device)
-    for name, variant in (
-        ("MultiRZ-1", "adjoint of controlled"),
-        ("PauliRot-1", "adjoint of controlled"),
-        ("PauliRot-2", "controlled"),
-        ("PCPhase-1", "adjoint of controlled"),
-    )
-    for device in ("ideal", "noisy")
-}
-
-
-def marked(*case):
-    """A case, which is expected to fail if it is one of these bugs."""
-    bug = "D10" if case in D10 else "D11" if case in D11 else ""
-    return pytest.param(*case, marks=pytest.mark.xfail(reason=bug) if bug else ())
-
-
 MAY_BE_REFUSED = {"ideal": UNSHIFTED, "readout": UNSHIFTED, "noisy": UNSHIFTED | WHOLE}
 
 
@@ -192,7 +168,7 @@ def test_the_gradient_of_a_gate(name, variant, device, form):
 
 @pytest.mark.parametrize(
     ("name", "variant", "device"),
-    [marked(*case, device) for case in WITH_VARIANTS for device in ("ideal", "noisy")],
+    [(*case, device) for case in WITH_VARIANTS for device in ("ideal", "noisy")],
 )
 def test_the_gradient_of_a_variant(name, variant, device):
     rng = np.random.default_rng([WITH_VARIANTS.index((name, variant)), 5])

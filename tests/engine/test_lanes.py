@@ -227,7 +227,6 @@ def test_a_lane_larger_than_a_chunk_runs_alone(monkeypatch):
     assert sizes == [1] * 6
 
 
-@pytest.mark.xfail(reason="bug D9 of issue 14")
 def test_no_samples_have_no_values():
     def run(lanes, ids):
         return np.zeros((len(ids), 2))
