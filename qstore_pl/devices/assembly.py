@@ -32,12 +32,7 @@ from qstore_pl.devices.acceptance import accepted_analytic, accepted_sampled
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.batches import Places, batch_of
 from qstore_pl.devices.bound import gates_of_pairs
-from qstore_pl.devices.executable import (
-    DrawnExecutable,
-    ExactExecutable,
-    Executable,
-    SampledExecutable,
-)
+from qstore_pl.devices.executable import ExactExecutable, Executable
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.groups import grouped, has_groups
 from qstore_pl.devices.lanes import Lanes, lanes_of, sampler_of
@@ -47,6 +42,7 @@ from qstore_pl.devices.meters import Meter, Output, OutputMeter, StateMeter
 from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.packing import Packing
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
+from qstore_pl.devices.sampled import DrawnExecutable, SampledExecutable
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.devices.tensors import to_numpy

@@ -61,7 +61,10 @@ class MockNoisy(QStoreDevice):
             density matrices have memory for. It gives unbiased estimates of expectation
             values, probabilities and their gradients with respect to weights and
             inputs. Their standard errors are recorded by a ``qml.Tracker``, in
-            ``history["standard_errors"]``.
+            ``history["standard_errors"]``. With shots, outcomes are drawn from the
+            average over trajectories. Where noise is not unital, as damping, that is
+            not normalised, and estimates have a bias of the order of one over the
+            number of trajectories.
         trajectories: Number of state vectors that are drawn for each sample, >= 1; None
             unless the method is ``"trajectories"``.
         seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
