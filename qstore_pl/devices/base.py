@@ -52,9 +52,9 @@ from qstore_pl.devices.plans import Plan, Streams
 from qstore_pl.devices.preprocessing import pure_pipeline
 from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
+from qstore_pl.devices.readings import Readings, Rotation, measured_key
 from qstore_pl.devices.readout import Readout, untraced
 from qstore_pl.devices.records import postselected
-from qstore_pl.devices.samples import Readings, Rotation, measured_key
 from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.snapshots import take_snapshots
 from qstore_pl.devices.states import PureStates, StateKind

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from pennylane.measurements import MeasurementProcess, Shots
 
 from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.readings import Positions, Reading, Rotation
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.samples import (
-    Positions,
     Probabilities,
-    Reading,
-    Rotation,
     Runs,
     Selection,
     sampled,
@@ -215,8 +213,14 @@ class Plan:
         assert self.reading is not None
         kind, order = self.kind, self.order
 
-        def shadows(mp: MeasurementProcess, rng: np.random.Generator) -> Sequence[Any]:
-            return kind.shadow(mp, states(), order, runs.shots, rng)
+        found: list[NDArray[Any]] = []
+
+        def shadows(
+            mp: MeasurementProcess, t: int, rng: np.random.Generator
+        ) -> Sequence[Any]:
+            if not found:
+                found.append(states())
+            return kind.shadow(mp, found[0][t : t + 1], order, runs.shots, rng)
 
         outcomes = {order.index(w): one for w, one in kind.postselected.items()}
         selection = Selection(outcomes, fill and kind.fills, kind.check_kept)

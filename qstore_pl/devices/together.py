@@ -21,7 +21,7 @@ from pennylane.tape import QuantumScript
 from qstore_pl.devices.entries import Parameter
 from qstore_pl.devices.lowering import Circuit, Part, take_apart, values_of
 from qstore_pl.devices.plans import Plan
-from qstore_pl.devices.samples import measured_key
+from qstore_pl.devices.readings import measured_key
 from qstore_pl.engine.gates import FEATURE, WEIGHT
 
 Float = NDArray[np.float64]

@@ -249,3 +249,15 @@ def test_shifted_gradients_are_those_of_default_mixed(name, shots):
     np.testing.assert_allclose(
         qml.grad(shifted)(w), qml.grad(exact)(w), rtol=0, atol=error
     )
+
+
+def test_each_tape_has_its_own_shadow():
+    circuits = [
+        qml.tape.QuantumScript(
+            [qml.RX(x, 0)], [qml.shadow_expval(qml.Z(0))], shots=20_000
+        )
+        for x in (0.0, 1.0, 3.0)
+    ]
+    found = DEVICES["ideal"](seed=4).execute(circuits)
+    error = 5 * np.sqrt(3 / 20_000)
+    np.testing.assert_allclose(found, np.cos([0.0, 1.0, 3.0]), rtol=0, atol=error)
