@@ -61,6 +61,13 @@ def shift_fails(circuit: QuantumScript) -> str | None:
             shifted = op.name
             if reason := not_an_angle(op):
                 return reason
+            if circuit.shots and getattr(op, "grad_method", None) == "F":
+                return (
+                    f"PennyLane knows no shift rule for {op.name} and would take finite "
+                    "differences, whose step is too small for shots. Use "
+                    "qstore_pl.compile, which shifts the gates that it is made of, or "
+                    "write these gates in its place."
+                )
         index = end
     return None
 

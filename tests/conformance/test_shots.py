@@ -10,6 +10,8 @@ import pytest
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError, PennyLaneDeprecationWarning
 
+from qstore_pl import compile
+
 DEVICE = "qstore.mock_ideal"
 W = np.array([0.4, 1.1, -0.7])
 
@@ -235,3 +237,22 @@ def test_device_gradients_are_refused_with_shots(diff_method):
     f = qnode(lambda: qml.expval(qml.Z(1)), diff_method=diff_method)
     with pytest.raises((DeviceError, qml.exceptions.QuantumFunctionError)):
         qml.grad(f)(pnp.array(W))
+
+
+@pytest.mark.parametrize("name", ["qstore.mock_ideal", "qstore.mock_noisy"])
+def test_gates_that_pennylane_would_difference_are_refused(name):
+    """Its step of 1e-7 makes nothing but noise of shots."""
+
+    @qml.set_shots(100)
+    @qml.qnode(qml.device(name, wires=None, seed=1))
+    def circuit(w):
+        qml.RX(0.7, 0)
+        qml.cond(qml.measure(0), qml.RY)(w, 1)
+        return qml.expval(qml.Z(1))
+
+    with pytest.raises(DeviceError, match=r"no shift rule for Conditional\(RY\)"):
+        qml.grad(circuit)(pnp.array(0.4))
+    found = [qml.grad(compile(circuit))(pnp.array(0.4)) for _ in range(100)]
+    exact = qml.grad(qml.set_shots(circuit, None))(pnp.array(0.4))
+    error = np.std(found, ddof=1) / 10
+    assert abs(np.mean(found) - exact) < 5.5 * error
