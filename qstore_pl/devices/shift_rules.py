@@ -63,8 +63,8 @@ def shift_fails(circuit: QuantumScript) -> str | None:
                 return reason
             if circuit.shots and getattr(op, "grad_method", None) == "F":
                 return (
-                    f"PennyLane knows no shift rule for {op.name} and would take finite "
-                    "differences, whose step is too small for shots. Use "
+                    f"PennyLane knows no shift rule for {op.name} and would take "
+                    "finite differences, whose step is too small for shots. Use "
                     "qstore_pl.compile, which shifts the gates that it is made of, or "
                     "write these gates in its place."
                 )
