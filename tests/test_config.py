@@ -66,6 +66,7 @@ GOOD = {
     "quantum_api_key": Secret("env:IONQ_API_KEY"),
     "max_concurrent_circuits": 8,
     "shots": 1000,
+    "shots_budget": 10**6,
     "shots_per_circuit": 1000,
     "checkpoint_directory": 'runs/"first" \\ no. 1',
     "checkpoint_interval": 5,

@@ -79,21 +79,20 @@ ROADS = {
     "forward": (lambda of: of.forward(X), 0),
     "one sample": (lambda of: of.forward(X[0]), 0),
     "training": (train, 0),
-    "a gradient in training": (train, 1),
-    "the third batch": (train, 4),
-    "validation": (lambda of: train(of, validation=True), 4),
-    "natural gradient": (lambda of: train(of, optimizer="natural_gradient"), 2),
-    "spsa in training": (lambda of: train(of, gradient_method="spsa"), 1),
+    "the third batch": (train, 2),
+    "validation": (lambda of: train(of, validation=True), 2),
+    "natural gradient": (lambda of: train(of, optimizer="natural_gradient"), 1),
+    "spsa in training": (lambda of: train(of, gradient_method="spsa"), 0),
     "adjoint in training": (lambda of: train(of, gradient_method="adjoint"), 0),
-    "shifts": (computed(QuantumGradientComputer()), 1),
+    "shifts": (computed(QuantumGradientComputer()), 0),
     "adjoint": (computed(QuantumGradientComputer(method="adjoint")), 0),
-    "differences": (computed(FiniteDifferenceGradient()), 1),
-    "directions": (computed(SPSAGradient(seed=0)), 1),
+    "differences": (computed(FiniteDifferenceGradient()), 0),
+    "directions": (computed(SPSAGradient(seed=0)), 0),
     "metric": (
         lambda of: NaturalGradientComputer(
             approximation="block-diag"
         ).compute_natural_gradient(of, of.parameters, "mse", inputs=X, targets=Y),
-        2,
+        1,
     ),
 }
 
@@ -103,7 +102,7 @@ ROADS = {
 def test_a_failing_device_ends_in_one_error(run, good, kind):
     error = kind("the job failed")
     of = model(Flaky(good, error))
-    before = of.parameters.copy() if good < 4 else None
+    before = of.parameters.copy() if good < 2 else None
     with pytest.raises(QuantumCircuitError) as raised:
         run(of)
     assert raised.value.backend == "flaky"
@@ -116,14 +115,14 @@ def test_a_failing_device_ends_in_one_error(run, good, kind):
     run(of)  # nothing was left broken
 
 
-@pytest.mark.parametrize("road", ["forward", "a gradient in training", "shifts"])
+@pytest.mark.parametrize("road", ["forward", "training", "shifts"])
 def test_an_interrupt_is_no_failure(road):
     run, good = ROADS[road]
     with pytest.raises(KeyboardInterrupt):
         run(model(Flaky(good, KeyboardInterrupt())))
 
 
-@pytest.mark.parametrize(("method", "good"), [("adjoint", 0), ("parameter_shift", 1)])
+@pytest.mark.parametrize(("method", "good"), [("adjoint", 0), ("parameter_shift", 0)])
 def test_a_qnode_is_told_by_the_name_of_its_device_or_of_the_backend(method, good):
     def circuit(w):
         qml.RX(w, 0)

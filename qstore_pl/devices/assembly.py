@@ -43,11 +43,12 @@ from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.packing import Packing
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.sampled import DrawnExecutable, SampledExecutable
+from qstore_pl.devices.shifts import depends
 from qstore_pl.devices.states import StateKind
 from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.devices.tracing import CONSTANT_OBSERVABLES
-from qstore_pl.engine.gates import PauliSum
+from qstore_pl.engine.gates import WEIGHT, PauliSum
 
 MAX_WORDS = 256  # of an observable whose square is measured for its variance
 Pair = tuple[Operator, list[Any]]
@@ -280,9 +281,9 @@ def lanes_of_weights(
         shifted: Whether gates can be shifted; else every lane has its own weights.
 
     Returns:
-        The lanes. None if the circuit uses the weights in any other way than as values
-        that all samples share, has no batch axis of the length of the data, or if the
-        noise of the device depends on the values of gates.
+        The lanes. None if no gate depends on the weights, or one takes them otherwise
+        than as values that all samples share; if the batch axis has another length than
+        the data; or if the noise of the device depends on the values of gates.
 
     Raises:
         DeviceError: If the device cannot run it, or an operation cannot be compiled.
@@ -290,6 +291,8 @@ def lanes_of_weights(
     tape = _prepared(tape, device, shots)
     pairs, places = split(pairs_of(tape), [math.prod(shape) for shape in shapes])
     packing = Packing(places, shapes)
+    if not any(depends(params, {WEIGHT}) for _, params in pairs):
+        return None
     n_weights, n_samples = math.prod(shapes[0]), shapes[1][0]
     own = places.arguments[:1] == [0] and places.n_weights == n_weights
     if not own or 0 in packing.per_sample or packing.batch != n_samples:

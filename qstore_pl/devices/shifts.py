@@ -80,13 +80,13 @@ def turned(
                 "measurement or a projector, which divides the state by its norm. Run "
                 "without shots, where the device has the gradient."
             )
-        if not is_seen or not _depends(params, kinds) or op.name in _PHASES:
+        if not is_seen or not depends(params, kinds) or op.name in _PHASES:
             found.append((op, params))
             continue
         shifted = op.name
         own = list(params)
         for i, param in enumerate(params):
-            if _depends([param], kinds):
+            if depends([param], kinds):
                 slot = FEATURE, n_features + len(uses)
                 rule = _rule_of(op, i)
                 assert rule is not None  # of a gate that was not taken apart
@@ -96,7 +96,7 @@ def turned(
     return found, uses
 
 
-def _depends(params: Sequence[Any], kinds: set[int]) -> bool:
+def depends(params: Sequence[Any], kinds: set[int]) -> bool:
     """Whether one of the parameters depends on values of these kinds."""
     return any(
         kind in kinds
@@ -115,7 +115,7 @@ def _shiftable(
     Where noise follows each gate, the gates are those that noise follows: a rule for a
     wider operation would not hold.
     """
-    if not _depends(params, kinds):
+    if not depends(params, kinds):
         yield op, params
         return
     if noise is not None and noise.follows_gates:
@@ -127,7 +127,7 @@ def _shiftable(
                 f"polynomial of degree 2: {error}. Leave the parameter constant."
             ) from error
         for part, own in parts:
-            if _depends(own, kinds) and noise.may_follow(part):
+            if depends(own, kinds) and noise.may_follow(part):
                 if not _has_rule(part, own):
                     raise CannotCompileError(
                         f"{part.name} cannot be compiled with shifts: it has no shift "
@@ -142,7 +142,7 @@ def _shiftable(
 
 
 def _with_rule(op: Operator, params: Sequence[Any], kinds: set[int]) -> Iterator[Pair]:
-    if not _depends(params, kinds) or _has_rule(op, params):
+    if not depends(params, kinds) or _has_rule(op, params):
         yield op, params
         return
     if reason := not_an_angle(op):

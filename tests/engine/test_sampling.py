@@ -249,9 +249,10 @@ def test_a_row_without_a_sum_is_an_error_unless_it_has_no_shots(wrong):
 
 
 def test_what_rounding_leaves_belongs_to_the_last_outcome_with_a_probability():
-    assert sampling._last(np.array([0.5, 0.3, 0.2, 0.0, -1e-18])) == 2
-    assert sampling._last(np.array([0.5, 0.5])) == 1
-    assert sampling._last(np.array([0.5, 0.0])) == 0
+    assert sampling._last(np.array([0.5, 0.3, 0.2, 0.0, -1e-18]), 1.0) == 2
+    assert sampling._last(np.array([0.5, 0.5]), 1.0) == 1
+    assert sampling._last(np.array([0.5, 0.0]), 0.5) == 0
+    assert sampling._last(np.array([0.5, 1e-30]), 0.5) == 0
 
 
 def test_no_rows_have_no_counts():

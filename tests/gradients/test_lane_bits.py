@@ -17,7 +17,7 @@ from qstore_pl.engine import lanes as lanes_module
 from qstore_pl.engine import mixed as mixed_module
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine import pure as pure_module
-from qstore_pl.engine import sampling, shots, threads
+from qstore_pl.engine import readings, sampling, threads
 from qstore_pl.gradients import ModelExpectations, estimator_of
 from qstore_pl.layers import AngleEncoding
 from qstore_pl.readout import Affine, ExpectationValues, Probabilities
@@ -169,7 +169,7 @@ def test_no_bit_depends_on_the_threads(
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_row_is_the_same_in_any_batch(device, readout, n_shots, most, monkeypatch):
     """Lanes of one sample depend on its row in the data, not on its neighbours."""
-    monkeypatch.setattr(shots, "MOST_COUNTED", most)
+    monkeypatch.setattr(readings, "MOST_COUNTED", most)
 
     def values(rows, shifted):
         model, features = model_on(device, readout)
