@@ -175,7 +175,7 @@ def test_gradients_have_the_mean_of_the_exact_one(kind, road, name):
     exact = compile(qnode(MEASUREMENTS[kind], shots=None, name=name))
     batch = np.stack([X, -0.5 * X])
     expected = 2 * in_autograd(exact, batch, W)  # one for each number of shots
-    found = np.stack([road(compiled, batch, W) for _ in range(150)])
+    found = np.stack([road(compiled, batch, W) for _ in range(80)])
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
     assert np.all(np.abs(found.mean(axis=0) - expected) <= 5.5 * error + 1e-12)
     assert np.all(error > 0)
