@@ -116,10 +116,12 @@ class AdaptiveShift(GradientEstimator):
             wanted = np.zeros_like(wanted)
         shifts = self._shifts(wanted)
         circuits = len(rows) * lanes.n_groups
-        of_weights = self._asked()
-        self._shots = self._allowed(self._by_lane(shifts, of_weights), circuits)
-        if not gradient:
-            self._shots = self._shots[:1]
+        asked = self._by_lane(shifts, self._asked())
+        if gradient:
+            self._shots = self._allowed(asked, circuits)
+        else:
+            most = max(FEWEST, self._budget // circuits)
+            self._shots = np.minimum(asked, most).astype(np.int64)
         expectations.circuits += circuits * len(self._shots)
         self._spent += circuits * int(self._shots.sum())
         samples = features[rows]

@@ -54,7 +54,8 @@ class ParameterShift(GradientEstimator):
     ) -> None:
         super().__init__(expectations)
         self._sample_size, self._rng = sample_size, rng
-        self._kept: tuple[bytes, devices.Shifts] | None = None  # of the last mask
+        # Of the last mask and circuit:
+        self._kept: tuple[devices.Lanes, bytes, devices.Shifts] | None = None
         self._pull_back: Callable[[Float2D], Float1D] = _before_forward
 
     def _measure(
@@ -99,10 +100,10 @@ class ParameterShift(GradientEstimator):
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
         """Values, and the function to the gradient, on a device of this package."""
         key = wanted.tobytes()
-        if self._kept is None or self._kept[0] != key:
+        if self._kept is None or self._kept[0] is not lanes or self._kept[1] != key:
             shifts = devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
-            self._kept = key, shifts
-        shifts = self._kept[1]
+            self._kept = lanes, key, shifts
+        shifts = self._kept[2]
         expectations = self.expectations
         expectations.circuits += shifts.n_lanes * len(features) * lanes.n_groups
         shots = expectations.shots

@@ -196,3 +196,11 @@ def test_other_devices_are_refused():
     model = QuantumModel(2, 2, 2, qml.device("default.qubit", wires=2), seed=1)
     with pytest.raises(ValueError, match="Adaptive shots need a device of this"):
         QuantumTrainer(config()).train(model, data())
+
+
+def test_validation_data_may_be_larger_than_the_budget():
+    X = np.random.default_rng(1).uniform(-1, 1, (300, 2))
+    settings = config(epochs=1, shots_budget=3 * CIRCUITS * FEWEST)
+    history = QuantumTrainer(settings).train(made(), data(), val_data=(X, X))
+    assert history["circuits"] == [BATCH * CIRCUITS + 300]
+    assert history["shots"] == [FEWEST * (BATCH * CIRCUITS + 300)]

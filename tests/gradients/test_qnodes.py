@@ -14,6 +14,7 @@ from pennylane import numpy as pnp
 
 from qstore_pl import QuantumGradientComputer
 from qstore_pl.devices import NoiseSpec
+from qstore_pl.gradients import QNodeExpectations, estimator_of
 
 # default.qubit casts complex numbers to real ones when autograd goes back through it.
 pytestmark = pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
@@ -327,3 +328,23 @@ def test_a_backend_runs_the_circuit_of_another_device(wires):
     result = computer.compute_gradients(circuit, WEIGHTS[:2], loss=objective)
     np.testing.assert_allclose(result.gradients, expected[1], rtol=0, atol=1e-10)
     assert circuit.device.name == "default.qubit"
+
+
+def test_batches_of_other_sizes_by_one_estimator():
+    """Each size is another compiled circuit."""
+
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=1))
+    def circuit(w, inputs):
+        qml.RX(inputs[..., 0], 0)
+        qml.RY(w[0] * inputs[..., 1], 0)
+        return qml.expval(qml.Z(0))
+
+    expectations = QNodeExpectations(circuit, 1, lambda w, x: ((w, x), {}))
+    shift = estimator_of(expectations, "parameter_shift")
+    X, w = np.random.default_rng(0).uniform(-1, 1, (6, 2)), np.array([0.7])
+    for rows in (np.arange(6), np.array([4]), np.array([1, 3])):
+        shift.forward(w, X, rows)
+        found = shift.backward(np.ones((len(rows), 1)))
+        x, y = X[rows].T
+        expected = np.sum(-np.cos(x) * y * np.sin(w[0] * y))
+        np.testing.assert_allclose(found, expected, atol=1e-12)
