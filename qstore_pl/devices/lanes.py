@@ -39,7 +39,9 @@ from qstore_pl.engine.trajectories import TrajectoryProgram
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 Float3D = NDArray[np.float64]
+Bool1D = NDArray[np.bool_]
 Shots = int | NDArray[np.int64]
+KEPT_SHIFTS = 4  # of the latest masks
 _NO_WEIGHTS = np.empty(0)
 _NO_KEY = np.zeros(4, dtype=np.uint64)
 
@@ -72,6 +74,7 @@ class Lanes:
         uses: Uses | None = None,
     ) -> None:
         self.features_of: Callable[[Float2D], Float2D] = _as_they_are
+        self._shifts: dict[tuple[bytes, bytes | None], Shifts] = {}
         self._device, self.n_groups = device, n_groups
         self._circuit = circuit if uses is not None else circuit.untied
         self.uses = uses or Uses((), (), n_weights=0, n_features=0)
@@ -87,6 +90,22 @@ class Lanes:
         )
         if isinstance(self._circuit, Program):
             self._idle = IdlePasses(self._circuit)
+
+    def shifts(self, weights: Bool1D, features: Bool1D | None = None) -> Shifts:
+        """The lanes for the gradient with respect to some weights and features.
+
+        Args:
+            weights: Mask of the weights, shape ``(n_weights,)``.
+            features: Mask of the features, shape ``(n_features,)``; None is none.
+        """
+        key = weights.tobytes(), None if features is None else features.tobytes()
+        found = self._shifts.get(key)
+        if found is None:
+            found = Shifts(self.uses, self.uses.depending(weights, features))
+            while len(self._shifts) >= KEPT_SHIFTS:
+                self._shifts.pop(next(iter(self._shifts), key), None)
+            self._shifts[key] = found
+        return found
 
     def at(
         self,

@@ -162,7 +162,7 @@ class Plan:
             work = program_of(circuit, rotation).new_pass(len(circuit.features))
             rows = np.arange(work.batch)
             work.forward(*values, rows, gradient=False)
-            return work.last_probabilities(wires)
+            return work.probabilities(wires, last=True)
 
         def states() -> NDArray[Any]:
             return program_of(circuit, Rotation()).states(*values)

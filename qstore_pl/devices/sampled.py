@@ -54,7 +54,6 @@ class SampledExecutable(Executable):
         super().__init__(packing, batched=batched, differentiable=True)
         self._sampler, self._make_lanes, self._device = sampler, lanes, device
         self.meter, self.shots = meter, tuple(shots)
-        self._shifts: dict[tuple[int, ...], Shifts] = {}
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -110,12 +109,7 @@ class SampledExecutable(Executable):
 
     def shifts(self, wanted: Sequence[int]) -> Shifts:
         """The shifted circuits for the gradient with respect to some arguments."""
-        key = tuple(wanted)
-        if key not in self._shifts:
-            uses = self.lanes.uses
-            which = uses.depending(*self.packing.masks(wanted))
-            self._shifts[key] = Shifts(uses, which)
-        return self._shifts[key]
+        return self.lanes.shifts(*self.packing.masks(wanted))
 
 
 @final

@@ -36,7 +36,11 @@ class IdlePasses:
             work = self._program.new_pass(batch)
         return work
 
+    def keeps(self, work: Any) -> bool:
+        """Whether work arrays are kept for a later call, since they are not large."""
+        return bool(work.nbytes <= IDLE_BYTES)
+
     def give_back(self, work: Any) -> None:
         """Keep work arrays for a later call, unless they are large."""
-        if work.nbytes <= IDLE_BYTES:
+        if self.keeps(work):
             self._idle.append(work)

@@ -510,18 +510,23 @@ class Pass(ABC):
             phase: Whether the global phase is included, where states have one.
         """
 
-    def probabilities(self, wires: tuple[int, ...]) -> Float2D:
+    def probabilities(self, wires: tuple[int, ...], *, last: bool = False) -> Float2D:
         """Probabilities of outcomes after the last :meth:`forward`.
 
         Args:
             wires: The wires that are read, the first of them the most significant bit
                 of an outcome.
+            last: Whether nothing else is asked of this run. Then they may be written
+                over the states, so that large ones need no more memory.
 
         Returns:
             Shape ``(batch, 2**len(wires))``.
         """
         if self._values is None:
             raise RuntimeError("Pass.probabilities needs a forward run before it.")
+        if last and (over := self._written_over(wires)) is not None:
+            self._values = None
+            return over
         found = np.empty((self.batch, 1 << len(wires)))
         for i, (start, end) in enumerate(self._spans):
             if end - start == 1:  # without another array of this size
@@ -530,19 +535,6 @@ class Pass(ABC):
                 part = np.empty((found.shape[1], end - start))
                 self._outcomes(i, wires, part)
                 found[start:end] = part.T
-        return found
-
-    def last_probabilities(self, wires: tuple[int, ...]) -> Float2D:
-        """As :meth:`probabilities`, where nothing else is asked of the forward run.
-
-        They may be written over the states, so that large ones need no more memory.
-
-        Args:
-            wires: The wires that are read.
-        """
-        found = self._written_over(wires)
-        found = self.probabilities(wires) if found is None else found
-        self._values = None
         return found
 
     def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:

@@ -106,7 +106,7 @@ class PurePass(Pass):
 
     def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:
         whole = wires == tuple(range(self._tables.n_wires))
-        if self.batch != 1 or not whole or self._values is None:
+        if self.batch != 1 or not whole:
             return None
         re, im = self._state(0, 1)
         np.multiply(re, re, out=re)

@@ -48,11 +48,6 @@ class Sampler:
         """Number of measured values."""
         return len(self.offsets)
 
-    @property
-    def n_features(self) -> int:
-        """Columns of the features."""
-        return self.programs[0].n_features if self.programs else 0
-
     @cached_property
     def untied(self) -> Sampler:
         """The same circuit, in which the last features of a sample are its weights."""
@@ -79,7 +74,8 @@ class Sampler:
             work = idle.take(len(features))
             draw_from(work, program, key, ids)
             work.forward(weights, features, rows, gradient=False)
-            found.append(group.read(work.probabilities(group.wires)))
+            last = not idle.keeps(work)
+            found.append(group.read(work.probabilities(group.wires, last=last)))
             idle.give_back(work)
         return found
 

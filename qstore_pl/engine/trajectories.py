@@ -382,7 +382,7 @@ class TrajectoryPass:
         """
         return self._run.states(phase=phase)
 
-    def probabilities(self, wires: tuple[int, ...]) -> Float2D:
+    def probabilities(self, wires: tuple[int, ...], *, last: bool = False) -> Float2D:
         """Probabilities of outcomes, averaged over trajectories; see :class:`Pass`.
 
         Their sum is 1 on average only, since trajectories are not normalised.
@@ -390,10 +390,12 @@ class TrajectoryPass:
         Args:
             wires: The wires that are read, the first of them the most significant bit
                 of an outcome.
+            last: Whether nothing else is asked of this run.
 
         Returns:
             Shape ``(batch, 2**len(wires))``.
         """
+        del last  # an average is an array of its own
         each = self._run.probabilities(wires)
         by_sample = each.reshape(self.batch, self._program.trajectories, each.shape[1])
         return np.asarray(by_sample.mean(axis=1))

@@ -76,7 +76,6 @@ class AdaptiveShift(GradientEstimator):
         n = expectations.n_weights
         self._n_steps, self._mean, self._variance = 0, np.zeros(n), np.zeros(n)
         self._spent = 0
-        self._kept: tuple[bytes, devices.Shifts] | None = None
         self._drawn: list[devices.Drawn] = []
         self._shots: Int1D = np.empty(0, dtype=np.int64)  # of each lane
         self._shifted = np.empty((0, 0, 0))
@@ -114,7 +113,7 @@ class AdaptiveShift(GradientEstimator):
         wanted = expectations.trainable
         if not gradient:
             wanted = np.zeros_like(wanted)
-        shifts = self._shifts(wanted)
+        shifts = lanes.shifts(wanted)
         circuits = len(rows) * lanes.n_groups
         asked = self._by_lane(shifts, self._asked())
         if gradient:
@@ -133,7 +132,7 @@ class AdaptiveShift(GradientEstimator):
 
     def _gradient(self, cotangents: Float2D) -> Float1D:
         """The gradient with respect to the weights, shape ``(n_weights,)``."""
-        shifts = self._shifts(self.expectations.trainable)
+        shifts = self._lanes.shifts(self.expectations.trainable)
         gradient = shifts.gradient(self._shifted, cotangents, *self._at)[0]
         batch, n_lanes = len(cotangents), shifts.n_lanes
         whole = np.tile(cotangents, (n_lanes, 1))
@@ -189,10 +188,3 @@ class AdaptiveShift(GradientEstimator):
         if total > self._budget - fewest:
             more *= (self._budget - fewest) / total
         return FEWEST + np.floor(more).astype(np.int64)
-
-    def _shifts(self, wanted: NDArray[np.bool_]) -> devices.Shifts:
-        key = wanted.tobytes()
-        if self._kept is None or self._kept[0] != key:
-            uses = self._lanes.uses
-            self._kept = key, devices.Shifts(uses, uses.depending(wanted))
-        return self._kept[1]

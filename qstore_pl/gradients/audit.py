@@ -229,7 +229,7 @@ def _shifts(
             "but it has a measurement inside, a gate without a shift rule, or noise "
             "that depends on the values of gates. Use other gates, and a NoiseSpec."
         )
-    return lanes, devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
+    return lanes, lanes.shifts(wanted)
 
 
 def _of_values(

@@ -54,8 +54,6 @@ class ParameterShift(GradientEstimator):
     ) -> None:
         super().__init__(expectations)
         self._sample_size, self._rng = sample_size, rng
-        # Of the last mask and circuit:
-        self._kept: tuple[devices.Lanes, bytes, devices.Shifts] | None = None
         self._pull_back: Callable[[Float2D], Float1D] = _before_forward
 
     def _measure(
@@ -99,11 +97,7 @@ class ParameterShift(GradientEstimator):
         wanted: Bool1D,
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
         """Values, and the function to the gradient, on a device of this package."""
-        key = wanted.tobytes()
-        if self._kept is None or self._kept[0] is not lanes or self._kept[1] != key:
-            shifts = devices.Shifts(lanes.uses, lanes.uses.depending(wanted))
-            self._kept = lanes, key, shifts
-        shifts = self._kept[2]
+        shifts = lanes.shifts(wanted)
         expectations = self.expectations
         expectations.circuits += shifts.n_lanes * len(features) * lanes.n_groups
         shots = expectations.shots

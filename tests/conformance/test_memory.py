@@ -14,6 +14,8 @@ SCRIPT = """
     import numpy as np
     import pennylane as qml
 
+    from qstore_pl import compile
+
 
     def megabytes(name):
         with open("/proc/self/status") as status:
@@ -21,7 +23,7 @@ SCRIPT = """
         return int(line.split()[1]) / 1024
 
 
-    def run(n, returned):
+    def run(n, returned, compiled):
         def circuit(w):
             for i in range(n):
                 qml.RX(w[i], i)
@@ -32,26 +34,32 @@ SCRIPT = """
             return returned()
 
         device = qml.device("qstore.mock_ideal", wires=n, seed=1)
-        qml.QNode(circuit, device, shots=1000)(np.linspace(0.1, 1.0, n))
+        qnode = qml.QNode(circuit, device, shots=1000)
+        (compile(qnode) if compiled else qnode)(np.linspace(0.1, 1.0, n))
 
 
     measured = {
         "counts": lambda n: lambda: qml.counts(),
         "words": lambda n: lambda: [qml.expval(qml.Z(i)) for i in range(n)],
     }[sys.argv[1]]
-    run(4, measured(4))  # the kernels
+    compiled = sys.argv[2] == "compiled"
+    run(4, measured(4), compiled)  # the kernels
+    run(14, measured(14), compiled)  # more outcomes than are counted
     before = megabytes("VmRSS")
-    run(21, measured(21))
+    run(21, measured(21), compiled)
     print(megabytes("VmHWM") - before)
 """
 STATE = 16 * 2**21 / 2**20  # MB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("measured", ["counts", "words"])
-def test_shots_take_the_memory_of_three_states(measured):
+@pytest.mark.parametrize(
+    ("measured", "road"),
+    [("counts", "QNode"), ("words", "QNode"), ("words", "compiled")],
+)
+def test_shots_take_the_memory_of_three_states(measured, road):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), measured],
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), measured, road],
         capture_output=True,
         text=True,
         check=True,
