@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pennylane as qml
-from numpy.typing import NDArray
 from pennylane.devices.preprocess import validate_device_wires, validate_measurements
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import (
@@ -41,6 +40,7 @@ from qstore_pl.devices.matrices import is_pauli_rotation
 from qstore_pl.devices.meters import Meter, Output, OutputMeter, StateMeter
 from qstore_pl.devices.outputs import MAX_WIRES, outputs_of, pauli_sum
 from qstore_pl.devices.packing import Packing
+from qstore_pl.devices.readings import Rotation
 from qstore_pl.devices.registry import entry_of, has_own_decomposition, made_of
 from qstore_pl.devices.sampled import DrawnExecutable, SampledExecutable
 from qstore_pl.devices.shifts import depends
@@ -49,6 +49,7 @@ from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.devices.tensors import to_numpy
 from qstore_pl.devices.tracing import CONSTANT_OBSERVABLES
 from qstore_pl.engine.gates import WEIGHT, PauliSum
+from qstore_pl.engine.program import Program
 
 MAX_WORDS = 256  # of an observable whose square is measured for its variance
 Pair = tuple[Operator, list[Any]]
@@ -236,16 +237,26 @@ def executable(
                 batched=batched,
             )
 
-        def draw(states: NDArray[Any]) -> list[Any]:
-            results = device.drawn(tape, kind, states, order, batched=batched)
+        programs: dict[Any, Program] = {}
+
+        def program_of(rotation: Rotation) -> Program:
+            if rotation.key not in programs:
+                basis = lowering.basis(rotation.operations)
+                found = lowering.program_of([*gates, *basis], [], **sizes)
+                programs[rotation.key] = found
+            return programs[rotation.key]
+
+        def draw(*values: Any) -> list[Any]:
+            results = device.drawn(
+                tape, kind, order, program_of, values, batched=batched
+            )
             if len(tape.measurements) == 1:
                 return list(results) if tape.shots.has_partitioned_shots else [results]
             if tape.shots.has_partitioned_shots:
                 return [result for part in results for result in part]
             return list(results)
 
-        program = lowering.program_of(gates, [], **sizes)
-        return DrawnExecutable(program, draw, packing, batched=batched)
+        return DrawnExecutable(program_of(Rotation()), draw, packing, batched=batched)
 
     def lanes() -> Lanes:
         found = lanes_of(

@@ -48,7 +48,7 @@ from qstore_pl.devices.lowering import (
     wire_order,
 )
 from qstore_pl.devices.passes import KeptPasses
-from qstore_pl.devices.plans import Plan, Streams
+from qstore_pl.devices.plans import Plan, ProgramOf, Streams
 from qstore_pl.devices.preprocessing import pure_pipeline
 from qstore_pl.devices.program_cache import CacheInfo, ProgramCache
 from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
@@ -285,24 +285,33 @@ class QStoreDevice(Device):
         self,
         tape: QuantumScript,
         kind: StateKind,
-        states: NDArray[Any],
         order: tuple[Any, ...],
+        program_of: ProgramOf,
+        values: tuple[NDArray[np.float64], NDArray[np.float64]],
         *,
         batched: bool,
     ) -> Any:
-        """Results of a circuit with shots, drawn from its states.
+        """Results of a circuit that is compiled, with shots.
 
         Args:
             tape: The circuit, of which the measurements and the shots count.
-            kind: The kind of the states.
-            states: The states of a Program, a row for each sample.
+            kind: The kind of its states.
             order: Wire labels in the order of the register.
+            program_of: Gives the Program of the circuit.
+            values: Its weights and features.
             batched: Whether the results have a batch axis.
         """
-        plan = self._plan(tape, kind, order)
-        return plan.drawn_from_states(
-            tape.measurements, tape.shots, states, self.stream_key(), 0, batched=batched
+        (result,) = self._plan(tape, kind, order).drawn(
+            [tape.measurements],
+            tape.shots,
+            values,
+            len(values[1]) if batched else None,
+            program_of,
+            self.stream_key(),
+            [0],
+            fill=False,
         )
+        return result
 
     def stream_key(self) -> NDArray[np.uint64]:
         """A key of random streams, drawn from the generator of this device."""
@@ -523,21 +532,10 @@ class QStoreDevice(Device):
         streams: Streams,
     ) -> Any:
         number = streams.take(plan.n_circuits(tape.shots))
-        if plan.kind.exact:
-            batch = Batch(tape, [Part.of(op) for op in tape.operations], plan)
-            batch.add(0, tape, batch.parts, number)
-            (result,) = self._run_batch(batch, config, streams)
-            return result
-        circuit = take_apart(tape, order=plan.order)
-        program = self._program(plan.kind, circuit)
-        return plan.drawn_from_states(
-            tape.measurements,
-            tape.shots,
-            program.states(circuit.weights, circuit.features),
-            streams.key,
-            number,
-            batched=circuit.batch is not None,
-        )
+        batch = Batch(tape, [Part.of(op) for op in tape.operations], plan)
+        batch.add(0, tape, batch.parts, number)
+        (result,) = self._run_batch(batch, config, streams)
+        return result
 
     def _run_batch(
         self, batch: Batch, config: ExecutionConfig, streams: Streams
@@ -559,9 +557,9 @@ class QStoreDevice(Device):
             results += plan.drawn(
                 [tape.measurements for tape in tapes],
                 tapes[0].shots,
-                stacked,
+                (stacked.weights, stacked.features),
                 circuit.batch,
-                functools.partial(self._program, plan.kind),
+                functools.partial(self._program, plan.kind, stacked),
                 streams.key,
                 batch.numbers[chunk],
                 fill=_fills(config),

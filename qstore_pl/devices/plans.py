@@ -18,7 +18,6 @@ from qstore_pl.devices.lowering import Circuit
 from qstore_pl.devices.readings import Positions, Reading, Rotation
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.samples import (
-    Probabilities,
     Runs,
     Selection,
     sampled,
@@ -28,8 +27,8 @@ from qstore_pl.engine.program import Pass, Program
 from qstore_pl.engine.streams import Key
 
 Float = NDArray[np.float64]
-ProgramOf = Callable[[Circuit, Rotation], Program]
-"""Function from a circuit, and gates before outcomes are read, to its Program."""
+ProgramOf = Callable[[Rotation], Program]
+"""Function from gates before outcomes are read to the Program that ends with them."""
 Measured = Sequence[Sequence[MeasurementProcess]]
 
 
@@ -136,7 +135,7 @@ class Plan:
         self,
         measured: Measured,
         shots: Shots,
-        circuit: Circuit,
+        values: tuple[Float, Float],
         batch: int | None,
         program_of: ProgramOf,
         key: Key,
@@ -144,74 +143,26 @@ class Plan:
         *,
         fill: bool,
     ) -> list[Any]:
-        """The results of tapes with shots.
+        """The results of circuits with shots.
 
         Args:
-            measured: The measurements of each tape.
-            shots: The shots of each tape.
-            circuit: The tapes as one circuit, the rows of one after the other.
-            batch: Number of samples of each tape, or None without a batch axis.
-            program_of: Gives the Program of the circuit.
+            measured: The measurements of each circuit.
+            shots: The shots of each circuit.
+            values: Weights and features, the rows of one circuit after the other.
+            batch: Number of samples of each circuit, or None without a batch axis.
+            program_of: Gives the Program of the circuits.
             key: Key of the random streams.
-            numbers: Number of the first circuit that each tape draws for.
+            numbers: Number of the first circuit that each one draws for.
             fill: Whether postselection keeps every shot.
         """
-        values = circuit.weights, circuit.features
+        assert self.reading is not None
+        kind, order = self.kind, self.order
 
         def probabilities(rotation: Rotation, wires: Positions) -> Float:
-            work = program_of(circuit, rotation).new_pass(len(circuit.features))
+            work = program_of(rotation).new_pass(len(values[1]))
             rows = np.arange(work.batch)
             work.forward(*values, rows, gradient=False)
             return work.probabilities(wires, last=True)
-
-        def states() -> NDArray[Any]:
-            return program_of(circuit, Rotation()).states(*values)
-
-        runs = Runs(measured, batch, shots, key, numbers)
-        return self._sampled(runs, probabilities, states, fill=fill)
-
-    def drawn_from_states(
-        self,
-        measured: Sequence[MeasurementProcess],
-        shots: Shots,
-        states: NDArray[Any],
-        key: Key,
-        number: int,
-        *,
-        batched: bool,
-    ) -> Any:
-        """The results of one tape with shots, from its states.
-
-        Args:
-            measured: Its measurements.
-            shots: Its shots.
-            states: The states of its Program.
-            key: Key of the random streams.
-            number: Number of the first circuit that it draws for.
-            batched: Whether the results have a batch axis.
-        """
-
-        def probabilities(rotation: Rotation, wires: Positions) -> Float:
-            labels = [self.order[wire] for wire in wires]
-            return self.kind.probabilities(
-                states, rotation.operations, labels, self.order
-            )
-
-        batch = self.kind.n_samples(states) if batched else None
-        runs = Runs([measured], batch, shots, key, [number])
-        (result,) = self._sampled(runs, probabilities, lambda: states, fill=False)
-        return result
-
-    def _sampled(
-        self,
-        runs: Runs,
-        probabilities: Probabilities,
-        states: Callable[[], NDArray[Any]],
-        *,
-        fill: bool,
-    ) -> list[Any]:
-        assert self.reading is not None
-        kind, order = self.kind, self.order
 
         found: list[NDArray[Any]] = []
 
@@ -219,9 +170,10 @@ class Plan:
             mp: MeasurementProcess, t: int, rng: np.random.Generator
         ) -> Sequence[Any]:
             if not found:
-                found.append(states())
-            return kind.shadow(mp, found[0][t : t + 1], order, runs.shots, rng)
+                found.append(program_of(Rotation()).states(*values))
+            return kind.shadow(mp, found[0][t : t + 1], order, shots, rng)
 
+        runs = Runs(measured, batch, shots, key, numbers)
         outcomes = {order.index(w): one for w, one in kind.postselected.items()}
         selection = Selection(outcomes, fill and kind.fills, kind.check_kept)
         return sampled(self.reading, runs, probabilities, selection, shadows)

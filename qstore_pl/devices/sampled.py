@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qstore_pl._lazy import cached_property
 from qstore_pl.devices.base import QStoreDevice
@@ -177,8 +176,8 @@ class DrawnExecutable(Executable):
 
     Args:
         program: The Program of the circuit.
-        draw: Function from its states to the results, one for each measurement and
-            number of shots.
+        draw: Function from weights and features to the results, one for each
+            measurement and number of shots.
         packing: How arguments become weights and features.
         batched: Whether the circuit has a batch axis.
     """
@@ -188,7 +187,7 @@ class DrawnExecutable(Executable):
     def __init__(
         self,
         program: Program,
-        draw: Callable[[NDArray[Any]], list[Any]],
+        draw: Callable[[Float, Float], list[Any]],
         packing: Packing,
         *,
         batched: bool,
@@ -202,4 +201,4 @@ class DrawnExecutable(Executable):
 
     def values(self, arguments: Sequence[Float]) -> list[Any]:
         """The results, which may be dictionaries."""
-        return self._draw(self.program.states(*self.packing.packed(arguments)))
+        return self._draw(*self.packing.packed(arguments))

@@ -23,12 +23,10 @@ from qstore_pl.devices.lowering import Circuit, lower
 from qstore_pl.devices.mixed_readout import (
     Condition,
     Conditioned,
-    Outcomes,
     density_tensor,
     mixed_readout_of,
 )
-from qstore_pl.devices.readout import Readout, apply_matrix, marginal, readout_of
-from qstore_pl.devices.tensors import to_numpy
+from qstore_pl.devices.readout import Readout, readout_of
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 
@@ -84,24 +82,6 @@ class StateKind(ABC):
         """Whether the outcomes on these wires are read without errors."""
         return True
 
-    @abstractmethod
-    def probabilities(
-        self,
-        states: NDArray[Any],
-        rotation: Sequence[Operator],
-        wires: Sequence[Any],
-        order: Sequence[Any],
-    ) -> NDArray[np.float64]:
-        """Probabilities of true outcomes, shape ``(batch, 2**len(wires))``.
-
-        Args:
-            states: From the Program, a row for each sample.
-            rotation: Gates before the outcomes are read.
-            wires: Labels of the wires that are read, the first of them the most
-                significant bit.
-            order: Wire labels in the order of the register.
-        """
-
     def shadow(
         self,
         mp: MeasurementProcess,
@@ -130,10 +110,6 @@ class StateKind(ABC):
         if shots.has_partitioned_shots:
             return [one[0] for one in found]
         return [found[0]]
-
-    def n_samples(self, states: NDArray[Any]) -> int:
-        """Number of samples that states of a Program belong to."""
-        return len(states)
 
     def state_bytes(self, n_wires: int) -> int:
         """Memory that the state of one sample takes."""
@@ -177,16 +153,6 @@ class PureStates(StateKind):
         n_wires = states.shape[1].bit_length() - 1
         return states.reshape((len(states), *[2] * n_wires))
 
-    def probabilities(
-        self,
-        states: NDArray[Any],
-        rotation: Sequence[Operator],
-        wires: Sequence[Any],
-        order: Sequence[Any],
-    ) -> NDArray[np.float64]:
-        """Probabilities of true outcomes."""
-        return marginal(rotated(states, rotation, order), wires, order)
-
 
 class MixedStates(StateKind):
     """Density matrices, for circuits with noise.
@@ -219,17 +185,6 @@ class MixedStates(StateKind):
     def tensor(self, states: NDArray[Any]) -> NDArray[np.complex128]:
         """Density matrices with two axes for each wire."""
         return density_tensor(states)
-
-    def probabilities(
-        self,
-        states: NDArray[Any],
-        rotation: Sequence[Operator],
-        wires: Sequence[Any],
-        order: Sequence[Any],
-    ) -> NDArray[np.float64]:
-        """Probabilities of true outcomes."""
-        read = Outcomes(wires, order, lambda label: (0.0, 0.0), rotation)
-        return read.probabilities(states)
 
     def shadow(
         self,
@@ -270,19 +225,3 @@ class MixedStates(StateKind):
     def reads_truly(self, wires: Iterable[Any]) -> bool:
         """Whether the outcomes on these wires are read without errors."""
         return not any(any(self.noise.readout_of(wire)) for wire in wires)
-
-
-def rotated(
-    states: NDArray[np.complex128], rotation: Sequence[Operator], order: Sequence[Any]
-) -> NDArray[np.complex128]:
-    """State vectors after some gates, shape ``(batch, 2**n)``.
-
-    Args:
-        states: State vectors before them.
-        rotation: The gates.
-        order: Wire labels in the order of the register.
-    """
-    for op in rotation:
-        matrix = to_numpy(op.matrix(op.wires))
-        states = apply_matrix(matrix, op.wires, states, order)
-    return states

@@ -35,7 +35,7 @@ from qstore_pl.devices.readout import (
     outcomes,
     real_values,
 )
-from qstore_pl.devices.states import StateKind, rotated
+from qstore_pl.devices.states import StateKind
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.trajectories import (
     TrajectoryPass,
@@ -105,21 +105,6 @@ class TrajectoryStates(StateKind):
     def tensor(self, states: NDArray[Any]) -> Complex2D:
         """The states of all trajectories as they are."""
         return states
-
-    def probabilities(
-        self,
-        states: Complex2D,
-        rotation: Sequence[Operator],
-        wires: Sequence[Any],
-        order: Sequence[Any],
-    ) -> Float:
-        """Probabilities of true outcomes, each trajectory with its weight."""
-        each = marginal(rotated(states, rotation, order), wires, order)
-        return each.reshape(-1, self.trajectories, each.shape[1]).mean(axis=1)
-
-    def n_samples(self, states: Complex2D) -> int:
-        """Number of samples that states of a Program belong to."""
-        return len(states) // self.trajectories
 
     def shadow(
         self,

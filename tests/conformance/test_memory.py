@@ -55,7 +55,7 @@ STATE = 16 * 2**21 / 2**20  # MB
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("measured", "road"),
-    [("counts", "QNode"), ("words", "QNode"), ("words", "compiled")],
+    [(what, road) for what in ("counts", "words") for road in ("QNode", "compiled")],
 )
 def test_shots_take_the_memory_of_three_states(measured, road):
     done = subprocess.run(
