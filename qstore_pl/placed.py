@@ -135,9 +135,8 @@ class Placed:
             shifted: Whether gates can be shifted; else every lane has its own weights.
 
         Returns:
-            None on devices of others, where noise depends on the values of gates, where
-            a gate cannot be compiled, and where the circuit has a measurement inside:
-            there it runs as tapes.
+            None on devices of others, where noise depends on the values of gates, and
+            where a gate cannot be compiled: there it runs as tapes.
 
         Raises:
             DeviceError: If a gate has no shift rule.

@@ -22,6 +22,7 @@ from qstore_pl.devices.acceptance import collapses
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
+from qstore_pl.devices.records import Record
 from qstore_pl.devices.registry import (
     entry_of,
     has_own_decomposition,
@@ -72,6 +73,7 @@ def turned(
     seen = _seen([op for op, _ in parts], measured)
     found: list[Pair] = []
     uses: list[Use] = []
+    outcomes: set[Any] = set()
     shifted = ""
     for (op, params), is_seen in zip(parts, seen, strict=True):
         if collapses(op) and shifted:
@@ -80,6 +82,8 @@ def turned(
                 "measurement or a projector, which divides the state by its norm. Run "
                 "without shots, where the device has the gradient."
             )
+        if isinstance(op, Record):
+            outcomes.update(op.wires)
         if not is_seen or not depends(params, kinds) or op.name in _PHASES:
             found.append((op, params))
             continue
@@ -88,12 +92,18 @@ def turned(
         for i, param in enumerate(params):
             if depends([param], kinds):
                 slot = FEATURE, n_features + len(uses)
-                rule = _rule_of(op, i)
+                rule = _rule_of(_conditioned(op, outcomes), i)
                 assert rule is not None  # of a gate that was not taken apart
                 uses.append(Use(param.angle, rule))
                 own[i] = param + Symbols.consecutive(slot, ())
         found.append((op, own))
     return found, uses
+
+
+def _conditioned(op: Operator, outcomes: set[Any]) -> Operator:
+    """A gate that acts or not, by outcomes alone, whose shift rule is its own."""
+    is_controlled = isinstance(op, qml.ops.Controlled)
+    return op.base if is_controlled and outcomes >= set(op.control_wires) else op
 
 
 def depends(params: Sequence[Any], kinds: set[int]) -> bool:
