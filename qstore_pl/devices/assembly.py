@@ -30,8 +30,8 @@ from qstore_pl.devices.acceptance import accepted_analytic, accepted_sampled
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.batches import Places, batch_of
 from qstore_pl.devices.bound import gates_of_pairs
-from qstore_pl.devices.executable import ExactExecutable, Executable
 from qstore_pl.devices.deferring import deferred
+from qstore_pl.devices.executable import ExactExecutable, Executable
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.groups import grouped, has_groups
 from qstore_pl.devices.lanes import Lanes, lanes_of, sampler_of

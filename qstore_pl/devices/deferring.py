@@ -2,7 +2,8 @@
 
 A compiled circuit always defers them. A circuit with shots that is not compiled does so
 where that takes less time: PennyLane runs it shot by shot, each with outcomes of its
-own. Deferred to records, the measurements leave one run, from which all shots are drawn.
+own. Deferred to records, the measurements leave one run, and all shots are drawn from
+it.
 """
 
 from __future__ import annotations
