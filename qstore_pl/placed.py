@@ -213,11 +213,7 @@ def traced(
             applied = _with_numbers(circuit, block, wires, error)
             inputs += [s if isinstance(s, devices.Symbols) else None for s in symbols]
         else:
-            inputs += [
-                datum if isinstance(datum, devices.Symbols) else None
-                for op in applied
-                for datum in op.data
-            ]
+            inputs += [devices.symbols_of(datum) for op in applied for datum in op.data]
         operations += applied
     measured = _measured(circuit, labels)
     for mp in measured:  # the numbers of observables are constants

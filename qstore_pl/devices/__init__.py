@@ -33,8 +33,9 @@ from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
+from qstore_pl.devices.shifts import rules_of_conditions
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
-from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
+from qstore_pl.devices.symbols import SymbolError, Symbols, symbols, symbols_of
 from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
@@ -94,10 +95,12 @@ __all__ = [
     "needs_value",
     "of_first_sample",
     "recorded",
+    "rules_of_conditions",
     "running_on",
     "set_generator_state",
     "shift_fails",
     "symbols",
+    "symbols_of",
     "tape_metric",
     "traced",
     "twice",

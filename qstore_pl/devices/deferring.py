@@ -21,7 +21,7 @@ from qstore_pl.devices.aside import aside
 from qstore_pl.devices.lowering import wire_order
 from qstore_pl.devices.memory import fits
 from qstore_pl.devices.records import find_records, mark_records
-from qstore_pl.devices.symbols import Symbols
+from qstore_pl.devices.symbols import Symbols, symbols_of
 
 AMPLITUDES_OF_A_SHOT = 1 << 14  # of a state that takes as long as one shot by itself
 _Transformed = tuple[tuple[QuantumScript, ...], Callable[..., Any]]
@@ -111,7 +111,7 @@ def deferred_bound(
     for op in tape.operations:
         pairs = zip(op.data, known[id(op)], strict=True)
         if isinstance(op, Conditional) and any(
-            given is not None and given is not value for value, given in pairs
+            given is not None and symbols_of(value) is None for value, given in pairs
         ):
             raise DeviceError(
                 f"{op.name} cannot be compiled: it depends on the outcome of a "
@@ -120,8 +120,7 @@ def deferred_bound(
             )
     now: list[Symbols | None] = []
     for op in found.operations:
-        own = [value if isinstance(value, Symbols) else None for value in op.data]
-        now += known.get(id(op), own)
+        now += known[id(op)] if id(op) in known else map(symbols_of, op.data)
     return found, [*now, *rest]
 
 

@@ -106,6 +106,49 @@ def _conditioned(op: Operator, outcomes: set[Any]) -> Operator:
     return op.base if is_controlled and outcomes >= set(op.control_wires) else op
 
 
+def rules_of_conditions(tape: QuantumScript) -> QuantumScript:
+    """A circuit whose gates that depend on outcomes tell PennyLane their shift rules.
+
+    A gate acts or does not act, by the outcome, and its own rule holds. PennyLane 0.45
+    knows none, and takes finite differences. Gates without a rule are decomposed.
+
+    Args:
+        tape: The circuit, with measurements inside it that are not deferred.
+
+    Raises:
+        DeviceError: If such a gate has neither a shift rule nor a decomposition.
+    """
+    if not any(isinstance(op, qml.ops.Conditional) for op in tape.operations):
+        return tape
+    operations: list[Operator] = []
+    with aside():
+        for op in tape.operations:
+            if isinstance(op, qml.ops.Conditional):
+                operations += _with_recipes(op)
+            else:
+                operations.append(op)
+    found = tape.copy(operations=operations)
+    if len(found.par_info) == len(tape.par_info):
+        found.trainable_params = tape.trainable_params
+    return found
+
+
+def _with_recipes(op: qml.ops.Conditional) -> list[Operator]:
+    rules = [_rule_of(op.base, i) for i in range(op.base.num_params)]
+    if None not in rules:
+        own = qml.ops.Conditional(op.meas_val, op.base)
+        own.grad_recipe = [[list(term) for term in rule] for rule in rules if rule]
+        return [own]
+    if not op.base.has_decomposition:
+        raise DeviceError(
+            f"{op.name} has no shift rule for its parameters and no decomposition. Run "
+            "without shots, where the device has the gradient."
+        )
+    parts = op.base.decomposition()
+    conditions = (qml.ops.Conditional(op.meas_val, part) for part in parts)
+    return [gate for condition in conditions for gate in _with_recipes(condition)]
+
+
 def depends(params: Sequence[Any], kinds: set[int]) -> bool:
     """Whether one of the parameters depends on values of these kinds."""
     return any(

@@ -29,7 +29,7 @@ class QuantumPoolingLayer(Standalone):
             suffice.
         n_qubits: Number of qubits, >= 2; None takes the wires that a model gives it.
         backend: Where :attr:`circuit` runs: a name, a Backend or a PennyLane device.
-        gate: The gate, called as ``gate(weights, wires=wire)``; None is ``qml.Rot``,
+        gate: The gate, called as ``gate(weights, wires=[wire])``; None is ``qml.Rot``,
             any turn of the qubit.
         gate_shape: Shape of the weights of one gate.
         seed: Seed of the first weights, which are normally distributed with mean 0 and

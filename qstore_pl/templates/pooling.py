@@ -47,7 +47,7 @@ def pool(
             every group. A batch axis may come first.
         wires: Wires to pool.
         pool_size: Wires of a group, >= 2.
-        gate: The gate, called as ``gate(weights, wires=wire)`` with weights of shape
+        gate: The gate, called as ``gate(weights, wires=[wire])`` with weights of shape
             ``gate_shape``; None is ``qml.Rot``, any turn of the wire.
         gate_shape: Shape of the weights of one gate.
 
@@ -82,7 +82,7 @@ def pool(
         others = labels[group * pool_size + 1 : (group + 1) * pool_size]
         for i, other in enumerate(others):
             act = qml.cond(qml.measure(other), _turn if gate is None else gate)
-            act(weights[(..., i, *inner)], wires=wire)
+            act(weights[(..., i, *inner)], wires=[wire])
     return kept
 
 
