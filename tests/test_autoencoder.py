@@ -29,7 +29,9 @@ from qstore_pl.devices import NoiseSpec
 from qstore_pl.layers import Layer
 from tests.naive import pauli_components
 
-NOISE = NoiseSpec(p1=0.02, p2=0.05, t1=50e-6, t2=40e-6, readout=(0.02, 0.03))
+NOISE = NoiseSpec(
+    p1=0.02, p2=0.05, t1=50e-6, t2=40e-6, over_rotation=0.03, readout=(0.02, 0.03)
+)
 N, LATENT = 3, 1
 EXACT = {"atol": 1e-10, "rtol": 0}
 OBJECTIVES = ("local", "global")
