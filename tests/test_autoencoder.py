@@ -251,7 +251,7 @@ def test_fidelities_in_chunks_are_the_same(monkeypatch):
     autoencoder, X = turned("mock_noisy")
     X = np.repeat(X, 3, axis=0)
     whole = autoencoder.reconstruction_fidelity(X)
-    monkeypatch.setattr("qstore_pl.autoencoder.states.BYTES", 16 * 64 * 4)
+    monkeypatch.setattr("qstore_pl.autoencoder.decoder.BYTES", 16 * 64 * 4)
     found = autoencoder.reconstruction_fidelity(X)
     np.testing.assert_allclose(found, whole, atol=1e-14)
 

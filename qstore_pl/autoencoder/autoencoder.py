@@ -13,12 +13,13 @@ from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-import pennylane as qml
 from numpy.typing import NDArray
 
 from qstore_pl import devices
+from qstore_pl._blas import one_blas_thread
 from qstore_pl._checks import choice, integer, plain
 from qstore_pl._lazy import cached_property
+from qstore_pl.autoencoder.decoder import decoder_of
 from qstore_pl.autoencoder.encoder import (
     ENTANGLEMENT,
     N_LAYERS,
@@ -30,12 +31,8 @@ from qstore_pl.autoencoder.encoder import (
 from qstore_pl.autoencoder.objectives import LOSSES, observables_of, trash_of
 from qstore_pl.autoencoder.report import AutoencoderReport, largest_fidelity
 from qstore_pl.autoencoder.states import (
-    Channel,
-    Decoder,
-    Isometry,
     checked_latent,
     latent_states,
-    product_states,
     zero_trash,
 )
 from qstore_pl.backends.manager import as_backend
@@ -296,7 +293,7 @@ class QuantumAutoencoder:
             ValueError: If the shape differs, or a matrix is no density matrix.
             DeviceError: If the backend has no exact states, as with shots.
         """
-        return self._decoder().decoded(checked_latent(latent, self.n_latent))
+        return self._all_of(checked_latent(latent, self.n_latent))
 
     def reconstruct(self, inputs: Any) -> Complex3D:
         """Encode and decode.
@@ -307,7 +304,7 @@ class QuantumAutoencoder:
         Returns:
             Density matrices, shape ``(n_samples, 2**n_qubits, 2**n_qubits)``.
         """
-        return self._decoder().decoded(self.encode(inputs))
+        return self._all_of(self.encode(inputs))
 
     def reconstruction_fidelity(self, inputs: Any) -> Float1D:
         r"""How near the reconstructed states are to the encoded data.
@@ -370,6 +367,8 @@ class QuantumAutoencoder:
         states = self.model.states(inputs)
         fidelities = self._fidelities(inputs, latent_states(states, self.n_latent))
         low, high = np.quantile(fidelities, [0.05, 0.95])
+        with one_blas_thread():
+            bound = largest_fidelity(self.input_states(inputs), self.n_latent)
         return AutoencoderReport(
             n_qubits=self.n_qubits,
             n_latent=self.n_latent,
@@ -379,7 +378,7 @@ class QuantumAutoencoder:
             worst_fidelity=float(fidelities.min()),
             fidelity_interval=(float(low), float(high)),
             mean_trash_fidelity=float(zero_trash(states, self.n_latent).mean()),
-            bound=largest_fidelity(self.input_states(inputs), self.n_latent),
+            bound=bound,
         )
 
     def input_states(self, inputs: Any) -> Complex2D:
@@ -399,50 +398,16 @@ class QuantumAutoencoder:
         blocks = self.model.stack.parts[0].blocks
         return Placed(Excerpt(self.model, blocks), as_backend("mock_ideal"))
 
+    def _all_of(self, latent: Complex3D) -> Complex3D:
+        """Latent states, decoded."""
+        with one_blas_thread():
+            return decoder_of(self.model, self.n_latent).decoded(latent)
+
     def _fidelities(self, inputs: Any, latent: Complex3D) -> Float1D:
-        return self._decoder().fidelities(latent, self.input_states(inputs))
-
-    def _decoder(self) -> Decoder:
-        """The decoder with the present weights, from one run of a batch of states."""
-        n_latent = self.n_latent
-        if not self.model.placed.is_mixed:
-            images = self._decoded(np.eye(1 << n_latent))
-            if images.ndim == 2:
-                return Isometry(images)
-            # Without noise, but on a device that has density matrices only.
-        return Channel(self._decoded(product_states(n_latent)))
-
-    def _decoded(self, vectors: NDArray[Any]) -> NDArray[np.complex128]:
-        """What latent state vectors become: state vectors or density matrices.
-
-        Args:
-            vectors: Shape ``(batch, 2**n_latent)``.
-
-        Returns:
-            Shape ``(batch, 2**n_qubits)`` or ``(batch, 2**n_qubits, 2**n_qubits)``.
-        """
-        placed, batch, size = self.model.placed, len(vectors), 1 << self.n_qubits
-        states = np.zeros((*vectors.shape, size // vectors.shape[1]), np.complex128)
-        states[:, :, 0] = vectors
-
-        def circuit() -> Any:
-            qml.StatePrep(states.reshape(batch, size), wires=placed.wires)
-            qml.adjoint(self._encoder)(placed.wires)
-            return qml.state()
-
-        with devices.running_on(placed.device, placed.backend.name):
-            found = qml.QNode(circuit, placed.device, diff_method=None)()
-        images = np.asarray(found, dtype=np.complex128)
-        rest = images.shape[-1] // size  # of wires that only the device has, all in 0
-        if images.ndim == 2:
-            return images.reshape(batch, size, rest)[:, :, 0]
-        return images.reshape(batch, size, rest, size, rest)[:, :, 0, :, 0]
-
-    def _encoder(self, labels: Sequence[Any]) -> None:
-        """The encoder as a quantum function, on wires of these labels."""
-        for part in self.model.stack.parts[1:]:
-            for block in part.blocks:
-                block.apply(None, self.model.weights, labels)
+        """Fidelities of decoded latent states with those of the inputs."""
+        vectors = self.input_states(inputs)
+        with one_blas_thread():
+            return decoder_of(self.model, self.n_latent).fidelities(latent, vectors)
 
     # --- files --------------------------------------------------------------------
 
