@@ -84,7 +84,8 @@ class QuantumAutoencoder:
             encoding. They are unitary, keep all qubits and do not depend on the data.
             None is one QuantumLayer, as the words say.
         entanglement: Of the encoder's QuantumLayer: ``"linear"``, ``"circular"`` or
-            ``"full"``.
+            ``"full"``. With ``"full"`` the trash does not depend on all weights, of
+            which there is an :class:`~qstore_pl.UnseenWarning`.
         objective: What training minimises. ``"local"``: the probability that a trash
             qubit is found in 1, averaged over the trash qubits; its gradients do not
             vanish as qubits are added to a shallow circuit. ``"global"``: the
