@@ -47,6 +47,7 @@ R = TypeVar("R")
 
 AWAITABLE = {
     "QuantumModel": ("forward", "predict"),
+    "QuantumAutoencoder": ("fit",),
     "QuantumDataEncoder": ("encode", "encode_batch"),
     "QuantumGradientComputer": ("compute_gradients",),
     "FiniteDifferenceGradient": ("compute_gradients",),
@@ -130,3 +131,13 @@ class QuantumTrainer(plain.QuantumTrainer):
     """As :class:`qstore_pl.QuantumTrainer`, but ``train`` is a coroutine."""
 
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]
+
+
+class QuantumAutoencoder(plain.QuantumAutoencoder):
+    """As :class:`qstore_pl.QuantumAutoencoder`, but ``fit`` is a coroutine.
+
+    If it is cancelled, the training goes on in its thread. A training run that can be
+    stopped is :meth:`QuantumTrainer.train` of its model.
+    """
+
+    fit = _awaitable(plain.QuantumAutoencoder.fit)  # type: ignore[assignment]
