@@ -33,7 +33,13 @@ from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
-from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
+from qstore_pl.devices.structure import (
+    LightCones,
+    depth,
+    gates,
+    light_cones,
+    parts_of,
+)
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
 from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
@@ -49,6 +55,7 @@ from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
+from qstore_pl.engine.pure import PureProgram
 from qstore_pl.engine.shots import Drawn
 
 __all__ = [
@@ -87,12 +94,14 @@ __all__ = [
     "has_groups",
     "is_native",
     "is_ours",
+    "is_pure",
     "lanes",
     "lanes_of_weights",
     "light_cones",
     "metric",
     "needs_value",
     "of_first_sample",
+    "parts_of",
     "recorded",
     "running_on",
     "set_generator_state",
@@ -113,6 +122,11 @@ def is_ours(device: Device) -> bool:
 def is_native(device: Device) -> bool:
     """Whether :func:`compile` takes a device: it is ours, and has no shots."""
     return isinstance(device, QStoreDevice) and not device.shots
+
+
+def is_pure(program: Program) -> bool:
+    """Whether the states of a Program are vectors of amplitudes, without noise."""
+    return isinstance(program, PureProgram)
 
 
 def description(device: Device) -> str:

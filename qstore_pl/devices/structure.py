@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.bound import bound_gates, bound_operations
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
 from qstore_pl.devices.lowering import (
@@ -18,6 +19,7 @@ from qstore_pl.devices.lowering import (
 )
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
+from qstore_pl.devices.registry import entry_of
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine import lightcone
 from qstore_pl.engine.derived import Derived
@@ -40,6 +42,23 @@ def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operato
         for part, _ in gates_of(op, params)
         if is_gate(part)
     ]
+
+
+def parts_of(op: Operator) -> list[Operator]:
+    """The gates of a template; the operation alone if it is none.
+
+    Args:
+        op: The operation, whose parameters may be symbols.
+
+    Raises:
+        DecompositionUndefinedError: If it is neither a gate nor has a decomposition.
+    """
+    entry = entry_of(op)
+    if entry is not None and entry.parts is None:
+        return [op]
+    with aside():
+        parts = op.decomposition()
+    return [gate for part in parts for gate in parts_of(part)]
 
 
 def depth(operations: Sequence[Operator]) -> int:
