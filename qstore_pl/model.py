@@ -561,6 +561,31 @@ class QuantumModel:
         """Outputs of the model: :meth:`forward`."""
         return self.forward(inputs)
 
+    def states(self, inputs: Any) -> NDArray[Any]:
+        r"""The final states of the circuit on all qubits, qubit 0 most significant.
+
+        Args:
+            inputs: Shape ``(n_samples, input_dim)``.
+
+        Returns:
+            State vectors, complex128 of shape ``(n_samples, 2**n_qubits)``; or, with
+            noise, Pauli vectors, float64 of shape ``(n_samples, 4**n_qubits)``, whose
+            entries are :math:`\mathrm{Tr}(P\rho)`. Readout error acts on what is
+            measured, and therefore not on states.
+
+        Raises:
+            ValueError: As :meth:`prepare`.
+            DeviceError: If the circuit has no single state: with shots, trajectories,
+                or a measurement inside.
+            QuantumCircuitError: If a device that is not ours fails.
+
+        Example:
+            >>> model = QuantumModel(2, 1, seed=0)
+            >>> model.states(np.zeros((3, 2))).shape
+            (3, 4)
+        """
+        return self.placed.states(self.prepare(inputs), self.weights)
+
     def predict(self, inputs: Any) -> NDArray[Any]:
         """The class of each sample, or its outputs, by the loss of the last training.
 

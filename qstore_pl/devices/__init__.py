@@ -53,10 +53,12 @@ from qstore_pl.devices.tracing import (
 )
 from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.metric import FubiniStudy, Metric
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
-from qstore_pl.engine.pure import PureProgram
 from qstore_pl.engine.shots import Drawn
+from qstore_pl.engine.trajectories import TrajectoryProgram
+from qstore_pl.engine.transfer import density_matrix, pauli_vector
 
 __all__ = [
     "METRICS",
@@ -71,6 +73,7 @@ __all__ = [
     "Lanes",
     "LightCones",
     "Metric",
+    "MixedProgram",
     "MockIdeal",
     "MockNoisy",
     "NoiseSpec",
@@ -80,11 +83,13 @@ __all__ = [
     "SymbolError",
     "Symbols",
     "TorchSymbols",
+    "TrajectoryProgram",
     "alike",
     "aside",
     "check_alike",
     "check_memory",
     "compile",
+    "density_matrix",
     "depth",
     "description",
     "executable",
@@ -94,7 +99,6 @@ __all__ = [
     "has_groups",
     "is_native",
     "is_ours",
-    "is_pure",
     "lanes",
     "lanes_of_weights",
     "light_cones",
@@ -102,6 +106,7 @@ __all__ = [
     "needs_value",
     "of_first_sample",
     "parts_of",
+    "pauli_vector",
     "recorded",
     "running_on",
     "set_generator_state",
@@ -122,11 +127,6 @@ def is_ours(device: Device) -> bool:
 def is_native(device: Device) -> bool:
     """Whether :func:`compile` takes a device: it is ours, and has no shots."""
     return isinstance(device, QStoreDevice) and not device.shots
-
-
-def is_pure(program: Program) -> bool:
-    """Whether the states of a Program are vectors of amplitudes, without noise."""
-    return isinstance(program, PureProgram)
 
 
 def description(device: Device) -> str:

@@ -41,27 +41,22 @@ def compiled(model: QuantumModel) -> devices.Program:
 
 
 def compiled_pure(model: QuantumModel, quantity: str) -> devices.Program:
-    """The compiled circuit of a model, which has a state vector for each sample.
+    """The circuit of a model without measurements, with a state vector on all wires.
 
     Args:
         model: The model.
         quantity: What is computed of the states, for the message.
 
     Raises:
-        ValueError: If its device has none, the states are mixed, or a measurement
-            inside the circuit has a record of its own.
+        ValueError: If its device is another package's, or its states are mixed.
+        DeviceError: If it has shots or trajectories, or a measurement inside.
     """
-    program = compiled(model)
-    if not devices.is_pure(program):
+    program = model.placed.states_program
+    if program is None or model.placed.is_mixed:
         raise ValueError(
-            "Argument `model` must run on a device without noise, since the "
+            "Argument `model` must run on a qstore device without noise, since the "
             f"{quantity} is defined for pure states, but runs on {model.device.name}. "
             'Copy it and set its backend: model.backend = "mock_ideal".'
-        )
-    if program.n_wires != model.n_qubits:
-        raise ValueError(
-            "Argument `model` must have a circuit without measurements inside, after "
-            f"which states are mixed, since the {quantity} is defined for pure states."
         )
     return program
 

@@ -114,6 +114,8 @@ def entanglement(
     Raises:
         ValueError: If neither ``inputs`` nor ``samples`` are given, the states are
             mixed, or the inputs do not fit.
+        DeviceError: If the device has shots or trajectories, or the circuit a
+            measurement inside.
 
     Example:
         >>> linear = QuantumModel(3, 1, 2, entanglement="linear")

@@ -111,6 +111,8 @@ def expressibility(
     Raises:
         ValueError: If a number is too small, the states are mixed, or the inputs do not
             fit.
+        DeviceError: If the device has shots or trajectories, or the circuit a
+            measurement inside.
 
     Example:
         >>> shallow, deep = (QuantumModel(2, 1, n_layers=depth) for depth in (1, 3))
