@@ -15,6 +15,7 @@ from sklearn.svm import SVC, SVR
 
 Float2D = NDArray[np.float64]
 
+N_EPOCHS = 200  # of the convolutional network
 CLASSICAL = ("linear", "mlp", "svm", "cnn")
 """Words of the classical baselines."""
 
@@ -160,15 +161,20 @@ class ConvolutionalNetwork:
             numbers = np.reshape(y, (len(y), -1))
             targets = torch.as_tensor(numbers, dtype=torch.float32)
             loss = torch.nn.MSELoss()
-        with torch.random.fork_rng(devices=[]):  # torch's own generator stays
-            torch.manual_seed(self.seed)
-            self._model = self._network()
-            optimizer = torch.optim.Adam(self._model.parameters(), lr=0.01)
-            for _ in range(200):
-                for rows in torch.randperm(len(inputs)).split(32):
-                    optimizer.zero_grad()
-                    loss(self._model(inputs[rows]), targets[rows]).backward()
-                    optimizer.step()
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # more are slower in so small a network
+        try:
+            with torch.random.fork_rng(devices=[]):  # torch's own generator stays
+                torch.manual_seed(self.seed)
+                self._model = self._network()
+                optimizer = torch.optim.Adam(self._model.parameters(), lr=0.01)
+                for _ in range(N_EPOCHS):
+                    for rows in torch.randperm(len(inputs)).split(32):
+                        optimizer.zero_grad()
+                        loss(self._model(inputs[rows]), targets[rows]).backward()
+                        optimizer.step()
+        finally:
+            torch.set_num_threads(n_threads)
 
     def predict(self, X: Float2D) -> NDArray[Any]:
         """The class of each sample, or its numbers.

@@ -158,7 +158,7 @@ def report(
                 scores,
                 reference,
                 n_parameters=round(np.mean([one.n_parameters for one in found])),
-                seconds=float(np.mean([one.seconds for one in found])),
+                seconds=float(np.median([one.seconds for one in found])),
                 n_train=n_train,
                 n_test=n_test,
             )
@@ -199,7 +199,10 @@ def _words(
                 "Argument `baselines` must be a list of words, but is the word "
                 f"{baselines!r} alone."
             )
-        return [choice("baselines", word, BASELINES) for word in baselines]
+        words = [choice("baselines", word, BASELINES) for word in baselines]
+        if not words:
+            raise ValueError("Argument `baselines` must name one, but is empty.")
+        return words
     if model.summary().total.n_gates[1] == 0:
         notes.append("The model has no entangling gate to be left out.")
         return list(_DEFAULT)

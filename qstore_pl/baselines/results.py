@@ -31,7 +31,7 @@ class ReportRow:
         difference: Mean of the model's scores minus these, split by split.
         difference_half_width: Half the width of its 95 % interval, which takes into
             account that the splits share samples.
-        seconds: Mean time of its training.
+        seconds: Median time of its training.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Report:
         if open_:
             parts.append(f"it cannot be told from {_listed(open_)}")
         n = len(self.rows[0].scores)
-        return f"Over {n} splits, " + "; ".join(parts) + "."
+        return f"Beyond the 95 % intervals over {n} splits, {'; '.join(parts)}."
 
     def __str__(self) -> str:
         head = ("name", "parameters", self.score, "model minus it", "seconds")
@@ -158,7 +158,7 @@ def row_of(
         scores: Its scores, shape ``(n_splits,)``.
         reference: Those of the model on the same splits.
         n_parameters: How many numbers it learns.
-        seconds: Mean time of its training.
+        seconds: Median time of its training.
         n_train: Training samples of a split.
         n_test: Test samples of a split.
 

@@ -56,10 +56,10 @@ class Entanglement:
         return (dim - 2) / (dim + 1)
 
     def __repr__(self) -> str:
-        of = f"{self.n_draws:,} random weights" if self.n_draws else "its own weights"
+        of = "random" if self.n_draws else "its own"
         return (
-            f"Entanglement(Q = {self.mean:.3f} ± {self.standard_error:.3f} over "
-            f"{len(self.values):,} states of {of}; random states have {self.haar:.3f})"
+            f"Entanglement(Q = {self.mean:.3f} ± {self.standard_error:.3f}, "
+            f"{len(self.values):,} states of {of} weights; Haar {self.haar:.3f})"
         )
 
     def plot(self, ax: Any = None) -> Any:
@@ -120,8 +120,7 @@ def entanglement(
     Example:
         >>> linear = QuantumModel(3, 1, 2, entanglement="linear")
         >>> entanglement(linear, samples=1000)
-        Entanglement(Q = 0.624 ± 0.006 over 1,000 states of 1,000 random weights; \
-random states have 0.667)
+        Entanglement(Q = 0.624 ± 0.006, 1,000 states of random weights; Haar 0.667)
 
     References:
         Meyer and Wallach, Global entanglement in multiparticle systems, J. Math. Phys.
