@@ -46,7 +46,10 @@ def untrained(
             hidden = round((n_wanted - last) / (X.shape[1] + 1 + last))
             network = MLPClassifier if classes else MLPRegressor
             return network(
-                (max(1, hidden),), solver="lbfgs", max_iter=2000, random_state=seed
+                hidden_layer_sizes=(max(1, hidden),),
+                solver="lbfgs",
+                max_iter=2000,
+                random_state=seed,
             )
         case "svm":
             if classes:

@@ -86,7 +86,7 @@ class Report:
         if open_:
             parts.append(f"it cannot be told from {_listed(open_)}")
         n = len(self.rows[0].scores)
-        return f"Beyond the 95 % intervals over {n} splits, {'; '.join(parts)}."
+        return f"Beyond the 95 % intervals over {n} splits {'; '.join(parts)}."
 
     def __str__(self) -> str:
         head = ("name", "parameters", self.score, "model minus it", "seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
@@ -19,8 +20,8 @@ from qstore_pl.devices.lowering import (
 )
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
-from qstore_pl.devices.registry import entry_of
-from qstore_pl.devices.symbols import Symbols
+from qstore_pl.devices.registry import entry_of, with_values
+from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.engine import lightcone
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Slot
@@ -58,7 +59,22 @@ def parts_of(op: Operator) -> list[Operator]:
         return [op]
     with aside():
         parts = op.decomposition()
-    return [gate for part in parts for gate in parts_of(part)]
+    return [gate for part in parts for gate in parts_of(_with_symbols(part))]
+
+
+def _with_symbols(part: Operator) -> Operator:
+    """A gate of a decomposition, with symbols in place of arrays of them."""
+    given = [
+        parameter_of(value)
+        if isinstance(value, np.ndarray) and value.dtype == object
+        else value
+        for value in part.data
+    ]
+    if all(new is old for new, old in zip(given, part.data, strict=True)):
+        return part
+    numbers = [one.numbers if isinstance(one, Constant) else one for one in given]
+    with aside():
+        return with_values(part, numbers)
 
 
 def depth(operations: Sequence[Operator]) -> int:
