@@ -49,12 +49,15 @@ _HOME = {
     "ZZEncoding": "layers",
     "audit_gradients": "gradients",
     "compile": "compiled",
+    "report": "baselines",
 }
 
 _MODULES = (
-    *("aio", "autoencoder", "backends", "callbacks", "checkpoint", "circuit"),
-    *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
+    *("aio", "autoencoder", "backends", "baselines", "callbacks", "checkpoint"),
+    *("circuit", "compiled", "config", "devices", "diagnostics", "encoding", "errors"),
     *(
+        "gradients",
+        "history",
         "interfaces",
         "kernels",
         "layers",
@@ -108,18 +111,21 @@ __all__ = [
     "__version__",
     "audit_gradients",
     "compile",
+    "report",
 ]
 
 if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import aio as aio
     from qstore_pl import autoencoder as autoencoder
     from qstore_pl import backends as backends
+    from qstore_pl import baselines as baselines
     from qstore_pl import callbacks as callbacks
     from qstore_pl import checkpoint as checkpoint
     from qstore_pl import circuit as circuit
     from qstore_pl import compiled as compiled
     from qstore_pl import config as config
     from qstore_pl import devices as devices
+    from qstore_pl import diagnostics as diagnostics
     from qstore_pl import encoding as encoding
     from qstore_pl import errors as errors
     from qstore_pl import gradients as gradients
@@ -137,6 +143,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import trainer as trainer
     from qstore_pl.autoencoder import QuantumAutoencoder as QuantumAutoencoder
     from qstore_pl.backends import BackendManager as BackendManager
+    from qstore_pl.baselines import report as report
     from qstore_pl.callbacks import Callback as Callback
     from qstore_pl.compiled import compile as compile
     from qstore_pl.config import TrainingConfig as TrainingConfig

@@ -234,7 +234,7 @@ class TrainingConfig:
         circuit_depth: Number of layers of rotations and CNOTs that the model must
             have, >= 1.
         entanglement: Entanglement that the layers of the model must have:
-            ``"linear"``, ``"circular"`` or ``"full"``.
+            ``"linear"``, ``"circular"``, ``"full"`` or ``"none"``.
         quantum_sdk: Name of the backend on which a model runs that has none of its own;
             ``"mock"`` is another name of ``"mock_ideal"``.
         quantum_target: Name of the machine of a hardware backend; a simulator refuses
@@ -350,7 +350,7 @@ class TrainingConfig:
     # model and backend
     n_qubits: int | None = _integer()
     circuit_depth: int | None = _integer()
-    entanglement: str | None = _choice("linear", "circular", "full")
+    entanglement: str | None = _choice("linear", "circular", "full", "none")
     quantum_sdk: str | None = _field(_backend_name, default="mock_ideal")
     quantum_target: str | None = _name()
     quantum_api_key: str | Secret | None = _secret()

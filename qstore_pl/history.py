@@ -15,6 +15,7 @@ from typing import Any, final, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._axes import axes_of
 from qstore_pl._checks import choice, integer
 
 Number = int | float | None
@@ -294,17 +295,6 @@ class History:
             >>> axes.get_ylabel()
             'accuracy'
         """
-        try:
-            from matplotlib.axes import Axes
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                'History.plot needs matplotlib: pip install "qstore-pl[viz]".'
-            ) from error
-        if axes is not None and not isinstance(axes, Axes):
-            raise TypeError(
-                f"Argument `axes` must be axes of matplotlib, but is {axes!r}. "
-                "Names of columns are given as columns=."
-            )
         given = [columns] if isinstance(columns, str) else list(columns)
         drawn = {}
         for column in given:
@@ -312,10 +302,8 @@ class History:
             twin = f"val_{self._columns.get(column, column)}"
             if twin in self.columns:
                 drawn[twin] = self[twin]
-        if axes is None:
-            import matplotlib.pyplot as plt  # notebooks show its figures
-
-            _, axes = plt.subplots(layout="constrained")
+        hint = "Names of columns are given as columns=."
+        axes = axes_of("History.plot", "axes", axes, hint)
         epochs = [epoch + 1 for epoch in self["epochs"]]
         for name, values in drawn.items():
             pairs = [
@@ -324,7 +312,6 @@ class History:
             if pairs:
                 axes.plot(*zip(*pairs, strict=True), label=name)
         axes.set(xlabel="epoch", ylabel=next(iter(drawn)) if len(given) == 1 else "")
-        axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False)
         return axes

@@ -43,7 +43,7 @@ Shape = tuple[int, ...]
 Generator = np.random.Generator
 
 INTERFACES = ("autograd", "torch", "jax")
-ENTANGLEMENTS = ("linear", "circular", "full")
+ENTANGLEMENTS = ("linear", "circular", "full", "none")
 BATCHES = (None, 1, 3)
 
 NOT_GATES = {

@@ -284,12 +284,12 @@ NAMES = {
     "entanglement": (
         lambda: model(entanglement="ring"),
         ValueError,
-        ("`entanglement` must be", '"circular", "full", "linear"', "'ring'"),
+        ("`entanglement` must be", '"circular", "full", "linear", "none"', "'ring'"),
     ),
     "entanglement of a layer": (
         lambda: QuantumLayer(3, entanglement="ring"),
         ValueError,
-        ("`entanglement` must be", '"circular", "full", "linear"', "'ring'"),
+        ("`entanglement` must be", '"circular", "full", "linear", "none"', "'ring'"),
     ),
     "readout": (
         lambda: model(readout="z"),

@@ -16,7 +16,7 @@ import qstore_pl
 ROOT = "qstore_pl"
 # From the ground up. A part imports its own group and the ones before it.
 FLOORS = (
-    ("errors", "_blas", "_checks", "_files", "_lazy", "_secrets", "config"),
+    ("errors", "_axes", "_blas", "_checks", "_files", "_lazy", "_secrets", "config"),
     ("engine", "templates", "optimizers", "losses", "history", "store"),
     ("checkpoint", "circuit", "readout"),
     ("devices",),
@@ -28,10 +28,10 @@ FLOORS = (
     ("description", "summary"),
     ("model",),
     ("gradients", "kernels"),
-    ("cost", "callbacks"),
+    ("cost", "callbacks", "diagnostics"),
     ("trainer", "embedding", "sklearn", "interfaces"),
     ("autoencoder",),
-    ("quickstart", "run_file"),
+    ("quickstart", "run_file", "baselines"),
     ("cli",),
 )
 FLOOR = {part: height for height, parts in enumerate(FLOORS) for part in parts}

@@ -81,6 +81,8 @@ def encode(encoding, x, n_qubits):
 
 
 def entangle(entanglement, n_qubits):
+    if entanglement == "none":
+        return
     if entanglement == "full":
         pairs = list(itertools.combinations(range(n_qubits), 2))
     else:

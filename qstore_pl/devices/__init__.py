@@ -34,7 +34,13 @@ from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.shifts import rules_of_conditions
-from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
+from qstore_pl.devices.structure import (
+    LightCones,
+    depth,
+    gates,
+    light_cones,
+    parts_of,
+)
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols, symbols_of
 from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
@@ -102,6 +108,7 @@ __all__ = [
     "metric",
     "needs_value",
     "of_first_sample",
+    "parts_of",
     "pauli_vector",
     "recorded",
     "rules_of_conditions",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
+from qstore_pl.devices.aside import aside
 from qstore_pl.devices.bound import bound_gates, bound_operations
 from qstore_pl.devices.deferring import deferred_bound
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
@@ -19,7 +21,8 @@ from qstore_pl.devices.lowering import (
 )
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
-from qstore_pl.devices.symbols import Symbols
+from qstore_pl.devices.registry import entry_of, with_values
+from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.engine import lightcone
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Slot
@@ -43,6 +46,38 @@ def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operato
         for part, _ in gates_of(op, params)
         if is_gate(part)
     ]
+
+
+def parts_of(op: Operator) -> list[Operator]:
+    """The gates of a template; the operation alone if it is none.
+
+    Args:
+        op: The operation, whose parameters may be symbols.
+
+    Raises:
+        DecompositionUndefinedError: If it is neither a gate nor has a decomposition.
+    """
+    entry = entry_of(op)
+    if entry is not None and entry.parts is None:
+        return [op]
+    with aside():
+        parts = op.decomposition()
+    return [gate for part in parts for gate in parts_of(_with_symbols(part))]
+
+
+def _with_symbols(part: Operator) -> Operator:
+    """A gate of a decomposition, with symbols in place of arrays of them."""
+    given = [
+        parameter_of(value)
+        if isinstance(value, np.ndarray) and value.dtype == object
+        else value
+        for value in part.data
+    ]
+    if all(new is old for new, old in zip(given, part.data, strict=True)):
+        return part
+    numbers = [one.numbers if isinstance(one, Constant) else one for one in given]
+    with aside():
+        return with_values(part, numbers)
 
 
 def depth(operations: Sequence[Operator]) -> int:

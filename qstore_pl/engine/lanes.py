@@ -304,7 +304,13 @@ class Shifts:
         """The number that is shifted in each lane but the first."""
         return self._use
 
-    def variance(self, spread: Float2D, weights: Float1D, features: Float2D) -> Float1D:
+    def variance(
+        self,
+        spread: Float2D,
+        weights: Float1D,
+        features: Float2D,
+        directions: Float2D | None = None,
+    ) -> Float1D:
         """Variance of the gradient with respect to the weights.
 
         Args:
@@ -312,14 +318,18 @@ class Shifts:
                 lane and sample, shape ``(n_lanes, batch)``. These sums are independent.
             weights: Shape ``(n_weights,)``.
             features: Shape ``(batch, n_features)``.
+            directions: Vectors whose products with the gradient are meant, shape
+                ``(n_directions, n_weights)``; None means its entries.
 
         Returns:
-            Shape ``(n_weights,)``.
+            Shape ``(n_directions,)``, or ``(n_weights,)`` for the entries.
         """
         use, lane = self.terms.T
         factors = np.zeros((self.n_lanes, len(self._uses.uses)))
         np.add.at(factors, (lane, use), self.coefficients)
         by_weight = factors @ self._uses.jacobian(weights, features)
+        if directions is not None:
+            by_weight = by_weight @ directions.T
         return np.einsum("blw,lb->w", by_weight**2, spread)
 
     def gradient(

@@ -24,6 +24,7 @@ from qstore_pl.gradients.methods import OPTIONS, estimator_of
 from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
 from qstore_pl.gradients.shift import ParameterShift
+from qstore_pl.gradients.shot_noise import ShotVariances
 from qstore_pl.optimizers import GradientResult
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "QuantumGradientComputer",
     "QuantumNaturalGradientOptimizer",
     "SPSAGradient",
+    "ShotVariances",
     "SimultaneousPerturbation",
     "WeightMetric",
     "audit_gradients",

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.gradients.expectations import (
-    Float1D,
-    Float2D,
-    ModelExpectations,
-)
+from qstore_pl.gradients.expectations import Float1D, ModelExpectations
 from qstore_pl.gradients.methods import estimator_of
-from qstore_pl.losses import get_loss
+from qstore_pl.gradients.shot_noise import ShotVariances
 from qstore_pl.model import QuantumModel
-from qstore_pl.readout import DIRECT
 
 
 @final
@@ -124,20 +116,9 @@ def audit_gradients(
     integer("n_directions", n_directions, minimum=1)
     if sample_size is not None:
         integer("sample_size", sample_size, minimum=1)
-    exact = ModelExpectations(model, readout=DIRECT)
-    if not exact.is_exact_here:
-        raise ValueError(
-            "Argument `model` must run on a qstore device without shots, which has the "
-            f"adjoint gradient to compare with, but runs on {model.device.name}. Copy "
-            'it and set its backend: model.backend = "mock_ideal".'
-        )
-    n_trained = int(exact.trainable.sum())
-    if n_trained == 0:
-        raise ValueError("Argument `model` must have a trainable circuit weight.")
-    inputs, targets = batch
-    features = model.prepare(inputs)
-    known = get_loss(loss)
-    prepared = known.prepare_targets(targets, model.output_dim, len(features))
+    noise = ShotVariances(model, batch, loss)
+    features, trainable = noise.features, noise.exact.trainable
+    n_trained = int(trainable.sum())
     half = max(1, n_trained // 2) if sample_size is None else sample_size
     methods: list[tuple[str, str, dict[str, Any]]] = [
         ("adjoint", "adjoint", {}),
@@ -147,14 +128,6 @@ def audit_gradients(
         (f"random subset, {half} weights", "random_subset", {"sample_size": half}),
     ]
 
-    weights, own = model.weights, model.parameters[model.n_weights :]
-
-    def pulled(values: Float2D) -> Float2D:
-        """The derivative of the loss with respect to the measured values."""
-        outputs = model.readout.outputs(values, own)
-        _, cotangents = known.value_and_grad(outputs, prepared)
-        return model.readout.pull_back(cotangents, values, own)[0]
-
     def gradient(
         method: str, options: dict[str, Any], n_shots: int | None
     ) -> tuple[Float1D, int]:
@@ -163,12 +136,11 @@ def audit_gradients(
         estimator = estimator_of(expectations, method, rng=rng, **options)
         rows = np.arange(len(features))
         outputs = estimator.forward(model.parameters, features, rows)
-        _, cotangents = known.value_and_grad(outputs, prepared)
+        _, cotangents = noise.loss.value_and_grad(outputs, noise.targets)
         found = estimator.backward(cotangents)[: model.n_weights]
-        return np.where(exact.trainable, found, 0.0), estimator.circuits
+        return np.where(trainable, found, 0.0), estimator.circuits
 
     reference, _ = gradient("adjoint", {}, None)
-    cotangents = pulled(model.placed.values(features, weights))
     rows = []
     for name, method, options in methods:
         found, circuits = gradient(method, options, None)
@@ -178,102 +150,10 @@ def audit_gradients(
             shot_error = float(np.linalg.norm(noisy - reference))
         error = float(np.linalg.norm(found - reference))
         rows.append(AuditRow(name, circuits, error, shot_error))
-    sampled = ModelExpectations(model, shots=shots)
-    variances = _of_shifts(sampled, weights, features, cotangents)
-    variances += _of_values(exact, sampled, weights, features, pulled)
+    variances = noise.of_gradient()
     return GradientAudit(
         rows=tuple(rows),
         norm=float(np.linalg.norm(reference)),
         shots=shots,
         shot_noise_floor=float(np.sqrt(variances.sum() / shots)),
     )
-
-
-def _of_shifts(
-    sampled: ModelExpectations,
-    weights: Float1D,
-    features: Float2D,
-    cotangents: Float2D,
-) -> Float1D:
-    """Variance of the gradient due to the shifted circuits, with one shot for each.
-
-    The gradient is a linear function of their results, which are independent. The
-    result of one circuit is the sum over its observables, measured together, of
-    cotangent times outcome.
-
-    Args:
-        sampled: The circuit of the model, with shots.
-        weights: Shape ``(n_weights,)``.
-        features: Encoded data, shape ``(batch, n_features)``.
-        cotangents: Derivatives of the loss with respect to the measured values, shape
-            ``(batch, n_values)``.
-
-    Returns:
-        Shape ``(n_weights,)``.
-    """
-    lanes, shifts = _shifts(sampled, sampled.trainable)
-    rows = np.arange(len(features))
-    spread = lanes.spread(shifts, weights, features, rows, cotangents)
-    total = shifts.variance(spread, weights, features)
-    return np.where(sampled.trainable, total, 0.0)
-
-
-def _shifts(
-    sampled: ModelExpectations, wanted: NDArray[np.bool_]
-) -> tuple[devices.Lanes, devices.Shifts]:
-    """The circuit with shifted gates, and lanes for the gradient of some weights."""
-    lanes = sampled.lanes((), shifted=True)
-    if lanes is None:
-        raise ValueError(
-            "Argument `model` must have a circuit that can be compiled with shifts, "
-            "but it has a measurement inside, a gate without a shift rule, or noise "
-            "that depends on the values of gates. Use other gates, and a NoiseSpec."
-        )
-    return lanes, lanes.shifts(wanted)
-
-
-def _of_values(
-    exact: ModelExpectations,
-    sampled: ModelExpectations,
-    weights: Float1D,
-    features: Float2D,
-    pulled: Callable[[Float2D], Float2D],
-) -> Float1D:
-    """Variance of the gradient due to the measured values, with one shot for each.
-
-    The derivatives of the loss are taken at the measured values, so that their errors
-    enter the gradient. They are propagated to first order.
-
-    Args:
-        exact: The circuit of the model, without shots.
-        sampled: The circuit of the model, with shots.
-        weights: Shape ``(n_weights,)``.
-        features: Encoded data, shape ``(batch, n_features)``.
-        pulled: Function from measured values to the derivatives of the loss with
-            respect to them, both of shape ``(batch, n_values)``.
-
-    Returns:
-        Shape ``(n_weights,)``.
-    """
-    estimator = estimator_of(exact, "adjoint")
-    rows = np.arange(len(features))
-    trainable = exact.trainable
-    values = estimator.forward(weights, features, rows).copy()
-    batch, n_values = values.shape
-    slopes = np.zeros((batch, n_values, len(weights)))
-    for unit in np.eye(values.size).reshape(-1, batch, n_values):
-        moved = (pulled(values + _STEP * unit) - pulled(values - _STEP * unit)) / (
-            2 * _STEP
-        )
-        estimator.forward(weights, features, rows)
-        slopes[unit == 1.0] = np.where(trainable, estimator.backward(moved), 0.0)
-    lanes, alone = _shifts(sampled, np.zeros_like(trainable))
-    return np.array(
-        [
-            lanes.spread(alone, weights, features, rows, slopes[:, :, i]).sum()
-            for i in range(len(weights))
-        ]
-    )
-
-
-_STEP = 1e-5  # of measured values, for differences of the derivatives of the loss

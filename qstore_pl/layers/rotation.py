@@ -28,7 +28,7 @@ class QuantumLayer(Standalone):
         backend: Where :attr:`circuit` runs: a name, a Backend or a PennyLane device.
         entanglement: Which CNOTs follow the rotations. ``"linear"``: CNOT(i, i+1);
             ``"circular"`` adds CNOT(n-1, 0) for more than two qubits; ``"full"``: every
-            pair i < j.
+            pair i < j; ``"none"``: no CNOTs, so that the qubits stay apart.
         seed: Seed of the first weights, which are normally distributed with mean 0 and
             standard deviation 0.1 radians; None leaves them to the model's seed.
 

@@ -13,7 +13,7 @@ from pennylane.wires import WiresLike
 from qstore_pl import _checks
 from qstore_pl.templates import _tensors
 
-ENTANGLEMENTS = ("linear", "circular", "full")
+ENTANGLEMENTS = ("linear", "circular", "full", "none")
 
 
 def entangler_pairs(n_wires: int, entanglement: str) -> list[tuple[int, int]]:
@@ -23,7 +23,7 @@ def entangler_pairs(n_wires: int, entanglement: str) -> list[tuple[int, int]]:
         n_wires: Number of wires, at least 1.
         entanglement: ``"linear"`` joins neighbouring wires; ``"circular"`` does too,
             and joins the last wire with the first if there are more than two;
-            ``"full"`` joins every pair.
+            ``"full"`` joins every pair; ``"none"`` joins no wires.
 
     Raises:
         ValueError: If ``entanglement`` is not one of these words.
@@ -32,6 +32,8 @@ def entangler_pairs(n_wires: int, entanglement: str) -> list[tuple[int, int]]:
     [(0, 1), (1, 2), (2, 0)]
     """
     _checks.choice("entanglement", entanglement, ENTANGLEMENTS)
+    if entanglement == "none":
+        return []
     if entanglement == "full":
         return [(i, j) for i in range(n_wires) for j in range(i + 1, n_wires)]
     pairs = [(i, i + 1) for i in range(n_wires - 1)]
@@ -50,7 +52,7 @@ class RotationEntanglerLayers(Operation):
         weights: Angles in radians, shape ``(n_layers, n_wires, 3)``, or
             ``(batch, n_layers, n_wires, 3)`` for a batch of circuits.
         wires: Wires the layers act on, at least one.
-        entanglement: ``"linear"``, ``"circular"`` or ``"full"``; see
+        entanglement: ``"linear"``, ``"circular"``, ``"full"`` or ``"none"``; see
             :func:`entangler_pairs`.
 
     Raises:

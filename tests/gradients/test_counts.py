@@ -31,6 +31,8 @@ def uses(model):
     n, layer = model.n_qubits, model.quantum_layer
     if layer.entanglement == "full":
         pairs = list(itertools.combinations(range(n), 2))
+    elif layer.entanglement == "none":
+        pairs = []
     else:
         pairs = [(i, i + 1) for i in range(n - 1)]
     if layer.entanglement == "circular" and n > 2:

@@ -87,7 +87,8 @@ def close(seen, expected, atol=1e-10):
 
 
 # ------------------------------------------------------- models
-CASES = list(itertools.product(ENCODINGS, ENTANGLEMENTS))
+ENTANGLED = [word for word in ENTANGLEMENTS if word != "none"]
+CASES = list(itertools.product(ENCODINGS, ENTANGLED))
 
 
 @pytest.mark.parametrize(("encoding", "entanglement"), CASES)

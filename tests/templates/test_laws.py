@@ -42,7 +42,9 @@ CASES = [
         _case(RotationEntanglerLayers, (2, n, 3), entanglement=word)
         for n in (1, 2, 3)
         for word in ENTANGLEMENTS
+        if word != "none"
     ),
+    _case(RotationEntanglerLayers, (2, 2, 3), entanglement="none"),
     *(
         _case(ZZFeatureMap, (n,), reps=reps, entanglement=word)
         for n, reps in ((1, 1), (3, 2))
@@ -53,7 +55,7 @@ CASES = [
 ]
 EACH = pytest.mark.parametrize(("template", "options", "batch"), CASES)
 WIDEST = pytest.mark.parametrize(
-    ("template", "options", "batch"), [CASES[8], CASES[11], CASES[14]]
+    ("template", "options", "batch"), [CASES[8], CASES[12], CASES[15]]
 )
 
 

@@ -28,6 +28,10 @@ PAIRS = {
     ("circular", 2): [(0, 1)],
     ("circular", 3): [(0, 1), (1, 2), (2, 0)],
     ("circular", 4): [(0, 1), (1, 2), (2, 3), (3, 0)],
+    ("none", 1): [],
+    ("none", 2): [],
+    ("none", 3): [],
+    ("none", 4): [],
     ("full", 1): [],
     ("full", 2): [(0, 1)],
     ("full", 3): [(0, 1), (0, 2), (1, 2)],
@@ -128,7 +132,7 @@ def test_says_the_shape_needed_and_got():
 
 @pytest.mark.parametrize("word", ["ring", "Full", "", None, 3])
 def test_unknown_entanglement_lists_the_known(word):
-    known = '"circular", "full", "linear"'
+    known = '"circular", "full", "linear", "none"'
     with pytest.raises(ValueError, match=f"one of {known}, but is {word!r}"):
         RotationEntanglerLayers(np.zeros((1, 2, 3)), range(2), entanglement=word)
     with pytest.raises(ValueError, match=f"one of {known}"):
