@@ -29,11 +29,13 @@ _HOME = {
     "NoiseSpec": "devices",
     "QStoreError": "errors",
     "QuantumCircuitError": "errors",
+    "QuantumConvolutionalLayer": "layers",
     "QuantumDataEncoder": "encoding",
     "QuantumGradientComputer": "gradients",
     "QuantumLayer": "layers",
     "QuantumModel": "model",
     "QuantumNaturalGradientOptimizer": "gradients",
+    "QuantumPoolingLayer": "layers",
     "QuantumTrainer": "trainer",
     "RMSprop": "optimizers",
     "SGD": "optimizers",
@@ -81,11 +83,13 @@ __all__ = [
     "NoiseSpec",
     "QStoreError",
     "QuantumCircuitError",
+    "QuantumConvolutionalLayer",
     "QuantumDataEncoder",
     "QuantumGradientComputer",
     "QuantumLayer",
     "QuantumModel",
     "QuantumNaturalGradientOptimizer",
+    "QuantumPoolingLayer",
     "QuantumTrainer",
     "RMSprop",
     "SPSAGradient",
@@ -143,7 +147,9 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.layers import AmplitudeEncoding as AmplitudeEncoding
     from qstore_pl.layers import AngleEncoding as AngleEncoding
     from qstore_pl.layers import BasisEncoding as BasisEncoding
+    from qstore_pl.layers import QuantumConvolutionalLayer as QuantumConvolutionalLayer
     from qstore_pl.layers import QuantumLayer as QuantumLayer
+    from qstore_pl.layers import QuantumPoolingLayer as QuantumPoolingLayer
     from qstore_pl.layers import ZZEncoding as ZZEncoding
     from qstore_pl.losses import Loss as Loss
     from qstore_pl.model import QuantumModel as QuantumModel

@@ -13,7 +13,9 @@ from qstore_pl.layers import (
     BasisEncoding,
     Layer,
     QNodeLayer,
+    QuantumConvolutionalLayer,
     QuantumLayer,
+    QuantumPoolingLayer,
     ZZEncoding,
 )
 from qstore_pl.readout import (
@@ -31,9 +33,12 @@ LAYERS: dict[str, Callable[..., Layer]] = {
     "AmplitudeEncoding": AmplitudeEncoding,
     "AngleEncoding": AngleEncoding,
     "BasisEncoding": BasisEncoding,
+    "QuantumConvolutionalLayer": QuantumConvolutionalLayer,
     "QuantumLayer": QuantumLayer,
+    "QuantumPoolingLayer": QuantumPoolingLayer,
     "ZZEncoding": ZZEncoding,
 }
+_OWN_PARTS = frozenset({"kernel_shape", "gate"})  # options of layers with user's code
 READOUTS: dict[str, Callable[..., Readout]] = {
     "Affine": Affine,
     "ExpectationValues": ExpectationValues,
@@ -91,6 +96,11 @@ def arguments_of(
             if name not in LAYERS:
                 raise ValueError(
                     f"its layer {name} is none of qstore_pl's, pass layers=[...]"
+                )
+            if own := _OWN_PARTS.intersection(options):
+                raise ValueError(
+                    f"its {name} has a {' and a '.join(own)} of your own, pass "
+                    "layers=[...]"
                 )
             made.append(LAYERS[name](**options) if first == i else made[first])
         found["layers"] = made

@@ -39,6 +39,7 @@ from qstore_pl.layers import (
     Layer,
     QNodeLayer,
     QuantumLayer,
+    Standalone,
     ZZEncoding,
 )
 from qstore_pl.losses import decided
@@ -462,7 +463,7 @@ class QuantumModel:
     def _run_on(self, backend: Backend | None) -> None:
         self._backend = backend
         for part in self.stack.distinct:
-            if isinstance(part.layer, QuantumLayer):
+            if isinstance(part.layer, Standalone):
                 part.layer.backend = backend or as_backend("mock_ideal")
         self.__dict__.pop("placed", None)
 

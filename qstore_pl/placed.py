@@ -135,9 +135,8 @@ class Placed:
             shifted: Whether gates can be shifted; else every lane has its own weights.
 
         Returns:
-            None on devices of others, where noise depends on the values of gates, where
-            a gate cannot be compiled, and where the circuit has a measurement inside:
-            there it runs as tapes.
+            None on devices of others, where noise depends on the values of gates, and
+            where a gate cannot be compiled: there it runs as tapes.
 
         Raises:
             DeviceError: If a gate has no shift rule.
@@ -214,11 +213,7 @@ def traced(
             applied = _with_numbers(circuit, block, wires, error)
             inputs += [s if isinstance(s, devices.Symbols) else None for s in symbols]
         else:
-            inputs += [
-                datum if isinstance(datum, devices.Symbols) else None
-                for op in applied
-                for datum in op.data
-            ]
+            inputs += [devices.symbols_of(datum) for op in applied for datum in op.data]
         operations += applied
     measured = _measured(circuit, labels)
     for mp in measured:  # the numbers of observables are constants

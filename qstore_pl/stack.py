@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from qstore_pl._checks import finite, integer
 from qstore_pl.circuit import Block, Features, Weights, extent
-from qstore_pl.layers import Encoding, Layer, QuantumLayer
+from qstore_pl.layers import Encoding, Layer, Standalone
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -216,8 +216,8 @@ def _n_qubits(
     return n_qubits
 
 
-def _is_sized(layer: Layer) -> TypeGuard[QuantumLayer]:
-    return isinstance(layer, QuantumLayer) and layer.is_sized
+def _is_sized(layer: Layer) -> TypeGuard[Standalone]:
+    return isinstance(layer, Standalone) and layer.is_sized
 
 
 def _checked_blocks(layer: Layer, wires: Wires) -> Sequence[Block]:

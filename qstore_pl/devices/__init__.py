@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pennylane.devices import Device
-from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.aside import aside
@@ -17,6 +16,7 @@ from qstore_pl.devices.assembly import (
 )
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.bound import bound_operations
+from qstore_pl.devices.deferring import deferred_bound
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.executable import (
     ONLY_FIRST_DERIVATIVES,
@@ -33,8 +33,9 @@ from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.shift_rules import shift_fails
+from qstore_pl.devices.shifts import rules_of_conditions
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
-from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
+from qstore_pl.devices.symbols import SymbolError, Symbols, symbols, symbols_of
 from qstore_pl.devices.torch_symbols import TorchSymbols
 from qstore_pl.devices.tracing import (
     Recorded,
@@ -94,10 +95,12 @@ __all__ = [
     "needs_value",
     "of_first_sample",
     "recorded",
+    "rules_of_conditions",
     "running_on",
     "set_generator_state",
     "shift_fails",
     "symbols",
+    "symbols_of",
     "tape_metric",
     "traced",
     "twice",
@@ -219,8 +222,7 @@ def lanes(
         shifted: Whether gates can be shifted; else every lane has its own weights.
 
     Returns:
-        None if the device has noise that depends on the values of gates, or the circuit
-        has a measurement inside.
+        None if the device has noise that depends on the values of gates.
 
     Raises:
         TypeError: If the device is not one of ours.
@@ -230,8 +232,7 @@ def lanes(
         raise TypeError(
             f"Argument `device` must be a qstore device, but is {device.name}."
         )
-    if any(isinstance(op, MidMeasure) for op in tape.operations):
-        return None
+    tape, inputs = deferred_bound(tape, inputs)
     return lanes_of(
         tape,
         bound_operations(tape, inputs),

@@ -23,7 +23,6 @@ from pennylane.measurements import (
     VarianceMP,
 )
 from pennylane.operation import Operator
-from pennylane.ops import Conditional, MidMeasure
 from pennylane.ops.functions import bind_new_parameters
 from pennylane.tape import QuantumScript
 
@@ -31,6 +30,7 @@ from qstore_pl.devices.acceptance import accepted_analytic, accepted_sampled
 from qstore_pl.devices.base import QStoreDevice
 from qstore_pl.devices.batches import Places, batch_of
 from qstore_pl.devices.bound import gates_of_pairs
+from qstore_pl.devices.deferring import deferred
 from qstore_pl.devices.executable import ExactExecutable, Executable
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.groups import grouped, has_groups
@@ -329,13 +329,7 @@ def _prepared(tape: QuantumScript, device: QStoreDevice, shots: Shots) -> Quantu
     data = [v for mp in tape.measurements if mp.obs is not None for v in mp.obs.data]
     if any(isinstance(parameter_of(value), Symbols) for value in data):
         raise DeviceError(CONSTANT_OBSERVABLES)
-    inside = [op for op in tape.operations if isinstance(op, MidMeasure | Conditional)]
-    if any(isinstance(op, MidMeasure) and op.postselect is not None for op in inside):
-        raise DeviceError(
-            f"Postselection cannot be compiled on {device.name}. Call the QNode itself."
-        )
-    if inside:
-        tape = device.deferred(tape)
+    tape = deferred(tape)
     (tape,), _ = validate_device_wires(tape, device.wires, name=device.name)
     (tape,), _ = validate_measurements(
         tape,

@@ -27,6 +27,7 @@ from qstore_pl.devices.acceptance import collapses, has_native_gradient
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.bound import lower_bound
 from qstore_pl.devices.collapse import execute_with_collapse, has_collapse
+from qstore_pl.devices.deferring import deferred_bound
 from qstore_pl.devices.differentiation import (
     JAX,
     NativeGradients,
@@ -242,6 +243,7 @@ class QStoreDevice(Device):
             n_weights: Length of the weights of the Program.
             n_features: Number of columns of its features.
         """
+        tape, inputs = deferred_bound(tape, inputs)
 
         def lower(kind: StateKind, noise: SpecNoise | None) -> Program:
             return lower_bound(
@@ -271,15 +273,6 @@ class QStoreDevice(Device):
             the circuit.
         """
         return lower(PURE, None)
-
-    def deferred(self, tape: QuantumScript) -> QuantumScript:
-        """A circuit whose measurements inside are deferred to its end.
-
-        Args:
-            tape: The circuit as the user wrote it.
-        """
-        (found,), _ = qml.defer_measurements(tape, allow_postselect=True)
-        return found
 
     def drawn(
         self,

@@ -39,7 +39,7 @@ class SpecNoise:
     Args:
         spec: The strengths of the noise.
         records: Labels of wires that hold outcomes of measurements inside the circuit.
-            They belong to no machine: no noise acts on them, and they are not misread a
+            No noise acts on them from the measurement on, and they are not misread a
             second time.
     """
 
@@ -70,7 +70,11 @@ class SpecNoise:
         return self.spec.has_gate_noise and is_gate(op)
 
     def gates(
-        self, op: Operator, params: Sequence[Any], position: Positions
+        self,
+        op: Operator,
+        params: Sequence[Any],
+        position: Positions,
+        outcomes: set[Any],
     ) -> Iterable[MixedGate]:
         """The gates of an operation, with the noise between them.
 
@@ -78,11 +82,15 @@ class SpecNoise:
             op: A gate, or a template, whose gates are noisy one by one.
             params: What each of its parameters is.
             position: The position of each label in the register.
+            outcomes: Labels of the wires that hold outcomes where the operation stands.
+                The marker of a record adds its own. A wire that no gate needs after its
+                measurement is its own record, and was a wire like any other before.
         """
         parts = gates_of if self.spec.has_gate_noise else elementary
         for part, its_params in parts(op, params):
             wires = _own_places(part, op, position)
             if isinstance(part, Record):
+                outcomes.update(part.wires)
                 yield from self._misread_record(part, wires)
             noisy = self.is_noisy(part)
             if noisy and self.spec.over_rotation:
@@ -94,16 +102,19 @@ class SpecNoise:
                 its_params = [self._over_rotated(param) for param in its_params]
             yield from lower_operation(part, its_params, wires)
             if noisy:
-                yield from self.after(part, position)
+                yield from self.after(part, position, outcomes)
 
-    def after(self, op: Operator, position: Positions) -> Iterable[Transfer]:
+    def after(
+        self, op: Operator, position: Positions, outcomes: set[Any]
+    ) -> Iterable[Transfer]:
         """The channels that follow a gate.
 
         Args:
-            op: A gate on one or two wires, besides records.
+            op: A gate on one or two wires, besides those that hold outcomes.
             position: The position of each label in the register.
+            outcomes: Labels of the wires that hold outcomes.
         """
-        labels = tuple(w for w in op.wires.labels if w not in self.records)
+        labels = tuple(w for w in op.wires.labels if w not in outcomes)
         if not labels:
             return
         if len(labels) not in self._after:
@@ -196,7 +207,11 @@ class ModelNoise(SpecNoise):
         return True
 
     def gates(
-        self, op: Operator, params: Sequence[Any], position: Positions
+        self,
+        op: Operator,
+        params: Sequence[Any],
+        position: Positions,
+        outcomes: set[Any],
     ) -> Iterable[MixedGate]:
         """The gates of an operation, with what the noise model inserts.
 
@@ -204,6 +219,7 @@ class ModelNoise(SpecNoise):
             op: A gate, or a template, whose gates are noisy one by one.
             params: What each of its parameters is.
             position: The position of each label in the register.
+            outcomes: Empty: with a noise model no circuit with records is lowered.
 
         Raises:
             ReadsValuesError: If the model reads the value of a parameter.

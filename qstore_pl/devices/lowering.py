@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -295,6 +295,7 @@ class Lowering:
     order: tuple[Any, ...]
     noise: SpecNoise | None = None
     kind: Callable[..., Program] = MixedProgram
+    _outcomes: set[Any] = field(default_factory=set)  # wires that hold some so far
 
     @cached_property
     def position(self) -> dict[Any, int]:
@@ -326,7 +327,7 @@ class Lowering:
             params: What each of its parameters is, as for :func:`lower_operation`.
         """
         if self.noise is not None:
-            return self.noise.gates(op, params, self.position)
+            return self.noise.gates(op, params, self.position, self._outcomes)
         wires = tuple([self.position[label] for label in labels])
         return lower_operation(op, params, wires)
 

@@ -25,12 +25,7 @@ from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
-from qstore_pl.devices.records import (
-    find_records,
-    mark_records,
-    postselected,
-    records_of,
-)
+from qstore_pl.devices.records import postselected, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
@@ -177,18 +172,6 @@ class MockNoisy(QStoreDevice):
             return lower(kind, kind.noise)
         except ReadsValuesError:
             return None
-
-    def deferred(self, tape: QuantumScript) -> QuantumScript:
-        """A circuit whose measurements inside are deferred, with their records marked.
-
-        Args:
-            tape: The circuit as the user wrote it.
-        """
-        spec = self._noise.spec
-        noisy = spec.has_gate_noise or spec.has_readout_error or self._model is not None
-        (tape,), _ = mark_records(tape, noisy=noisy)
-        (found,), _ = find_records(super().deferred(tape))
-        return found
 
     def _mcm_config(
         self, config: ExecutionConfig, circuit: QuantumScript | None

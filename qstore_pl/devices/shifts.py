@@ -22,6 +22,7 @@ from qstore_pl.devices.acceptance import collapses
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
+from qstore_pl.devices.records import Record
 from qstore_pl.devices.registry import (
     entry_of,
     has_own_decomposition,
@@ -72,6 +73,7 @@ def turned(
     seen = _seen([op for op, _ in parts], measured)
     found: list[Pair] = []
     uses: list[Use] = []
+    outcomes: set[Any] = set()
     shifted = ""
     for (op, params), is_seen in zip(parts, seen, strict=True):
         if collapses(op) and shifted:
@@ -80,6 +82,8 @@ def turned(
                 "measurement or a projector, which divides the state by its norm. Run "
                 "without shots, where the device has the gradient."
             )
+        if isinstance(op, Record):
+            outcomes.update(op.wires)
         if not is_seen or not depends(params, kinds) or op.name in _PHASES:
             found.append((op, params))
             continue
@@ -88,12 +92,61 @@ def turned(
         for i, param in enumerate(params):
             if depends([param], kinds):
                 slot = FEATURE, n_features + len(uses)
-                rule = _rule_of(op, i)
+                rule = _rule_of(_conditioned(op, outcomes), i)
                 assert rule is not None  # of a gate that was not taken apart
                 uses.append(Use(param.angle, rule))
                 own[i] = param + Symbols.consecutive(slot, ())
         found.append((op, own))
     return found, uses
+
+
+def _conditioned(op: Operator, outcomes: set[Any]) -> Operator:
+    """A gate that acts or not, by outcomes alone, whose shift rule is its own."""
+    is_controlled = isinstance(op, qml.ops.Controlled)
+    return op.base if is_controlled and outcomes >= set(op.control_wires) else op
+
+
+def rules_of_conditions(tape: QuantumScript) -> QuantumScript:
+    """A circuit whose gates that depend on outcomes tell PennyLane their shift rules.
+
+    A gate acts or does not act, by the outcome, and its own rule holds. PennyLane 0.45
+    knows none, and takes finite differences. Gates without a rule are decomposed.
+
+    Args:
+        tape: The circuit, with measurements inside it that are not deferred.
+
+    Raises:
+        DeviceError: If such a gate has neither a shift rule nor a decomposition.
+    """
+    if not any(isinstance(op, qml.ops.Conditional) for op in tape.operations):
+        return tape
+    operations: list[Operator] = []
+    with aside():
+        for op in tape.operations:
+            if isinstance(op, qml.ops.Conditional):
+                operations += _with_recipes(op)
+            else:
+                operations.append(op)
+    found = tape.copy(operations=operations)
+    if len(found.par_info) == len(tape.par_info):
+        found.trainable_params = tape.trainable_params
+    return found
+
+
+def _with_recipes(op: qml.ops.Conditional) -> list[Operator]:
+    rules = [_rule_of(op.base, i) for i in range(op.base.num_params)]
+    if None not in rules:
+        own = qml.ops.Conditional(op.meas_val, op.base)
+        own.grad_recipe = [[list(term) for term in rule] for rule in rules if rule]
+        return [own]
+    if not op.base.has_decomposition:
+        raise DeviceError(
+            f"{op.name} has no shift rule for its parameters and no decomposition. Run "
+            "without shots, where the device has the gradient."
+        )
+    parts = op.base.decomposition()
+    conditions = (qml.ops.Conditional(op.meas_val, part) for part in parts)
+    return [gate for condition in conditions for gate in _with_recipes(condition)]
 
 
 def depends(params: Sequence[Any], kinds: set[int]) -> bool:

@@ -9,6 +9,7 @@ from pennylane.operation import Operator
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.bound import bound_gates, bound_operations
+from qstore_pl.devices.deferring import deferred_bound
 from qstore_pl.devices.gate_noise import SpecNoise, gates_of
 from qstore_pl.devices.lowering import (
     Lowering,
@@ -27,13 +28,15 @@ from qstore_pl.engine.gates import FEATURE, WEIGHT, Slot
 def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operator]:
     """The gates of a circuit, templates and gates on more than two wires taken apart.
 
-    They are those that noise follows; state preparations are not among them. Their
-    numbers mean nothing.
+    They are those that noise follows; state preparations are not among them, and a gate
+    that depends on an outcome is controlled by the measured wire. Their numbers mean
+    nothing.
 
     Args:
         tape: The circuit.
         inputs: As :func:`qstore_pl.devices.compile`.
     """
+    tape, inputs = deferred_bound(tape, inputs)
     return [
         part
         for op, params in bound_operations(tape, inputs)
@@ -81,6 +84,7 @@ def light_cones(
     Raises:
         DeviceError: If an operation cannot be lowered.
     """
+    tape, inputs = deferred_bound(tape, inputs)
     # As if states were mixed, since the circuit may have channels; without noise.
     lowering = Lowering(wire_order(tape), SpecNoise(NoiseSpec()))
     lowered, _ = with_places(bound_gates(tape, inputs, lowering), n_weights)

@@ -568,6 +568,16 @@ def parameter_of(value: Any) -> Symbols | Constant:
     return Constant(to_numpy(value))
 
 
+def symbols_of(value: Any) -> Symbols | None:
+    """What a number on an operation is, if it is a symbol; None if it is a constant.
+
+    Args:
+        value: Symbols, numbers of any framework, or an array of both.
+    """
+    found = parameter_of(value)
+    return found if isinstance(found, Symbols) else None
+
+
 def _angles(symbols: Symbols) -> Any:
     return symbols.angles
 

@@ -117,13 +117,19 @@ class ParameterShift(GradientEstimator):
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
         """Values, and the function to the gradient, by tapes of PennyLane."""
         traced = Traced(lambda at: self._gates(at, features), weights, wanted)
-        samples = one_per_sample(traced.tape, len(features))
+        # A copy forgets the rules of its conditional gates.
+        samples = list(
+            map(
+                devices.rules_of_conditions,
+                one_per_sample(traced.tape, len(features)),
+            )
+        )
         # As they are: noise may follow gates that shifts take apart.
         own = self.expectations.tape(weights, features)
         if not traced.tape.trainable_params:  # no gate depends on these weights
             values = self.expectations.values([weights], features, rows)[0]
             return values, lambda _: np.zeros(len(weights))
-        if reason := devices.shift_fails(traced.tape):
+        if reason := devices.shift_fails(samples[0]):
             raise DeviceError(reason)
         tapes = one_per_sample(own, len(features))
         spans = []
@@ -148,7 +154,7 @@ class ParameterShift(GradientEstimator):
         """The tape, decomposed into gates that can be shifted."""
         tape = self.expectations.tape(weights, features)
         (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
-        return expanded
+        return devices.rules_of_conditions(expanded)
 
     def _wanted(self) -> tuple[Any, float]:
         trainable = self.expectations.trainable

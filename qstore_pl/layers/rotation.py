@@ -1,4 +1,4 @@
-"""The layer of rotations and CNOTs, which is also a circuit of its own."""
+"""The layer of rotations and CNOTs."""
 
 from __future__ import annotations
 
@@ -6,30 +6,17 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-import numpy as np
-import pennylane as qml
-from numpy.typing import NDArray
+from pennylane.operation import Operator
 
 from qstore_pl._checks import choice, integer
-from qstore_pl.backends.manager import as_backend, wire_labels
 from qstore_pl.circuit import Block, Weights
-from qstore_pl.layers.layer import Layer, Wires
+from qstore_pl.layers.layer import Wires
+from qstore_pl.layers.standalone import Standalone
 from qstore_pl.templates import ENTANGLEMENTS, RotationEntanglerLayers
 
 
-class LayerCircuit(qml.QNode):
-    """The QNode of a layer, which knows which of its weights are frozen.
-
-    Attributes:
-        trainable: Which weights are trained, shape ``(n_weights,)``; a view of the
-            layer's own mask.
-    """
-
-    trainable: NDArray[np.bool_]
-
-
 @final
-class QuantumLayer(Layer):
+class QuantumLayer(Standalone):
     r"""Rotations RX, RY, RZ on every qubit, then CNOTs, repeated.
 
     In the list of layers of a model ``n_qubits`` may be left out. With it the layer is
@@ -67,34 +54,9 @@ class QuantumLayer(Layer):
         entanglement: str = "circular",
         seed: Any = None,
     ) -> None:
-        self._n_qubits = (
-            None if n_qubits is None else integer("n_qubits", n_qubits, minimum=1)
-        )
+        super().__init__(n_qubits, backend, seed)
         self.n_layers = integer("n_layers", n_layers, minimum=1)
         self.entanglement = choice("entanglement", entanglement, ENTANGLEMENTS)
-        self.backend = as_backend("mock_ideal" if backend is None else backend)
-        self._seed = seed
-
-    @property
-    def n_qubits(self) -> int:
-        """Number of qubits.
-
-        Raises:
-            ValueError: If it was left out and no model has been built.
-        """
-        if self._wires is not None:
-            return len(self._wires)
-        if self._n_qubits is None:
-            raise ValueError(
-                "Argument `n_qubits` must be given for a QuantumLayer on its own, but "
-                "is None. The layer of a model is in model.layers."
-            )
-        return self._n_qubits
-
-    @property
-    def is_sized(self) -> bool:
-        """Whether its number of qubits was given."""
-        return self._n_qubits is not None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -102,59 +64,17 @@ class QuantumLayer(Layer):
         return RotationEntanglerLayers.shape(self.n_layers, self.n_qubits)
 
     def blocks(self, wires: Wires) -> Sequence[Block]:
-        """The template with all weights."""
-        if self._n_qubits not in (None, len(wires)):
-            raise ValueError(
-                f"Argument `n_qubits` of a QuantumLayer must be {len(wires)}, the "
-                f"wires it is given, but is {self._n_qubits}. Leave it out."
-            )
+        """The template with all weights, in C order of (layer, qubit, gate)."""
         shape = RotationEntanglerLayers.shape(self.n_layers, len(wires))
         return [Block(self.operation, wires, [Weights(0, shape)])]
 
-    def built(self, wires: Wires, input_dim: int, rng: np.random.Generator) -> Layer:
-        """A copy that knows its wires and has weights; its own seed comes first."""
-        if self._seed is not None:
-            rng = np.random.default_rng(self._seed)
-        return super().built(wires, input_dim, rng)
-
     @property
-    def parameters(self) -> NDArray[np.float64]:
-        """The weights in C order of (layer, qubit, gate), a live view; radians."""
-        if self._parameters is None:
-            rng = np.random.default_rng(self._seed)
-            n_weights = int(np.prod(self.shape))
-            self._parameters = self.initial(n_weights, rng)
-            self._trainable = np.ones(n_weights, dtype=bool)
-        return self._parameters
-
-    @property
-    def operation(self) -> Callable[..., qml.operation.Operator]:
+    def operation(self) -> Callable[..., Operator]:
         """The template, from weights of :attr:`shape` and ``wires`` to an operation."""
         return functools.partial(
             RotationEntanglerLayers, entanglement=self.entanglement
         )
 
-    @property
-    def circuit(self) -> LayerCircuit:
-        """The layer alone as a QNode, on ``|0...0>``: flat weights to every <Z_i>."""
-        device = self.backend.device(self.n_qubits)
-        wires = wire_labels(device, self.n_qubits)
-        circuit = LayerCircuit(functools.partial(self._circuit, wires=wires), device)
-        circuit.trainable = self.trainable
-        return circuit
-
-    def _circuit(self, parameters: Any, *, wires: Sequence[Any]) -> list[Any]:
-        self.operation(qml.math.reshape(parameters, self.shape), wires=wires)
-        return [qml.expval(qml.Z(wire)) for wire in wires]
-
     def options(self) -> dict[str, Any]:
         """Repetitions and entanglement."""
         return {"n_layers": self.n_layers, "entanglement": self.entanglement}
-
-    def __repr__(self) -> str:
-        known = self._n_qubits if self._wires is None else len(self._wires)
-        n_qubits = "" if known is None else f"n_qubits={known}, "
-        return (
-            f"QuantumLayer({n_qubits}n_layers={self.n_layers}, "
-            f"entanglement={self.entanglement!r})"
-        )
