@@ -52,7 +52,7 @@ def test_what_is_not_small_enough_is_missed(bad):
 def cluster_order(error, pooled):
     """Z X Z in the middle of 15 wires in a cluster state, or of the 5 that are kept."""
 
-    @qml.qnode(qml.device("default.qubit", wires=15))
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=15))
     def circuit():
         wires = range(15)
         for wire in wires:

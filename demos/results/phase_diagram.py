@@ -58,9 +58,9 @@ def network(wires):
     """Convolution and pooling; returns the wires that are kept, one of three."""
     kept = wires[1::3]
     cluster(wires)
+    cluster(kept)
     for left, middle, right in zip(wires[::3], kept, wires[2::3], strict=True):
         in_x_basis(qml.Toffoli, [left, right], middle)
-    cluster(kept)
     # X of a wire that is dropped also flips the phase of a kept one in the next block.
     for right, middle in zip(wires[2::3], kept[1:], strict=False):
         in_x_basis(qml.CZ, [right], middle)
