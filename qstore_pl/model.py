@@ -32,16 +32,14 @@ from qstore_pl.description import (
 )
 from qstore_pl.errors import CheckpointError
 from qstore_pl.layers import (
-    AmplitudeEncoding,
     AngleEncoding,
-    BasisEncoding,
     Encoding,
     Layer,
     QNodeLayer,
     QuantumLayer,
     Standalone,
-    ZZEncoding,
 )
+from qstore_pl.layers.encodings import BY_WORD
 from qstore_pl.losses import decided
 from qstore_pl.placed import Placed
 from qstore_pl.readout import Affine, Readout, n_values, readout_of
@@ -51,12 +49,7 @@ from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
-ENCODINGS = ("amplitude", "angle", "basis", "zz_feature_map")
-_ENCODING_LAYERS: dict[str, type[Encoding]] = {
-    "amplitude": AmplitudeEncoding,
-    "basis": BasisEncoding,
-    "zz_feature_map": ZZEncoding,
-}
+ENCODINGS = tuple(BY_WORD)
 
 
 class QuantumModel:
@@ -562,6 +555,31 @@ class QuantumModel:
         """Outputs of the model: :meth:`forward`."""
         return self.forward(inputs)
 
+    def states(self, inputs: Any) -> NDArray[Any]:
+        r"""The final states of the circuit on all qubits, qubit 0 most significant.
+
+        Args:
+            inputs: Shape ``(n_samples, input_dim)``.
+
+        Returns:
+            State vectors, complex128 of shape ``(n_samples, 2**n_qubits)``; or, with
+            noise, Pauli vectors, float64 of shape ``(n_samples, 4**n_qubits)``, whose
+            entries are :math:`\mathrm{Tr}(P\rho)`. Readout error acts on what is
+            measured, and therefore not on states.
+
+        Raises:
+            ValueError: As :meth:`prepare`.
+            DeviceError: If the circuit has no single state: with shots, trajectories,
+                or a measurement inside.
+            QuantumCircuitError: If a device that is not ours fails.
+
+        Example:
+            >>> model = QuantumModel(2, 1, seed=0)
+            >>> model.states(np.zeros((3, 2))).shape
+            (3, 4)
+        """
+        return self.placed.states(self.prepare(inputs), self.weights)
+
     def predict(self, inputs: Any) -> NDArray[Any]:
         """The class of each sample, or its outputs, by the loss of the last training.
 
@@ -630,7 +648,7 @@ def _layers_of(
     if encoding == "angle":
         first = AngleEncoding(rotation, scale)
     else:
-        first = _ENCODING_LAYERS[encoding]()
+        first = BY_WORD[encoding]()
     return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
 
 

@@ -27,7 +27,7 @@ FLOORS = (
     ("stack",),
     ("description", "summary"),
     ("model",),
-    ("gradients",),
+    ("gradients", "kernels"),
     ("cost", "callbacks"),
     ("trainer", "embedding", "sklearn", "interfaces"),
     ("quickstart", "run_file"),

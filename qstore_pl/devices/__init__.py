@@ -48,9 +48,13 @@ from qstore_pl.devices.tracing import (
 )
 from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.metric import FubiniStudy, Metric
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
 from qstore_pl.engine.shots import Drawn
+from qstore_pl.engine.threads import run as in_threads
+from qstore_pl.engine.trajectories import TrajectoryProgram
+from qstore_pl.engine.transfer import density_matrix, pauli_vector
 
 __all__ = [
     "METRICS",
@@ -65,6 +69,7 @@ __all__ = [
     "Lanes",
     "LightCones",
     "Metric",
+    "MixedProgram",
     "MockIdeal",
     "MockNoisy",
     "NoiseSpec",
@@ -74,11 +79,13 @@ __all__ = [
     "SymbolError",
     "Symbols",
     "TorchSymbols",
+    "TrajectoryProgram",
     "alike",
     "aside",
     "check_alike",
     "check_memory",
     "compile",
+    "density_matrix",
     "depth",
     "description",
     "executable",
@@ -86,6 +93,7 @@ __all__ = [
     "gates",
     "generator_state",
     "has_groups",
+    "in_threads",
     "is_native",
     "is_ours",
     "lanes",
@@ -94,6 +102,7 @@ __all__ = [
     "metric",
     "needs_value",
     "of_first_sample",
+    "pauli_vector",
     "recorded",
     "rules_of_conditions",
     "running_on",
