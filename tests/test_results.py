@@ -15,10 +15,13 @@ SCRIPTS = (
     "circle",
     "few_data_qcnn",
     "forum_epoch",
+    "havlicek",
     "iris",
+    "kernel_widths",
     "linearly_separable",
     "natural_gradient",
     "phase_diagram",
+    "trained_kernel",
     "wine_and_cancer",
 )
 
