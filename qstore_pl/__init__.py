@@ -29,11 +29,13 @@ _HOME = {
     "NoiseSpec": "devices",
     "QStoreError": "errors",
     "QuantumCircuitError": "errors",
+    "QuantumClassifier": "sklearn",
     "QuantumDataEncoder": "encoding",
     "QuantumGradientComputer": "gradients",
     "QuantumLayer": "layers",
     "QuantumModel": "model",
     "QuantumNaturalGradientOptimizer": "gradients",
+    "QuantumRegressor": "sklearn",
     "QuantumTrainer": "trainer",
     "RMSprop": "optimizers",
     "SGD": "optimizers",
@@ -56,6 +58,7 @@ _MODULES = (
         "optimizers",
         "placed",
         "readout",
+        "sklearn",
         "summary",
         "templates",
         "trainer",
@@ -81,11 +84,13 @@ __all__ = [
     "NoiseSpec",
     "QStoreError",
     "QuantumCircuitError",
+    "QuantumClassifier",
     "QuantumDataEncoder",
     "QuantumGradientComputer",
     "QuantumLayer",
     "QuantumModel",
     "QuantumNaturalGradientOptimizer",
+    "QuantumRegressor",
     "QuantumTrainer",
     "RMSprop",
     "SPSAGradient",
@@ -117,6 +122,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import optimizers as optimizers
     from qstore_pl import placed as placed
     from qstore_pl import readout as readout
+    from qstore_pl import sklearn as sklearn
     from qstore_pl import summary as summary
     from qstore_pl import templates as templates
     from qstore_pl import trainer as trainer
@@ -152,6 +158,8 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.optimizers import AdamW as AdamW
     from qstore_pl.optimizers import NaturalGradient as NaturalGradient
     from qstore_pl.optimizers import RMSprop as RMSprop
+    from qstore_pl.sklearn import QuantumClassifier as QuantumClassifier
+    from qstore_pl.sklearn import QuantumRegressor as QuantumRegressor
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
 else:  # type checkers must not see this: any misspelt name would be Any to them
 

@@ -31,6 +31,17 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
+def boolean(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool; numbers are refused.
+
+    Raises:
+        TypeError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"Argument `{name}` must be True or False, but is {value!r}.")
+    return bool(value)
+
+
 def integer(name: str, value: Any, *, minimum: int | None = None) -> int:
     """Return ``value`` as an int; bools and fractions are refused.
 

@@ -15,9 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
-from qstore_pl._checks import choice, integer, real
+from qstore_pl._checks import boolean, choice, integer, real
 from qstore_pl._secrets import Secret
 
 ADAPTIVE = "adaptive"  # shots that follow the gradient
@@ -57,14 +55,7 @@ def _real(*, default: float | None = None, **bounds: float) -> Any:
 
 
 def _switch(*, default: bool | None = None) -> Any:
-    def check(name: str, value: Any) -> bool:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(
-                f"Argument `{name}` must be True or False, but is {value!r}."
-            )
-        return bool(value)
-
-    return _field(check, default=default, switch=True)
+    return _field(boolean, default=default, switch=True)
 
 
 def _name() -> Any:

@@ -1,0 +1,10 @@
+"""Estimators of scikit-learn, made of quantum circuits.
+
+They take part in pipelines, grid searches and cross-validation as all estimators do.
+They know the models, the trainer and the kernels of this package, and no device.
+"""
+
+from qstore_pl.sklearn.classifier import QuantumClassifier
+from qstore_pl.sklearn.regressor import QuantumRegressor
+
+__all__ = ["QuantumClassifier", "QuantumRegressor"]

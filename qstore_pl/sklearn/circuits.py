@@ -1,0 +1,108 @@
+"""How the features of a sample reach the qubits of an estimator's circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qstore_pl._checks import choice, integer
+from qstore_pl.layers import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    BasisEncoding,
+    Encoding,
+    Layer,
+    QuantumLayer,
+    ZZEncoding,
+)
+
+MOST_QUBITS = 4  # by default, for features by angles; more only where outputs need them
+FEWEST_QUBITS = 2  # so that the circuit of a single feature has entanglement
+
+WORDS: dict[str, type[Encoding]] = {
+    "amplitude": AmplitudeEncoding,
+    "angle": AngleEncoding,
+    "basis": BasisEncoding,
+    "zz_feature_map": ZZEncoding,
+}
+
+
+def n_qubits_of(
+    encoding: str, n_features: int, n_outputs: int, n_qubits: int | None
+) -> int:
+    """How many qubits a circuit has.
+
+    Args:
+        encoding: One of the :data:`WORDS`.
+        n_features: Features of a sample.
+        n_outputs: Qubits that are measured.
+        n_qubits: The number that was asked for; None chooses it.
+
+    Raises:
+        ValueError: If the encoding is unknown, or the number is < 1.
+        TypeError: If the number is not an integer.
+    """
+    choice("encoding", encoding, WORDS)
+    if n_qubits is not None:
+        return integer("n_qubits", n_qubits, minimum=1)
+    if encoding == "angle":
+        needed = min(max(n_features, FEWEST_QUBITS), MOST_QUBITS)
+    else:
+        needed = WORDS[encoding]().n_wires(n_features)
+    return max(needed, n_outputs)
+
+
+def uploads(n_features: int, n_qubits: int) -> list[list[int]]:
+    """Which feature each qubit is given, in each of the uploads of one sample.
+
+    The features are dealt to the qubits in turns, and from the first one again until
+    the last upload is full, so that every qubit is given a feature in every upload.
+
+    Args:
+        n_features: Features of a sample, >= 1.
+        n_qubits: Number of qubits, >= 1.
+
+    Example:
+        >>> uploads(6, 4), uploads(1, 2)
+        ([[0, 1, 2, 3], [4, 5, 0, 1]], [[0, 0]])
+    """
+    n_uploads = -(-n_features // n_qubits)
+    return [
+        [(upload * n_qubits + wire) % n_features for wire in range(n_qubits)]
+        for upload in range(n_uploads)
+    ]
+
+
+def layers_of(
+    encoding: str, n_features: int, n_qubits: int, n_layers: int, entanglement: str
+) -> Sequence[Layer]:
+    """The layers of a circuit that is given in words.
+
+    Args:
+        encoding: One of the :data:`WORDS`. By ``"angle"`` all features are uploaded
+            ``n_layers`` times, by the others once.
+        n_features: Features of a sample.
+        n_qubits: Number of qubits.
+        n_layers: Repetitions, >= 1.
+        entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
+
+    Raises:
+        TypeError: If a number is not an integer.
+        ValueError: If a number is < 1, or the entanglement is unknown.
+
+    Example:
+        >>> layers = layers_of("angle", 6, 4, 2, "linear")
+        >>> [type(layer).__name__ for layer in layers[:2]], len(layers)
+        (['AngleEncoding', 'QuantumLayer'], 8)
+    """
+    n_layers = integer("n_layers", n_layers, minimum=1)
+    if encoding != "angle":
+        layer = QuantumLayer(n_layers=n_layers, entanglement=entanglement)
+        return [WORDS[encoding](), layer]
+    found: list[Layer] = []
+    for _ in range(n_layers):
+        for features in uploads(n_features, n_qubits):
+            found += [
+                AngleEncoding(features=features),
+                QuantumLayer(n_layers=1, entanglement=entanglement),
+            ]
+    return found
