@@ -28,6 +28,7 @@ _HOME = {
     "NaturalGradientComputer": "gradients",
     "NoiseSpec": "devices",
     "QStoreError": "errors",
+    "QuantumAutoencoder": "autoencoder",
     "QuantumCircuitError": "errors",
     "QuantumClassifier": "sklearn",
     "QuantumDataEncoder": "encoding",
@@ -48,7 +49,7 @@ _HOME = {
 }
 
 _MODULES = (
-    *("aio", "backends", "callbacks", "checkpoint", "circuit"),
+    *("aio", "autoencoder", "backends", "callbacks", "checkpoint", "circuit"),
     *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
     *(
         "interfaces",
@@ -83,6 +84,7 @@ __all__ = [
     "NaturalGradientComputer",
     "NoiseSpec",
     "QStoreError",
+    "QuantumAutoencoder",
     "QuantumCircuitError",
     "QuantumClassifier",
     "QuantumDataEncoder",
@@ -104,6 +106,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import aio as aio
+    from qstore_pl import autoencoder as autoencoder
     from qstore_pl import backends as backends
     from qstore_pl import callbacks as callbacks
     from qstore_pl import checkpoint as checkpoint
@@ -126,6 +129,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import summary as summary
     from qstore_pl import templates as templates
     from qstore_pl import trainer as trainer
+    from qstore_pl.autoencoder import QuantumAutoencoder as QuantumAutoencoder
     from qstore_pl.backends import BackendManager as BackendManager
     from qstore_pl.callbacks import Callback as Callback
     from qstore_pl.compiled import compile as compile

@@ -49,6 +49,7 @@ R = TypeVar("R")
 
 AWAITABLE = {
     "QuantumModel": ("forward", "predict"),
+    "QuantumAutoencoder": ("fit",),
     "QuantumDataEncoder": ("encode", "encode_batch"),
     "QuantumGradientComputer": ("compute_gradients",),
     "FiniteDifferenceGradient": ("compute_gradients",),
@@ -132,3 +133,9 @@ class QuantumTrainer(plain.QuantumTrainer):
     """As :class:`qstore_pl.QuantumTrainer`, but ``train`` is a coroutine."""
 
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]
+
+
+class QuantumAutoencoder(plain.QuantumAutoencoder):
+    """As :class:`qstore_pl.QuantumAutoencoder`, but ``fit`` is a coroutine."""
+
+    fit = _awaitable(plain.QuantumAutoencoder.fit)  # type: ignore[assignment]

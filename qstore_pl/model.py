@@ -561,6 +561,31 @@ class QuantumModel:
         """Outputs of the model: :meth:`forward`."""
         return self.forward(inputs)
 
+    def states(self, inputs: Any) -> NDArray[Any]:
+        r"""The final states of the circuit on all qubits, qubit 0 most significant.
+
+        Args:
+            inputs: Shape ``(n_samples, input_dim)``.
+
+        Returns:
+            State vectors, complex128 of shape ``(n_samples, 2**n_qubits)``; or, with
+            noise, Pauli vectors, float64 of shape ``(n_samples, 4**n_qubits)``, whose
+            entries are :math:`\mathrm{Tr}(P\rho)`. Readout error acts on what is
+            measured, and therefore not on states.
+
+        Raises:
+            ValueError: As :meth:`prepare`.
+            DeviceError: If the circuit has no single state: with shots, trajectories,
+                or a measurement inside.
+            QuantumCircuitError: If a device that is not ours fails.
+
+        Example:
+            >>> model = QuantumModel(2, 1, seed=0)
+            >>> model.states(np.zeros((3, 2))).shape
+            (3, 4)
+        """
+        return self.placed.states(self.prepare(inputs), self.weights)
+
     def predict(self, inputs: Any) -> NDArray[Any]:
         """The class of each sample, or its outputs, by the loss of the last training.
 
@@ -622,18 +647,30 @@ def _layers_of(
     *, n_layers: int, encoding: str, entanglement: str, rotation: str, scale: float
 ) -> list[Layer]:
     """The list of layers that the words of a model mean."""
+    first = encoding_layer(encoding, rotation, scale)
+    return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
+
+
+def encoding_layer(encoding: str, rotation: str = "Y", scale: float = 1.0) -> Encoding:
+    """The layer that the word of an encoding means.
+
+    Args:
+        encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
+        rotation: As :class:`QuantumModel`.
+        scale: As :class:`QuantumModel`.
+
+    Raises:
+        ValueError: If the word is unknown, or an option would be ignored.
+    """
     choice("encoding", encoding, ENCODINGS)
-    if encoding != "angle" and (rotation, scale) != ("Y", 1.0):
+    if encoding == "angle":
+        return AngleEncoding(rotation, scale)
+    if (rotation, scale) != ("Y", 1.0):
         raise ValueError(
             "Arguments `rotation` and `scale` must be left out unless the encoding "
             f'is "angle", but it is {encoding!r}.'
         )
-    first: Encoding
-    if encoding == "angle":
-        first = AngleEncoding(rotation, scale)
-    else:
-        first = _ENCODING_LAYERS[encoding]()
-    return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
+    return _ENCODING_LAYERS[encoding]()
 
 
 def _check_left_out(given: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pennylane.devices import Device
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import MeasurementProcess
+from pennylane.ops import MidMeasure
 
 from qstore_pl import devices
 from qstore_pl._lazy import cached_property
@@ -24,6 +25,8 @@ from qstore_pl.circuit import Block, Features, Weights
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
+
+STATES_BYTES = 1 << 28  # of the work arrays while states are computed
 
 
 class Circuit(Protocol):
@@ -181,6 +184,117 @@ class Placed:
         n_samples = len(features)
         rows = [np.reshape(part, (n_samples, -1)) for part in results]
         return np.concatenate(rows, axis=1).astype(np.float64)
+
+    # --- states -------------------------------------------------------------------
+
+    @cached_property
+    def states_program(self) -> devices.Program | None:
+        """The circuit without measurements, compiled for its state on all wires.
+
+        It is None on devices of others, and where noise depends on the values of gates.
+
+        Raises:
+            DeviceError: If the circuit has no single state: with shots, trajectories,
+                or a measurement inside; or if it cannot be compiled.
+        """
+        circuit, device = self._circuit, self.device
+        if device.shots:
+            raise DeviceError(
+                f"The states of a circuit cannot be estimated from shots, but device "
+                f"{device.name} has {device.shots.total_shots}. Take one without shots."
+            )
+        tape, inputs = traced(circuit, self.wires)
+        if any(isinstance(op, MidMeasure) for op in tape.operations):
+            raise DeviceError(
+                "A circuit with a measurement inside has a state for each outcome. Use "
+                "gates that are controlled by the wire instead of its measurement."
+            )
+        if not devices.is_native(device):
+            return None
+        # The identity has no gate, but names all wires, in their order.
+        named = [qml.Identity(self.wires), *tape.operations]
+        n_inputs = sum(len(op.data) for op in named)
+        program = devices.compile(
+            qml.tape.QuantumScript(named),
+            inputs[:n_inputs],
+            device,
+            n_weights=circuit.n_weights,
+            n_features=circuit.n_features,
+        )
+        if isinstance(program, devices.TrajectoryProgram):
+            raise DeviceError(
+                "Trajectories estimate expectation values, and have no density matrix. "
+                'Use method="density", or expectation values.'
+            )
+        return program
+
+    @cached_property
+    def is_mixed(self) -> bool:
+        """Whether :meth:`states` are density matrices, as Pauli vectors."""
+        if self.states_program is not None:
+            return isinstance(self.states_program, devices.MixedProgram)
+        weights = np.zeros(self._circuit.n_weights)
+        return self._state_of_qnode(self._circuit.examples()[:1], weights).ndim == 2
+
+    def states(self, features: Float2D, weights: Float1D) -> NDArray[Any]:
+        r"""The final states of some samples, on all wires, wire 0 most significant.
+
+        Wires that a layer does not keep belong to the state like all others. Readout
+        error acts on what is measured, and therefore not on states.
+
+        Args:
+            features: Encoded data, shape ``(n_samples, n_features)``.
+            weights: Shape ``(n_weights,)``.
+
+        Returns:
+            State vectors, complex128 of shape ``(n_samples, 2**n_qubits)``; or, where
+            states are mixed, Pauli vectors, float64 of shape
+            ``(n_samples, 4**n_qubits)``, whose entries are :math:`\mathrm{Tr}(P\rho)`,
+            with the letters I, X, Y, Z of the word P as the digits 0 to 3 of an index.
+
+        Raises:
+            DeviceError: If the circuit has no single state: with shots, trajectories,
+                or a measurement inside.
+            QuantumCircuitError: If a device that is not ours fails.
+        """
+        program = self.states_program
+        if program is None:
+            return self._states_of_qnode(features, weights)
+        mixed = isinstance(program, devices.MixedProgram)
+        length = 1 << program.n_wires * (1 + mixed)
+        states = np.empty((len(features), length), float if mixed else complex)
+        at_a_time = max(1, STATES_BYTES // (3 * states.itemsize * length))
+        for start in range(0, len(features), at_a_time):
+            end = start + at_a_time
+            states[start:end] = program.states(weights, features[start:end])
+        return states
+
+    def _states_of_qnode(self, features: Float2D, weights: Float1D) -> NDArray[Any]:
+        """The states by PennyLane's measurement, in our form."""
+        found = self._state_of_qnode(features, weights)
+        kept = 1 << self._circuit.n_qubits
+        rest = found.shape[-1] // kept  # of wires that only the device has, all in 0
+        if self.is_mixed:
+            found = found.reshape(-1, kept, rest, kept, rest)[:, :, 0, :, 0]
+            found = devices.pauli_vector(found)
+        else:
+            found = found.reshape(-1, kept, rest)[:, :, 0].astype(np.complex128)
+        return np.broadcast_to(found, (len(features), found.shape[1])).copy()
+
+    def _state_of_qnode(self, features: Float2D, weights: Float1D) -> NDArray[Any]:
+        """State vectors or density matrices; a single sample has no batch axis."""
+        labels = self.wires
+        given = features[0] if len(features) == 1 else features
+
+        def function() -> Any:
+            for block in self._circuit.blocks:
+                block.apply(given, weights, labels)
+            for label in labels:
+                qml.Identity(label)  # so that the state has all wires
+            return qml.state()
+
+        with devices.running_on(self.device, self.backend.name):
+            return np.asarray(qml.QNode(function, self.device)())
 
 
 def traced(

@@ -135,7 +135,9 @@ def summary_of(model: Model) -> ModelSummary:
     stack, rows = model.stack, []
     everything: list[Operator] = []
     for part in stack.parts:
-        gates = devices.gates(*traced(_Some(model, part.blocks), range(model.n_qubits)))
+        gates = devices.gates(
+            *traced(Excerpt(model, part.blocks), range(model.n_qubits))
+        )
         everything += gates
         n_weights = n_trained = 0
         if not part.is_again:
@@ -196,8 +198,14 @@ def warn_of_unseen(model: Model, *, stacklevel: int) -> None:
 
 
 @dataclass(frozen=True)
-class _Some:
-    """Some blocks of a model, as a circuit that measures nothing."""
+class Excerpt:
+    """Some blocks of a model, as a circuit that measures nothing.
+
+    Args:
+        model: The model, whose features and weights the blocks take.
+        blocks: The blocks.
+        measurements: What is measured: nothing.
+    """
 
     model: Model
     blocks: tuple[Block, ...]
@@ -205,17 +213,21 @@ class _Some:
 
     @property
     def n_qubits(self) -> int:
+        """Number of wires of the model."""
         return self.model.n_qubits
 
     @property
     def n_features(self) -> int:
+        """Columns of the encoded data of the model."""
         return self.model.n_features
 
     @property
     def n_weights(self) -> int:
+        """Length of the weights of the model."""
         return self.model.n_weights
 
     def examples(self) -> NDArray[np.float64]:
+        """Encoded samples that differ."""
         return self.model.examples()
 
 

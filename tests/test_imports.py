@@ -30,6 +30,7 @@ FLOORS = (
     ("gradients",),
     ("cost", "callbacks"),
     ("trainer", "embedding", "sklearn", "interfaces"),
+    ("autoencoder",),
     ("quickstart", "run_file"),
     ("cli",),
 )

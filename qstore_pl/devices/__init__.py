@@ -47,9 +47,12 @@ from qstore_pl.devices.tracing import (
 )
 from qstore_pl.engine.lanes import Shifts
 from qstore_pl.engine.metric import FubiniStudy, Metric
+from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
 from qstore_pl.engine.shots import Drawn
+from qstore_pl.engine.trajectories import TrajectoryProgram
+from qstore_pl.engine.transfer import density_matrix, pauli_vector
 
 __all__ = [
     "METRICS",
@@ -64,6 +67,7 @@ __all__ = [
     "Lanes",
     "LightCones",
     "Metric",
+    "MixedProgram",
     "MockIdeal",
     "MockNoisy",
     "NoiseSpec",
@@ -73,11 +77,13 @@ __all__ = [
     "SymbolError",
     "Symbols",
     "TorchSymbols",
+    "TrajectoryProgram",
     "alike",
     "aside",
     "check_alike",
     "check_memory",
     "compile",
+    "density_matrix",
     "depth",
     "description",
     "executable",
@@ -93,6 +99,7 @@ __all__ = [
     "metric",
     "needs_value",
     "of_first_sample",
+    "pauli_vector",
     "recorded",
     "running_on",
     "set_generator_state",
