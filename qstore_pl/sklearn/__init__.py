@@ -4,7 +4,8 @@ They take part in pipelines, grid searches and cross-validation as all estimator
 They know the models, the trainer and the kernels of this package, and no device.
 """
 
+from qstore_pl.sklearn.autoencoder import QuantumAutoencoderTransformer
 from qstore_pl.sklearn.classifier import QuantumClassifier
 from qstore_pl.sklearn.regressor import QuantumRegressor
 
-__all__ = ["QuantumClassifier", "QuantumRegressor"]
+__all__ = ["QuantumAutoencoderTransformer", "QuantumClassifier", "QuantumRegressor"]

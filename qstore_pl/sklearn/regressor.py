@@ -109,7 +109,8 @@ class QuantumRegressor(RegressorMixin, TrainedEstimator):
         weights = sample_weights(sample_weight, len(X))
         if again:
             self._check_targets(y)
-            self.target_scaler_.partial_fit(y.reshape(len(y), -1), weights)
+            column = y.reshape(len(y), -1)
+            self.target_scaler_.partial_fit(column, sample_weight=weights)
         else:
             self._learn_targets(y, weights)
         return self._epoch(X, y, weights)
