@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from qstore_pl._checks import integer, real
@@ -16,11 +15,10 @@ from qstore_pl.autoencoder import QuantumAutoencoder
 from qstore_pl.config import TrainingConfig
 from qstore_pl.sklearn.circuits import WORDS
 from qstore_pl.sklearn.names import checked_names
+from qstore_pl.sklearn.parameters import seed_of
 from qstore_pl.sklearn.scaling import AUTO, Scaling
 
 Float2D = NDArray[np.float64]
-
-_SEEDS = 2**31 - 1
 
 
 class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
@@ -121,7 +119,7 @@ class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
         """
         del y
         X = validate_data(self, X, dtype=np.float64)
-        seed = int(check_random_state(self.random_state).randint(_SEEDS))
+        seed = seed_of(self.random_state)
         n_features = X.shape[1]
         self.scaling_ = Scaling(
             n_features,

@@ -106,3 +106,25 @@ def layers_of(
                 QuantumLayer(n_layers=1, entanglement=entanglement),
             ]
     return found
+
+
+def kernel_layers_of(
+    encoding: str, n_features: int, n_qubits: int, n_layers: int, entanglement: str
+) -> Sequence[Layer]:
+    """The layers of a feature map that is given in words: nothing in it is trained.
+
+    They are those of :func:`layers_of` up to the last encoding, since what all states
+    have in common at the end does not change how alike they are.
+
+    Args:
+        encoding: One of the :data:`WORDS`.
+        n_features: Features of a sample.
+        n_qubits: Number of qubits.
+        n_layers: How many times all features are uploaded, >= 1.
+        entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
+
+    Example:
+        >>> kernel_layers_of("zz_feature_map", 3, 3, 2, "circular")
+        [ZZEncoding()]
+    """
+    return layers_of(encoding, n_features, n_qubits, n_layers, entanglement)[:-1]

@@ -17,6 +17,7 @@ from qstore_pl.layers import Layer
 from qstore_pl.losses import decided
 from qstore_pl.optimizers import Optimizer
 from qstore_pl.readout import Readout
+from qstore_pl.sklearn.labels import several_classes
 from qstore_pl.sklearn.scaling import AUTO
 from qstore_pl.sklearn.trained import Float1D, Float2D, TrainedEstimator
 from qstore_pl.sklearn.weights import sample_weights
@@ -189,7 +190,7 @@ class QuantumClassifier(ClassifierMixin, TrainedEstimator):
                 "all labels that there will ever be."
             )
         else:
-            self.classes_ = self._several(np.unique(np.asarray(classes)))
+            self.classes_ = several_classes(classes)
         self._check_targets(y)
         weights = self._weighted(y, sample_weights(sample_weight, len(X)))
         return self._epoch(X, y, weights)
@@ -240,17 +241,8 @@ class QuantumClassifier(ClassifierMixin, TrainedEstimator):
         check_classification_targets(y)
         return X, y
 
-    @staticmethod
-    def _several(classes: NDArray[Any]) -> NDArray[Any]:
-        if len(classes) < 2:
-            raise ValueError(
-                "Argument `y` must have samples of two classes or more, but has one "
-                f"class: {classes.tolist()}."
-            )
-        return classes
-
     def _learn_targets(self, y: NDArray[Any], weights: Float1D | None) -> None:
-        self.classes_ = self._several(np.unique(y))
+        self.classes_ = several_classes(y)
 
     def _check_targets(self, y: NDArray[Any]) -> None:
         unseen = np.setdiff1d(y, self.classes_)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from qstore_pl._checks import boolean, integer, real
@@ -23,6 +21,7 @@ from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import Optimizer
 from qstore_pl.readout import Readout
 from qstore_pl.sklearn.circuits import layers_of, n_qubits_of
+from qstore_pl.sklearn.parameters import check_left_out, seed_of
 from qstore_pl.sklearn.scaling import AUTO, Scaling
 from qstore_pl.sklearn.weights import sample_weights, with_mean_one
 from qstore_pl.trainer import QuantumTrainer
@@ -31,7 +30,6 @@ from qstore_pl.trainer.online import Online
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
-_SEEDS = 2**31 - 1
 # Parameters that only one setting of another uses.
 _WITH_EARLY_STOPPING = ("validation_fraction", "patience")
 _WITHOUT_LAYERS = ("n_layers", "encoding", "entanglement")
@@ -149,10 +147,10 @@ class TrainedEstimator(BaseEstimator, ABC):
         goes_on = boolean("warm_start", self.warm_start) and self._is_fitted
         early = boolean("early_stopping", self.early_stopping)
         if not early:
-            self._check_left_out(_WITH_EARLY_STOPPING, "without early_stopping=True")
+            check_left_out(self, _WITH_EARLY_STOPPING, "without early_stopping=True")
         X, y = self._checked(X, y, reset=not goes_on)
         weights = self._weighted(y, sample_weights(sample_weight, len(X)))
-        seed = check_random_state(self.random_state).randint(_SEEDS)
+        seed = seed_of(self.random_state)
         data, held_out = (X, y, weights), None
         if early:
             data, held_out = self._split(X, y, weights, seed)
@@ -180,8 +178,8 @@ class TrainedEstimator(BaseEstimator, ABC):
                 "Parameter early_stopping must be False for partial_fit, which holds "
                 "out no samples, but is True."
             )
-        self._check_left_out(_WITH_EARLY_STOPPING, "without early_stopping=True")
-        seed = check_random_state(self.random_state).randint(_SEEDS)
+        check_left_out(self, _WITH_EARLY_STOPPING, "without early_stopping=True")
+        seed = seed_of(self.random_state)
         config = self._config(seed, early=False)
         if self._is_fitted:
             self.scaling_.learn(X, weights, more=True)
@@ -224,7 +222,7 @@ class TrainedEstimator(BaseEstimator, ABC):
                 *(self.n_layers, self.entanglement),
             )
         else:
-            self._check_left_out(_WITHOUT_LAYERS, "where layers are given")
+            check_left_out(self, _WITHOUT_LAYERS, "where layers are given")
         return QuantumModel(
             n_features,
             n_outputs,
@@ -280,7 +278,7 @@ class TrainedEstimator(BaseEstimator, ABC):
     def _config(self, seed: int, *, early: bool) -> TrainingConfig:
         found: dict[str, Any] = {}
         if self._given_optimizer is not None:
-            self._check_left_out(("learning_rate",), "with an optimizer object")
+            check_left_out(self, ("learning_rate",), "with an optimizer object")
         else:
             found["optimizer"] = self.optimizer
             found["learning_rate"] = real("learning_rate", self.learning_rate, above=0)
@@ -293,21 +291,10 @@ class TrainedEstimator(BaseEstimator, ABC):
             batch_size=integer("batch_size", self.batch_size, minimum=1),
             loss=self._loss,
             shots=self.shots,
-            seed=int(seed),
+            seed=seed,
             on_interrupt="raise",
             **found,
         )
-
-    def _check_left_out(self, names: Sequence[str], when: str) -> None:
-        """Refuse parameters that would be ignored."""
-        defaults = inspect.signature(TrainedEstimator.__init__).parameters
-        for name in names:
-            value, default = getattr(self, name), defaults[name].default
-            if value != default:
-                raise ValueError(
-                    f"Parameter {name} must be left at {default!r} {when}, since it "
-                    f"would be ignored, but is {value!r}."
-                )
 
     # --- predictions -----------------------------------------------------------------
 
