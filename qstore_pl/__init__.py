@@ -20,13 +20,16 @@ _HOME = {
     "BasisEncoding": "layers",
     "Callback": "callbacks",
     "CheckpointError": "errors",
+    "FidelityKernel": "kernels",
     "FiniteDifferenceGradient": "gradients",
     "GradientResult": "gradients",
+    "HammingKernel": "kernels",
     "History": "history",
     "Loss": "losses",
     "NaturalGradient": "optimizers",
     "NaturalGradientComputer": "gradients",
     "NoiseSpec": "devices",
+    "ProjectedKernel": "kernels",
     "QStoreError": "errors",
     "QuantumAutoencoder": "autoencoder",
     "QuantumCircuitError": "errors",
@@ -53,6 +56,7 @@ _MODULES = (
     *("compiled", "config", "devices", "encoding", "errors", "gradients", "history"),
     *(
         "interfaces",
+        "kernels",
         "layers",
         "losses",
         "model",
@@ -76,13 +80,16 @@ __all__ = [
     "BasisEncoding",
     "Callback",
     "CheckpointError",
+    "FidelityKernel",
     "FiniteDifferenceGradient",
     "GradientResult",
+    "HammingKernel",
     "History",
     "Loss",
     "NaturalGradient",
     "NaturalGradientComputer",
     "NoiseSpec",
+    "ProjectedKernel",
     "QStoreError",
     "QuantumAutoencoder",
     "QuantumCircuitError",
@@ -119,6 +126,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import gradients as gradients
     from qstore_pl import history as history
     from qstore_pl import interfaces as interfaces
+    from qstore_pl import kernels as kernels
     from qstore_pl import layers as layers
     from qstore_pl import losses as losses
     from qstore_pl import model as model
@@ -150,6 +158,9 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.gradients import SPSAGradient as SPSAGradient
     from qstore_pl.gradients import audit_gradients as audit_gradients
     from qstore_pl.history import History as History
+    from qstore_pl.kernels import FidelityKernel as FidelityKernel
+    from qstore_pl.kernels import HammingKernel as HammingKernel
+    from qstore_pl.kernels import ProjectedKernel as ProjectedKernel
     from qstore_pl.layers import AmplitudeEncoding as AmplitudeEncoding
     from qstore_pl.layers import AngleEncoding as AngleEncoding
     from qstore_pl.layers import BasisEncoding as BasisEncoding

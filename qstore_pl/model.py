@@ -32,15 +32,13 @@ from qstore_pl.description import (
 )
 from qstore_pl.errors import CheckpointError
 from qstore_pl.layers import (
-    AmplitudeEncoding,
     AngleEncoding,
-    BasisEncoding,
     Encoding,
     Layer,
     QNodeLayer,
     QuantumLayer,
-    ZZEncoding,
 )
+from qstore_pl.layers.encodings import BY_WORD
 from qstore_pl.losses import decided
 from qstore_pl.placed import Placed
 from qstore_pl.readout import Affine, Readout, n_values, readout_of
@@ -50,12 +48,7 @@ from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 
-ENCODINGS = ("amplitude", "angle", "basis", "zz_feature_map")
-_ENCODING_LAYERS: dict[str, type[Encoding]] = {
-    "amplitude": AmplitudeEncoding,
-    "basis": BasisEncoding,
-    "zz_feature_map": ZZEncoding,
-}
+ENCODINGS = tuple(BY_WORD)
 
 
 class QuantumModel:
@@ -670,7 +663,7 @@ def encoding_layer(encoding: str, rotation: str = "Y", scale: float = 1.0) -> En
             "Arguments `rotation` and `scale` must be left out unless the encoding "
             f'is "angle", but it is {encoding!r}.'
         )
-    return _ENCODING_LAYERS[encoding]()
+    return BY_WORD[encoding]()
 
 
 def _check_left_out(given: dict[str, Any]) -> None:

@@ -27,10 +27,10 @@ FLOORS = (
     ("stack",),
     ("description", "summary"),
     ("model",),
-    ("gradients",),
+    ("gradients", "kernels"),
     ("cost", "callbacks"),
-    ("trainer", "embedding", "sklearn", "interfaces"),
-    ("autoencoder",),
+    ("trainer", "embedding", "interfaces"),
+    ("autoencoder", "sklearn"),
     ("quickstart", "run_file"),
     ("cli",),
 )

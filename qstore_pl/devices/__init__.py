@@ -51,6 +51,7 @@ from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.passes import IdlePasses
 from qstore_pl.engine.program import Program, untied_columns
 from qstore_pl.engine.shots import Drawn
+from qstore_pl.engine.threads import run as in_threads
 from qstore_pl.engine.trajectories import TrajectoryProgram
 from qstore_pl.engine.transfer import density_matrix, pauli_vector
 
@@ -91,6 +92,7 @@ __all__ = [
     "gates",
     "generator_state",
     "has_groups",
+    "in_threads",
     "is_native",
     "is_ours",
     "lanes",

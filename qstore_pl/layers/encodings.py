@@ -236,3 +236,11 @@ class ZZEncoding(_OnEachWire):
 
     _method = "zz_feature_map"
     _template = ZZFeatureMap
+
+
+BY_WORD: dict[str, type[Encoding]] = {
+    "amplitude": AmplitudeEncoding,
+    "angle": AngleEncoding,
+    "basis": BasisEncoding,
+    "zz_feature_map": ZZEncoding,
+}

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from qstore_pl._checks import integer, real
 from qstore_pl.autoencoder import QuantumAutoencoder
 from qstore_pl.config import TrainingConfig
-from qstore_pl.sklearn.circuits import WORDS
+from qstore_pl.layers.encodings import BY_WORD
 from qstore_pl.sklearn.names import checked_names
 from qstore_pl.sklearn.parameters import seed_of
 from qstore_pl.sklearn.scaling import AUTO, Scaling
@@ -131,7 +131,7 @@ class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
         n_latent = integer("n_latent", self.n_latent, minimum=1)
         n_qubits = self.n_qubits
         if n_qubits is None:
-            needed = WORDS[self.encoding]().n_wires(n_features)
+            needed = BY_WORD[self.encoding]().n_wires(n_features)
             n_qubits = max(needed, n_latent + 1)
         autoencoder = QuantumAutoencoder(
             integer("n_qubits", n_qubits),

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from qstore_pl.kernels import Kernel, ProjectedKernel
 from qstore_pl.layers import Layer
-from qstore_pl.sklearn.circuits import kernel_layers_of, n_qubits_of
+from qstore_pl.sklearn.circuits import kernel_layers_of, kernel_qubits_of
 from qstore_pl.sklearn.names import checked_names
 from qstore_pl.sklearn.parameters import check_left_out, seed_of
 from qstore_pl.sklearn.scaling import AUTO, Scaling
@@ -58,7 +58,7 @@ class FeatureMapEstimator(BaseEstimator):
         if layers is None:
             if self.encoding != "angle":
                 check_left_out(self, _OF_ANGLES, 'unless encoding is "angle"')
-            n_qubits = n_qubits_of(self.encoding, n_features, 1, n_qubits)
+            n_qubits = kernel_qubits_of(self.encoding, n_features, n_qubits)
             layers = kernel_layers_of(
                 *(self.encoding, n_features, n_qubits),
                 *(self.n_layers, self.entanglement),
@@ -90,8 +90,9 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
             ``entanglement``; None means those.
         entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
             ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes as many as there are features, but
-            from 2 to 4, for angles, and as many as needed for other encodings.
+        n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits
+            are given the same feature if there are fewer, and as many as needed for
+            other encodings.
         standardize: Whether features are standardised before they are encoded;
             ``"auto"`` does so except for amplitudes and bits.
         scale: Factor of the features after that, radians per unit, > 0. ``"auto"`` is
@@ -113,9 +114,9 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
         >>> X = np.random.default_rng(0).normal(size=(20, 2))
         >>> feature_map = QuantumFeatureMap(random_state=0).fit(X)
         >>> feature_map.transform(X).shape
-        (20, 6)
-        >>> feature_map.get_feature_names_out().tolist()
-        ['X0', 'X1', 'Y0', 'Y1', 'Z0', 'Z1']
+        (20, 24)
+        >>> feature_map.get_feature_names_out()[:3].tolist()
+        ['X0', 'X1', 'X2']
 
     References:
         Huang et al., Power of data in quantum machine learning, Nature Communications

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from qstore_pl._checks import boolean, choice, real
 from qstore_pl.layers import AmplitudeEncoding, BasisEncoding, Layer
-from qstore_pl.sklearn.circuits import WORDS
+from qstore_pl.layers.encodings import BY_WORD
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -69,7 +69,7 @@ class Scaling:
         standardize: bool | str = AUTO,
         scale: float | str = AUTO,
     ) -> None:
-        choice("encoding", encoding, WORDS)
+        choice("encoding", encoding, BY_WORD)
         by_angles = encoding in ANGLES
         if layers is not None:
             others = AmplitudeEncoding | BasisEncoding

@@ -29,6 +29,10 @@ KERNELS: dict[str, type[Kernel]] = {
     "projected": ProjectedKernel,
 }
 
+# Small, so that the result depends neither on the order of the samples nor on whether
+# a sample has the weight 2 or comes twice.
+TOLERANCE = 1e-9
+
 # Parameters that a kernel object would make meaningless.
 _OF_CIRCUITS = (
     *("n_layers", "encoding", "layers", "entanglement"),
@@ -98,8 +102,9 @@ class QuantumKernelClassifier(ClassifierMixin, KernelEstimator):
             ``entanglement``; None means those.
         entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
             ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes as many as there are features, but
-            from 2 to 4, for angles, and as many as needed for other encodings.
+        n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits
+            are given the same feature if there are fewer, and as many as needed for
+            other encodings.
         standardize: Whether features are standardised before they are encoded;
             ``"auto"`` does so except for amplitudes, bits and kernel objects.
         scale: Factor of the features after that, radians per unit, > 0. ``"auto"`` is
@@ -180,12 +185,14 @@ class QuantumKernelClassifier(ClassifierMixin, KernelEstimator):
         """
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
-        weights = sample_weights(sample_weight, len(X))
+        X, y, weights = _with_weight(X, y, sample_weight)
         self.classes_ = several_classes(y)
         machine = SVC(
             C=real("C", self.C, above=0.0),
             kernel="precomputed",
+            tol=TOLERANCE,
             class_weight=self.class_weight,
+            break_ties=True,  # the predicted class is the one of the largest decision
         )
         self.svc_ = machine.fit(self._learn_kernel(X, weights), y, weights)
         return self
@@ -238,8 +245,9 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
             ``entanglement``; None means those.
         entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
             ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes as many as there are features, but
-            from 2 to 4, for angles, and as many as needed for other encodings.
+        n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits
+            are given the same feature if there are fewer, and as many as needed for
+            other encodings.
         standardize: Whether features are standardised before they are encoded;
             ``"auto"`` does so except for amplitudes, bits and kernel objects.
         scale: Factor of the features after that, radians per unit, > 0. ``"auto"`` is
@@ -314,7 +322,7 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
             TypeError: If a parameter is of the wrong kind.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        weights = sample_weights(sample_weight, len(X))
+        X, y, weights = _with_weight(X, y, sample_weight)
         self.target_scaler_ = StandardScaler()
         column = np.asarray(y, dtype=np.float64)[:, None]
         targets = self.target_scaler_.fit_transform(column, sample_weight=weights)
@@ -322,6 +330,7 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
             C=real("C", self.C, above=0.0),
             epsilon=real("epsilon", self.epsilon, minimum=0.0),
             kernel="precomputed",
+            tol=TOLERANCE,
         )
         self.svr_ = machine.fit(self._learn_kernel(X, weights), targets[:, 0], weights)
         return self
@@ -338,3 +347,18 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
         check_is_fitted(self, "svr_")
         found = self.svr_.predict(self._matrix(self.svr_, X))
         return self.target_scaler_.inverse_transform(found[:, None])[:, 0]
+
+
+def _with_weight(
+    X: Float2D, y: NDArray[Any], sample_weight: Any
+) -> tuple[Float2D, NDArray[Any], Float1D | None]:
+    """The samples whose weight is not zero, with their targets and weights.
+
+    scikit-learn leaves the others out as well, but then, with a matrix that is computed
+    before, mistakes the columns of the matrix.
+    """
+    weights = sample_weights(sample_weight, len(X))
+    if weights is None:
+        return X, y, None
+    kept = weights > 0.0
+    return X[kept], y[kept], weights[kept]

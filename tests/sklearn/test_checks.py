@@ -6,6 +6,9 @@ from sklearn.utils.estimator_checks import check_estimator
 from qstore_pl.sklearn import (
     QuantumAutoencoderTransformer,
     QuantumClassifier,
+    QuantumFeatureMap,
+    QuantumKernelClassifier,
+    QuantumKernelRegressor,
     QuantumRegressor,
 )
 
@@ -27,6 +30,10 @@ NO_STATE = {
         (QuantumClassifier(epochs=30, learning_rate=0.1), {}),
         (QuantumRegressor(epochs=60), {}),
         (QuantumAutoencoderTransformer(epochs=10), NO_STATE),
+        (QuantumFeatureMap(), {}),
+        (QuantumKernelClassifier(), {}),
+        (QuantumKernelClassifier("projected"), {}),
+        (QuantumKernelRegressor(), {}),
     ],
     ids=lambda value: type(value).__name__,
 )
