@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.datasets import load_iris, make_moons
+from sklearn.datasets import load_iris, make_circles, make_moons
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -72,22 +72,22 @@ def test_it_is_a_machine_over_a_kernel_matrix(word, kind):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "least"),
     [
-        {"kernel": "hamming", "n_qubits": 2, "n_layers": 1},
-        {"kernel": "projected", "encoding": "zz_feature_map", "scale": 0.5},
-        {"encoding": "amplitude"},
-        {"layers": [AngleEncoding("YZ"), QuantumLayer(), AngleEncoding("YZ")]},
-        {"shots": 2000, "n_qubits": 2},
-        {"backend": "mock_noisy", "n_qubits": 3},
-        {"kernel": FidelityKernel(2, encoding="angle"), "standardize": True},
-        {"class_weight": "balanced"},
+        ({"kernel": "hamming", "n_qubits": 2, "n_layers": 1}, 0.8),
+        ({"kernel": "projected", "encoding": "zz_feature_map", "scale": 0.5}, 0.7),
+        ({"encoding": "amplitude"}, 0.55),
+        ({"layers": [AngleEncoding("YZ"), QuantumLayer(), AngleEncoding("YZ")]}, 0.8),
+        ({"shots": 2000, "n_qubits": 2}, 0.8),
+        ({"backend": "mock_noisy", "n_qubits": 3}, 0.8),
+        ({"kernel": FidelityKernel(2, encoding="angle"), "standardize": True}, 0.8),
+        ({"class_weight": "balanced"}, 0.9),
     ],
     ids=str,
 )
-def test_options(options):
+def test_options(options, least):
     classifier = QuantumKernelClassifier(**options, random_state=0).fit(X, NAMES)
-    assert classifier.score(X, NAMES) > 0.7
+    assert classifier.score(X, NAMES) > least
 
 
 def test_a_kernel_object_takes_samples_as_they_are():
@@ -139,9 +139,10 @@ def test_projected_features():
 def test_projected_features_in_a_pipeline():
     pipeline = make_pipeline(QuantumFeatureMap(random_state=0), LogisticRegression())
     grid = {"quantumfeaturemap__scale": [0.01, 1.0]}
-    search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(X, NAMES)
+    circles = make_circles(60, noise=0.1, factor=0.4, random_state=0)
+    search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(*circles)
     assert search.best_params_ == {"quantumfeaturemap__scale": 1.0}
-    assert search.score(X, NAMES) > 0.9
+    assert search.score(*circles) > 0.9
 
 
 def test_calibrated_probabilities():
