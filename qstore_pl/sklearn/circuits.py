@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+
+import pennylane as qml
+from pennylane.operation import Operator
 
 from qstore_pl._checks import choice, integer
 from qstore_pl.layers import AngleEncoding, Layer, QuantumLayer
@@ -23,7 +27,7 @@ def n_qubits_of(
     Args:
         encoding: The word for an encoding.
         n_features: Features of a sample.
-        n_outputs: Qubits that are measured.
+        n_outputs: Outputs of the model.
         n_qubits: The number that was asked for; None chooses it.
 
     Raises:
@@ -31,10 +35,44 @@ def n_qubits_of(
         TypeError: If the number is not an integer.
     """
     for_angles = min(max(n_features, FEWEST_QUBITS), MOST_QUBITS)
-    return max(
-        _n_qubits(encoding, n_features, n_qubits, for_angles),
-        n_outputs if n_qubits is None else 1,
+    found = _n_qubits(encoding, n_features, n_qubits, for_angles)
+    if n_qubits is not None:
+        return found
+    # Words of Z on n qubits give 2**n - 1 outputs that differ.
+    return max(found, min(n_outputs, MOST_QUBITS), n_outputs.bit_length())
+
+
+def observables_of(n_qubits: int, n_outputs: int) -> list[Operator] | None:
+    """What a trained circuit measures where it has more outputs than qubits.
+
+    They are the products of Z on one qubit, on two, and so on. Qubits that are added
+    for more outputs would make training slow: ten classes fit on four qubits.
+
+    Args:
+        n_qubits: Number of qubits.
+        n_outputs: Outputs of the model.
+
+    Returns:
+        One observable for each output; None where there is a qubit for each.
+
+    Raises:
+        ValueError: If there are too few qubits.
+
+    Example:
+        >>> observables_of(2, 3)
+        [Z(0), Z(1), Z(0) @ Z(1)]
+    """
+    if n_outputs <= n_qubits:
+        return None
+    if n_outputs.bit_length() > n_qubits:
+        raise ValueError(
+            f"Parameter n_qubits must be >= {n_outputs.bit_length()} for {n_outputs} "
+            f"outputs, but is {n_qubits}. Leave it out."
+        )
+    words = itertools.chain.from_iterable(
+        itertools.combinations(range(n_qubits), size) for size in range(1, n_qubits + 1)
     )
+    return [qml.prod(*map(qml.Z, word)) for word in itertools.islice(words, n_outputs)]
 
 
 def kernel_qubits_of(encoding: str, n_features: int, n_qubits: int | None) -> int:

@@ -39,9 +39,10 @@ class QuantumClassifier(ClassifierMixin, TrainedEstimator):
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
             ``entanglement``; None means those.
         entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes as many as there are features, but
-            from 2 to 4, for angles, and as many as needed for other encodings; in any
-            case at least one for each class.
+        n_qubits: Number of qubits, >= 1. None takes as many as there are features or
+            classes, but from 2 to 4, for angles, and more only where another encoding
+            or more than 15 classes need them. Where there are more classes than qubits,
+            products of Z on several qubits are measured.
         readout: How the outputs of the circuit are made of what is measured, as in
             :class:`~qstore_pl.QuantumModel`.
         standardize: Whether features are standardised, with the means and standard

@@ -20,7 +20,7 @@ from qstore_pl.losses import get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import Optimizer
 from qstore_pl.readout import Readout
-from qstore_pl.sklearn.circuits import layers_of, n_qubits_of
+from qstore_pl.sklearn.circuits import layers_of, n_qubits_of, observables_of
 from qstore_pl.sklearn.parameters import check_left_out, seed_of
 from qstore_pl.sklearn.scaling import AUTO, Scaling
 from qstore_pl.sklearn.weights import sample_weights, with_mean_one
@@ -214,13 +214,15 @@ class TrainedEstimator(BaseEstimator, ABC):
             scale=self.scale,
         )
         self.scaling_.learn(X, weights)
-        layers, n_qubits = self.layers, self.n_qubits
+        layers, n_qubits, observables = self.layers, self.n_qubits, None
         if layers is None:
             n_qubits = n_qubits_of(self.encoding, n_features, n_outputs, n_qubits)
             layers = layers_of(
                 *(self.encoding, n_features, n_qubits),
                 *(self.n_layers, self.entanglement),
             )
+            if isinstance(self.readout, str) and self.readout in ("affine", "expval"):
+                observables = observables_of(n_qubits, n_outputs)
         else:
             check_left_out(self, _WITHOUT_LAYERS, "where layers are given")
         return QuantumModel(
@@ -228,6 +230,7 @@ class TrainedEstimator(BaseEstimator, ABC):
             n_outputs,
             layers=layers,
             n_qubits=n_qubits,
+            observables=observables,
             readout=self.readout,
             backend=self.backend,
             seed=seed,

@@ -31,7 +31,7 @@ from qstore_pl import (
     TrainingConfig,
     ZZEncoding,
 )
-from qstore_pl.sklearn.circuits import layers_of, n_qubits_of, uploads
+from qstore_pl.sklearn.circuits import layers_of, n_qubits_of, observables_of, uploads
 from qstore_pl.sklearn.scaling import Scaling
 
 X, y = make_moons(80, noise=0.1, random_state=0)
@@ -65,7 +65,9 @@ def test_every_feature_is_uploaded_and_no_qubit_is_left_out():
         (("angle", 1, 1, None), 2),
         (("angle", 3, 2, None), 3),
         (("angle", 64, 3, None), 4),
-        (("angle", 64, 10, None), 10),
+        (("angle", 64, 10, None), 4),
+        (("angle", 2, 3, None), 3),
+        (("angle", 2, 16, None), 5),
         (("angle", 9, 2, 7), 7),
         (("amplitude", 64, 2, None), 6),
         (("amplitude", 2, 3, None), 3),
@@ -75,6 +77,25 @@ def test_every_feature_is_uploaded_and_no_qubit_is_left_out():
 )
 def test_number_of_qubits(words, n_qubits):
     assert n_qubits_of(*words) == n_qubits
+
+
+def test_more_outputs_than_qubits():
+    assert observables_of(4, 4) is None
+    found = [tuple(word.wires) for word in observables_of(3, 7)]
+    assert found == [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+    with pytest.raises(ValueError, match="n_qubits must be >= 4 for 8 outputs"):
+        observables_of(3, 8)
+    labels = RNG.integers(0, 6, 80)
+    classifier = QuantumClassifier(**QUICK, n_qubits=3).fit(X, labels)
+    model = classifier.model_
+    device = qml.device("default.qubit", wires=3)
+    outputs = model.readout.outputs(
+        model.on(device).values(
+            model.prepare(classifier.scaling_(X[:5])), model.weights
+        ),
+        model.parameters[model.n_weights :],
+    )
+    assert_allclose(classifier.decision_function(X[:5]), outputs, atol=1e-10)
 
 
 def test_layers():
@@ -359,7 +380,7 @@ BITS = np.eye(4)[:, :3]
         (QuantumClassifier(epochs=None), (X, y), TypeError, "`epochs` must be an int"),
         (QuantumClassifier(encoding="none"), (X, y), ValueError, "`encoding` must be"),
         (QuantumClassifier(n_layers=0), (X, y), ValueError, "`n_layers` must be >= 1"),
-        (QuantumClassifier(n_qubits=1), (X, y), ValueError, "output"),
+        (QuantumClassifier(n_qubits=1), (X, y), ValueError, "n_qubits must be >= 2"),
         (QuantumClassifier(optimizer="lbfgs"), (X, y), ValueError, "`optimizer` must"),
         (
             QuantumClassifier(optimizer=Adam(0.1), learning_rate=0.1),
