@@ -266,7 +266,7 @@ class FidelityKernel(Kernel):
         return found, pull_back
 
     def _of_vectors(self, states: NDArray[np.complex128]) -> tuple[Float2D, Bras]:
-        r"""The matrix, and :math:`\sum_j g_{ij} \langle j|i\rangle |j\rangle`, the bras."""
+        r"""The matrix; as bras, :math:`\sum_j g_{ij} \langle j|i\rangle |j\rangle`."""
         products = states.conj() @ states.T
         found = products.real**2 + products.imag**2
         np.fill_diagonal(found, 1.0)

@@ -154,10 +154,10 @@ class ProjectedKernel(Kernel):
         return self._features(self._feature_map.prepare("X", X))
 
     def gamma_of(self, X: Any) -> float:
-        """The ``gamma`` that fits some samples, by scikit-learn's ``"scale"`` rule.
+        r"""The ``gamma`` that fits some samples, by scikit-learn's ``"scale"`` rule.
 
         It is 2 divided by the number of projected features and by their variance. The
-        2 is there because :math:`\\gamma` multiplies half the squared distance of the
+        2 is there because :math:`\gamma` multiplies half the squared distance of the
         features.
 
         Args:
