@@ -136,6 +136,10 @@ class QuantumTrainer(plain.QuantumTrainer):
 
 
 class QuantumAutoencoder(plain.QuantumAutoencoder):
-    """As :class:`qstore_pl.QuantumAutoencoder`, but ``fit`` is a coroutine."""
+    """As :class:`qstore_pl.QuantumAutoencoder`, but ``fit`` is a coroutine.
+
+    If it is cancelled, the training goes on in its thread. A training run that can be
+    stopped is :meth:`QuantumTrainer.train` of its model.
+    """
 
     fit = _awaitable(plain.QuantumAutoencoder.fit)  # type: ignore[assignment]

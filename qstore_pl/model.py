@@ -640,30 +640,18 @@ def _layers_of(
     *, n_layers: int, encoding: str, entanglement: str, rotation: str, scale: float
 ) -> list[Layer]:
     """The list of layers that the words of a model mean."""
-    first = encoding_layer(encoding, rotation, scale)
-    return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
-
-
-def encoding_layer(encoding: str, rotation: str = "Y", scale: float = 1.0) -> Encoding:
-    """The layer that the word of an encoding means.
-
-    Args:
-        encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
-        rotation: As :class:`QuantumModel`.
-        scale: As :class:`QuantumModel`.
-
-    Raises:
-        ValueError: If the word is unknown, or an option would be ignored.
-    """
     choice("encoding", encoding, ENCODINGS)
-    if encoding == "angle":
-        return AngleEncoding(rotation, scale)
-    if (rotation, scale) != ("Y", 1.0):
+    if encoding != "angle" and (rotation, scale) != ("Y", 1.0):
         raise ValueError(
             "Arguments `rotation` and `scale` must be left out unless the encoding "
             f'is "angle", but it is {encoding!r}.'
         )
-    return BY_WORD[encoding]()
+    first: Encoding
+    if encoding == "angle":
+        first = AngleEncoding(rotation, scale)
+    else:
+        first = BY_WORD[encoding]()
+    return [first, QuantumLayer(n_layers=n_layers, entanglement=entanglement)]
 
 
 def _check_left_out(given: dict[str, Any]) -> None:

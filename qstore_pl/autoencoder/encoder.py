@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pennylane.operation import Channel, StatePrepBase
 from pennylane.ops import MidMeasure
 
+from qstore_pl._checks import choice
 from qstore_pl.circuit import Block, Features
 from qstore_pl.layers import Encoding, Layer
-from qstore_pl.model import encoding_layer
+from qstore_pl.layers.encodings import BY_WORD
 
 N_LAYERS, ENTANGLEMENT = 3, "circular"  # where no layers are given
 
@@ -27,7 +28,7 @@ def checked_encoding(encoding: Any) -> Encoding:
             "Argument `encoding` must be a word or an encoding layer, but is "
             f"{encoding!r}."
         )
-    return encoding_layer(encoding)
+    return BY_WORD[choice("encoding", encoding, BY_WORD)]()
 
 
 def checked_layers(layers: Any) -> list[Layer]:

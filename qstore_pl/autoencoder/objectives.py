@@ -18,7 +18,7 @@ from pennylane.operation import Operator
 
 from qstore_pl._checks import Float2D, finite
 from qstore_pl.losses import Loss
-from qstore_pl.readout import observable_of
+from qstore_pl.readout import ExpectationValues, Readout, observable_of
 
 
 def observables_of(objective: str, trash: Sequence[int]) -> list[Operator]:
@@ -38,6 +38,26 @@ def observables_of(objective: str, trash: Sequence[int]) -> list[Operator]:
         for chosen in combinations(trash, size)
     ]
     return [observable_of(terms)]
+
+
+def trash_of(readout: Readout, n_qubits: int) -> tuple[int, str] | None:
+    """The number of latent qubits and the objective whose observables a readout has.
+
+    Args:
+        readout: How a model of ``n_qubits`` qubits is read out.
+        n_qubits: Number of qubits.
+
+    Returns:
+        None if they are those of no autoencoder.
+    """
+    for n_latent in range(1, n_qubits):
+        for objective in LOSSES:
+            observables = observables_of(objective, range(n_latent, n_qubits))
+            wanted = ExpectationValues(observables)
+            same = isinstance(readout, ExpectationValues)
+            if same and readout.options() == wanted.options():
+                return n_latent, objective
+    return None
 
 
 def _wanted(targets: Any, n_outputs: int, n_samples: int) -> Float2D:

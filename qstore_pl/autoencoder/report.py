@@ -74,5 +74,6 @@ def largest_fidelity(vectors: NDArray[np.complex128], n_latent: int) -> float:
         vectors: State vectors, shape ``(n_samples, 2**n)``.
         n_latent: Number k of latent qubits.
     """
-    singular = np.linalg.svd(vectors, compute_uv=False)
-    return min(1.0, float(np.sum(singular[: 1 << n_latent] ** 2)) / len(vectors))
+    mean = vectors.T @ vectors.conj() / len(vectors)
+    largest = np.linalg.eigvalsh(mean)[-(1 << n_latent) :]
+    return min(1.0, float(largest.sum()))

@@ -1,4 +1,4 @@
-"""States of all qubits, taken apart into latent and trash qubits, and put together.
+"""States of all qubits, taken apart into latent and trash qubits.
 
 Latent qubits come first, trash qubits last. States are arrays, a row for each sample,
 as :meth:`qstore_pl.placed.Placed.states` returns them: state vectors, which are
@@ -7,8 +7,7 @@ complex, or Pauli vectors, which are real. Nothing here knows a circuit.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,10 @@ from numpy.typing import NDArray
 from qstore_pl import devices
 from qstore_pl._checks import plain
 
-Complex2D = NDArray[np.complex128]
 Complex3D = NDArray[np.complex128]
 Float1D = NDArray[np.float64]
-Float2D = NDArray[np.float64]
 States = NDArray[Any]
 
-BYTES = 1 << 26  # of the density matrices that are made of state vectors at a time
 TOLERANCE = 1e-8  # how far rounding may take a density matrix from being one
 
 
@@ -106,112 +102,3 @@ def _wrong(matrices: Complex3D) -> NDArray[np.intp]:
     traces = np.abs(np.trace(safe, axis1=1, axis2=2) - 1.0) <= TOLERANCE
     positive = np.linalg.eigvalsh(safe)[:, 0] >= -TOLERANCE
     return np.flatnonzero(~(is_finite & hermitian & traces & positive))
-
-
-class Decoder(ABC):
-    """The linear map from latent states to states of all qubits."""
-
-    @abstractmethod
-    def decoded(self, latent: Complex3D) -> Complex3D:
-        """The density matrices that latent ones become.
-
-        Args:
-            latent: Shape ``(n_samples, 2**n_latent, 2**n_latent)``.
-
-        Returns:
-            Shape ``(n_samples, 2**n, 2**n)``.
-        """
-
-    @abstractmethod
-    def fidelities(self, latent: Complex3D, vectors: Complex2D) -> Float1D:
-        r"""The fidelities :math:`\langle\psi|D(\rho)|\psi\rangle` of decoded states.
-
-        Args:
-            latent: Density matrices, shape ``(n_samples, 2**n_latent, 2**n_latent)``.
-            vectors: State vectors, shape ``(n_samples, 2**n)``.
-
-        Returns:
-            Shape ``(n_samples,)``.
-        """
-
-
-@final
-class Isometry(Decoder):
-    r"""A decoder without noise, :math:`\rho \to V \rho V^\dagger`.
-
-    Args:
-        images: What the basis states of the latent qubits become, the columns of
-            :math:`V`, as rows: shape ``(2**n_latent, 2**n)``.
-    """
-
-    def __init__(self, images: Complex2D) -> None:
-        self._images = images
-
-    def decoded(self, latent: Complex3D) -> Complex3D:
-        """Products with the isometry from both sides."""
-        return np.matmul(self._images.T, np.matmul(latent, self._images.conj()))
-
-    def fidelities(self, latent: Complex3D, vectors: Complex2D) -> Float1D:
-        """Those of the latent states with what the vectors are pulled back to."""
-        back = vectors @ self._images.conj().T
-        return np.asarray(
-            np.einsum("ba,bac,bc->b", back.conj(), latent, back, optimize=True).real
-        )
-
-
-@final
-class Channel(Decoder):
-    r"""A decoder with noise, known by the images of all :math:`|a\rangle\langle b|`.
-
-    Args:
-        images: What product states become, the latent qubits each in one of the four
-            states of :func:`product_states`: density matrices, shape
-            ``(4**n_latent, 2**n, 2**n)``.
-    """
-
-    def __init__(self, images: Complex3D) -> None:
-        self._side = images.shape[-1]
-        n_latent = (len(images).bit_length() - 1) // 2
-        vectors = product_states(n_latent)
-        products = vectors[:, :, None] * vectors[:, None, :].conj()
-        size = len(images)  # as many product states as entries of a latent matrix
-        flat = images.reshape(size, -1)
-        self._images = np.linalg.solve(products.reshape(size, size), flat)
-
-    def decoded(self, latent: Complex3D) -> Complex3D:
-        """Sums of images."""
-        flat = latent.reshape(len(latent), -1) @ self._images
-        return flat.reshape(len(latent), self._side, self._side)
-
-    def fidelities(self, latent: Complex3D, vectors: Complex2D) -> Float1D:
-        """Contracted image by image, so that no decoded state is needed."""
-        at_a_time = max(1, BYTES // (16 * self._side**2))
-        found = np.empty(len(vectors))
-        for start in range(0, len(vectors), at_a_time):
-            part = vectors[start : start + at_a_time]
-            outer = part.conj()[:, :, None] * part[:, None, :]
-            of_images = outer.reshape(len(part), -1) @ self._images.T
-            weights = latent[start : start + at_a_time].reshape(len(part), -1)
-            found[start : start + at_a_time] = np.einsum(
-                "bk,bk->b", weights, of_images
-            ).real
-        return found
-
-
-def product_states(n_qubits: int) -> Complex2D:
-    r"""The states :math:`|0\rangle, |1\rangle, |+\rangle, |{+}i\rangle` on each qubit.
-
-    Their density matrices are a basis of all operators.
-
-    Args:
-        n_qubits: Number of qubits.
-
-    Returns:
-        Shape ``(4**n_qubits, 2**n_qubits)``.
-    """
-    half = np.sqrt(0.5)
-    single = np.array([[1.0, 0.0], [0.0, 1.0], [half, half], [half, 1j * half]])
-    states = np.ones((1, 1), dtype=np.complex128)
-    for _ in range(n_qubits):
-        states = np.kron(states, single)
-    return states
