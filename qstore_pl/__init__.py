@@ -33,6 +33,7 @@ _HOME = {
     "QStoreError": "errors",
     "QuantumAutoencoder": "autoencoder",
     "QuantumCircuitError": "errors",
+    "QuantumClassifier": "sklearn",
     "QuantumConvolutionalLayer": "layers",
     "QuantumDataEncoder": "encoding",
     "QuantumGradientComputer": "gradients",
@@ -40,6 +41,7 @@ _HOME = {
     "QuantumModel": "model",
     "QuantumNaturalGradientOptimizer": "gradients",
     "QuantumPoolingLayer": "layers",
+    "QuantumRegressor": "sklearn",
     "QuantumTrainer": "trainer",
     "RMSprop": "optimizers",
     "SGD": "optimizers",
@@ -66,6 +68,7 @@ _MODULES = (
         "optimizers",
         "placed",
         "readout",
+        "sklearn",
         "summary",
         "templates",
         "trainer",
@@ -95,6 +98,7 @@ __all__ = [
     "QStoreError",
     "QuantumAutoencoder",
     "QuantumCircuitError",
+    "QuantumClassifier",
     "QuantumConvolutionalLayer",
     "QuantumDataEncoder",
     "QuantumGradientComputer",
@@ -102,6 +106,7 @@ __all__ = [
     "QuantumModel",
     "QuantumNaturalGradientOptimizer",
     "QuantumPoolingLayer",
+    "QuantumRegressor",
     "QuantumTrainer",
     "RMSprop",
     "SPSAGradient",
@@ -138,6 +143,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import optimizers as optimizers
     from qstore_pl import placed as placed
     from qstore_pl import readout as readout
+    from qstore_pl import sklearn as sklearn
     from qstore_pl import summary as summary
     from qstore_pl import templates as templates
     from qstore_pl import trainer as trainer
@@ -180,6 +186,8 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.optimizers import AdamW as AdamW
     from qstore_pl.optimizers import NaturalGradient as NaturalGradient
     from qstore_pl.optimizers import RMSprop as RMSprop
+    from qstore_pl.sklearn import QuantumClassifier as QuantumClassifier
+    from qstore_pl.sklearn import QuantumRegressor as QuantumRegressor
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
 else:  # type checkers must not see this: any misspelt name would be Any to them
 

@@ -31,11 +31,11 @@ def choice(name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
-def flag(name: str, value: Any) -> bool:
-    """Return ``value`` as a bool.
+def boolean(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool; numbers are refused.
 
     Raises:
-        TypeError: If it is not one.
+        TypeError: If it is neither True nor False.
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"Argument `{name}` must be True or False, but is {value!r}.")

@@ -29,10 +29,12 @@ from qstore_pl import NaturalGradient as NaturalGradient
 from qstore_pl import NoiseSpec as NoiseSpec
 from qstore_pl import QStoreError as QStoreError
 from qstore_pl import QuantumCircuitError as QuantumCircuitError
+from qstore_pl import QuantumClassifier as QuantumClassifier
 from qstore_pl import QuantumLayer as QuantumLayer
 from qstore_pl import (
     QuantumNaturalGradientOptimizer as QuantumNaturalGradientOptimizer,
 )
+from qstore_pl import QuantumRegressor as QuantumRegressor
 from qstore_pl import RMSprop as RMSprop
 from qstore_pl import TrainingConfig as TrainingConfig
 from qstore_pl import UnseenWarning as UnseenWarning

@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
 
-from qstore_pl._checks import choice, flag, integer, real
+from qstore_pl._checks import boolean, choice, integer, real
 from qstore_pl._secrets import Secret
 
 ADAPTIVE = "adaptive"  # shots that follow the gradient
@@ -55,7 +55,7 @@ def _real(*, default: float | None = None, **bounds: float) -> Any:
 
 
 def _switch(*, default: bool | None = None) -> Any:
-    return _field(flag, default=default, switch=True)
+    return _field(boolean, default=default, switch=True)
 
 
 def _name() -> Any:

@@ -622,7 +622,10 @@ class QuantumModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # Copied apart, the layers' arrays become views of the model's again.
+        # Copied apart, the layers' arrays become views of the model's again. These are
+        # copied since joblib loads arrays of a file as read-only where asked to.
+        self._parameters = np.array(self._parameters)
+        self._trainable = np.array(self._trainable)
         self.stack.move_into(self._parameters, self._trainable)
 
     def __repr__(self) -> str:

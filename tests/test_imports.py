@@ -29,8 +29,8 @@ FLOORS = (
     ("model",),
     ("gradients", "kernels"),
     ("cost", "callbacks", "diagnostics"),
-    ("trainer", "embedding", "sklearn", "interfaces"),
-    ("autoencoder",),
+    ("trainer", "embedding", "interfaces"),
+    ("autoencoder", "sklearn"),
     ("quickstart", "run_file", "baselines"),
     ("cli",),
 )

@@ -169,7 +169,9 @@ class FeatureMap:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        # Copied apart, the layers' arrays become views of these again.
+        # Copied apart, the layers' arrays become views of these again. These are copied
+        # since joblib loads arrays of a file as read-only where asked to.
+        self.weights, self.trainable = np.array(self.weights), np.array(self.trainable)
         self.stack.move_into(self.weights, self.trainable)
 
     def __repr__(self) -> str:

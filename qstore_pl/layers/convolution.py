@@ -8,7 +8,7 @@ from typing import Any, final
 
 from pennylane.operation import Operator
 
-from qstore_pl._checks import flag, integer
+from qstore_pl._checks import boolean, integer
 from qstore_pl.circuit import Block, Weights
 from qstore_pl.layers.layer import Wires
 from qstore_pl.layers.standalone import Standalone
@@ -72,7 +72,7 @@ class QuantumConvolutionalLayer(Standalone):
         super().__init__(n_qubits, backend, seed)
         self.kernel_size = integer("kernel_size", kernel_size, minimum=1)
         self.stride = integer("stride", stride, minimum=1)
-        self.wrap = flag("wrap", wrap)
+        self.wrap = boolean("wrap", wrap)
         self.kernel = kernel
         self._kernel_shape = None if kernel_shape is None else tuple(kernel_shape)
         self.n_layers = integer("n_layers", n_layers, minimum=1)

@@ -12,7 +12,7 @@ from scipy.linalg.lapack import dposv
 from scipy.sparse.linalg import LinearOperator, cg
 
 from qstore_pl._blas import one_blas_thread
-from qstore_pl._checks import Float1D, Float2D, finite, flag, integer, real
+from qstore_pl._checks import Float1D, Float2D, boolean, finite, integer, real
 from qstore_pl.optimizers.gradient import GradientResult
 from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State
 
@@ -89,7 +89,7 @@ class NaturalGradient(Optimizer):
         self.trust_radius = trust_radius
         if trust_radius is not None:
             self.trust_radius = real("trust_radius", trust_radius, above=0.0)
-        if flag("adapt_damping", adapt_damping) and self.damping == 0.0:
+        if boolean("adapt_damping", adapt_damping) and self.damping == 0.0:
             raise ValueError(
                 "Argument `damping` must be > 0 with adapt_damping=True, which "
                 "multiplies it, but is 0.0."

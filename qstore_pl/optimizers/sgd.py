@@ -6,7 +6,7 @@ from typing import final
 
 import numpy as np
 
-from qstore_pl._checks import Float1D, flag, integer, real
+from qstore_pl._checks import Float1D, boolean, integer, real
 from qstore_pl.optimizers.optimizer import Bool1D, Optimizer, State, compiled
 
 
@@ -60,7 +60,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate)
         self.momentum = real("momentum", momentum, minimum=0.0, below=1.0)
-        if flag("nesterov", nesterov) and self.momentum == 0.0:
+        if boolean("nesterov", nesterov) and self.momentum == 0.0:
             raise ValueError(
                 "Argument `momentum` must be > 0 with nesterov=True, but is 0.0. Give "
                 "one, as momentum=0.9, or leave out nesterov."

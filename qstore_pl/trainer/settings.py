@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qstore_pl import devices
 from qstore_pl._checks import choice
+from qstore_pl.backends import NamedDevice
 from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
     APPROXIMATIONS,
@@ -33,6 +35,7 @@ from qstore_pl.optimizers import (
 )
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
+from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
@@ -346,6 +349,39 @@ def gradients_of(
         config.resolve("gradient_method"),
         rng=rng,
         **options,
+    )
+
+
+def state_of(
+    config: TrainingConfig,
+    model: Trainable,
+    loss: Loss,
+    history: History,
+    metrics: Metrics,
+) -> TrainState:
+    """The state in which a new run begins.
+
+    With a seed, a device that was made by its name begins its random numbers anew.
+
+    Args:
+        config: The configuration.
+        model: The model, which has a backend.
+        loss: The loss.
+        history: Where the epochs of the run are recorded.
+        metrics: The metrics of the run, by name.
+    """
+    rng = np.random.default_rng(config.seed)
+    of_method, of_device = rng.spawn(2)
+    by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
+    if config.seed is not None and by_name:  # not a device the user made
+        drawn = of_device.bit_generator.state
+        devices.set_generator_state(model.placed.device, dict(drawn))
+    return TrainState(
+        rng=rng,
+        method_rng=of_method,
+        totals=Totals(loss.is_classification or bool(metrics)),
+        gathered=Gathered(np.zeros(model.parameters.size)),
+        history=history,
     )
 
 

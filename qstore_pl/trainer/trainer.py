@@ -16,12 +16,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qstore_pl import checkpoint as files
-from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager, NamedDevice
+from qstore_pl.backends import BackendManager
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.history import History
@@ -49,8 +46,9 @@ from qstore_pl.trainer.settings import (
     monitor_of,
     schedule_of,
     shots_of,
+    state_of,
 )
-from qstore_pl.trainer.state import Gathered, Totals, TrainState
+from qstore_pl.trainer.state import TrainState
 from qstore_pl.trainer.step import Step
 from qstore_pl.trainer.trainable import Trainable, check_trainable
 
@@ -227,7 +225,7 @@ class QuantumTrainer:
             if run_directory is not None:
                 stack.enter_context(run_directory)
             if found is None:
-                state = self._fresh_state(model, loss, history)
+                state = state_of(config, model, loss, history, self._metrics)
             else:
                 state = parts.take_over(found[1], epochs)
                 state.history.monitor = history.monitor
@@ -343,23 +341,6 @@ class QuantumTrainer:
     def stop(self) -> None:
         """Ask a run in another thread to end after its current batch."""
         self._interrupts.request("stop()")
-
-    def _fresh_state(
-        self, model: Trainable, loss: Loss, history: History
-    ) -> TrainState:
-        rng = np.random.default_rng(self.config.seed)
-        of_method, of_device = rng.spawn(2)
-        by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
-        if self.config.seed is not None and by_name:  # not a device the user made
-            drawn = of_device.bit_generator.state
-            devices.set_generator_state(model.placed.device, dict(drawn))
-        return TrainState(
-            rng=rng,
-            method_rng=of_method,
-            totals=Totals(loss.is_classification or bool(self._metrics)),
-            gathered=Gathered(np.zeros(model.parameters.size)),
-            history=history,
-        )
 
     def _bind(self, model: Trainable) -> None:
         """Give the model a backend.
