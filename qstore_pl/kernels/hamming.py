@@ -12,7 +12,7 @@ from qstore_pl import devices
 from qstore_pl._checks import finite
 from qstore_pl.kernels.feature_map import DEFAULT_ENCODING, InversionTest
 from qstore_pl.kernels.kernel import Float1D, Float2D, Kernel
-from qstore_pl.layers import Layer
+from qstore_pl.layers import AmplitudeEncoding, Layer
 from qstore_pl.model import QuantumModel
 from qstore_pl.placed import Circuit
 
@@ -38,8 +38,9 @@ class HammingKernel(Kernel):
     is that of the whole test, readout error included, so that the diagonal is less than
     1. With ``shots``, each of them is taken in one of the two orders, chosen at random.
 
-    The circuit is inverted gate by gate. Amplitude encoding is therefore refused: what
-    prepares amplitudes that depend on the sample has no inverse as a compiled circuit.
+    The circuit is inverted gate by gate. Amplitude encoding is therefore refused: it
+    says which state is prepared, but not by which gates, on which all outcomes but
+    0...0 depend.
 
     Args:
         input_dim: Number of features of a sample, >= 1.
@@ -63,7 +64,8 @@ class HammingKernel(Kernel):
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If a word is unknown, or an option would be ignored.
+        ValueError: If a word is unknown, an option would be ignored, or the circuit has
+            an amplitude encoding.
 
     Example:
         >>> kernel = HammingKernel(2, encoding="angle")
@@ -150,6 +152,11 @@ class HammingKernel(Kernel):
         return found
 
     def _circuit(self) -> Circuit:
+        if any(isinstance(layer, AmplitudeEncoding) for layer in self.layers):
+            raise ValueError(
+                "A HammingKernel must have gates that can be inverted, but amplitude "
+                "encoding prepares a state. Use another encoding, or a FidelityKernel."
+            )
         return InversionTest(self._feature_map)
 
     def _options(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def train_kernel(
         DeviceError: If the backend has no compiled circuit.
 
     Example:
-        >>> from qstore_pl import AngleEncoding, QuantumLayer
+        >>> from qstore_pl import AngleEncoding, FidelityKernel, QuantumLayer
         >>> rng = np.random.default_rng(0)
         >>> X = rng.normal(size=(20, 2))
         >>> layers = [QuantumLayer(), AngleEncoding(), QuantumLayer(), AngleEncoding()]
@@ -96,7 +96,8 @@ def train_kernel(
     if not kernel.trainable.any():
         raise ValueError(
             "Argument `kernel` must have trainable parameters, but has none. Give it "
-            "layers with weights, as [AngleEncoding(), QuantumLayer(), AngleEncoding()]."
+            "layers that have some, as [AngleEncoding(), QuantumLayer(), "
+            "AngleEncoding()]."
         )
     samples = finite("X", X)
     labels = np.asarray(y)
@@ -147,7 +148,7 @@ def _optimizer(optimizer: str | Optimizer, learning_rate: float | None) -> Optim
             f"its own, but is {learning_rate}."
         )
     if isinstance(found, NaturalGradient):
-        raise ValueError(
+        raise TypeError(
             "Argument `optimizer` must need no metric tensor, which the alignment does "
             'not have, but is the natural gradient. Use "adam".'
         )

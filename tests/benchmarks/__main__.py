@@ -22,11 +22,12 @@ ROWS = (
     *("shift-4q", "shots-4q", "shots-noisy-4q", "spsa-8q", "audit-4q"),
     *("metric", "natural-step", "lowering", "import", "first-epoch"),
     *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
+    *("kernel-4q", "kernel-8q"),
 )
 COMPARISONS = (
     *("training", "noisy", "trajectories", "metric", "natural-step"),
     *("shift", "shots", "spsa", "audit"),
-    *("compile", "tracing", "torch-module", "jax-step"),
+    *("compile", "tracing", "torch-module", "jax-step", "kernel"),
 )
 
 
@@ -64,6 +65,10 @@ def run(name, repeats):
         from tests.benchmarks.compiled import tracing
 
         return tracing(repeats)
+    if name.startswith("kernel"):
+        from tests.benchmarks.kernel import kernel_matrix
+
+        return kernel_matrix(name, repeats)
     if name.startswith(("compile", "torch", "jax")):
         from tests.benchmarks.compiled import compiled
 
