@@ -1,7 +1,7 @@
 """A quantum convolutional network learns two digits from 40 pictures.
 
 ``python -m demos.results.few_data_qcnn`` tells the zeros from the ones of
-scikit-learn's 8x8 digits, from 40 pictures drawn at random, in 20 draws. The 64 pixels
+scikit-learn's 8x8 digits, from 40 pictures drawn at random, in 100 draws. The 64 pixels
 are the amplitudes of 6 qubits. Two convolutions, any unitary on pairs of neighbours
 with shared weights, are each followed by a pooling that measures every second qubit;
 one more unitary acts on what is left: 51 weights. The outputs are the probabilities of
@@ -107,7 +107,7 @@ def run(short):
     if short:
         seeds, wanted, protocols = range(2), 0.90, [(1, 40)]
     else:
-        seeds, wanted, protocols = range(20), 0.98, [(1, 100), (3, 300)]
+        seeds, wanted, protocols = range(100), 0.98, [(1, 100), (3, 300)]
     rows = [
         report.Row(f"{starts} x {steps} steps", *accuracies(seeds, starts, steps))
         for starts, steps in protocols
