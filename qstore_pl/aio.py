@@ -42,6 +42,7 @@ from qstore_pl import ZZEncoding as ZZEncoding
 from qstore_pl import __version__ as __version__
 from qstore_pl import audit_gradients as audit_gradients
 from qstore_pl import compile as compile
+from qstore_pl import report as report
 from qstore_pl import templates as templates
 
 P = ParamSpec("P")

@@ -272,7 +272,8 @@ def _contender(
     if n_seen < model.input_dim:
         notes.append(
             f"Without entanglement the outputs depend on {n_seen} of "
-            f"{model.input_dim} features, since they measure some qubits only."
+            f"{model.input_dim} features, since they measure some qubits only. To "
+            "compare entanglement alone, measure all qubits."
         )
     count = _n_seen(twin)
     return lambda split: _quantum(twin, config, loss, split, count)

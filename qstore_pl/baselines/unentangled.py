@@ -24,8 +24,10 @@ def without_entanglement(model: QuantumModel) -> QuantumModel:
 
     A :class:`~qstore_pl.QuantumLayer` becomes one with the entanglement ``"none"``. Of
     every other layer the gates on single qubits stay, once its templates are taken
-    apart. Readout, backend, parameters and what is frozen are those of the model; a
-    weight of a gate that is left out stays a parameter, which changes nothing.
+    apart, and so do measurements inside the circuit and gates on single qubits that
+    depend on their outcomes. Readout, backend, parameters and what is frozen are those
+    of the model; a weight of a gate that is left out stays a parameter, which changes
+    nothing.
 
     The qubits stay apart, so that an output depends on no feature but those on the
     qubits that it measures.
@@ -93,6 +95,9 @@ class _LayerApart(Layer):
         """The layer."""
         return {"of": repr(self.of)}
 
+    def __repr__(self) -> str:
+        return f"unentangled({self.of!r})"
+
 
 @final
 class _EncodingApart(Encoding):
@@ -132,6 +137,9 @@ class _EncodingApart(Encoding):
     def options(self) -> dict[str, Any]:
         """The layer."""
         return {"of": repr(self.of)}
+
+    def __repr__(self) -> str:
+        return f"unentangled({self.of!r})"
 
 
 def _apart(layer: Layer, wires: Wires) -> Sequence[Block]:

@@ -24,18 +24,18 @@ _SHARED = np.empty(0)  # weights that all samples have in common: none
 
 
 def compiled(model: QuantumModel) -> devices.Program:
-    """The compiled circuit of a model.
+    """The compiled circuit of a model, with exact measured values.
 
     Raises:
         ValueError: If its device has none.
     """
     program = model.placed.program
-    if program is None:
+    if program is None or isinstance(program, devices.TrajectoryProgram):
         raise ValueError(
-            "Argument `model` must run on a qstore device without shots, whose noise "
-            "does not depend on the values of gates, but runs on "
-            f'{model.device.name}. Copy it and set its backend: model.backend = "'
-            'mock_ideal".'
+            "Argument `model` must run on a qstore device without shots and "
+            "trajectories, whose noise does not depend on the values of gates, but "
+            f"runs on {model.device.name}. Copy it and set its backend: "
+            'model.backend = "mock_ideal".'
         )
     return program
 

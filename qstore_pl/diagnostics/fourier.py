@@ -152,7 +152,8 @@ def fourier_spectrum(
     period = real("period", period, above=0.0)
     points = np.tile(sample, (2 * (2 * n + 1), 1))
     points[:, feature] = period * np.arange(len(points)) / len(points)
-    found = np.fft.fft(model.forward(points), axis=0, norm="forward")
+    outputs = QuantumModel.forward(model, points)  # that of aio would be awaited
+    found = np.fft.fft(outputs, axis=0, norm="forward")
     multiples = np.fft.fftfreq(len(points), 1 / len(points))
     beyond = np.abs(found[np.abs(multiples) > n]).max()
     if beyond > TOLERANCE * max(1.0, np.abs(found).max()):

@@ -9,7 +9,7 @@ from qstore_pl import QuantumModel
 from qstore_pl.diagnostics import gradient_variance
 from qstore_pl.diagnostics.circuits import random_weights
 from qstore_pl.diagnostics.gradients import derivatives
-from tests.test_roads import oracle
+from tests.test_roads import SPEC, noisy_oracle, oracle
 
 
 def word(n):
@@ -42,6 +42,20 @@ def test_derivatives_are_those_of_single_circuits(readout, output):
         _, gradient = oracle(*case, inputs[[i % 2]], row, unit)
         expected = gradient[model.trainable[: model.n_weights]]
         np.testing.assert_allclose(found[i], expected, rtol=0, atol=1e-10)
+
+
+def test_derivatives_with_noise():
+    device = qml.device("qstore.mock_noisy", wires=3, noise=SPEC)
+    model = QuantumModel(3, 1, 1, backend=device, seed=0)
+    rng = np.random.default_rng(1)
+    inputs, weights = rng.uniform(-2, 2, (1, 3)), random_weights(model, 2, rng)
+    found = derivatives(model, weights, inputs, 0)
+    for row, seen in zip(weights, found, strict=True):
+        case = ("angle", "circular", "expval", (3, 1, 1, 1))
+        _, expected = noisy_oracle(
+            case, SPEC.to_noise_model(), inputs, row, np.ones((1, 1))
+        )
+        np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-10)
 
 
 def test_the_rate_of_a_global_observable_is_known():
@@ -115,6 +129,16 @@ def test_samples_are_given_by_a_function():
     assert (amplitudes.variances > 0).all()
 
 
+def drawn(n):
+    return qml.device(
+        "qstore.mock_noisy",
+        wires=n,
+        noise="ibm",
+        method="trajectories",
+        trajectories=2,
+    )
+
+
 def make(n, depth):
     return QuantumModel(n, 1, depth)
 
@@ -143,6 +167,12 @@ def make(n, depth):
             {},
             ValueError,
             "must run on a qstore device without shots.*default.qubit",
+        ),
+        (
+            lambda n, d: QuantumModel(n, 1, d, backend=drawn(n)),
+            {},
+            ValueError,
+            "without shots and trajectories",
         ),
         (
             lambda n, d: QuantumModel(n, 1, entanglement="none", observables=[
