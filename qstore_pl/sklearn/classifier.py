@@ -112,7 +112,7 @@ class QuantumClassifier(ClassifierMixin, TrainedEstimator):
         backend: Any = "mock_ideal",
         shots: int | None = None,
         optimizer: str | Optimizer = "adam",
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.02,
         epochs: int = 100,
         batch_size: int = 64,
         class_weight: str | Mapping[Any, float] | None = None,

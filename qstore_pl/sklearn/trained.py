@@ -58,7 +58,7 @@ class TrainedEstimator(BaseEstimator, ABC):
         backend: Any = "mock_ideal",
         shots: int | None = None,
         optimizer: str | Optimizer = "adam",
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.02,
         epochs: int = 100,
         batch_size: int = 64,
         early_stopping: bool = False,

@@ -311,7 +311,7 @@ def test_a_warm_start_goes_on_from_the_weights():
     twin = clone(classifier).fit(X, y).model_
     assert np.array_equal(twin.parameters, before)
     config = TrainingConfig(
-        epochs=4, batch_size=64, learning_rate=0.05, loss="cross_entropy",
+        epochs=4, batch_size=64, learning_rate=0.02, loss="cross_entropy",
         seed=int(np.random.RandomState(3).randint(2**31 - 1)),
     )  # fmt: skip
     QuantumTrainer(config).train(twin, (scaler.transform(X + 1.0), y))
@@ -386,7 +386,7 @@ BITS = np.eye(4)[:, :3]
             QuantumClassifier(optimizer=Adam(0.1), learning_rate=0.1),
             (X, y),
             ValueError,
-            "learning_rate must be left at 0.05 with an optimizer",
+            "learning_rate must be left at 0.02 with an optimizer",
         ),
         (
             QuantumClassifier(patience=3),
