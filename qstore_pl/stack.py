@@ -130,6 +130,15 @@ class Stack:
         ]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
+    def examples(self) -> Float2D:
+        """Encoded samples that differ: the first feature is 1, or the last, or 1/2."""
+        samples = np.zeros((2, self.input_dim))
+        samples[0, 0] = samples[1, -1] = 1.0
+        try:  # what normalises its inputs is found out by a sample that is not
+            return self.encode(np.concatenate([samples, 0.5 * samples]))
+        except ValueError:  # an encoding of bits
+            return self.encode(samples)
+
     def pull_back(self, gradient: Float2D, samples: Float2D) -> Float2D:
         """The chain rule of :meth:`encode`.
 

@@ -94,7 +94,8 @@ def value_and_derivative(
     """
     if centered:
         K, T = _centered(K), _centered(T)
-    norm, norm_of_ideal = np.linalg.norm(K), np.linalg.norm(T)
+    # Not np.linalg.norm, whose BLAS would use threads, which take longer here.
+    norm, norm_of_ideal = np.sqrt(np.sum(K * K)), np.sqrt(np.sum(T * T))
     if norm == 0.0 or norm_of_ideal == 0.0:
         raise ValueError(
             "Argument `K` must not be zero, but is, without its means. All samples are "

@@ -8,6 +8,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._blas import one_blas_thread
 from qstore_pl.kernels.feature_map import DEFAULT_ENCODING
 from qstore_pl.kernels.kernel import Float1D, Float2D, Kernel, PullBack, compiled
 from qstore_pl.kernels.products import inner_products, overlaps
@@ -253,13 +254,13 @@ class FidelityKernel(Kernel):
         work = program.new_pass(n_samples, keep=True)
         work.forward(self.parameters.copy(), rows, np.arange(n_samples))
         states = work.states(phase=False)
-        if np.iscomplexobj(states):
-            found, bras = self._of_vectors(states)
-        else:
-            found, bras = self._of_pauli_vectors(states)
+        of = self._of_pauli_vectors if self._placed.is_mixed else self._of_vectors
+        with one_blas_thread():
+            found, bras = of(states)
 
         def pull_back(derivatives: Float2D) -> Float1D:
-            bra = bras(derivatives + derivatives.T)
+            with one_blas_thread():
+                bra = bras(derivatives + derivatives.T)
             gradient, _ = work.backward(np.empty((n_samples, 0)), bra=bra)
             return gradient.copy()
 

@@ -174,7 +174,8 @@ class Kernel(ABC):
                 is ``X``.
 
         Returns:
-            Shape ``(n_samples, n_others)``. With ``X`` alone it is exactly symmetric.
+            Shape ``(n_samples, n_others)``. With ``X`` alone it is exactly symmetric,
+            unless it is regularized, which rounds.
 
         Raises:
             ValueError: If the shape differs, an entry is NaN or infinite, or the

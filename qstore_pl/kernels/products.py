@@ -92,5 +92,8 @@ def _in_tiles(
             found[cols, rows] = part.T
 
     with one_blas_thread():  # results must not depend on the number of threads
-        devices.in_threads(fill, range(len(tiles)))
+        if len(tiles) == 1:
+            fill(0)
+        else:
+            devices.in_threads(fill, range(len(tiles)))
     return found

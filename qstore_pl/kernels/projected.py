@@ -10,6 +10,7 @@ import pennylane as qml
 from scipy.spatial.distance import cdist
 
 from qstore_pl import devices
+from qstore_pl._blas import one_blas_thread
 from qstore_pl._checks import real
 from qstore_pl.kernels.feature_map import DEFAULT_ENCODING, Measured
 from qstore_pl.kernels.kernel import Float1D, Float2D, Kernel, PullBack, compiled
@@ -211,7 +212,9 @@ class ProjectedKernel(Kernel):
         def pull_back(derivatives: Float2D) -> Float1D:
             both = -self.gamma * found * (derivatives + derivatives.T)
             total = both.sum(axis=1, keepdims=True)
-            gradient, _ = work.backward(total * features - both @ features)
+            with one_blas_thread():
+                cotangents = total * features - both @ features
+            gradient, _ = work.backward(cotangents)
             return gradient.copy()
 
         return found, pull_back

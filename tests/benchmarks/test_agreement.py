@@ -15,6 +15,7 @@ from tests.benchmarks.compiled import (
     jax_contenders,
     torch_contenders,
 )
+from tests.benchmarks.kernel import PAIRS, STATES, check_matrices
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.metric import (
     AtMost,
@@ -249,3 +250,9 @@ def test_the_natural_step_is_by_the_metric():
 )
 def test_what_reaching_a_target_means(row, reached):
     assert row.reached is reached
+
+
+def test_kernel_matrices_agree():
+    check_matrices(3, PAIRS | STATES)
+    with pytest.raises(DisagreementError, match="kernel matrix by nobody"):
+        check_matrices(3, {"nobody": lambda x: 0.9 * np.ones((len(x), len(x)))})

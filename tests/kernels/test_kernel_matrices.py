@@ -311,3 +311,7 @@ def test_kernels_are_kernels_of_scikit_learn():
         precomputed.decision_function(kernel(others, samples)),
         atol=1e-10,
     )
+    called = SVC(kernel=FidelityKernel(3, shots=100, seed=0)).fit(samples, y)
+    matrix = FidelityKernel(3, shots=100, seed=0)(samples)  # of each pair once
+    precomputed = SVC(kernel="precomputed").fit(matrix, y)
+    np.testing.assert_array_equal(called.dual_coef_, precomputed.dual_coef_)
