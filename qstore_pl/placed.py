@@ -178,9 +178,10 @@ class Placed:
         """
         if self.program is not None:
             return self.program.run(weights, features)
-        with devices.running_on(self.device, self.backend.name):
-            results = self.qnode(features, weights)
         n_samples = len(features)
+        with devices.running_on(self.device, self.backend.name):
+            # Not every device takes a batch of one.
+            results = self.qnode(features[0] if n_samples == 1 else features, weights)
         rows = [np.reshape(part, (n_samples, -1)) for part in results]
         return np.concatenate(rows, axis=1).astype(np.float64)
 

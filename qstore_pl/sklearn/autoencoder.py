@@ -128,14 +128,14 @@ class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
             scale=self.scale,
         )
         self.scaling_.learn(X)
-        n_latent = integer("n_latent", self.n_latent, minimum=1)
         n_qubits = self.n_qubits
         if n_qubits is None:
+            n_latent = integer("n_latent", self.n_latent, minimum=1)
             needed = BY_WORD[self.encoding]().n_wires(n_features)
             n_qubits = max(needed, n_latent + 1)
         autoencoder = QuantumAutoencoder(
-            integer("n_qubits", n_qubits),
-            n_latent,
+            n_qubits,
+            self.n_latent,
             self.n_layers,
             self.backend,
             input_dim=n_features,
@@ -165,7 +165,8 @@ class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
         Returns:
             Shape ``(n_samples, 4**n_latent - 1)``, each from -1 to 1.
         """
-        return self.autoencoder_.latent_features(self._scaled(X))
+        inputs = self._scaled(X)
+        return self.autoencoder_.latent_features(inputs)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean fidelity of the reconstructed states, from 0 to 1.
@@ -175,7 +176,8 @@ class QuantumAutoencoderTransformer(TransformerMixin, BaseEstimator):
             y: Ignored.
         """
         del y
-        return float(self.autoencoder_.reconstruction_fidelity(self._scaled(X)).mean())
+        inputs = self._scaled(X)
+        return float(self.autoencoder_.reconstruction_fidelity(inputs).mean())
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """The Pauli words on the latent qubits, behind ``latent_``.

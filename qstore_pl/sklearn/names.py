@@ -19,15 +19,16 @@ def checked_names(transformer: Any, given: Any) -> None:
     """
     if given is None:
         return
+    # The words are those that scikit-learn's own checks look for.
     names = np.asarray(given, dtype=object)
     known = vars(transformer).get("feature_names_in_", names)
     if names.shape != (transformer.n_features_in_,):
         raise ValueError(
-            f"Argument `input_features` should have length equal to number of features "
+            f"Argument input_features should have length equal to number of features "
             f"({transformer.n_features_in_}), but has shape {names.shape}."
         )
     if not np.array_equal(known, names):
         raise ValueError(
-            "Argument `input_features` is not equal to feature_names_in_, the names of "
+            "Argument input_features is not equal to feature_names_in_, the names of "
             f"the features in fit, but is {names.tolist()}."
         )

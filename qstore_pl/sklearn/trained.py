@@ -250,8 +250,8 @@ class TrainedEstimator(BaseEstimator, ABC):
             )
         except ValueError as error:
             raise ValueError(
-                f"Parameter validation_fraction={share} must leave samples of every "
-                f"class on both sides, but does not: {error} Take more samples, "
+                f"Parameter validation_fraction={share} must leave samples on both "
+                f"sides, and of every class, but does not: {error} Take more samples, "
                 "another fraction, or early_stopping=False."
             ) from error
         own, held_out = (

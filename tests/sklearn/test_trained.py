@@ -426,7 +426,7 @@ BITS = np.eye(4)[:, :3]
             QuantumClassifier(early_stopping=True, validation_fraction=0.01),
             (X, y),
             ValueError,
-            "validation_fraction=0.01 must leave samples of every class",
+            "validation_fraction=0.01 must leave samples on both sides",
         ),
         (QuantumClassifier(), (X, np.zeros(80, int)), ValueError, "one class: \\[0\\]"),
         (QuantumClassifier(), (X, VALUES), ValueError, "inconsistent numbers"),
