@@ -12,12 +12,9 @@ from qstore_pl.sklearn import (
     QuantumRegressor,
 )
 
-# What these checks need is not installed for the tests, or is switched off.
+# What this check needs is switched off.
 SKIPPED = {
     "check_array_api_input": "SCIPY_ARRAY_API",
-    "check_classifier_data_not_an_array": "pandas",
-    "check_regressor_data_not_an_array": "pandas",
-    "check_sample_weights_pandas_series": "pandas",
 }
 NO_STATE = {
     "check_estimators_dtypes": "it has a row of zeros, which is no vector of amplitudes"
