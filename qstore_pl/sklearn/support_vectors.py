@@ -95,8 +95,9 @@ class QuantumKernelClassifier(ClassifierMixin, KernelEstimator):
         C: Strength of errors against the margin, > 0.
         class_weight: Factor of C for each class: a dict from label to factor,
             ``"balanced"``, or None.
-        n_layers: How many times all features are uploaded, >= 1, with a layer of
-            rotations and CNOTs between any two uploads. Only for ``"angle"``.
+        n_layers: Number of uploads, >= 1, with a layer of rotations and CNOTs between
+            any two. The features are dealt to the qubits in turns. None is 2, or as
+            many as it takes to upload all features. Only for ``"angle"``.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
             ``entanglement``; None means those.
@@ -143,7 +144,7 @@ class QuantumKernelClassifier(ClassifierMixin, KernelEstimator):
         *,
         C: float = 1.0,
         class_weight: str | Mapping[Any, float] | None = None,
-        n_layers: int = 2,
+        n_layers: int | None = None,
         encoding: str = "angle",
         layers: Sequence[Layer] | None = None,
         entanglement: str = "circular",
@@ -238,8 +239,9 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
         C: Strength of errors against the margin, > 0.
         epsilon: Errors up to this size cost nothing, >= 0, in standard deviations of
             the targets.
-        n_layers: How many times all features are uploaded, >= 1, with a layer of
-            rotations and CNOTs between any two uploads. Only for ``"angle"``.
+        n_layers: Number of uploads, >= 1, with a layer of rotations and CNOTs between
+            any two. The features are dealt to the qubits in turns. None is 2, or as
+            many as it takes to upload all features. Only for ``"angle"``.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
             ``entanglement``; None means those.
@@ -281,7 +283,7 @@ class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
         *,
         C: float = 1.0,
         epsilon: float = 0.1,
-        n_layers: int = 2,
+        n_layers: int | None = None,
         encoding: str = "angle",
         layers: Sequence[Layer] | None = None,
         entanglement: str = "circular",

@@ -47,7 +47,7 @@ class TrainedEstimator(BaseEstimator, ABC):
     def __init__(
         self,
         *,
-        n_layers: int = 3,
+        n_layers: int | None = None,
         encoding: str = "angle",
         layers: Sequence[Layer] | None = None,
         entanglement: str = "circular",
