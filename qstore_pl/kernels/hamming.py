@@ -33,8 +33,9 @@ class HammingKernel(Kernel):
     .. math:: K(x, y) = \sum_b s(|b|)\,\frac{p_{xy}(b) + p_{yx}(b)}{2},
               \qquad s(w) = 1 - \frac{w}{n}.
 
-    Both orders are averaged, since only the probability of 0...0 is the same in both.
-    The matrix need not be positive semi-definite (see ``regularize``). With noise, it
+    This s is a choice of this package; ``similarities`` gives another one. Both
+    orders are averaged, since only the probability of 0...0 is the same in both. The
+    matrix need not be positive semi-definite (see ``regularize``). With noise, it
     is that of the whole test, readout error included, so that the diagonal is less than
     1. With ``shots``, each of them is taken in one of the two orders, chosen at random.
 
