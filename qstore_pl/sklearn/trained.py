@@ -287,6 +287,8 @@ class TrainedEstimator(BaseEstimator, ABC):
             found["learning_rate"] = real("learning_rate", self.learning_rate, above=0)
         if early:
             found["patience"] = integer("patience", self.patience, minimum=1)
+        if not isinstance(self.verbose, bool):
+            integer("verbose", self.verbose, minimum=0)
         if self.verbose:
             found["log_interval"] = int(self.verbose)
         return TrainingConfig(

@@ -414,6 +414,7 @@ BITS = np.eye(4)[:, :3]
         (QuantumClassifier(warm_start=1), (X, y), TypeError, "`warm_start` must be"),
         (QuantumClassifier(early_stopping="yes"), (X, y), TypeError, "`early_stopp"),
         (QuantumClassifier(standardize="on"), (X, y), ValueError, "`standardize` must"),
+        (QuantumClassifier(verbose=-1), (X, y), ValueError, "`verbose` must be >= 0"),
         (QuantumClassifier(scale=0.0), (X, y), ValueError, "`scale` must be > 0"),
         (
             QuantumClassifier(encoding="amplitude", scale=2.0),
