@@ -7,11 +7,9 @@ They know the models, the trainer and the kernels of this package, and no device
 from qstore_pl.sklearn.autoencoder import QuantumAutoencoderTransformer
 from qstore_pl.sklearn.classifier import QuantumClassifier
 from qstore_pl.sklearn.feature_map import QuantumFeatureMap
+from qstore_pl.sklearn.kernel_classifier import QuantumKernelClassifier
+from qstore_pl.sklearn.kernel_regressor import QuantumKernelRegressor
 from qstore_pl.sklearn.regressor import QuantumRegressor
-from qstore_pl.sklearn.support_vectors import (
-    QuantumKernelClassifier,
-    QuantumKernelRegressor,
-)
 
 __all__ = [
     "QuantumAutoencoderTransformer",

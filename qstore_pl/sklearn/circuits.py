@@ -14,6 +14,7 @@ from qstore_pl.layers.encodings import BY_WORD
 
 FEWEST_QUBITS, MOST_QUBITS = 2, 4  # of trained circuits, for features by angles
 KERNEL_QUBITS = 8  # of feature maps, for features by angles
+LAYERS, KERNEL_LAYERS = 3, 2  # unless more are needed to upload all features
 
 
 def n_qubits_of(
@@ -101,80 +102,118 @@ def _n_qubits(
     return BY_WORD[encoding]().n_wires(n_features)
 
 
-def uploads(n_features: int, n_qubits: int) -> list[list[int]]:
+def uploads(n_features: int, n_qubits: int, n_uploads: int) -> list[list[int]]:
     """Which feature each qubit is given, in each of the uploads of one sample.
 
-    The features are dealt to the qubits in turns, and from the first one again until
-    the last upload is full, so that every qubit is given a feature in every upload.
+    The features are dealt to the qubits in turns, and from the first one again after
+    the last, so that every qubit is given a feature in every upload.
 
     Args:
         n_features: Features of a sample, >= 1.
         n_qubits: Number of qubits, >= 1.
+        n_uploads: Number of uploads, >= 1.
 
     Example:
-        >>> uploads(6, 4), uploads(1, 2)
-        ([[0, 1, 2, 3], [4, 5, 0, 1]], [[0, 0]])
+        >>> uploads(6, 4, 3), uploads(1, 2, 2)
+        ([[0, 1, 2, 3], [4, 5, 0, 1], [2, 3, 4, 5]], [[0, 0], [0, 0]])
     """
-    n_uploads = -(-n_features // n_qubits)
     return [
         [(upload * n_qubits + wire) % n_features for wire in range(n_qubits)]
         for upload in range(n_uploads)
     ]
 
 
-def layers_of(
-    encoding: str, n_features: int, n_qubits: int, n_layers: int, entanglement: str
-) -> Sequence[Layer]:
-    """The layers of a circuit that is given in words.
-
-    Args:
-        encoding: The word for an encoding. By ``"angle"`` all features are uploaded
-            ``n_layers`` times, by the others once.
-        n_features: Features of a sample.
-        n_qubits: Number of qubits.
-        n_layers: Repetitions, >= 1.
-        entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
-
-    Raises:
-        TypeError: If a number is not an integer.
-        ValueError: If a number is < 1, or the entanglement is unknown.
-
-    Example:
-        >>> layers = layers_of("angle", 6, 4, 2, "linear")
-        >>> [type(layer).__name__ for layer in layers[:2]], len(layers)
-        (['AngleEncoding', 'QuantumLayer'], 8)
-    """
-    n_layers = integer("n_layers", n_layers, minimum=1)
-    if encoding != "angle":
-        layer = QuantumLayer(n_layers=n_layers, entanglement=entanglement)
-        return [BY_WORD[encoding](), layer]
-    found: list[Layer] = []
-    for _ in range(n_layers):
-        for features in uploads(n_features, n_qubits):
-            found += [
-                AngleEncoding(features=features),
-                QuantumLayer(n_layers=1, entanglement=entanglement),
-            ]
-    return found
-
-
-def kernel_layers_of(
-    encoding: str, n_features: int, n_qubits: int, n_layers: int, entanglement: str
-) -> Sequence[Layer]:
-    """The layers of a feature map that is given in words: nothing in it is trained.
-
-    They are those of :func:`layers_of` up to the last encoding, since what all states
-    have in common at the end does not change how alike they are.
+def n_layers_of(
+    encoding: str, n_features: int, n_qubits: int, n_layers: int | None, default: int
+) -> int:
+    """How many layers a circuit has.
 
     Args:
         encoding: The word for an encoding.
         n_features: Features of a sample.
         n_qubits: Number of qubits.
-        n_layers: How many times all features are uploaded, >= 1.
+        n_layers: The number that was asked for; None chooses it.
+        default: The number where fewer would do.
+
+    Raises:
+        TypeError: If the number is not an integer.
+        ValueError: If it is < 1, or not all features would be uploaded.
+    """
+    needed = -(-n_features // n_qubits) if encoding == "angle" else 1
+    if n_layers is None:
+        return max(default, needed)
+    if integer("n_layers", n_layers, minimum=1) < needed:
+        raise ValueError(
+            f"Parameter n_layers must be >= {needed}, so that {n_qubits} qubits are "
+            f"given all {n_features} features, but is {n_layers}. Leave it out, or use "
+            "more qubits."
+        )
+    return n_layers
+
+
+def layers_of(
+    encoding: str,
+    n_features: int,
+    n_qubits: int,
+    n_layers: int | None,
+    entanglement: str,
+) -> Sequence[Layer]:
+    """The layers of a trained circuit that is given in words.
+
+    Args:
+        encoding: The word for an encoding. By ``"angle"`` there is an upload before
+            each layer, by the others before the first one alone.
+        n_features: Features of a sample.
+        n_qubits: Number of qubits.
+        n_layers: Number of trainable layers, >= 1; None is 3, or as many as it takes to
+            upload all features.
+        entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
+
+    Raises:
+        TypeError: If a number is not an integer.
+        ValueError: If a number is too small, or the entanglement is unknown.
+
+    Example:
+        >>> layers = layers_of("angle", 6, 4, 2, "linear")
+        >>> [type(layer).__name__ for layer in layers]
+        ['AngleEncoding', 'QuantumLayer', 'AngleEncoding', 'QuantumLayer']
+    """
+    n_layers = n_layers_of(encoding, n_features, n_qubits, n_layers, LAYERS)
+    if encoding != "angle":
+        layer = QuantumLayer(n_layers=n_layers, entanglement=entanglement)
+        return [BY_WORD[encoding](), layer]
+    found: list[Layer] = []
+    for features in uploads(n_features, n_qubits, n_layers):
+        layer = QuantumLayer(n_layers=1, entanglement=entanglement)
+        found += [AngleEncoding(features=features), layer]
+    return found
+
+
+def kernel_layers_of(
+    encoding: str,
+    n_features: int,
+    n_qubits: int,
+    n_layers: int | None,
+    entanglement: str,
+) -> Sequence[Layer]:
+    """The layers of a feature map that is given in words: nothing in it is trained.
+
+    It ends with an encoding, since what all states have in common at the end does not
+    change how alike they are.
+
+    Args:
+        encoding: The word for an encoding.
+        n_features: Features of a sample.
+        n_qubits: Number of qubits.
+        n_layers: Number of uploads by ``"angle"``, >= 1, with a layer between any two;
+            None is 2, or as many as it takes to upload all features.
         entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
 
     Example:
-        >>> kernel_layers_of("zz_feature_map", 3, 3, 2, "circular")
+        >>> kernel_layers_of("zz_feature_map", 3, 3, None, "circular")
         [ZZEncoding()]
+        >>> len(kernel_layers_of("angle", 3, 3, None, "circular"))
+        3
     """
+    n_layers = n_layers_of(encoding, n_features, n_qubits, n_layers, KERNEL_LAYERS)
     return layers_of(encoding, n_features, n_qubits, n_layers, entanglement)[:-1]

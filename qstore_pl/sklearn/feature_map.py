@@ -29,7 +29,7 @@ _OF_WORDS = (*_OF_ANGLES, "encoding")
 class FeatureMapEstimator(BaseEstimator):
     """An estimator that puts samples on qubits by a circuit that is not trained."""
 
-    n_layers: int
+    n_layers: int | None
     encoding: str
     layers: Sequence[Layer] | None
     entanglement: str
@@ -83,8 +83,9 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
     quantum.
 
     Args:
-        n_layers: How many times all features are uploaded, >= 1, with a layer of
-            rotations and CNOTs between any two uploads. Only for ``"angle"``.
+        n_layers: Number of uploads, >= 1, with a layer of rotations and CNOTs between
+            any two. The features are dealt to the qubits in turns. None is 2, or as
+            many as it takes to upload all features. Only for ``"angle"``.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
             ``entanglement``; None means those.
@@ -126,7 +127,7 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
     def __init__(
         self,
         *,
-        n_layers: int = 2,
+        n_layers: int | None = None,
         encoding: str = "angle",
         layers: Sequence[Layer] | None = None,
         entanglement: str = "circular",

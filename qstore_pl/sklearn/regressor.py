@@ -17,15 +17,15 @@ from qstore_pl.sklearn.weights import sample_weights
 class QuantumRegressor(RegressorMixin, TrainedEstimator):
     r"""A quantum model that is trained to predict numbers, by the mean squared error.
 
-    The circuit is ``n_layers`` times an encoding of all features and a layer of
-    rotations and CNOTs. By the default encoding each feature is an angle. Where there
-    are more features than qubits, they are encoded in several uploads with a layer
-    after each; where there are fewer, some qubits are given the same feature.
+    The circuit is ``n_layers`` times an upload and a layer of rotations and CNOTs. By
+    the default encoding each feature is an angle. The features are dealt to the qubits
+    in turns: where there are more features than qubits, each upload has the next ones;
+    where there are fewer, several qubits are given the same one.
 
     Args:
-        n_layers: How many times the features are uploaded, each time with a trainable
-            layer after it, >= 1. The encodings other than ``"angle"`` upload once, and
-            have this number of layers behind it.
+        n_layers: Number of trainable layers, >= 1, each with an upload before it. None
+            is 3, or as many as it takes to upload all features. The encodings other
+            than ``"angle"`` upload once, before the first layer.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
             ``entanglement``; None means those.

@@ -1,24 +1,18 @@
-"""Support vector machines over quantum kernels."""
+"""What support vector machines over quantum kernels share."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from qstore_pl._checks import choice, real
+from qstore_pl._checks import choice
 from qstore_pl.kernels import FidelityKernel, HammingKernel, Kernel, ProjectedKernel
-from qstore_pl.layers import Layer
 from qstore_pl.sklearn.feature_map import FeatureMapEstimator, Float1D, Float2D
-from qstore_pl.sklearn.labels import several_classes
 from qstore_pl.sklearn.parameters import check_left_out
 from qstore_pl.sklearn.scaling import AUTO, Scaling
 from qstore_pl.sklearn.weights import sample_weights
@@ -81,281 +75,22 @@ class KernelEstimator(FeatureMapEstimator):
         return found
 
 
-class QuantumKernelClassifier(ClassifierMixin, KernelEstimator):
-    r"""A support vector classifier over a quantum kernel.
-
-    Probabilities come from ``sklearn.calibration.CalibratedClassifierCV`` around it.
-
-    Args:
-        kernel: ``"fidelity"``, ``"projected"`` or ``"hamming"``, for the kernels of
-            :mod:`qstore_pl.kernels` with the circuit that the other parameters
-            describe; or a kernel object, which is copied, and for which ``n_layers``,
-            ``encoding``, ``layers``, ``entanglement``, ``n_qubits``, ``backend`` and
-            ``shots`` are left out.
-        C: Strength of errors against the margin, > 0.
-        class_weight: Factor of C for each class: a dict from label to factor,
-            ``"balanced"``, or None.
-        n_layers: How many times all features are uploaded, >= 1, with a layer of
-            rotations and CNOTs between any two uploads. Only for ``"angle"``.
-        encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
-        layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
-            ``entanglement``; None means those.
-        entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
-            ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits
-            are given the same feature if there are fewer, and as many as needed for
-            other encodings.
-        standardize: Whether features are standardised before they are encoded;
-            ``"auto"`` does so except for amplitudes, bits and kernel objects.
-        scale: Factor of the features after that, radians per unit, > 0. ``"auto"`` is
-            :math:`\min(1, \sqrt{2 / n})` for n standardised features, and 1 for
-            others, with ``layers`` and for kernel objects. It is the bandwidth of the
-            kernel.
-        backend: Where circuits run: a name, a Backend or a PennyLane device.
-        shots: Measurements for each entry of the kernel matrix, or in each basis of a
-            projected kernel, >= 1; None is exact.
-        random_state: Seed of the rotations between uploads, which are small and random,
-            and of shots: an integer, a RandomState, or None for a fresh seed.
-
-    Attributes:
-        classes_: The labels, sorted.
-        n_features_in_: Number of features.
-        feature_names_in_: Their names, if the samples came with names that are strings.
-        kernel_: The kernel, a :class:`~qstore_pl.kernels.Kernel`.
-        scaling_: What is done to features before they are encoded.
-        svc_: The machine of scikit-learn that was fitted to the kernel matrix.
-
-    Example:
-        >>> from sklearn.datasets import make_circles
-        >>> X, y = make_circles(60, noise=0.1, factor=0.4, random_state=0)
-        >>> classifier = QuantumKernelClassifier(random_state=0).fit(X, y)
-        >>> classifier.score(X, y) > 0.95
-        True
-
-    References:
-        Havlicek et al., Supervised learning with quantum-enhanced feature spaces,
-        Nature 567, 209 (2019), arXiv:1804.11326.
-    """
-
-    def __init__(
-        self,
-        kernel: str | Kernel = "fidelity",
-        *,
-        C: float = 1.0,
-        class_weight: str | Mapping[Any, float] | None = None,
-        n_layers: int = 2,
-        encoding: str = "angle",
-        layers: Sequence[Layer] | None = None,
-        entanglement: str = "circular",
-        n_qubits: int | None = None,
-        standardize: bool | str = AUTO,
-        scale: float | str = AUTO,
-        backend: Any = "mock_ideal",
-        shots: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.kernel = kernel
-        self.C = C
-        self.class_weight = class_weight
-        self.n_layers = n_layers
-        self.encoding = encoding
-        self.layers = layers
-        self.entanglement = entanglement
-        self.n_qubits = n_qubits
-        self.standardize = standardize
-        self.scale = scale
-        self.backend = backend
-        self.shots = shots
-        self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Compute the kernel matrix of samples, and fit the support vectors.
-
-        Args:
-            X: Samples, shape ``(n_samples, n_features)``.
-            y: Labels, shape ``(n_samples,)``.
-            sample_weight: Factor of C for each sample, >= 0, shape ``(n_samples,)``.
-
-        Returns:
-            The classifier.
-
-        Raises:
-            ValueError: If the data or a parameter do not fit.
-            TypeError: If a parameter is of the wrong kind.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
-        X, y, weights = _with_weight(X, y, sample_weight)
-        self.classes_ = several_classes(y)
-        machine = SVC(
-            C=real("C", self.C, above=0.0),
-            kernel="precomputed",
-            tol=TOLERANCE,
-            class_weight=self.class_weight,
-            break_ties=True,  # the predicted class is the one of the largest decision
-        )
-        self.svc_ = machine.fit(self._learn_kernel(X, weights), y, weights)
-        return self
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The predicted label of each sample.
-
-        Args:
-            X: Samples, shape ``(n_samples, n_features)``.
-
-        Returns:
-            Labels, shape ``(n_samples,)``.
-        """
-        check_is_fitted(self, "svc_")
-        return self.svc_.predict(self._matrix(self.svc_, X))
-
-    def decision_function(self, X: Any) -> Float1D | Float2D:
-        """How much speaks for each class.
-
-        Args:
-            X: Samples, shape ``(n_samples, n_features)``.
-
-        Returns:
-            Shape ``(n_samples, n_classes)``; for two classes the distance from the
-            boundary, shape ``(n_samples,)``, positive for ``classes_[1]``.
-        """
-        check_is_fitted(self, "svc_")
-        return self.svc_.decision_function(self._matrix(self.svc_, X))
-
-
-class QuantumKernelRegressor(RegressorMixin, KernelEstimator):
-    r"""A support vector regressor over a quantum kernel.
-
-    The targets are always standardised: ``C`` and ``epsilon`` are in units of their
-    standard deviation. Predictions are in the units of the targets that were given.
-
-    Args:
-        kernel: ``"fidelity"``, ``"projected"`` or ``"hamming"``, for the kernels of
-            :mod:`qstore_pl.kernels` with the circuit that the other parameters
-            describe; or a kernel object, which is copied, and for which ``n_layers``,
-            ``encoding``, ``layers``, ``entanglement``, ``n_qubits``, ``backend`` and
-            ``shots`` are left out.
-        C: Strength of errors against the margin, > 0.
-        epsilon: Errors up to this size cost nothing, >= 0, in standard deviations of
-            the targets.
-        n_layers: How many times all features are uploaded, >= 1, with a layer of
-            rotations and CNOTs between any two uploads. Only for ``"angle"``.
-        encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
-        layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
-            ``entanglement``; None means those.
-        entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
-            ``"full"``.
-        n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits
-            are given the same feature if there are fewer, and as many as needed for
-            other encodings.
-        standardize: Whether features are standardised before they are encoded;
-            ``"auto"`` does so except for amplitudes, bits and kernel objects.
-        scale: Factor of the features after that, radians per unit, > 0. ``"auto"`` is
-            :math:`\min(1, \sqrt{2 / n})` for n standardised features, and 1 for
-            others, with ``layers`` and for kernel objects. It is the bandwidth of the
-            kernel.
-        backend: Where circuits run: a name, a Backend or a PennyLane device.
-        shots: Measurements for each entry of the kernel matrix, or in each basis of a
-            projected kernel, >= 1; None is exact.
-        random_state: Seed of the rotations between uploads, which are small and random,
-            and of shots: an integer, a RandomState, or None for a fresh seed.
-
-    Attributes:
-        target_scaler_: Mean and standard deviation of the targets.
-        n_features_in_: Number of features.
-        feature_names_in_: Their names, if the samples came with names that are strings.
-        kernel_: The kernel, a :class:`~qstore_pl.kernels.Kernel`.
-        scaling_: What is done to features before they are encoded.
-        svr_: The machine of scikit-learn that was fitted to the kernel matrix.
-
-    Example:
-        >>> X = np.linspace(-3, 3, 40)[:, None]
-        >>> regressor = QuantumKernelRegressor(C=10.0, random_state=0)
-        >>> regressor.fit(X, np.sin(X[:, 0])).score(X, np.sin(X[:, 0])) > 0.95
-        True
-    """
-
-    def __init__(
-        self,
-        kernel: str | Kernel = "fidelity",
-        *,
-        C: float = 1.0,
-        epsilon: float = 0.1,
-        n_layers: int = 2,
-        encoding: str = "angle",
-        layers: Sequence[Layer] | None = None,
-        entanglement: str = "circular",
-        n_qubits: int | None = None,
-        standardize: bool | str = AUTO,
-        scale: float | str = AUTO,
-        backend: Any = "mock_ideal",
-        shots: int | None = None,
-        random_state: Any = None,
-    ) -> None:
-        self.kernel = kernel
-        self.C = C
-        self.epsilon = epsilon
-        self.n_layers = n_layers
-        self.encoding = encoding
-        self.layers = layers
-        self.entanglement = entanglement
-        self.n_qubits = n_qubits
-        self.standardize = standardize
-        self.scale = scale
-        self.backend = backend
-        self.shots = shots
-        self.random_state = random_state
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Compute the kernel matrix of samples, and fit the support vectors.
-
-        Args:
-            X: Samples, shape ``(n_samples, n_features)``.
-            y: Targets, shape ``(n_samples,)``.
-            sample_weight: Factor of C for each sample, >= 0, shape ``(n_samples,)``.
-
-        Returns:
-            The regressor.
-
-        Raises:
-            ValueError: If the data or a parameter do not fit.
-            TypeError: If a parameter is of the wrong kind.
-        """
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
-        X, y, weights = _with_weight(X, y, sample_weight)
-        self.target_scaler_ = StandardScaler()
-        column = np.asarray(y, dtype=np.float64)[:, None]
-        targets = self.target_scaler_.fit_transform(column, sample_weight=weights)
-        machine = SVR(
-            C=real("C", self.C, above=0.0),
-            epsilon=real("epsilon", self.epsilon, minimum=0.0),
-            kernel="precomputed",
-            tol=TOLERANCE,
-        )
-        self.svr_ = machine.fit(self._learn_kernel(X, weights), targets[:, 0], weights)
-        return self
-
-    def predict(self, X: Any) -> Float1D:
-        """The predicted targets.
-
-        Args:
-            X: Samples, shape ``(n_samples, n_features)``.
-
-        Returns:
-            Shape ``(n_samples,)``.
-        """
-        check_is_fitted(self, "svr_")
-        found = self.svr_.predict(self._matrix(self.svr_, X))
-        return self.target_scaler_.inverse_transform(found[:, None])[:, 0]
-
-
-def _with_weight(
+def with_weight(
     X: Float2D, y: NDArray[Any], sample_weight: Any
 ) -> tuple[Float2D, NDArray[Any], Float1D | None]:
     """The samples whose weight is not zero, with their targets and weights.
 
     scikit-learn leaves the others out as well, but then, with a matrix that is computed
     before, mistakes the columns of the matrix.
+
+    Args:
+        X: Samples, shape ``(n_samples, n_features)``.
+        y: Targets, shape ``(n_samples,)``.
+        sample_weight: Weights as they were given, or None.
+
+    Raises:
+        TypeError: If the weights are not real numbers.
+        ValueError: If they have another shape, one is negative, or all are zero.
     """
     weights = sample_weights(sample_weight, len(X))
     if weights is None:

@@ -47,7 +47,7 @@ class TrainedEstimator(BaseEstimator, ABC):
     def __init__(
         self,
         *,
-        n_layers: int = 3,
+        n_layers: int | None = None,
         encoding: str = "angle",
         layers: Sequence[Layer] | None = None,
         entanglement: str = "circular",
@@ -287,6 +287,8 @@ class TrainedEstimator(BaseEstimator, ABC):
             found["learning_rate"] = real("learning_rate", self.learning_rate, above=0)
         if early:
             found["patience"] = integer("patience", self.patience, minimum=1)
+        if not isinstance(self.verbose, bool):
+            integer("verbose", self.verbose, minimum=0)
         if self.verbose:
             found["log_interval"] = int(self.verbose)
         return TrainingConfig(

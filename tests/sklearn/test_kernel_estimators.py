@@ -46,9 +46,9 @@ def test_layers_of_feature_maps():
     assert kernel_qubits_of("angle", 3, None) == 8
     assert kernel_qubits_of("angle", 30, 5) == 5
     assert kernel_qubits_of("amplitude", 30, None) == 5
-    kinds = [type(layer) for layer in kernel_layers_of("angle", 5, 4, 2, "full")]
-    assert kinds == [AngleEncoding, QuantumLayer] * 3 + [AngleEncoding]
-    assert len(kernel_layers_of("amplitude", 5, 3, 2, "full")) == 1
+    kinds = [type(layer) for layer in kernel_layers_of("angle", 9, 4, None, "full")]
+    assert kinds == [AngleEncoding, QuantumLayer] * 2 + [AngleEncoding]
+    assert len(kernel_layers_of("amplitude", 5, 3, None, "full")) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_copies_predict_the_same():
             QuantumKernelClassifier(encoding="zz_feature_map", n_layers=3),
             (X, y),
             ValueError,
-            'n_layers must be left at 2 unless encoding is "angle"',
+            'n_layers must be left at None unless encoding is "angle"',
         ),
         (
             QuantumKernelClassifier(layers=[AngleEncoding()], entanglement="full"),

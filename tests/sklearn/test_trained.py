@@ -31,7 +31,13 @@ from qstore_pl import (
     TrainingConfig,
     ZZEncoding,
 )
-from qstore_pl.sklearn.circuits import layers_of, n_qubits_of, observables_of, uploads
+from qstore_pl.sklearn.circuits import (
+    layers_of,
+    n_layers_of,
+    n_qubits_of,
+    observables_of,
+    uploads,
+)
 from qstore_pl.sklearn.scaling import Scaling
 
 X, y = make_moons(80, noise=0.1, random_state=0)
@@ -53,10 +59,13 @@ def moons():
 def test_every_feature_is_uploaded_and_no_qubit_is_left_out():
     for n_features in range(1, 12):
         for n_qubits in range(1, 6):
-            found = uploads(n_features, n_qubits)
-            assert len(found) == -(-n_features // n_qubits)
+            n_uploads = n_layers_of("angle", n_features, n_qubits, None, 2)
+            assert n_uploads == max(2, -(-n_features // n_qubits))
+            found = uploads(n_features, n_qubits, n_uploads)
             assert {len(upload) for upload in found} == {n_qubits}
-            assert set(np.concatenate(found)) == set(range(n_features))
+            times = np.bincount(np.concatenate(found), minlength=n_features)
+            assert times.min() >= 1
+            assert times.max() - times.min() <= 1
 
 
 @pytest.mark.parametrize(
@@ -99,14 +108,16 @@ def test_more_outputs_than_qubits():
 
 
 def test_layers():
-    found = layers_of("angle", 5, 4, 2, "full")
-    assert [type(layer) for layer in found] == [AngleEncoding, QuantumLayer] * 4
+    found = layers_of("angle", 5, 4, None, "full")
+    assert [type(layer) for layer in found] == [AngleEncoding, QuantumLayer] * 3
     assert found[2].features == (4, 0, 1, 2)
     assert found[1].n_layers == 1
     assert found[1].entanglement == "full"
     first, second = layers_of("zz_feature_map", 5, 5, 2, "linear")
     assert isinstance(first, ZZEncoding)
     assert second.n_layers == 2
+    with pytest.raises(ValueError, match="n_layers must be >= 3, so that 4 qubits"):
+        layers_of("angle", 9, 4, 2, "full")
 
 
 @pytest.mark.parametrize(
@@ -398,11 +409,12 @@ BITS = np.eye(4)[:, :3]
             QuantumClassifier(layers=[AngleEncoding()], n_layers=2),
             (X, y),
             ValueError,
-            "n_layers must be left at 3 where layers are given",
+            "n_layers must be left at None where layers are given",
         ),
         (QuantumClassifier(warm_start=1), (X, y), TypeError, "`warm_start` must be"),
         (QuantumClassifier(early_stopping="yes"), (X, y), TypeError, "`early_stopp"),
         (QuantumClassifier(standardize="on"), (X, y), ValueError, "`standardize` must"),
+        (QuantumClassifier(verbose=-1), (X, y), ValueError, "`verbose` must be >= 0"),
         (QuantumClassifier(scale=0.0), (X, y), ValueError, "`scale` must be > 0"),
         (
             QuantumClassifier(encoding="amplitude", scale=2.0),
