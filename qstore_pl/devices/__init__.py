@@ -32,7 +32,7 @@ from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.program_cache import CacheInfo
-from qstore_pl.devices.shift_rules import shift_fails
+from qstore_pl.devices.shift_rules import shiftable, shifted
 from qstore_pl.devices.structure import LightCones, depth, gates, light_cones
 from qstore_pl.devices.symbols import SymbolError, Symbols, symbols
 from qstore_pl.devices.torch_symbols import TorchSymbols
@@ -96,7 +96,8 @@ __all__ = [
     "recorded",
     "running_on",
     "set_generator_state",
-    "shift_fails",
+    "shiftable",
+    "shifted",
     "symbols",
     "tape_metric",
     "traced",

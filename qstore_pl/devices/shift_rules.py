@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pennylane as qml
 from pennylane.devices import ExecutionConfig
 from pennylane.exceptions import DeviceError
+from pennylane.ops import Conditional
 from pennylane.tape import QuantumScript
 
 from qstore_pl.devices.acceptance import collapses
@@ -70,6 +72,77 @@ def shift_fails(circuit: QuantumScript) -> str | None:
                 )
         index = end
     return None
+
+
+def shiftable(tape: QuantumScript) -> QuantumScript:
+    """A tape, decomposed into gates that can be shifted, where they have a rule.
+
+    Args:
+        tape: The circuit as the user wrote it, whose values autograd may trace.
+    """
+    (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
+    operations: list[Any] = []
+    for op in expanded.operations:
+        if isinstance(op, Conditional):
+            parts = shiftable(QuantumScript([op.base])).operations
+            operations += [Conditional(op.meas_val, part) for part in parts]
+        else:
+            operations.append(op)
+    return expanded.copy(operations=operations)
+
+
+def shifted(
+    tape: QuantumScript,
+) -> tuple[list[QuantumScript], Callable[[Any], Any]]:
+    """The circuits of the parameter-shift rule, and what makes a gradient of them.
+
+    A gate that depends on an outcome either acts or does not, so that its rule is that
+    of the gate. PennyLane by itself would take a finite difference there.
+
+    Args:
+        tape: A circuit of :func:`shiftable` gates, with numbers.
+
+    Raises:
+        DeviceError: If the rule does not hold for a gate.
+    """
+    ruled = _with_operations(tape, Conditional, _Conditioned)
+    if reason := shift_fails(ruled):
+        raise DeviceError(reason)
+    tapes, combine = qml.gradients.param_shift.tape_transform(ruled)
+    # Devices know PennyLane's class alone.
+    return [_with_operations(t, _Conditioned, Conditional) for t in tapes], combine
+
+
+def _with_operations(
+    tape: QuantumScript, of: type[Conditional], made: type[Conditional]
+) -> QuantumScript:
+    """The tape with conditional gates of another class."""
+    operations = [
+        made(op.meas_val, op.base) if type(op) is of else op for op in tape.operations
+    ]
+    found = tape.copy(operations=operations)
+    found.trainable_params = tape.trainable_params
+    return found
+
+
+class _Conditioned(Conditional):
+    """A gate that depends on an outcome, with the shift rule of the gate alone."""
+
+    def __init__(self, expr: Any, then_op: Any) -> None:
+        super().__init__(expr, then_op)
+        if self.num_params:
+            self.grad_recipe = then_op.grad_recipe
+
+    @property
+    def grad_method(self) -> str | None:
+        """That of the gate."""
+        method: str | None = self.base.grad_method
+        return method
+
+    @property
+    def parameter_frequencies(self) -> Any:
+        """Those of the gate."""
+        return self.base.parameter_frequencies
 
 
 def not_an_angle(op: Any) -> str | None:

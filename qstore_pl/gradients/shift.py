@@ -12,7 +12,6 @@ from typing import Any, final
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
-from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl.gradients.estimator import GradientEstimator
@@ -123,12 +122,10 @@ class ParameterShift(GradientEstimator):
         if not traced.tape.trainable_params:  # no gate depends on these weights
             values = self.expectations.values([weights], features, rows)[0]
             return values, lambda _: np.zeros(len(weights))
-        if reason := devices.shift_fails(traced.tape):
-            raise DeviceError(reason)
         tapes = one_per_sample(own, len(features))
         spans = []
         for tape in samples:
-            shifted, combine = qml.gradients.param_shift.tape_transform(tape)
+            shifted, combine = devices.shifted(tape)
             spans.append((len(tapes), len(tapes) + len(shifted), combine))
             tapes += shifted
         results = self.expectations.execute(tapes)
@@ -146,9 +143,7 @@ class ParameterShift(GradientEstimator):
 
     def _gates(self, weights: Any, features: Float2D) -> Any:
         """The tape, decomposed into gates that can be shifted."""
-        tape = self.expectations.tape(weights, features)
-        (expanded,), _ = qml.gradients.param_shift.expand_transform(tape)
-        return expanded
+        return devices.shiftable(self.expectations.tape(weights, features))
 
     def _wanted(self) -> tuple[Any, float]:
         trainable = self.expectations.trainable
