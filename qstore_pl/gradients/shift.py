@@ -118,12 +118,8 @@ class ParameterShift(GradientEstimator):
         """Values, and the function to the gradient, by tapes of PennyLane."""
         traced = Traced(lambda at: self._gates(at, features), weights, wanted)
         # A copy forgets the rules of its conditional gates.
-        samples = list(
-            map(
-                devices.rules_of_conditions,
-                one_per_sample(traced.tape, len(features)),
-            )
-        )
+        tapes = one_per_sample(traced.tape, len(features))
+        samples = [devices.rules_of_conditions(tape) for tape in tapes]
         # As they are: noise may follow gates that shifts take apart.
         own = self.expectations.tape(weights, features)
         if not traced.tape.trainable_params:  # no gate depends on these weights
