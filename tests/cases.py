@@ -22,7 +22,12 @@ import numpy as np
 import pennylane as qml
 from pennylane.operation import Channel, Operation, Operator, PowUndefinedError
 
-from qstore_pl import QuantumLayer, QuantumModel
+from qstore_pl import (
+    QuantumConvolutionalLayer,
+    QuantumLayer,
+    QuantumModel,
+    QuantumPoolingLayer,
+)
 from qstore_pl.errors import UnseenWarning
 from qstore_pl.layers import (
     AmplitudeEncoding,
@@ -37,7 +42,11 @@ from qstore_pl.layers import (
 )
 from qstore_pl.readout import Affine, ExpectationValues, Probabilities, Readout
 from qstore_pl.templates import BasisEncoding as BasisTemplate
-from qstore_pl.templates import RotationEntanglerLayers, ZZFeatureMap
+from qstore_pl.templates import (
+    ConvolutionLayers,
+    RotationEntanglerLayers,
+    ZZFeatureMap,
+)
 
 Shape = tuple[int, ...]
 Generator = np.random.Generator
@@ -342,6 +351,12 @@ TEMPLATES = {
     "BasicEntanglerLayers-1": row(BASIC, 1, (2, 1)),
     "BasicEntanglerLayers-2": row(BASIC, 2, (2, 2)),
     "BasisEncoding": row(BasisTemplate, 3, (3,), **DISCRETE),
+    "ConvolutionLayers-ring": row(
+        ConvolutionLayers, 3, (2, 2, 3), options={"wrap": True}
+    ),
+    "ConvolutionLayers-su4": row(
+        ConvolutionLayers, 3, (1, 15), options={"kernel": "su4"}
+    ),
 }
 for axis in "XYZ":
     rotation = {"options": {"rotation": axis}}
@@ -531,7 +546,12 @@ LAYERS: dict[str, Callable[[Generator], Layer]] = {
     "rotations, full": lambda rng: QuantumLayer(n_layers=1, entanglement="full"),
     "couplings": lambda rng: Couplings(),
     "giving a wire away": lambda rng: GivesAway(),
+    "convolution": lambda rng: QuantumConvolutionalLayer(wrap=True),
+    "convolution, su4": lambda rng: QuantumConvolutionalLayer(kernel="su4"),
+    "pooling": lambda rng: QuantumPoolingLayer(),
 }
+GIVING = GivesAway, QuantumPoolingLayer  # of a random model the last layer alone
+OF_PAIRS = QuantumConvolutionalLayer, QuantumPoolingLayer  # which need two wires
 ENCODING_LAYERS: dict[str, Callable[[Generator], Encoding]] = {
     "angle": lambda rng: AngleEncoding(str(rng.choice(list("XYZ")))),
     "angle, several axes": lambda rng: AngleEncoding("YZX", 0.7),
@@ -581,11 +601,13 @@ def random_model(rng: Generator, readout: str) -> QuantumModel:
         layers.append(rows[str(rng.choice(list(rows)))](rng))
     if rng.random() < 0.3:
         layers.append(layers[int(rng.integers(1, len(layers)))])  # shares weights
-    if any(isinstance(layer, GivesAway) for layer in layers):
-        layers = [*[x for x in layers if not isinstance(x, GivesAway)], GivesAway()]
+    giving = [layer for layer in layers if isinstance(layer, GIVING)]
+    layers = [x for x in layers if not isinstance(x, GIVING)] + giving[-1:]
     input_dim = int(rng.integers(1, 4))
     n_qubits = int(rng.integers(input_dim, 4))
-    kept = range(max(1, n_qubits - isinstance(layers[-1], GivesAway)))
+    if any(isinstance(layer, OF_PAIRS) for layer in layers):
+        n_qubits = max(2, n_qubits)
+    kept = layers[-1].keeps(tuple(range(n_qubits)))
     n_outputs = 2 if "probabilities" in readout else int(rng.integers(1, len(kept) + 1))
     made = READOUTS[readout](rng, kept, n_outputs)
     with warnings.catch_warnings():

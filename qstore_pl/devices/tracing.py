@@ -20,6 +20,7 @@ from pennylane.exceptions import DeviceError, QuantumFunctionError
 from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 from pennylane.ops import MidMeasure
+from pennylane.ops.mid_measure import MeasurementValue
 from pennylane.queuing import AnnotatedQueue
 from pennylane.tape import QuantumScript
 from scipy.sparse import issparse
@@ -231,6 +232,8 @@ def alike(one: Any, other: Any) -> bool:
             and alike(one.hyperparameters, other.hyperparameters)
         )
     if isinstance(one, MeasurementProcess):
+        if isinstance(one.mv, MeasurementValue):  # in the order of their identities
+            return set(one.wires) == set(other.wires)
         return one.wires == other.wires and alike(one.obs, other.obs)
     if isinstance(one, list | tuple):
         pairs = zip(one, other, strict=False)

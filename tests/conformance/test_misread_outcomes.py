@@ -7,13 +7,16 @@ what was reset or projected is what was true.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
-from qstore_pl import NoiseSpec
+from qstore_pl import NoiseSpec, compile
+from tests.naive import pauli_word_matrix
 
 PAIRS = {0: (0.1, 0.25), 1: (0.04, 0.15), 2: (0.3, 0.02)}
 SPECS = {
@@ -36,25 +39,33 @@ def rotation(letter, angle):
 
 
 class Branches:
-    """Unnormalised density matrices by what was read, in the order of measuring."""
+    """Unnormalised density matrices by what was read, in the order of measuring.
 
-    def __init__(self, pairs):
+    Noise follows a gate on its own wires, whatever was read: Pauli errors, dephasing.
+    """
+
+    def __init__(self, pairs, p1=0.0, p2=0.0, dephasing=0.0):
         rho = np.zeros((2**N, 2**N), complex)
         rho[0, 0] = 1.0
         self.pairs, self.read = pairs, {(): rho}
+        self.p, self.dephasing = {1: p1, 2: p2}, dephasing
 
     def gate(self, matrix, *wires, when=lambda *read: True):
         u = on(matrix, *wires)
         for read, rho in self.read.items():
             if when(*read):
                 self.read[read] = u @ rho @ u.conj().T
+        self.errors([*itertools.product("IXYZ", repeat=len(wires))][1:], wires)
+        for wire in wires:
+            self.errors(["Z"], [wire], self.dephasing)
 
-    def depolarize(self, p, wire, when=lambda *read: True):
-        paulis = [on(op(0).matrix(), wire) for op in (qml.X, qml.Y, qml.Z)]
+    def errors(self, words, wires, p=None):
+        """One of these Pauli words with the probability p in all."""
+        p = self.p[len(wires)] if p is None else p
+        matrices = [on(pauli_word_matrix(word), *wires) for word in words]
         for read, rho in self.read.items():
-            if when(*read):
-                mixed = sum(pauli @ rho @ pauli for pauli in paulis)
-                self.read[read] = (1 - p) * rho + p / 3 * mixed
+            mixed = sum(matrix @ rho @ matrix for matrix in matrices) / len(words)
+            self.read[read] = (1 - p) * rho + p * mixed
 
     def measure(self, wire, postselect=None, *, reset=False):
         e0, e1 = self.pairs[wire]
@@ -109,8 +120,8 @@ def start(w):
     qml.RY(0.4, 2)
 
 
-def dense_start(w, pairs):
-    branches = Branches(pairs)
+def dense_start(w, pairs, **noise):
+    branches = Branches(pairs, **noise)
     branches.gate(rotation("Y", w[0]), 0)
     branches.gate(rotation("X", w[1]), 1)
     branches.gate(qml.CNOT([0, 1]).matrix(), 0, 1)
@@ -128,8 +139,8 @@ def decided(w):
     return m, n
 
 
-def dense_decided(w, pairs):
-    b = dense_start(w, pairs)
+def dense_decided(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0)
     b.gate(rotation("X", w[2]), 1, when=lambda m: m == 1)
     b.measure(1)
@@ -153,8 +164,8 @@ def alternatives(w):
     return m, n
 
 
-def dense_alternatives(w, pairs):
-    b = dense_start(w, pairs)
+def dense_alternatives(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0)
     b.measure(1)
     b.gate(rotation("X", w[2]), 2, when=lambda m, n: m and n)
@@ -173,8 +184,8 @@ def reset_and_reused(w):
     return m, n
 
 
-def dense_reset_and_reused(w, pairs):
-    b = dense_start(w, pairs)
+def dense_reset_and_reused(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0, reset=True)
     b.gate(rotation("Y", w[2]), 0)
     b.measure(0)
@@ -190,8 +201,8 @@ def twice(w):
     return m, n
 
 
-def dense_twice(w, pairs):
-    b = dense_start(w, pairs)
+def dense_twice(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(1)
     b.measure(1)
     b.gate(rotation("Y", w[2]), 2, when=lambda m, n: m != n)
@@ -208,8 +219,8 @@ def postselected(w):
     return m, n
 
 
-def dense_postselected(w, pairs):
-    b = dense_start(w, pairs)
+def dense_postselected(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0, postselect=1)
     b.gate(rotation("X", w[2]), 1, when=lambda m: m == 1)
     b.measure(1)
@@ -225,8 +236,8 @@ def postselected_and_reset(w):
     return m, n
 
 
-def dense_postselected_and_reset(w, pairs):
-    b = dense_start(w, pairs)
+def dense_postselected_and_reset(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0, postselect=0, reset=True)
     b.gate(rotation("Y", w[2]), 0)
     b.measure(0, postselect=1)
@@ -378,35 +389,85 @@ def test_samples_are_within_five_standard_errors_of_all_branches(circuit, method
     assert near(np.mean(sample), of_both[1] + of_both[3])
 
 
-# --------------------------------------------------------- gate noise and records
-P = 0.06
+# ---------------------------------------------------------- gate noise and outcomes
+STRENGTHS = {"p1": 0.06, "p2": 0.2, "dephasing": 0.03}
 
 
-def with_gates(w):
-    qml.RY(w[0], 0)
+def pooled(w):
+    """Two wires act on the third by their outcomes, one of them through another."""
+    start(w)
     m = qml.measure(0)
-    qml.cond(m, qml.RX)(w[1], 1)
-    return m
+    qml.cond(m, qml.RX)(w[2], 2)
+    qml.CNOT([2, 1])
+    n = qml.measure(1)
+    qml.cond(n == 0, qml.RY)(0.7, 2)
+    return m, n
 
 
-def test_gate_noise_follows_gates_and_not_the_records(agree):
-    # A conditional gate is a gate, whatever was read; copying an outcome is none.
-    spec = NoiseSpec(p1=P, p2=0.2, readout=PAIRS)
-    dev = qml.device("qstore.mock_noisy", noise=spec)
-
-    def circuit(w):
-        m = with_gates(w)
-        return qml.expval(m), qml.expval(qml.Z(1)), qml.expval(qml.Z(0))
-
-    b = Branches(PAIRS)
-    b.gate(rotation("Y", W[0]), 0)
-    b.depolarize(P, 0)
+def dense_pooled(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
     b.measure(0)
-    b.gate(rotation("X", W[1]), 1, when=lambda m: m == 1)
-    b.depolarize(P, 1)
-    mean = b.mean(lambda read, rho: read[0])
-    expected = (mean, b.observed("Z", 1), b.observed("Z", 0))
-    agree(qml.QNode(circuit, dev)(W), expected, atol=1e-12)
+    b.gate(rotation("X", w[2]), 2, when=lambda m: m == 1)
+    b.gate(qml.CNOT([0, 1]).matrix(), 2, 1)
+    b.measure(1)
+    b.gate(rotation("Y", 0.7), 2, when=lambda m, n: n == 0)
+    return b
+
+
+def used_again(w):
+    """A wire is measured and reset, its outcome acts on another, and it goes on."""
+    start(w)
+    m = qml.measure(0, reset=True)
+    qml.RY(w[2], 0)
+    qml.cond(m, qml.RX)(0.8, 1)
+    n = qml.measure(0)
+    qml.cond(n, qml.RX)(-0.5, 2)
+    return m, n
+
+
+def dense_used_again(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
+    b.measure(0, reset=True)
+    b.gate(rotation("Y", w[2]), 0)
+    b.gate(rotation("X", 0.8), 1, when=lambda m: m == 1)
+    b.measure(0)
+    b.gate(rotation("X", -0.5), 2, when=lambda m, n: n == 1)
+    return b
+
+
+SELECTED = {
+    postselected: dense_postselected,
+    postselected_and_reset: dense_postselected_and_reset,
+}
+BY_ONE_OUTCOME = {
+    decided: dense_decided,
+    pooled: dense_pooled,
+    used_again: dense_used_again,
+}
+
+
+def of_one_wire(m, n):
+    """A wire that is measured inside and not needed afterwards is its own record."""
+    return qml.expval(qml.X(2)), qml.expval(m), qml.probs(op=[m, n])
+
+
+@pytest.mark.parametrize("returned", [measured, of_one_wire], ids=by_name)
+@pytest.mark.parametrize("circuit", BY_ONE_OUTCOME | SELECTED, ids=by_name)
+def test_gate_noise_comes_before_and_after_an_outcome(circuit, returned, agree):
+    # A conditional gate is a gate, whatever was read; copying an outcome is none.
+    noise = NoiseSpec(**STRENGTHS, readout=PAIRS)
+    qnode = qml.QNode(
+        lambda w: returned(*circuit(w)), qml.device("qstore.mock_noisy", noise=noise)
+    )
+    branches = (BY_ONE_OUTCOME | SELECTED)[circuit](W, PAIRS, **STRENGTHS)
+    z, x, p, m, n, both, *rest = dense_measured(branches)
+    expected = (x, m, both) if returned is of_one_wire else (z, x, p, m, n, both, *rest)
+    agree(qnode(W), expected, atol=1e-12)
+    if circuit in SELECTED:
+        with pytest.raises(DeviceError, match="Postselection cannot be compiled"):
+            compile(qnode)(W)
+    else:
+        agree(compile(qnode)(W), expected, atol=1e-12)
 
 
 # ------------------------------------------------------------------ trajectories

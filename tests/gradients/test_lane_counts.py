@@ -5,14 +5,15 @@ tracker there counts each sum and each matrix of several measurements alone, alt
 they may share outcomes: it is compared where nothing is of these kinds.
 
 For a template without a rule PennyLane takes a finite difference, of one circuit, where
-lanes shift the gates that it is made of. Its count is tested apart.
+lanes shift the gates that it is made of. Its count is tested apart, and that of pooling
+in tests/test_qcnn.py.
 """
 
 import numpy as np
 import pennylane as qml
 import pytest
 
-from qstore_pl import QuantumGradientComputer, QuantumModel
+from qstore_pl import QuantumGradientComputer, QuantumModel, QuantumPoolingLayer
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.gradients import ModelExpectations, estimator_of
 from qstore_pl.readout import Affine, ExpectationValues, Probabilities
@@ -64,6 +65,7 @@ MEASURED = {
     "affine probabilities": Affine(Probabilities()),
 }
 SAMPLES = 2
+APART = Trained, QuantumPoolingLayer  # counted by tests of their own
 KINDS = [*LAYERS, *FIRST_LAYERS]
 
 
@@ -132,7 +134,7 @@ def test_a_readout_takes_as_many_circuits_as_tapes(name, shots):
 
 
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "trained"])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("trained", "pooling")])
 def test_a_layer_takes_as_many_circuits_as_tapes(kind):
     rng = np.random.default_rng(3)
     if kind in LAYERS:
@@ -145,12 +147,12 @@ def test_a_layer_takes_as_many_circuits_as_tapes(kind):
 
 
 def random_models(n):
-    """Seeds and models without templates that have no rule."""
+    """Seeds and models without templates that have no rule, and without pooling."""
     found, seed = [], 0
     while len(found) < n:
         rng = np.random.default_rng([6, seed])
         model = random_model(rng, list(READOUTS)[seed % len(READOUTS)])
-        if not any(isinstance(layer, Trained) for layer in model.layers):
+        if not any(isinstance(layer, APART) for layer in model.layers):
             found.append((seed, model, rng))
         seed += 1
     return found

@@ -13,6 +13,7 @@ from pennylane.exceptions import DeviceError
 from qstore_pl import QuantumModel
 from qstore_pl.devices import NoiseSpec, Shifts
 from qstore_pl.devices.bound import bound_operations
+from qstore_pl.devices.deferring import deferred_bound
 from qstore_pl.devices.lanes import lanes_of
 from qstore_pl.gradients import ModelExpectations, estimator_of
 from qstore_pl.layers import AmplitudeEncoding
@@ -164,7 +165,7 @@ def test_features_are_shifted_as_weights_are(row, device):
     """What no layer can do yet: gradients with respect to the encoded data."""
     model, features, rng, _ = model_of(row, device)
     wires = model.placed.wires
-    tape, inputs = traced(model, wires)
+    tape, inputs = deferred_bound(*traced(model, wires))
     sizes = {"n_weights": model.n_weights, "n_features": model.n_features}
     given = tape, bound_operations(tape, inputs), model.placed.device
     options = {"shots": False, "shifted": True, "inputs": True}

@@ -8,6 +8,7 @@ import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 
+from qstore_pl import QuantumPoolingLayer
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.gradients import ModelExpectations
 from qstore_pl.gradients.methods import estimator_of
@@ -20,6 +21,7 @@ WITHOUT_READOUT = NoiseSpec(p1=0.01, p2=0.03, dephasing=0.02)
 GATES = {
     *("RX", "RY", "RZ", "CNOT", "Hadamard", "PhaseShift", "CRot", "CRX"),
     *("StatePrep", "AmplitudeEmbedding", "GlobalPhase"),
+    *("Rot", "IsingXX", "IsingYY", "IsingZZ", "MidMeasure", "Conditional(Rot)"),
 }
 N_STACKS = 300
 STACKS = [(seed, list(READOUTS)[seed % len(READOUTS)]) for seed in range(N_STACKS)]
@@ -45,6 +47,10 @@ def reference(model, noise):
     return qml.noise.add_noise(qnode, noise.to_noise_model())
 
 
+def measures_inside(model):
+    return any(isinstance(layer, QuantumPoolingLayer) for layer in model.layers)
+
+
 def rows(results, n_samples):
     parts = results if isinstance(results, list | tuple) else [results]
     return qml.math.hstack([qml.math.reshape(p, (n_samples, -1)) for p in parts])
@@ -63,7 +69,9 @@ def slopes(total, weights):
 @pytest.mark.parametrize(("seed", "readout"), STACKS)
 def test_values_and_gradients(seed, readout):
     model, features, cotangents = stack(seed, readout)
-    if seed // len(READOUTS) % 2:
+    # PennyLane's noise transforms see no gate under a condition; how noise and outcomes
+    # act together is tested in conformance/test_misread_outcomes.py.
+    if seed // len(READOUTS) % 2 and not measures_inside(model):
         noise = WITHOUT_READOUT if readout == "sums" else NOISE
         device = qml.device("qstore.mock_noisy", wires=model.n_qubits, noise=noise)
     else:
