@@ -129,19 +129,18 @@ class ConvolutionLayers(Operation):
             "kernel": kernel,
             "kernel_shape": shape,
         }
-        self._ndim_params = (1 + len(shape),)
         super().__init__(weights, wires=wires)
 
     @property
     def ndim_params(self) -> tuple[int, ...]:
         """One axis for the layers, and those of the kernel's weights."""
-        return self._ndim_params
+        return (1 + len(self.hyperparameters["kernel_shape"]),)
 
     @property
     def resource_params(self) -> dict[str, Any]:
         """What determines the number of gates, for PennyLane's resource estimates."""
         weights: Any = self.data[0]
-        n_layers = weights.shape[-self._ndim_params[0]]
+        n_layers = weights.shape[-self.ndim_params[0]]
         return {
             "n_layers": n_layers,
             "n_wires": len(self.wires),

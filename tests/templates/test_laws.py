@@ -13,6 +13,7 @@ from pennylane import numpy as pnp
 from qstore_pl.templates import (
     ENTANGLEMENTS,
     BasisEncoding,
+    ConvolutionLayers,
     RotationEntanglerLayers,
     ZZFeatureMap,
 )
@@ -32,9 +33,19 @@ def _case(template, shape, bits=False, **options):
     if bits:
         batch = RNG.integers(0, 2, size=(BATCH, *shape)).astype(float)
         batch[0], batch[1] = 1, 0
-    words = [str(word) for word in options.values()]
+    words = [str(word) for word in options.values() if isinstance(word, str)]
     name = "-".join([template.__name__, "x".join(map(str, shape)), *words])
     return pytest.param(template, options, batch, id=name)
+
+
+def _convolution(kernel, kernel_shape, *, size=2, wrap=False):
+    return {
+        "kernel_size": size,
+        "stride": 1,
+        "wrap": wrap,
+        "kernel": kernel,
+        "kernel_shape": kernel_shape,
+    }
 
 
 CASES = [
@@ -50,14 +61,20 @@ CASES = [
     ),
     _case(BasisEncoding, (1,), bits=True),
     _case(BasisEncoding, (3,), bits=True),
+    _case(ConvolutionLayers, (2, 2, 3), **_convolution("rotation", (2, 3), wrap=True)),
+    _case(ConvolutionLayers, (1, 15), **_convolution("su4", (15,))),
+    _case(ConvolutionLayers, (1, 1, 3), **_convolution("rotation", (1, 3), size=1)),
 ]
 EACH = pytest.mark.parametrize(("template", "options", "batch"), CASES)
 WIDEST = pytest.mark.parametrize(
-    ("template", "options", "batch"), [CASES[8], CASES[11], CASES[14]]
+    ("template", "options", "batch"), [CASES[8], CASES[11], CASES[14], CASES[17]]
 )
+OF_ALL_WIRES = pytest.mark.parametrize(("template", "options", "batch"), CASES[:15])
 
 
 def _wires(batch, template):
+    if template is ConvolutionLayers:  # whose weights do not tell
+        return range(3 if batch.shape[-2:] == (2, 3) else 2)
     return range(batch.shape[2 if template is RotationEntanglerLayers else 1])
 
 
@@ -256,7 +273,7 @@ def test_wires_may_have_any_name(template, options, batch):
     )
 
 
-@EACH
+@OF_ALL_WIRES
 def test_shapes_that_do_not_fit_are_refused(template, options, batch):
     n = len(_wires(batch, template))
     name = {
