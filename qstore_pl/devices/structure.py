@@ -19,6 +19,7 @@ from qstore_pl.devices.lowering import (
 )
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
+from qstore_pl.devices.records import records_of
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine import lightcone
 from qstore_pl.engine.derived import Derived
@@ -90,6 +91,7 @@ def light_cones(
     lowered, _ = with_places(bound_gates(tape, inputs, lowering), n_weights)
     placed, derived = with_columns(lowered, n_features)
     order = lowering.order
+    records = [lowering.position[record.wires[0]] for record in records_of(tape.operations)]
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
     cones = [
         _resolved(cone, derived, n_features)
@@ -99,7 +101,7 @@ def light_cones(
     return LightCones(
         features=tuple(_of_kind(FEATURE, cone) for cone in cones),
         weights=tuple(_of_kind(WEIGHT, cone) & held for cone in cones),
-        last=_of_kind(WEIGHT, lightcone.last_rotations(placed)) & held,
+        last=_of_kind(WEIGHT, lightcone.last_rotations(placed, records)) & held,
     )
 
 

@@ -12,7 +12,7 @@ This module knows no kernels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -82,7 +82,9 @@ def _cones(
     ]
 
 
-def last_rotations(gates: Sequence[MixedGate]) -> set[Slot]:
+def last_rotations(
+    gates: Sequence[MixedGate], outcomes: Collection[int] = ()
+) -> set[Slot]:
     """The weights that occur in nothing but the last rotations of their wires.
 
     Walking back from the end of a wire, these are the rotations up to the first gate on
@@ -91,6 +93,8 @@ def last_rotations(gates: Sequence[MixedGate]) -> set[Slot]:
 
     Args:
         gates: The circuit.
+        outcomes: Wires that hold an outcome at the end. A wire that is measured ends
+            there: the rotations that its outcome controls are none of its own.
     """
     turned: set[int] = set()  # wires with a rotation behind the current gate
     ended: set[int] = set()  # wires whose last rotations all lie behind it
@@ -98,6 +102,9 @@ def last_rotations(gates: Sequence[MixedGate]) -> set[Slot]:
     other: set[Slot] = set()
     for gate in reversed(gates):
         wires = wires_of(gate)
+        if isinstance(gate, PauliRotation):
+            decide = [wire for wire, _ in gate.controls if wire in outcomes]
+            wires = tuple(wire for wire in wires if wire not in decide)
         if len(wires) > 1:
             ended |= turned.intersection(wires)
         is_last = isinstance(gate, PauliRotation) and ended.isdisjoint(wires)

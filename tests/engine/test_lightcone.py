@@ -485,6 +485,16 @@ def test_last_rotations(gates, last):
     assert weights_of(last_rotations(gates)) == last
 
 
+@pytest.mark.parametrize(("outcomes", "last"), [((), {2, 4}), ((1,), {1, 2, 3, 4})])
+def test_a_wire_that_is_measured_inside_ends_there(outcomes, last):
+    """A turn of each wire; the outcome of wire 1 turns wire 0, which then goes on."""
+    gates = [
+        *[turn("ZZ", (0, 1), w[0]), turn("X", (0,), w[1]), turn("X", (1,), w[2])],
+        *[turn("Y", (0,), w[3], ((1, 1),)), turn("Z", (0,), w[4])],
+    ]
+    assert weights_of(last_rotations(gates, outcomes)) == last
+
+
 def test_the_last_rotations_of_a_model_are_its_last_layer():
     assert weights_of(last_rotations(model(4, 3))) == set(range(24, 36))
 

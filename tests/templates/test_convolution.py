@@ -1,5 +1,7 @@
 """Convolutions against windows written out by hand and dense products."""
 
+import itertools
+
 import numpy as np
 import pennylane as qml
 import pytest
@@ -137,7 +139,7 @@ def test_su4_can_be_moved_in_all_directions_of_su4():
 # ----------------------------------------------------------------- a user's kernel
 def ladder(weights, wires):
     """Weights of shape (2, 3), one row for each coupling of three wires."""
-    for row, pair in zip(range(2), zip(wires[:-1], wires[1:], strict=True)):
+    for row, pair in enumerate(itertools.pairwise(wires)):
         qml.CRot(weights[..., row, 0], weights[..., row, 1], weights[..., row, 2], pair)
 
 

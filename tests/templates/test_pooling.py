@@ -30,10 +30,6 @@ def rot(angles):
     return turn("Z", angles[2]) @ turn("Y", angles[1]) @ turn("Z", angles[0])
 
 
-def two_turns(angles):
-    return turn("Y", angles[1]) @ turn("X", angles[0])
-
-
 def gate_of_two(weights, wires):
     qml.RX(weights[..., 0], wires)
     qml.RY(weights[..., 1], wires)
@@ -322,7 +318,7 @@ WRONG = {
     "other weights": (
         lambda: pool(np.zeros((2, 3)), range(4)),
         ValueError,
-        r"`weights` must have shape \(1, 3\) or \(batch, 1, 3\), but has shape \(2, 3\)",
+        r"must have shape \(1, 3\) or \(batch, 1, 3\), but has shape \(2, 3\)",
     ),
     "no wires": (lambda: pool(np.zeros((1, 3)), []), ValueError, "at least one wire"),
     "a pool of one": (
