@@ -91,7 +91,8 @@ def light_cones(
     lowered, _ = with_places(bound_gates(tape, inputs, lowering), n_weights)
     placed, derived = with_columns(lowered, n_features)
     order = lowering.order
-    records = [lowering.position[record.wires[0]] for record in records_of(tape.operations)]
+    records = records_of(tape.operations)
+    outcomes = {lowering.position[record.wires[0]] for record in records}
     outputs = [terms for mp in tape.measurements for terms in outputs_of(mp, order)]
     cones = [
         _resolved(cone, derived, n_features)
@@ -101,7 +102,7 @@ def light_cones(
     return LightCones(
         features=tuple(_of_kind(FEATURE, cone) for cone in cones),
         weights=tuple(_of_kind(WEIGHT, cone) & held for cone in cones),
-        last=_of_kind(WEIGHT, lightcone.last_rotations(placed, records)) & held,
+        last=_of_kind(WEIGHT, lightcone.last_rotations(placed, outcomes)) & held,
     )
 
 
