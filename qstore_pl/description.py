@@ -38,7 +38,8 @@ LAYERS: dict[str, Callable[..., Layer]] = {
     "QuantumPoolingLayer": QuantumPoolingLayer,
     "ZZEncoding": ZZEncoding,
 }
-_OWN_PARTS = frozenset({"kernel_shape", "gate"})  # options of layers with user's code
+# Options that only layers with code of the user's have, and what that code is.
+_OWN_PARTS = {"kernel_shape": "kernel", "gate": "gate"}
 READOUTS: dict[str, Callable[..., Readout]] = {
     "Affine": Affine,
     "ExpectationValues": ExpectationValues,
@@ -97,10 +98,9 @@ def arguments_of(
                 raise ValueError(
                     f"its layer {name} is none of qstore_pl's, pass layers=[...]"
                 )
-            if own := _OWN_PARTS.intersection(options):
+            if own := [part for key, part in _OWN_PARTS.items() if key in options]:
                 raise ValueError(
-                    f"its {name} has a {' and a '.join(own)} of your own, pass "
-                    "layers=[...]"
+                    f"its {name} has a {own[0]} of your own, pass layers=[...]"
                 )
             made.append(LAYERS[name](**options) if first == i else made[first])
         found["layers"] = made

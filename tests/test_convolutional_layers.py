@@ -199,7 +199,7 @@ def test_a_file_makes_the_model_again(layers, tmp_path):
     [
         (
             [C(kernel=couplings, kernel_shape=(2,)), P()],
-            r"its QuantumConvolutionalLayer has a kernel_shape of your own, pass",
+            r"its QuantumConvolutionalLayer has a kernel of your own, pass",
         ),
         (
             [C(), P(gate=turns, gate_shape=(2,))],
