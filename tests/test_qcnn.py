@@ -193,6 +193,29 @@ def test_a_number_takes_two_circuits_on_lanes_and_on_tapes(name):
     close(gradient, expected)
 
 
+def decided(weights):
+    """An outcome decides a gate with a rule of four terms and a template."""
+    qml.RY(weights[0], 0)
+    qml.RX(weights[1], 1)
+    outcome = qml.measure(0)
+    qml.cond(outcome, qml.CRX)(weights[2], [1, 2])
+    own = qml.math.reshape(weights[3:], (1, 1, 3))
+    qml.cond(outcome, qml.StronglyEntanglingLayers)(own, [2])
+    return qml.expval(qml.Z(2)), qml.expval(qml.X(1))
+
+
+@pytest.mark.parametrize("device", ["qstore.mock_ideal", "default.qubit"])
+def test_a_gate_that_an_outcome_decides_has_the_rule_of_the_gate(device):
+    weights = np.random.default_rng(8).uniform(-2, 2, 6)
+    computer = QuantumGradientComputer(method="parameter_shift")
+    qnode = qml.QNode(decided, qml.device(device, wires=3))
+    result = computer.compute_gradients(qnode, weights)
+    reference = qml.QNode(decided, qml.device("default.qubit", wires=3))
+    expected = derivatives(lambda w: np.sum(reference(w)), weights)
+    close(result.gradients, expected)
+    assert result.n_circuit_executions == 1 + 2 * 2 + 4 + 3 * 2
+
+
 def test_what_no_output_sees_and_what_is_frozen_takes_no_circuits():
     layers = [AngleEncoding(), C(stride=2), P()]
     readout = ExpectationValues([qml.Z(2)])
