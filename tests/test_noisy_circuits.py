@@ -25,7 +25,7 @@ from pennylane import numpy as pnp
 from qstore_pl.devices import NoiseSpec
 from qstore_pl.devices.channels import MAX_CHANNEL_WIRES
 from qstore_pl.devices.registry import REGISTRY
-from tests.cases import BATCHES, GATES, PREPARATIONS, TEMPLATES
+from tests.cases import BATCHES, DRAWN, GATES, PREPARATIONS
 from tests.devices.test_channels import CHANNELS
 from tests.test_random_circuits import (
     N_FEATURES,
@@ -39,7 +39,6 @@ from tests.test_random_circuits import (
 )
 
 WIDTHS = (1, 2, 2, 3, 3, 4, 5)
-LABELS = sorted(GATES | TEMPLATES)
 # Angles that cannot be scaled: PennyLane's bind_new_parameters fails on the first, and
 # the second is known by its matrix alone.
 NOT_SCALED = {"Evolution", "BlockEncode"}
@@ -107,10 +106,10 @@ def channel_recipes(draw):
     batch = draw(st.sampled_from(BATCHES))
     steps: list[Any] = []
     for seed in draw(st.lists(SEEDS, min_size=1, max_size=8)):
-        step = random_step(seed, LABELS, n_wires, batch)
+        step = random_step(seed, DRAWN, n_wires, batch)
         if step.gate in GATES and len(step.wires + step.controls) > MAX_CHANNEL_WIRES:
             # It is decomposed, and PennyLane cannot do that for every batch.
-            step = random_step(seed, LABELS, n_wires, None)
+            step = random_step(seed, DRAWN, n_wires, None)
         steps.append(step)
         if seed % 3:
             steps.append(random_strike(seed + 1, n_wires))

@@ -25,6 +25,7 @@ from pennylane import numpy as pnp
 
 from tests.cases import (
     BATCHES,
+    DRAWN,
     GATES,
     OBSERVABLES,
     PREPARATIONS,
@@ -37,7 +38,6 @@ DEVICE = "qstore.mock_ideal"
 ARGUMENTS = ("weights", "features")
 N_WEIGHTS, N_FEATURES = 5, 4
 ALL = GATES | TEMPLATES | PREPARATIONS
-LABELS = sorted(GATES | TEMPLATES)
 WIDTHS = (1, 2, 2, 3, 3, 3, 4, 4, 5, 6, 7, 8)
 BATCHED = {"feature", "weight * feature", "batch of constants"}
 SOURCES = ("weight", "feature", "weight * feature", "constant", "batch of constants")
@@ -128,7 +128,7 @@ def recipes(draw):
     n_wires = draw(st.sampled_from(WIDTHS))
     batch = draw(st.sampled_from(BATCHES))
     gates = [
-        random_step(seed, LABELS, n_wires, batch)
+        random_step(seed, DRAWN, n_wires, batch)
         for seed in draw(st.lists(seeds, min_size=1, max_size=12))
     ]
     if draw(st.booleans()):

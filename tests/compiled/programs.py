@@ -18,6 +18,7 @@ import numpy as np
 import pennylane as qml
 
 from tests.cases import (
+    DRAWN,
     GATES,
     OBSERVABLES,
     PREPARATIONS,
@@ -360,13 +361,10 @@ class Writer:
         return f"{{'a': {made[0]}, 'b': [{made[1]}, {made[2]}]}}"
 
 
-NAMES = sorted((GATES | TEMPLATES).keys())
-
-
 def drawn(
     seed: int,
     *,
-    names: Sequence[str] = NAMES,
+    names: Sequence[str] = DRAWN,
     channels: bool = False,
     variants: bool = True,
 ) -> Program:

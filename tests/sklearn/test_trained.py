@@ -254,7 +254,7 @@ def test_the_seed_decides_everything():
         {"shots": 100},
         {"verbose": 2},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options),
 )
 def test_options_train(options, caplog):
     with caplog.at_level(logging.INFO, "qstore_pl.trainer"):

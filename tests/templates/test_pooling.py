@@ -143,8 +143,13 @@ def circuit_of(n, pool_size, options, wires=None):
 
 SIZES = [(2, 2), (3, 2), (4, 2), (5, 2), (3, 3), (4, 3), (5, 3), (3, 4)]
 DEVICES = ["qstore.mock_ideal", "default.qubit", "lightning.qubit"]
-sizes = pytest.mark.parametrize(("n", "pool_size"), SIZES)
-gates = pytest.mark.parametrize("gate", GATES)
+CASES = [
+    *[(*size, "rot") for size in SIZES],
+    (3, 2, "rx"),
+    (5, 3, "rx"),
+    (4, 3, "of two"),
+]
+each = pytest.mark.parametrize(("n", "pool_size", "gate"), CASES)
 
 
 def case(n, pool_size, gate):
@@ -158,8 +163,7 @@ def close(seen, expected, atol=1e-12):
     np.testing.assert_allclose(np.stack(seen), expected, rtol=0, atol=atol)
 
 
-@gates
-@sizes
+@each
 def test_it_is_the_sum_over_projectors(n, pool_size, gate):
     x, weights, options, matrices = case(n, pool_size, gate)
     wires = list(range(n))
@@ -180,8 +184,7 @@ STRENGTHS = {"p1": 0.05, "p2": 0.12, "dephasing": 0.03}
 
 
 @pytest.mark.parametrize("strengths", [{}, STRENGTHS], ids=["readout", "gates too"])
-@gates
-@sizes
+@each
 def test_an_outcome_that_is_misread_decides_wrongly(n, pool_size, gate, strengths):
     x, weights, options, matrices = case(n, pool_size, gate)
     wires = list(range(n))
