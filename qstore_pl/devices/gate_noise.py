@@ -20,7 +20,7 @@ from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.entries import Wires
 from qstore_pl.devices.gates import MATRIX_ENTRY
 from qstore_pl.devices.noise import NoiseSpec, is_gate
-from qstore_pl.devices.records import Record
+from qstore_pl.devices.records import Decided, Followed, Record
 from qstore_pl.devices.registry import (
     elementary,
     entry_of,
@@ -93,7 +93,8 @@ class SpecNoise:
                 outcomes.update(part.wires)
                 yield from self._misread_record(part, wires)
             noisy = self.is_noisy(part)
-            if noisy and self.spec.over_rotation:
+            turns = noisy or isinstance(part, Decided)
+            if turns and self.spec.over_rotation:
                 if entry_of(part) is MATRIX_ENTRY and 0 in part.ndim_params:
                     raise DeviceError(
                         f"Operation {part.name} is known by its matrix only, so its "
@@ -101,7 +102,7 @@ class SpecNoise:
                     )
                 its_params = [self._over_rotated(param) for param in its_params]
             yield from lower_operation(part, its_params, wires)
-            if noisy:
+            if noisy or isinstance(part, Followed):
                 yield from self.after(part, position, outcomes)
 
     def after(
@@ -118,7 +119,7 @@ class SpecNoise:
         if not labels:
             return
         if len(labels) not in self._after:
-            if len(labels) < len(op.wires):  # controlled by an outcome
+            if len(labels) < len(op.wires) or isinstance(op, Followed):
                 op = qml.QubitUnitary(np.eye(1 << len(labels)), wires=labels)
             channels = self.spec.operations_after(op)
             local = {label: i for i, label in enumerate(labels)}

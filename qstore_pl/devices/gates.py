@@ -70,7 +70,7 @@ def _nothing(op: Operator, params: Sequence[Any], wires: Wires) -> Iterable[Mixe
 
 
 RECORD_ENTRY = Entry(
-    _nothing,  # the noise of the device misreads it, see SpecNoise
+    _nothing,  # the noise of the device makes something of it, see SpecNoise
     key=lambda op: tuple(op.hyperparameters.values()),
     controllable=False,
 )

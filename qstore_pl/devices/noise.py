@@ -32,7 +32,7 @@ from pennylane.ops.functions import bind_new_parameters
 
 from qstore_pl._checks import choice, finite, real
 from qstore_pl.devices.aside import aside
-from qstore_pl.devices.records import Record, RecordCopy
+from qstore_pl.devices.records import Decided, Followed, Record, RecordCopy
 from qstore_pl.engine.transfer import pauli_words
 
 Pair: TypeAlias = tuple[float, float]
@@ -48,7 +48,8 @@ AER_GATES = (
 
 _NO_GATE = (
     *(StatePrepBase, Channel, MidMeasure, qml.QubitDensityMatrix, qml.Snapshot),
-    *(qml.Barrier, qml.WireCut, qml.GlobalPhase, qml.Identity, Record, RecordCopy),
+    *(qml.Barrier, qml.WireCut, qml.GlobalPhase, qml.Identity),
+    *(Record, RecordCopy, Decided, Followed),
 )
 _OUTCOMES = (ExpectationMP, VarianceMP, ProbabilityMP, SampleMP, CountsMP)
 _SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)

@@ -28,10 +28,9 @@ from qstore_pl.devices.acceptance import (
     runs_whole_or_measures,
 )
 from qstore_pl.devices.aside import transform_aside
-from qstore_pl.devices.deferring import defer_shots
+from qstore_pl.devices.deferring import defer_shots, find_records, mark_records
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preparation import finish, tidy
-from qstore_pl.devices.records import find_records, mark_records
 from qstore_pl.devices.registry import REGISTRY
 
 DEVICE_GRADIENTS = ("adjoint", "backprop")
@@ -106,7 +105,11 @@ def noisy_pipeline(
     }
     pipeline = CompilePipeline()
     pipeline.add_transform(_TIDY, keep=config.gradient_method == "adjoint")
-    pipeline.add_transform(mark_records, noisy=noisy or spec.has_readout_error)
+    pipeline.add_transform(
+        mark_records,
+        noisy=noisy or spec.has_readout_error,
+        follows_gates=spec.has_gate_noise,
+    )
     pipeline.add_transform(_DEFER, allow_postselect=True, num_wires=None)
     pipeline.add_transform(_FIND_RECORDS)
     pipeline.add_transform(_DECOMPOSE, **gates)

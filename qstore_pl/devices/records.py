@@ -3,23 +3,17 @@
 When PennyLane defers a measurement, it copies the outcome to another wire, the record,
 and whatever depends on the outcome reads the record. An outcome that is misread is
 therefore misread once, on the record, before anything depends on it, and not again at
-the end. Postselection is a condition on the record. To find the records, a marker is
-put behind every measurement before they are deferred, and looked for afterwards.
+the end. Postselection is a condition on the record. A gate that depends on outcomes is
+controlled by records, which are no wires of the machine: noise follows it as it follows
+the gate alone, whatever the outcomes were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, final
 
 import pennylane as qml
-from pennylane.ops import Conditional, MidMeasure
-from pennylane.ops.mid_measure import MeasurementValue
-from pennylane.tape import QuantumScript
-
-from qstore_pl.devices.aside import aside
-
-_Transformed = tuple[Iterable[QuantumScript], Callable[..., Any]]
 
 
 @final
@@ -44,6 +38,25 @@ class RecordCopy(qml.CNOT):
     """A CNOT that copies an outcome or resets a wire, which is no machine's gate."""
 
 
+class Decided(qml.ops.ControlledOp):
+    """A part of a gate that outcomes decide on, controlled by their records.
+
+    No noise follows it: that of the whole gate is where :class:`Followed` stands.
+    """
+
+
+@final
+class Followed(qml.operation.Operation):
+    """A marker of where the noise of a gate comes that outcomes decide on.
+
+    Args:
+        wires: The wires of the gate, without records. No wire marks its beginning.
+    """
+
+    num_params = 0
+    grad_method = None
+
+
 def records_of(operations: Iterable[Any]) -> list[Record]:
     """The markers of a circuit whose measurements were deferred."""
     # By its class: isinstance takes longer, and nothing is derived from it.
@@ -61,58 +74,3 @@ def postselected(operations: Iterable[Any]) -> dict[Any, int]:
         if record.hyperparameters["postselect"] is not None:
             found[record.wires[0]] = record.hyperparameters["postselect"]
     return found
-
-
-@qml.transform
-def mark_records(tape: QuantumScript, *, noisy: bool) -> _Transformed:
-    """Put a marker behind every measurement inside the circuit.
-
-    Args:
-        tape: The circuit as the user wrote it, with measurements that are not deferred
-            yet.
-        noisy: Whether the device has noise. Without noise, only a circuit with channels
-            is marked.
-    """
-    channel = qml.operation.Channel
-    if not (noisy or any(isinstance(op, channel) for op in tape.operations)):
-        return (tape,), _first
-    operations: list[Any] = []
-    with aside():
-        for op in tape.operations:
-            if not isinstance(op, MidMeasure):
-                operations.append(op)
-                continue
-            plain = MidMeasure(op.wires, reset=op.reset, meas_uid=op.meas_uid)
-            marker = Record([], op.wires[0], op.postselect)
-            operations += [plain, Conditional(MeasurementValue([plain]), marker)]
-    if len(operations) == len(tape.operations):
-        return (tape,), _first
-    return (tape.copy(operations=operations),), _first
-
-
-@qml.transform
-def find_records(tape: QuantumScript) -> _Transformed:
-    """Put the markers on their records, after measurements were deferred."""
-    operations: list[Any] = []
-    for op in tape.operations:
-        if not (isinstance(op, qml.ops.Controlled) and isinstance(op.base, Record)):
-            operations.append(op)
-            continue
-        record, found = op.control_wires, op.base.hyperparameters
-        # PennyLane wrote the copy to a new wire right before, and perhaps a reset.
-        copied = {found["measured"], record[0]}
-        for i in (-1, -2) if len(copied) == 2 else ():
-            if len(operations) >= -i and set(operations[i].wires) == copied:
-                operations[i] = RecordCopy(operations[i].wires)
-        operations.append(Record(record, found["measured"], found["postselect"]))
-    if len(operations) == len(tape.operations) and not records_of(operations):
-        return (tape,), _first
-    found_tape = tape.copy(operations=operations)
-    several = tape.shots and found_tape.batch_size is not None
-    if several and postselected(operations):
-        return qml.transforms.broadcast_expand(found_tape)  # each keeps other shots
-    return (found_tape,), _first
-
-
-def _first(results: Any) -> Any:
-    return results[0]

@@ -36,7 +36,7 @@ from qstore_pl.devices.gates import (
     phase,
 )
 from qstore_pl.devices.matrices import is_pauli_rotation, rotation_of
-from qstore_pl.devices.records import Record, RecordCopy
+from qstore_pl.devices.records import Followed, Record, RecordCopy
 from qstore_pl.devices.symbols import (
     Constant,
     SymbolError,
@@ -190,7 +190,11 @@ REGISTRY = GATES | CHANNELS | TEMPLATES
 
 _HOMES = ("pennylane.", "qstore_pl.")
 # Entries by class, which are found faster than by name.
-_KNOWN: dict[type, Entry] = {Record: RECORD_ENTRY, RecordCopy: REGISTRY["CNOT"]}
+_KNOWN: dict[type, Entry] = {
+    Followed: RECORD_ENTRY,
+    Record: RECORD_ENTRY,
+    RecordCopy: REGISTRY["CNOT"],
+}
 
 
 def entry_of(op: Operator) -> Entry | None:

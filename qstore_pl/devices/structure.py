@@ -21,7 +21,7 @@ from qstore_pl.devices.lowering import (
 )
 from qstore_pl.devices.noise import NoiseSpec, is_gate
 from qstore_pl.devices.outputs import outputs_of
-from qstore_pl.devices.records import records_of
+from qstore_pl.devices.records import Decided, records_of
 from qstore_pl.devices.registry import entry_of, with_values
 from qstore_pl.devices.symbols import Constant, Symbols, parameter_of
 from qstore_pl.engine import lightcone
@@ -45,7 +45,7 @@ def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operato
         part
         for op, params in bound_operations(tape, inputs)
         for part, _ in gates_of(op, params)
-        if is_gate(part)
+        if is_gate(part) or isinstance(part, Decided)
     ]
 
 

@@ -435,14 +435,62 @@ def dense_used_again(w, pairs, **noise):
     return b
 
 
+def by_both(w):
+    """Gates that two outcomes decide on, one of them in two branches."""
+    start(w)
+    m, n = qml.measure(0), qml.measure(1)
+    qml.cond(m & n, qml.RX)(w[2], 2)
+    qml.cond(m != n, qml.RY)(0.7, 2)
+    qml.cond(m & n, qml.Rot)(0.4, w[1], -0.9, 2)
+    return m, n
+
+
+def dense_by_both(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
+    b.measure(0)
+    b.measure(1)
+    b.gate(rotation("X", w[2]), 2, when=lambda m, n: m and n)
+    b.gate(rotation("Y", 0.7), 2, when=lambda m, n: m != n)
+    turn = rotation("Z", -0.9) @ rotation("Y", w[1]) @ rotation("Z", 0.4)
+    b.gate(turn, 2, when=lambda m, n: m and n)
+    return b
+
+
+def on_two_wires(w):
+    """Gates on two wires, and a template of two, that an outcome decides on."""
+    start(w)
+    m = qml.measure(0)
+    qml.cond(m, qml.IsingXX)(w[2], [1, 2])
+    qml.cond(m == 0, qml.CNOT)([2, 1])
+    qml.cond(m, qml.BasicEntanglerLayers)([[0.3, w[1]]], [1, 2])
+    n = qml.measure(1)
+    return m, n
+
+
+def dense_on_two_wires(w, pairs, **noise):
+    b = dense_start(w, pairs, **noise)
+    cnot = qml.CNOT([0, 1]).matrix()
+    b.measure(0)
+    turn = qml.IsingXX(w[2], [0, 1]).matrix()
+    b.gate(turn, 1, 2, when=lambda m: m)
+    b.gate(cnot, 2, 1, when=lambda m: not m)
+    b.gate(rotation("X", 0.3), 1, when=lambda m: m)
+    b.gate(rotation("X", w[1]), 2, when=lambda m: m)
+    b.gate(cnot, 1, 2, when=lambda m: m)
+    b.measure(1)
+    return b
+
+
 SELECTED = {
     postselected: dense_postselected,
     postselected_and_reset: dense_postselected_and_reset,
 }
-BY_ONE_OUTCOME = {
+KEPT = {
     decided: dense_decided,
     pooled: dense_pooled,
     used_again: dense_used_again,
+    by_both: dense_by_both,
+    on_two_wires: dense_on_two_wires,
 }
 
 
@@ -452,14 +500,14 @@ def of_one_wire(m, n):
 
 
 @pytest.mark.parametrize("returned", [measured, of_one_wire], ids=by_name)
-@pytest.mark.parametrize("circuit", BY_ONE_OUTCOME | SELECTED, ids=by_name)
+@pytest.mark.parametrize("circuit", KEPT | SELECTED, ids=by_name)
 def test_gate_noise_comes_before_and_after_an_outcome(circuit, returned, agree):
     # A conditional gate is a gate, whatever was read; copying an outcome is none.
     noise = NoiseSpec(**STRENGTHS, readout=PAIRS)
     qnode = qml.QNode(
         lambda w: returned(*circuit(w)), qml.device("qstore.mock_noisy", noise=noise)
     )
-    branches = (BY_ONE_OUTCOME | SELECTED)[circuit](W, PAIRS, **STRENGTHS)
+    branches = (KEPT | SELECTED)[circuit](W, PAIRS, **STRENGTHS)
     z, x, p, m, n, both, *rest = dense_measured(branches)
     expected = (x, m, both) if returned is of_one_wire else (z, x, p, m, n, both, *rest)
     agree(qnode(W), expected, atol=1e-12)
