@@ -34,6 +34,7 @@ from tests.test_random_circuits import (
     Step,
     apply,
     measure,
+    once,
     random_measurement,
     random_step,
 )
@@ -316,7 +317,8 @@ def check(recipe: NoisyRecipe, interface: str) -> None:
     with warnings.catch_warnings():
         # Autograd's own: the cotangent of a real angle inside a complex matrix.
         warnings.filterwarnings("ignore", "Casting complex values to real")
-        expected = run_autograd(recipe, reference(recipe), values)
+        results, state = reference(recipe)
+        expected = run_autograd(recipe, (once(results), state), values)
     assert len(got) == len(expected)
     for one, other in zip(got, expected, strict=True):
         assert np.shape(one) == np.shape(other)

@@ -12,6 +12,7 @@ import linecache
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from tests.cases import (
 )
 from tests.devices.test_channels import CHANNELS
 
-ROWS = GATES | TEMPLATES | PREPARATIONS
+ROWS = MappingProxyType(GATES | TEMPLATES | PREPARATIONS)
 DEVICES = {"ideal": "qstore.mock_ideal", "noisy": "qstore.mock_noisy"}
 RATES = 0.3  # arguments of channels are between 0 and this
 # Gates that compiled circuits do not have with arguments, see test_gates.py.
@@ -79,6 +80,8 @@ class Program:
 
 
 # ----------------------------------------------------- names that programs know
+# In read-only views `compile` does not look for random generators; in the tables, which
+# each program can reach, it would for longer than it traces.
 def gate(name, parameters, wires, seed, variant=None, controls=()):
     """A row of the tables, perhaps its adjoint, controlled or squared form."""
     rng = np.random.default_rng(seed)

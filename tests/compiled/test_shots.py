@@ -149,33 +149,57 @@ def linear(results):
     return sum(v[i] * (1.0 + i) for v in leaves for i in range(len(v)))
 
 
-def in_autograd(function, x, w):
+def in_autograd(function):
     gradient = qml.grad(lambda x, w: linear(function(x, w)))
-    return np.concatenate([g.ravel() for g in gradient(pnp.array(x), pnp.array(w))])
+
+    def flat(x, w):
+        return np.concatenate([g.ravel() for g in gradient(pnp.array(x), pnp.array(w))])
+
+    return flat
 
 
-def in_torch(function, x, w):
-    x, w = (torch.tensor(v, requires_grad=True) for v in (x, w))
-    linear(function(x, w)).backward()
-    return np.concatenate([x.grad.numpy().ravel(), w.grad.numpy().ravel()])
+def in_torch(function):
+    def flat(x, w):
+        x, w = (torch.tensor(v, requires_grad=True) for v in (x, w))
+        linear(function(x, w)).backward()
+        return np.concatenate([x.grad.numpy().ravel(), w.grad.numpy().ravel()])
+
+    return flat
 
 
-def in_jax(function, x, w):
-    gradient = jax.grad(lambda x, w: linear(function(x, w)), argnums=(0, 1))
-    return np.concatenate([g.ravel() for g in gradient(jnp.asarray(x), jnp.asarray(w))])
+def in_jax(function, jit=lambda f: f):
+    gradient = jit(jax.grad(lambda x, w: linear(function(x, w)), argnums=(0, 1)))
+
+    def flat(x, w):
+        found = gradient(jnp.asarray(x), jnp.asarray(w))
+        return np.concatenate([g.ravel() for g in found])
+
+    return flat
 
 
-@pytest.mark.parametrize("name", ["qstore.mock_ideal", "qstore.mock_noisy"])
-@pytest.mark.parametrize("road", [in_autograd, in_torch, in_jax])
-@pytest.mark.parametrize("kind", ["sum", "probs", "probs of an observable", "several"])
+def in_jitted_jax(function):
+    return in_jax(function, jax.jit)
+
+
+DEVICES = "qstore.mock_ideal", "qstore.mock_noisy"
+# Each measurement in each framework, and each of both on either device.
+KINDS_ON_ROADS = [
+    (kind, road, DEVICES[(k + r) % 2])
+    for k, kind in enumerate(["sum", "probs", "probs of an observable", "several"])
+    for r, road in enumerate([in_autograd, in_torch, in_jitted_jax])
+]
+
+
+@pytest.mark.parametrize(("kind", "road", "name"), KINDS_ON_ROADS)
 def test_gradients_have_the_mean_of_the_exact_one(kind, road, name):
     """A batch, with respect to data and weights, in several numbers of shots."""
     options = {"shots": (40, 25), "name": name}
     compiled = compile(qnode(MEASUREMENTS[kind], **options))
     exact = compile(qnode(MEASUREMENTS[kind], shots=None, name=name))
     batch = np.stack([X, -0.5 * X])
-    expected = 2 * in_autograd(exact, batch, W)  # one for each number of shots
-    found = np.stack([road(compiled, batch, W) for _ in range(80)])
+    expected = 2 * in_autograd(exact)(batch, W)  # one for each number of shots
+    gradient = road(compiled)
+    found = np.stack([gradient(batch, W) for _ in range(80)])
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
     assert np.all(np.abs(found.mean(axis=0) - expected) <= 5.5 * error + 1e-12)
     assert np.all(error > 0)
@@ -186,9 +210,10 @@ def test_a_gradient_takes_the_circuits_of_the_shift_rule(road):
     """For a batch of two: one each for the value, two for each gate of five numbers."""
     compiled = compile(qnode(MEASUREMENTS["expval"]))
     batch = np.stack([X, -X])
-    road(compiled, batch, W)
+    gradient = road(compiled)
+    gradient(batch, W)
     with qml.Tracker(compiled.qnode.device) as tracker:
-        road(compiled, batch, W)
+        gradient(batch, W)
     assert tracker.totals["executions"] == 2 * (1 + 2 * 5)
     assert tracker.totals["shots"] == 2 * (1 + 2 * 5) * SHOTS
     assert tracker.totals["batches"] == 2

@@ -14,8 +14,10 @@ from pennylane.devices.tests import get_device_tests
 
 DEVICE = "qstore.mock_ideal"
 NOISY = "qstore.mock_noisy"
-PEER = "lightning.qubit"
 SHOTS = ("--shots=20000",)
+# How many tests of the suite lightning.qubit 0.45.0 takes on, with PennyLane 0.45.1:
+# those that pass and, with shots, the few that fail by chance.
+LIGHTNING = {"exact": 398, "shots": 383}
 EXPECTED_FAILURES = 9  # 4 CV templates twice, one custom measurement: every device's
 
 # With gate noise wide gates are decomposed; PennyLane cannot decompose two of them.
@@ -73,9 +75,7 @@ def without(*names: str) -> tuple[str, str]:
 
 SUITES = {
     "exact": (DEVICE, {}, "-p", "exact_tolerance"),
-    "exact peer": (PEER, {}),
     "shots": (DEVICE, {}, *SHOTS),
-    "shots peer": (PEER, {}, *SHOTS),
     "noisy, pure": (NOISY, {"noise_scale": 0.0}, *without(*STATE_VECTOR)),
     "noisy, shots": (NOISY, {"noise_scale": 0.0}, *SHOTS),
     "noisy, mixed": (NOISY, {"noise_scale": 1e-9}, *without(*OTHER_WITH_NOISE)),
@@ -137,11 +137,9 @@ def assert_clean(
 @pytest.mark.parametrize("suite", ["exact", "shots"])
 def test_suite_passes_at_least_as_widely_as_lightning(suite, outcomes):
     """Without shots within 1e-6, which is more than the suite asks for."""
-    (ours, output), (peer, _) = outcomes[suite], outcomes[f"{suite} peer"]
+    ours, output = outcomes[suite]
     assert_clean(ours, output)
-    assert peer["passed"] > 300
-    # With shots a peer's test may fail by chance; it still counts as one it takes on.
-    assert ours["passed"] >= peer["passed"] + peer["failed"]
+    assert ours["passed"] >= LIGHTNING[suite]
 
 
 @pytest.mark.slow

@@ -75,44 +75,56 @@ def simulated(op, numbers, device, *, mixed):
     return np.hstack(results)
 
 
-def compared(op, symbolic, source, device, oracle, *, mixed=False):
-    """Compile with some parameters symbolic: values and gradients are the oracle's."""
+def compared(op, symbolic, sources, device, oracle, *, mixed=False):
+    """Compile with some parameters symbolic: values and gradients are the oracle's.
+
+    The oracle is asked once for all sources, since it knows none of them.
+    """
     tape, place = tape_of(op, mixed=mixed)
     values = tape.get_parameters(trainable_only=False)
-    inputs, numbers = [None] * len(values), np.empty(0)
-    for i in symbolic:
-        index = place[i]
-        inputs[index] = devices.symbols(source, len(numbers), np.shape(values[index]))
-        numbers = np.append(numbers, values[index])
-    numbers = numbers.real.astype(float)
-    sizes = {"n_weights": 0, "n_features": 0, f"n_{source}": len(numbers)}
-    program = devices.compile(tape, inputs, device, **sizes)
-    arguments = (numbers, np.empty((1, 0)))
-    if source == "features":
-        arguments = (np.empty(0), numbers[None])
+    shapes = [np.shape(values[place[i]]) for i in symbolic]
+    symbolized = [np.ravel(values[place[i]]) for i in symbolic]
+    numbers = np.hstack([np.empty(0), *symbolized]).real.astype(float)
+    starts = np.cumsum([0, *(int(np.prod(shape)) for shape in shapes)]).tolist()
 
     def expected(numbers):
-        given, start = [values[index] for index in place], 0
-        for i in symbolic:
-            shape = np.shape(given[i])
-            size = int(np.prod(shape))
-            given[i] = numbers[start : start + size].reshape(shape)
-            start += size
+        given = [values[index] for index in place]
+        for i, shape, start, stop in zip(
+            symbolic, shapes, starts, starts[1:], strict=False
+        ):
+            given[i] = numbers[start:stop].reshape(shape)
         return simulated(op, given, oracle, mixed=mixed)
 
-    found = program.run(*arguments)[0]
-    np.testing.assert_allclose(found, expected(numbers), rtol=0, atol=1e-10)
+    def found(source):
+        """The value by a source of the numbers, and the way to its gradient."""
+        inputs = [None] * len(values)
+        for i, shape, start in zip(symbolic, shapes, starts, strict=False):
+            inputs[place[i]] = devices.symbols(source, start, shape)
+        sizes = {"n_weights": 0, "n_features": 0, f"n_{source}": len(numbers)}
+        program = devices.compile(tape, inputs, device, **sizes)
+        arguments = (numbers, np.empty((1, 0)))
+        if source == "features":
+            arguments = (np.empty(0), numbers[None])
+
+        def gradient(dy):
+            by_weights, by_features = program.vjp(*arguments, dy, inputs=True)
+            return by_weights if source == "weights" else by_features[0]
+
+        return program.run(*arguments)[0], gradient
+
+    each = [found(source) for source in sources]
+    wanted = expected(numbers)
+    for value, _ in each:
+        np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-10)
     if op.name in BITS:
         return
-    dy = np.random.default_rng(0).normal(size=(1, len(found)))
-    gradients = program.vjp(*arguments, dy, inputs=True)
-    gradient = gradients[0] if source == "weights" else gradients[1][0]
+    dy = np.random.default_rng(0).normal(size=(1, len(wanted)))
     slopes, step = [], 1e-5
-    for i in range(len(numbers)):
-        moved = numbers + step * np.eye(len(numbers))[i]
-        other = numbers - step * np.eye(len(numbers))[i]
-        slopes.append((dy @ (expected(moved) - expected(other))).item() / (2 * step))
-    np.testing.assert_allclose(gradient, slopes, rtol=1e-7, atol=1e-7)
+    for unit in step * np.eye(len(numbers)):
+        difference = expected(numbers + unit) - expected(numbers - unit)
+        slopes.append((dy @ difference).item() / (2 * step))
+    for _, gradient in each:
+        np.testing.assert_allclose(gradient(dy), slopes, rtol=1e-7, atol=1e-7)
 
 
 DEVICES = {
@@ -121,20 +133,20 @@ DEVICES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", PURE)
-def test_a_bound_operation_is_that_of_pennylane(name, device, source):
+def test_a_bound_operation_is_that_of_pennylane(name, device):
     op = operation_of(name)
     mixed, oracle, options = DEVICES[device]
     ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
     theirs = qml.device(oracle, wires=len(op.wires) or 1)
     symbolic = range(op.num_params)
     if op.name in REFUSED:
-        with pytest.raises(DeviceError, match=f"{REFUSED[op.name]}.*QNode"):
-            compared(op, symbolic, source, ours, theirs, mixed=mixed)
+        for source in SOURCES:
+            with pytest.raises(DeviceError, match=f"{REFUSED[op.name]}.*QNode"):
+                compared(op, symbolic, [source], ours, theirs, mixed=mixed)
     else:
-        compared(op, symbolic, source, ours, theirs, mixed=mixed)
+        compared(op, symbolic, SOURCES, ours, theirs, mixed=mixed)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -144,7 +156,7 @@ def test_a_constant_operation_is_that_of_pennylane(name, device):
     mixed, oracle, options = DEVICES[device]
     ours = qml.device(f"qstore.{device}", wires=len(op.wires) or 1, **options)
     theirs = qml.device(oracle, wires=len(op.wires) or 1)
-    compared(op, [], "weights", ours, theirs, mixed=mixed)
+    compared(op, [], ["weights"], ours, theirs, mixed=mixed)
 
 
 BY_VARIANT = [
@@ -162,9 +174,9 @@ def test_a_variant_of_a_gate_is_run_or_refused(name, variant):
     op = VARIANTS[variant](operation_of(name), [n, n + 1], rng)
     ours = qml.device("qstore.mock_ideal", wires=n + 2)
     theirs = qml.device("default.qubit", wires=n + 2)
-    compared(op, [], "weights", ours, theirs)
+    compared(op, [], ["weights"], ours, theirs)
     with contextlib.suppress(DeviceError):
-        compared(op, range(op.num_params), "weights", ours, theirs)
+        compared(op, range(op.num_params), ["weights"], ours, theirs)
 
 
 # For each channel the parameters that may depend on weights and features, one by one;
@@ -189,17 +201,18 @@ WHY = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize(("name", "index"), BY_NUMBER)
-def test_a_channel_of_bound_strength_is_that_of_pennylane(name, index, source):
+def test_a_channel_of_bound_strength_is_that_of_pennylane(name, index):
     op = operation_of(name)
     ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
     theirs = qml.device("default.mixed", wires=len(op.wires))
     if index in BOUND[op.name]:
-        compared(op, [index], source, ours, theirs)
+        compared(op, [index], SOURCES, ours, theirs)
         return
-    with pytest.raises(DeviceError, match=f"{op.name} cannot.*({WHY[op.name]}).*QNode"):
-        compared(op, [index], source, ours, theirs)
+    refused = f"{op.name} cannot.*({WHY[op.name]}).*QNode"
+    for source in SOURCES:
+        with pytest.raises(DeviceError, match=refused):
+            compared(op, [index], [source], ours, theirs)
 
 
 @pytest.mark.parametrize("name", CHANNELS)
@@ -207,13 +220,13 @@ def test_a_constant_channel_is_that_of_pennylane(name):
     op = operation_of(name)
     ours = qml.device("qstore.mock_noisy", wires=len(op.wires), noise=None)
     theirs = qml.device("default.mixed", wires=len(op.wires))
-    compared(op, [], "weights", ours, theirs)
+    compared(op, [], ["weights"], ours, theirs)
 
 
 def test_several_numbers_of_a_channel_may_be_bound():
     op = operation_of("ResetError")
     ours = qml.device("qstore.mock_noisy", wires=1, noise=None)
-    compared(op, [0, 1], "weights", ours, qml.device("default.mixed", wires=1))
+    compared(op, [0, 1], ["weights"], ours, qml.device("default.mixed", wires=1))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +264,7 @@ class Damped(qml.operation.Operation):
 def test_channels_inside_an_operation_of_ones_own_are_compiled():
     op = Damped(0.4, 0.5, wires=[0])
     ours = qml.device("qstore.mock_noisy", wires=1, noise=None)
-    compared(op, [0, 1], "weights", ours, qml.device("default.mixed", wires=1))
+    compared(op, [0, 1], ["weights"], ours, qml.device("default.mixed", wires=1))
 
 
 def test_pure_states_have_no_channels():
@@ -334,7 +347,7 @@ class Mixture(qml.operation.Operation):
 
 def test_constants_inside_an_operation_of_ones_own_are_compiled():
     ours, theirs = qml.device("qstore.mock_ideal", 3), qml.device("default.qubit", 3)
-    compared(Mixture(0.4, wires=[2, 0, 1]), [0], "weights", ours, theirs)
+    compared(Mixture(0.4, wires=[2, 0, 1]), [0], ["weights"], ours, theirs)
 
 
 class Astray(qml.operation.Operation):

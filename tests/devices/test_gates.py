@@ -42,7 +42,10 @@ class Circuit:
         order = [int(w) for w in rng.permutation(self.n_wires)]
         self.wires, self.spare = order[:-N_SPARE], order[-N_SPARE:]
         self.product = rng.uniform(-np.pi, np.pi, size=(self.n_wires, 2))
-        self.scales = rng.uniform(0.5, 1.5, size=10)
+        scales = rng.uniform(0.5, 1.5, size=10).tolist()
+        words = [pauli_word(rng, range(self.n_wires)) for _ in scales]
+        self.observable = qml.sum(*map(qml.s_prod, scales, words))
+        self.matrix = qml.matrix(self.observable, wire_order=range(self.n_wires))
 
     def parameters(self, batch=None):
         """Values to call a QNode with; those no one differentiates say so."""
@@ -63,11 +66,6 @@ class Circuit:
             for wire, (theta, phi) in enumerate(self.product):
                 qml.Rot(theta, phi, theta, wire)
 
-    def observable(self):
-        rng = np.random.default_rng(self.seed + 3)
-        words = [pauli_word(rng, range(self.n_wires)) for _ in self.scales]
-        return qml.sum(*map(qml.s_prod, self.scales.tolist(), words))
-
     def state(self, device, parameters):
         @qml.qnode(qml.device(device, wires=self.n_wires))
         def circuit():
@@ -76,13 +74,29 @@ class Circuit:
 
         return circuit()
 
-    def expectation(self, device, diff_method="best"):
-        @qml.qnode(qml.device(device, wires=self.n_wires), diff_method=diff_method)
+    def expectation(self):
+        """The QNode of a random Pauli sum."""
+
+        @qml.qnode(qml.device(DEVICE, wires=self.n_wires))
         def circuit(*parameters):
             self.apply(parameters)
-            return qml.expval(self.observable())
+            return qml.expval(self.observable)
 
         return circuit
+
+    def reference(self):
+        """The same on default.qubit, with the sum as a dense matrix."""
+        device = qml.device("default.qubit", wires=self.n_wires)
+
+        @qml.qnode(device, diff_method="backprop")
+        def circuit(*parameters):
+            self.apply(parameters)
+            return qml.expval(qml.Hermitian(self.matrix, range(self.n_wires)))
+
+        return circuit
+
+    def mean(self, state):
+        return np.real(np.vdot(state, self.matrix @ state))
 
 
 def gradients(qnode, parameters, interface="autograd"):
@@ -96,7 +110,7 @@ def gradients(qnode, parameters, interface="autograd"):
 
 
 def reference_gradients(circuit, parameters):
-    qnode = circuit.expectation("default.qubit", "backprop")
+    qnode = circuit.reference()
     with warnings.catch_warnings():
         # Autograd's own: the cotangent of a real angle inside a complex matrix.
         warnings.filterwarnings("ignore", "Casting complex values to real")
@@ -109,31 +123,25 @@ def assert_same(got, expected):
 
 
 def assert_same_values(circuit, parameters):
-    assert_same(
-        circuit.state(DEVICE, parameters), circuit.state("default.qubit", parameters)
-    )
-    assert_same(
-        circuit.expectation(DEVICE)(*parameters),
-        circuit.expectation("default.qubit")(*parameters),
-    )
+    state = circuit.state("default.qubit", parameters)
+    assert_same(circuit.state(DEVICE, parameters), state)
+    assert_same(circuit.expectation()(*parameters), circuit.mean(state))
 
 
 def assert_same_batch(circuit, batch):
     """Compare a batch with default.qubit run on one sample after the other."""
     parameters = circuit.parameters(batch)
     samples = list(zip(*parameters, strict=True))
-    reference = circuit.expectation("default.qubit")
     states = [circuit.state("default.qubit", sample) for sample in samples]
     assert_same(circuit.state(DEVICE, parameters), states)
-    assert_same(
-        circuit.expectation(DEVICE)(*parameters), [reference(*s) for s in samples]
-    )
+    means = [circuit.mean(state) for state in states]
+    assert_same(circuit.expectation()(*parameters), means)
 
 
 def assert_same_gradients(circuit, parameters, interface=None):
     expected = reference_gradients(circuit, parameters)
     interface = interface or circuit.gate.oracle
-    got = gradients(circuit.expectation(DEVICE), parameters, interface)
+    got = gradients(circuit.expectation(), parameters, interface)
     assert len(got) == len(expected) == len(parameters)
     for one, other in zip(got, expected, strict=True):
         assert_same(one, other)
