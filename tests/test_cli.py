@@ -154,7 +154,8 @@ def test_without_matplotlib_it_says_what_to_install_and_trains_nothing(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib", "matplotlib.figure"):  # each may have been imported
+        monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["quickstart"]) == 1
     shown = capsys.readouterr()
     assert 'pip install "qstore-pl[viz]"' in shown.err
