@@ -725,9 +725,9 @@ def test_verify_finds_the_damaged_ones(run_directory, capsys):
     assert shown.err.startswith("qstore: ")
 
 
-def test_verify_in_a_process(run_directory):
+def test_verify_reads_to_the_end_of_a_file(run_directory, monkeypatch, capsys):
     path = run_directory / "best.qstore"
     path.write_bytes(path.read_bytes()[:-1])
-    done = run([*MODULE, "checkpoints", "verify", "best.qstore"], run_directory)
-    assert done.returncode == 1
-    assert done.stdout.startswith("damaged  best.qstore: ")
+    monkeypatch.chdir(run_directory)
+    assert cli.main(["checkpoints", "verify", "best.qstore"]) == 1
+    assert capsys.readouterr().out.startswith("damaged  best.qstore: ")
