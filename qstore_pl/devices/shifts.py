@@ -134,7 +134,9 @@ def rules_of_conditions(tape: QuantumScript) -> QuantumScript:
 
 
 def _with_recipes(op: qml.ops.Conditional) -> list[Operator]:
-    rules = [_rule_of(op.base, i) for i in range(op.base.num_params)]
+    rules: list[Rule | None] = [None]  # of parameters that are arrays
+    if not any(op.base.ndim_params):
+        rules = [_rule_of(op.base, i) for i in range(op.base.num_params)]
     if None not in rules:
         own = qml.ops.Conditional(op.meas_val, op.base)
         own.grad_recipe = [[list(term) for term in rule] for rule in rules if rule]
