@@ -22,18 +22,23 @@ from qstore_pl import BackendManager as BackendManager
 from qstore_pl import BasisEncoding as BasisEncoding
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
+from qstore_pl import FidelityKernel as FidelityKernel
 from qstore_pl import GradientResult as GradientResult
+from qstore_pl import HammingKernel as HammingKernel
 from qstore_pl import History as History
 from qstore_pl import Loss as Loss
 from qstore_pl import NaturalGradient as NaturalGradient
 from qstore_pl import NoiseSpec as NoiseSpec
+from qstore_pl import ProjectedKernel as ProjectedKernel
 from qstore_pl import QStoreError as QStoreError
 from qstore_pl import QuantumCircuitError as QuantumCircuitError
 from qstore_pl import QuantumClassifier as QuantumClassifier
+from qstore_pl import QuantumConvolutionalLayer as QuantumConvolutionalLayer
 from qstore_pl import QuantumLayer as QuantumLayer
 from qstore_pl import (
     QuantumNaturalGradientOptimizer as QuantumNaturalGradientOptimizer,
 )
+from qstore_pl import QuantumPoolingLayer as QuantumPoolingLayer
 from qstore_pl import QuantumRegressor as QuantumRegressor
 from qstore_pl import RMSprop as RMSprop
 from qstore_pl import TrainingConfig as TrainingConfig
