@@ -372,9 +372,12 @@ for word in ("linear", "full"):
 
 # What random circuits draw from. Some of their tests know what PennyLane cannot do with
 # the circuits of some seeds, so that a template that comes later is not among them.
-DRAWN = sorted(
-    {*GATES, *TEMPLATES} - {"ConvolutionLayers-ring", "ConvolutionLayers-su4"}
-)
+LATER = {
+    "ConvolutionLayers-ring",
+    "ConvolutionLayers-su4",
+    "RotationEntanglerLayers-none",
+}
+DRAWN = sorted({*GATES, *TEMPLATES} - LATER)
 
 # Only these may stand first in a circuit; they take the wires from |0...0>.
 NORMALIZED = {"draw": amplitudes, "options": {"normalize": True}}
