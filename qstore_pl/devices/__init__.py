@@ -248,7 +248,7 @@ def lanes(
         raise TypeError(
             f"Argument `device` must be a qstore device, but is {device.name}."
         )
-    tape, inputs = deferred_bound(tape, inputs)
+    tape, inputs = deferred_bound(tape, inputs, follows_gates=device.follows_gates)
     return lanes_of(
         tape,
         bound_operations(tape, inputs),

@@ -329,7 +329,7 @@ def _prepared(tape: QuantumScript, device: QStoreDevice, shots: Shots) -> Quantu
     data = [v for mp in tape.measurements if mp.obs is not None for v in mp.obs.data]
     if any(isinstance(parameter_of(value), Symbols) for value in data):
         raise DeviceError(CONSTANT_OBSERVABLES)
-    tape = deferred(tape)
+    tape = deferred(tape, follows_gates=device.follows_gates)
     (tape,), _ = validate_device_wires(tape, device.wires, name=device.name)
     (tape,), _ = validate_measurements(
         tape,

@@ -243,7 +243,7 @@ class QStoreDevice(Device):
             n_weights: Length of the weights of the Program.
             n_features: Number of columns of its features.
         """
-        tape, inputs = deferred_bound(tape, inputs)
+        tape, inputs = deferred_bound(tape, inputs, follows_gates=self.follows_gates)
 
         def lower(kind: StateKind, noise: SpecNoise | None) -> Program:
             return lower_bound(
@@ -256,6 +256,11 @@ class QStoreDevice(Device):
             )
 
         return self.lowered(tape, lower)
+
+    @property
+    def follows_gates(self) -> bool:
+        """Whether the device has noise that follows gates: only a noisy one can."""
+        return False
 
     def lowered(
         self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]

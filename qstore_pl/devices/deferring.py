@@ -173,11 +173,12 @@ def defer_shots(tape: QuantumScript, *, mode: str | None = None) -> _Transformed
     return find_records(deferred)
 
 
-def deferred(tape: QuantumScript) -> QuantumScript:
+def deferred(tape: QuantumScript, *, follows_gates: bool) -> QuantumScript:
     """A circuit whose measurements inside are deferred, with their records marked.
 
     Args:
         tape: The circuit as the user wrote it.
+        follows_gates: Whether noise follows gates, as for :func:`mark_records`.
 
     Raises:
         DeviceError: If it keeps one outcome of a measurement only.
@@ -190,14 +191,17 @@ def deferred(tape: QuantumScript) -> QuantumScript:
             "Postselection cannot be compiled. Run the circuit through its QNode."
         )
     with aside():
-        (tape,), _ = mark_records(tape, noisy=True, follows_gates=True)
+        (tape,), _ = mark_records(tape, noisy=True, follows_gates=follows_gates)
         (tape,), _ = qml.defer_measurements(tape)
         (tape,), _ = find_records(tape)
     return tape
 
 
 def deferred_bound(
-    tape: QuantumScript, inputs: Sequence[Symbols | None]
+    tape: QuantumScript,
+    inputs: Sequence[Symbols | None],
+    *,
+    follows_gates: bool = False,
 ) -> tuple[QuantumScript, list[Symbols | None]]:
     """A circuit whose measurements are deferred, and what its parameters are then.
 
@@ -205,12 +209,13 @@ def deferred_bound(
         tape: The circuit as the user wrote it. Gates that depend on an outcome have
             symbols in the place of numbers, or constants.
         inputs: What each of its parameters is: symbols, or None for a constant.
+        follows_gates: Whether noise follows gates, as for :func:`mark_records`.
 
     Raises:
         DeviceError: As :func:`deferred`, or if such a gate has a number on the tape
             that is no constant.
     """
-    found = deferred(tape)
+    found = deferred(tape, follows_gates=follows_gates)
     if found is tape:
         return tape, list(inputs)
     rest = iter(inputs)

@@ -150,6 +150,11 @@ class MockNoisy(QStoreDevice):
             config, self.wires, self.name, self._noise.spec, self._model
         )
 
+    @property
+    def follows_gates(self) -> bool:
+        """Whether the noise has channels or over-rotations of gates."""
+        return self._noise.spec.has_gate_noise
+
     def lowered(
         self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]
     ) -> Lowered | None:

@@ -7,6 +7,8 @@ import pennylane as qml
 import pytest
 from pennylane.exceptions import DeviceError
 
+from qstore_pl import NoiseSpec, compile
+
 DEVICE = "qstore.mock_ideal"
 W = np.array([1.4, 1.1])
 
@@ -270,3 +272,21 @@ def test_one_shot_gradients_are_those_of_the_exact_circuit(framework):
     (other,) = framework.jacobian(exact, W)
     # Four terms at most, each a mean with at most 1 of variance.
     assert np.all(np.abs(np.asarray(one) - np.asarray(other)) < 5 * 1.5 / 200)
+
+
+@pytest.mark.parametrize("name", [DEVICE, "qstore.mock_noisy"])
+def test_wide_gates_that_an_outcome_decides_on_are_compiled(name):
+    unitary = np.linalg.qr(np.random.default_rng(3).normal(size=(8, 8)))[0]
+
+    def circuit(w):
+        qml.RX(w[0], 0)
+        qml.RY(w[1], 1)
+        m = qml.measure(0)
+        qml.cond(m, qml.QubitUnitary)(unitary, wires=[1, 2, 3])
+        qml.cond(m == 0, qml.IsingXX)(w[1], wires=[2, 3])
+        return [qml.expval(qml.Z(wire)) for wire in (1, 2, 3)]
+
+    spec = {} if name == DEVICE else {"noise": NoiseSpec(readout=(0.0, 1e-300))}
+    fast = compile(qml.QNode(circuit, qml.device(name, wires=4, **spec)))
+    expected = qml.QNode(circuit, qml.device("default.qubit", wires=4))(W)
+    np.testing.assert_allclose(fast(W), expected, rtol=0, atol=1e-12)
