@@ -163,8 +163,7 @@ class ShotVariances:
         if lanes is None:
             raise ValueError(
                 "Argument `model` must have a circuit that can be compiled with "
-                "shifts, but it has a measurement inside, a gate without a shift rule, "
-                "or noise that depends on the values of gates. Use other gates, and a "
-                "NoiseSpec."
+                "shifts, but it has a gate without a shift rule, or noise that depends "
+                "on the values of gates. Use other gates, and a NoiseSpec."
             )
         return lanes, lanes.shifts(wanted)
