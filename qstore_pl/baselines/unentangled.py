@@ -72,7 +72,6 @@ def _twin_of(layer: Layer) -> Layer:
     return _LayerApart(layer)
 
 
-@final
 class _LayerApart(Layer):
     """The gates on single qubits of a layer that a model has been built of."""
 
@@ -100,23 +99,10 @@ class _LayerApart(Layer):
 
 
 @final
-class _EncodingApart(Encoding):
+class _EncodingApart(_LayerApart, Encoding):
     """The gates on single qubits of an encoding that a model has been built of."""
 
-    def __init__(self, of: Encoding) -> None:
-        self.of = of
-
-    def blocks(self, wires: Wires) -> Sequence[Block]:
-        """Its blocks, without gates on several qubits."""
-        return _apart(self.of, wires)
-
-    def keeps(self, wires: Wires) -> Wires:
-        """The wires that it keeps."""
-        return self.of.keeps(wires)
-
-    def initial(self, n_weights: int, rng: np.random.Generator) -> Float1D:
-        """Its first weights."""
-        return self.of.initial(n_weights, rng)
+    of: Encoding
 
     def n_wires(self, input_dim: int) -> int:
         """The fewest wires that hold a sample."""
@@ -133,13 +119,6 @@ class _EncodingApart(Encoding):
     def sources(self, n_columns: int) -> list[Sequence[int]]:
         """Which features each of its columns depends on."""
         return self.of.sources(n_columns)
-
-    def options(self) -> dict[str, Any]:
-        """The layer."""
-        return {"of": repr(self.of)}
-
-    def __repr__(self) -> str:
-        return f"unentangled({self.of!r})"
 
 
 def _apart(layer: Layer, wires: Wires) -> Sequence[Block]:

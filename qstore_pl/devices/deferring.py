@@ -60,6 +60,8 @@ def mark_records(
             decide on are marked too.
     """
     channel = qml.operation.Channel
+    if not any(isinstance(op, MidMeasure) for op in tape.operations):
+        return (tape,), _first
     if not (noisy or any(isinstance(op, channel) for op in tape.operations)):
         return (tape,), _first
     operations: list[Any] = []

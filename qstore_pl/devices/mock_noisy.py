@@ -153,7 +153,7 @@ class MockNoisy(QStoreDevice):
     @property
     def follows_gates(self) -> bool:
         """Whether the noise has channels or over-rotations of gates."""
-        return self._noise.spec.has_gate_noise
+        return self._noise.follows_gates
 
     def lowered(
         self, tape: QuantumScript, lower: Callable[[StateKind, Any], Lowered]

@@ -41,6 +41,9 @@ class QuantumConvolutionalLayer(Standalone):
         seed: Seed of the first weights, which are normally distributed with mean 0 and
             standard deviation 0.1 radians; None leaves them to the model's seed.
 
+    Attributes:
+        shape: Shape of the weights: ``n_layers``, then that of those of a window.
+
     Raises:
         TypeError: If a number is not an integer.
         ValueError: If a number is out of its range, the kernel is unknown or does not
@@ -76,22 +79,17 @@ class QuantumConvolutionalLayer(Standalone):
         self.kernel = kernel
         self._kernel_shape = None if kernel_shape is None else tuple(kernel_shape)
         self.n_layers = integer("n_layers", n_layers, minimum=1)
-        assert self.shape  # checks the kernel
+        self.shape = ConvolutionLayers.shape(
+            self.n_layers,
+            self.kernel_size,
+            kernel=kernel,
+            kernel_shape=self._kernel_shape,
+        )
         if n_qubits is not None and n_qubits < self.kernel_size:
             raise ValueError(
                 f"Argument `n_qubits` must be >= {kernel_size}, the qubits of a "
                 f"window, but is {n_qubits}."
             )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the weights: ``n_layers``, then the shape of those of a window."""
-        return ConvolutionLayers.shape(
-            self.n_layers,
-            self.kernel_size,
-            kernel=self.kernel,
-            kernel_shape=self._kernel_shape,
-        )
 
     def blocks(self, wires: Wires) -> Sequence[Block]:
         """The template with all weights."""
