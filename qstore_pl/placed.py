@@ -20,7 +20,7 @@ from pennylane.ops import MidMeasure
 
 from qstore_pl import devices
 from qstore_pl._lazy import cached_property
-from qstore_pl.backends.manager import Backend, wire_labels
+from qstore_pl.backends import Backend, MachineDevice, MachineLanes, wire_labels
 from qstore_pl.circuit import Block, Features, Weights
 
 Float1D = NDArray[np.float64]
@@ -66,7 +66,7 @@ class Placed:
 
     def __init__(self, circuit: Circuit, backend: Backend) -> None:
         self._circuit, self.backend = circuit, backend
-        self._lanes: dict[tuple[bool, bool], devices.Lanes | None] = {}
+        self._lanes: dict[tuple[bool, bool], devices.Lanes | MachineLanes | None] = {}
 
     @cached_property
     def device(self) -> Device:
@@ -130,7 +130,9 @@ class Placed:
             n_features=circuit.n_features,
         )
 
-    def lanes(self, *, shots: bool, shifted: bool) -> devices.Lanes | None:
+    def lanes(
+        self, *, shots: bool, shifted: bool
+    ) -> devices.Lanes | MachineLanes | None:
         """The circuit compiled to run at many values at once.
 
         Args:
@@ -146,8 +148,10 @@ class Placed:
         """
         key = shots, shifted
         if key not in self._lanes:
-            found = None
-            if devices.is_ours(self.device):
+            found: devices.Lanes | MachineLanes | None = None
+            if isinstance(self.device, MachineDevice):
+                found = self._on_machine(self.device, shifted=shifted)
+            elif devices.is_ours(self.device):
                 circuit = self._circuit
                 tape, inputs = traced(circuit, self.wires)
                 with contextlib.suppress(devices.CannotCompileError):
@@ -162,6 +166,22 @@ class Placed:
                     )
             self._lanes[key] = found
         return self._lanes[key]
+
+    def _on_machine(
+        self, device: MachineDevice, *, shifted: bool
+    ) -> MachineLanes | None:
+        """As :meth:`lanes`, on a machine of another package."""
+        circuit = self._circuit
+        with contextlib.suppress(devices.CannotCompileError):
+            tape, inputs = traced(circuit, self.wires)
+            return device.lanes(
+                tape,
+                inputs,
+                n_weights=circuit.n_weights,
+                n_features=circuit.n_features,
+                shifted=shifted,
+            )
+        return None
 
     def values(self, features: Float2D, weights: Float1D) -> Float2D:
         """The measured values of some samples.
@@ -179,11 +199,16 @@ class Placed:
         if self.program is not None:
             return self.program.run(weights, features)
         n_samples = len(features)
+        shots = self.device.shots.total_shots or 0
+        lanes = self.lanes(shots=bool(shots), shifted=False)
         with devices.running_on(self.device, self.backend.name):
+            if isinstance(lanes, MachineLanes):
+                rows = np.arange(n_samples)
+                return lanes.at(weights[None], features, rows, shots=shots)[0]
             # Not every device takes a batch of one.
             results = self.qnode(features[0] if n_samples == 1 else features, weights)
-        rows = [np.reshape(part, (n_samples, -1)) for part in results]
-        return np.concatenate(rows, axis=1).astype(np.float64)
+        parts = [np.reshape(part, (n_samples, -1)) for part in results]
+        return np.concatenate(parts, axis=1).astype(np.float64)
 
     # --- states -------------------------------------------------------------------
 

@@ -1,11 +1,28 @@
 """Backends, the places where circuits run, and how they are found by name."""
 
+from qstore_pl.backends.device import MachineDevice
+from qstore_pl.backends.kinds import MachineFactory, NamedDevice
+from qstore_pl.backends.lanes import MachineLanes
+from qstore_pl.backends.machine import Batch, Bill, Limits, Machine, Ticket
 from qstore_pl.backends.manager import (
     Backend,
     BackendManager,
-    NamedDevice,
     as_backend,
     wire_labels,
 )
 
-__all__ = ["Backend", "BackendManager", "NamedDevice", "as_backend", "wire_labels"]
+__all__ = [
+    "Backend",
+    "BackendManager",
+    "Batch",
+    "Bill",
+    "Limits",
+    "Machine",
+    "MachineDevice",
+    "MachineFactory",
+    "MachineLanes",
+    "NamedDevice",
+    "Ticket",
+    "as_backend",
+    "wire_labels",
+]

@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pennylane as qml
 from pennylane.devices import Device
 
+from qstore_pl.backends.kinds import (
+    KINDS,
+    OTHERS,
+    OURS,
+    DeviceFactory,
+    GivenDevice,
+    factory_of,
+)
 from qstore_pl.config import TrainingConfig
-
-DeviceFactory = Callable[[int], Device]
-
-
-@dataclass(frozen=True)
-class NamedDevice:
-    """A function that makes a device of this package; it can be pickled.
-
-    Args:
-        device: Name of the device for ``qml.device``.
-    """
-
-    device: str
-
-    def __call__(self, n_wires: int) -> Device:
-        """A new device with this many wires."""
-        # seed=None, as the default would draw from the user's global NumPy generator.
-        return qml.device(self.device, wires=n_wires, seed=None)
-
-
-@dataclass(frozen=True)
-class PluginDevice:
-    """A function that makes a device of another package, which may take no seed.
-
-    Args:
-        device: Name of the device for ``qml.device``.
-    """
-
-    device: str
-
-    def __call__(self, n_wires: int) -> Device:
-        """A new device with this many wires."""
-        return qml.device(self.device, wires=n_wires)
-
-
-@dataclass(frozen=True)
-class GivenDevice:
-    """A function that returns a device that exists already.
-
-    Args:
-        device: The device.
-    """
-
-    device: Device
-
-    def __call__(self, n_wires: int) -> Device:
-        """The device, if it has at least this many wires."""
-        if self.device.wires is not None and len(self.device.wires) < n_wires:
-            raise ValueError(
-                f"Argument `backend` must have at least {n_wires} wires, but "
-                f"{self.device.name} has {len(self.device.wires)}."
-            )
-        return self.device
 
 
 @dataclass(frozen=True)
@@ -82,10 +35,7 @@ class Backend:
         return self.factory(n_wires)
 
 
-BUILT_IN = {
-    name: Backend(name, NamedDevice(f"qstore.{name}"))
-    for name in ("mock_ideal", "mock_noisy")
-}
+BUILT_IN = (*OURS, *KINDS, *OTHERS)
 _registered: dict[str, Backend] = {}  # by name, for the whole process
 
 
@@ -111,26 +61,33 @@ class BackendManager:
     def __repr__(self) -> str:
         return f"BackendManager(config={self.config!r})"
 
-    def get_backend(self, name: str | None = None) -> Backend:
+    def get_backend(self, name: str | None = None, **options: Any) -> Backend:
         """The backend of this name.
 
         Args:
             name: One of :meth:`list_backends`, or the name of any PennyLane device that
-                is installed, such as ``"default.qubit"``. None takes the
+                is installed, such as ``"default.mixed"``. None takes the
                 ``quantum_sdk`` of the configuration.
+            **options: Options of the backend, which :meth:`list_backends` names.
 
         Raises:
             ValueError: If no backend has that name; the message lists the known ones.
+            TypeError: If the backend has no such option.
         """
         if name is None:
             name = self.config.resolve("quantum_sdk")
         name = "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
-        known = _known()
-        if name in known:
-            return known[name]
-        if name in qml.plugin_devices:
-            return Backend(name, PluginDevice(name))
-        listed = ", ".join(f'"{word}"' for word in sorted(known))
+        if name in _registered:
+            if options:
+                raise TypeError(
+                    f"Backend {name} was registered, and has no options. Register it "
+                    "with a function that makes the device as you want it."
+                )
+            return _registered[name]
+        factory = factory_of(name, options)
+        if factory is not None:
+            return Backend(name, factory)
+        listed = ", ".join(f'"{word}"' for word in sorted(_known()))
         raise ValueError(
             f"Argument `backend` must be one of {listed}, or the name of a PennyLane "
             f"device that is installed, but is {name!r}."
@@ -166,9 +123,9 @@ class BackendManager:
         return _registered[name]
 
 
-def _known() -> dict[str, Backend]:
-    """All backends by name."""
-    return BUILT_IN | _registered
+def _known() -> set[str]:
+    """The names of all backends."""
+    return {*BUILT_IN, *_registered}
 
 
 def wire_labels(device: Device, n_wires: int) -> tuple[Any, ...]:

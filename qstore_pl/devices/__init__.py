@@ -31,7 +31,15 @@ from qstore_pl.devices.metrics import METRICS, metric, tape_metric
 from qstore_pl.devices.mock_ideal import MockIdeal
 from qstore_pl.devices.mock_noisy import MockNoisy
 from qstore_pl.devices.noise import NoiseSpec
+from qstore_pl.devices.parametric import (
+    Circuit,
+    Gate,
+    Parametric,
+    parametric,
+    together,
+)
 from qstore_pl.devices.program_cache import CacheInfo
+from qstore_pl.devices.resumable import ResumableDevice
 from qstore_pl.devices.shift_rules import shift_fails
 from qstore_pl.devices.shifts import rules_of_conditions
 from qstore_pl.devices.structure import (
@@ -52,7 +60,7 @@ from qstore_pl.devices.tracing import (
     traced,
     twice,
 )
-from qstore_pl.engine.lanes import Shifts
+from qstore_pl.engine.lanes import Shifts, Uses
 from qstore_pl.engine.metric import FubiniStudy, Metric
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.passes import IdlePasses
@@ -68,9 +76,11 @@ __all__ = [
     "CacheInfo",
     "Call",
     "CannotCompileError",
+    "Circuit",
     "Drawn",
     "Executable",
     "FubiniStudy",
+    "Gate",
     "IdlePasses",
     "Lanes",
     "LightCones",
@@ -79,18 +89,23 @@ __all__ = [
     "MockIdeal",
     "MockNoisy",
     "NoiseSpec",
+    "Parametric",
     "Program",
     "Recorded",
+    "ResumableDevice",
     "Shifts",
     "SymbolError",
     "Symbols",
     "TorchSymbols",
     "TrajectoryProgram",
+    "Uses",
     "alike",
     "aside",
+    "bound_operations",
     "check_alike",
     "check_memory",
     "compile",
+    "deferred_bound",
     "density_matrix",
     "depth",
     "description",
@@ -108,6 +123,7 @@ __all__ = [
     "metric",
     "needs_value",
     "of_first_sample",
+    "parametric",
     "parts_of",
     "pauli_vector",
     "recorded",
@@ -118,6 +134,7 @@ __all__ = [
     "symbols",
     "symbols_of",
     "tape_metric",
+    "together",
     "traced",
     "twice",
     "untied_columns",
@@ -136,7 +153,7 @@ def is_native(device: Device) -> bool:
 
 def description(device: Device) -> str:
     """A text that says what a device is; its seed is not part of it."""
-    if isinstance(device, QStoreDevice):
+    if isinstance(device, ResumableDevice):
         return device.description
     return str(device.name)
 
@@ -146,12 +163,12 @@ def functions(device: Device) -> list[Callable[..., Any]]:
 
     They are listed for our devices only; another device gives an empty list.
     """
-    return device.functions if isinstance(device, QStoreDevice) else []
+    return device.functions if isinstance(device, ResumableDevice) else []
 
 
 def generator_state(device: Device) -> dict[str, Any] | None:
     """The state of the random generator of one of our devices; None for another one."""
-    return device.generator_state if isinstance(device, QStoreDevice) else None
+    return device.generator_state if isinstance(device, ResumableDevice) else None
 
 
 def set_generator_state(device: Device, state: dict[str, Any] | None) -> None:
@@ -161,7 +178,7 @@ def set_generator_state(device: Device, state: dict[str, Any] | None) -> None:
         device: One of our devices; nothing happens for another.
         state: What :func:`generator_state` gave; None changes nothing.
     """
-    if isinstance(device, QStoreDevice) and state is not None:
+    if isinstance(device, ResumableDevice) and state is not None:
         device.generator_state = state
 
 

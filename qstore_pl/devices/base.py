@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
-from pennylane.devices import Device, ExecutionConfig
+from pennylane.devices import ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import ProbabilityMP
@@ -56,6 +56,7 @@ from qstore_pl.devices.pullback import SECOND_DERIVATIVE, Gradients, pull_back
 from qstore_pl.devices.readings import Readings, Rotation, measured_key
 from qstore_pl.devices.readout import Readout, untraced
 from qstore_pl.devices.records import postselected
+from qstore_pl.devices.resumable import ResumableDevice
 from qstore_pl.devices.seeds import as_seed
 from qstore_pl.devices.snapshots import take_snapshots
 from qstore_pl.devices.states import PureStates, StateKind
@@ -84,7 +85,7 @@ Lowered = TypeVar("Lowered")
 
 @simulator_tracking
 @single_tape_support
-class QStoreDevice(Device):
+class QStoreDevice(ResumableDevice):
     """Base of the devices. See :class:`MockIdeal` for the arguments."""
 
     def __init__(
@@ -364,16 +365,6 @@ class QStoreDevice(Device):
         states: NDArray[Any] | None,
     ) -> None:
         """Give the tracker more entries than PennyLane does."""
-
-    @property
-    def description(self) -> str:
-        """A text that says what the device is; its seed is not part of it."""
-        return str(self.name)
-
-    @property
-    def functions(self) -> list[Callable[..., Any]]:
-        """The user's own functions that results depend on, always in the same order."""
-        return []
 
     @property
     def generator_state(self) -> dict[str, Any]:

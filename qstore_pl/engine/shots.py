@@ -177,9 +177,11 @@ class Drawn:
             if isinstance(shares, list):
                 for values, one in zip(total, shares, strict=True):
                     self._add_mean(values, group, one)
-            elif table is None:
+            elif group.distribution is not None:
                 total[:, group.distribution] += shares
             else:
+                if table is None:
+                    table = group.values(np.arange(shares.shape[1]), total.shape[1])
                 total += _product(shares, table)
         return total
 

@@ -121,13 +121,13 @@ class AdaptiveShift(GradientEstimator):
         else:
             most = max(FEWEST, self._budget // circuits)
             self._shots = np.minimum(asked, most).astype(np.int64)
-        expectations.circuits += circuits * len(self._shots)
         self._spent += circuits * int(self._shots.sum())
         samples = features[rows]
         self._drawn, self._at = [], (weights, samples)
-        self._shifted = lanes.shifted(
-            shifts, weights, samples, rows, shots=self._shots, drawn=self._drawn
-        )
+        with expectations.counting(lanes):
+            self._shifted = lanes.shifted(
+                shifts, weights, samples, rows, shots=self._shots, drawn=self._drawn
+            )
         return np.asarray(self._shifted[0])
 
     def _gradient(self, cotangents: Float2D) -> Float1D:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -25,6 +25,7 @@ from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
+from qstore_pl.backends import MachineLanes
 from qstore_pl.placed import Placed
 from qstore_pl.readout import DIRECT, Readout
 
@@ -145,7 +146,9 @@ class Expectations(ABC):
         return not self.shots and devices.is_native(self.device)
 
     @abstractmethod
-    def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
+    def lanes(
+        self, shape: tuple[int, ...], *, shifted: bool
+    ) -> devices.Lanes | MachineLanes | None:
         """The circuit compiled to run at many values at once.
 
         Args:
@@ -176,9 +179,9 @@ class Expectations(ABC):
         batch = len(features)
         lanes = self.lanes(features.shape, shifted=False)
         if lanes is not None:
-            self.circuits += len(points) * batch * lanes.n_groups
             features = lanes.features_of(features)
-            return lanes.at(np.stack(points), features, rows, shots=self.shots)
+            with self.counting(lanes):
+                return lanes.at(np.stack(points), features, rows, shots=self.shots)
         tapes = [
             one
             for point in points
@@ -196,6 +199,18 @@ class Expectations(ABC):
         self.circuits += sum(map(self._n_groups, tapes))
         with self.running():
             return qml.execute(tapes, self.device, diff_method=None)
+
+    @contextmanager
+    def counting(self, lanes: devices.Lanes | MachineLanes) -> Iterator[None]:
+        """A context in which circuits run in lanes, which are counted.
+
+        Raises:
+            QuantumCircuitError: If a device of another package fails.
+        """
+        before = lanes.circuits_run
+        with self.running():
+            yield
+        self.circuits += lanes.circuits_run - before
 
     def running(self) -> AbstractContextManager[None]:
         """A context manager for running circuits; see :func:`devices.running_on`."""
@@ -282,7 +297,9 @@ class ModelExpectations(Expectations):
         """The compiled circuit, or None if it cannot be compiled."""
         return None if self.shots else self.placed.program
 
-    def lanes(self, shape: tuple[int, ...], *, shifted: bool) -> devices.Lanes | None:
+    def lanes(
+        self, shape: tuple[int, ...], *, shifted: bool
+    ) -> devices.Lanes | MachineLanes | None:
         """The circuit compiled to run at many values at once, or None."""
         del shape  # it makes no difference
         return self.placed.lanes(shots=bool(self.shots), shifted=shifted)

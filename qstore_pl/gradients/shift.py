@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
+from qstore_pl.backends import MachineLanes
 from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import (
     Bool1D,
@@ -90,18 +91,17 @@ class ParameterShift(GradientEstimator):
 
     def _in_lanes(
         self,
-        lanes: devices.Lanes,
+        lanes: devices.Lanes | MachineLanes,
         weights: Float1D,
         features: Float2D,
         rows: NDArray[np.int64],
         wanted: Bool1D,
     ) -> tuple[Float2D, Callable[[Float2D], Float1D]]:
-        """Values, and the function to the gradient, on a device of this package."""
+        """Values, and the function to the gradient, by circuits at many values."""
         shifts = lanes.shifts(wanted)
-        expectations = self.expectations
-        expectations.circuits += shifts.n_lanes * len(features) * lanes.n_groups
-        shots = expectations.shots
-        values = lanes.shifted(shifts, weights, features, rows, shots=shots)
+        shots = self.expectations.shots
+        with self.expectations.counting(lanes):
+            values = lanes.shifted(shifts, weights, features, rows, shots=shots)
 
         def pull_back(cotangents: Float2D) -> Float1D:
             return shifts.gradient(values, cotangents, weights, features)[0]

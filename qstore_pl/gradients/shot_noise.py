@@ -160,10 +160,11 @@ class ShotVariances:
     def _lanes(self, wanted: NDArray[np.bool_]) -> tuple[devices.Lanes, devices.Shifts]:
         """The circuit with shifted gates, and lanes for the gradient of weights."""
         lanes = self._sampled.lanes((), shifted=True)
-        if lanes is None:
-            raise ValueError(
-                "Argument `model` must have a circuit that can be compiled with "
-                "shifts, but it has a gate without a shift rule, or noise that depends "
-                "on the values of gates. Use other gates, and a NoiseSpec."
+        if not isinstance(lanes, devices.Lanes):
+            raise ValueError(  # noqa: TRY004 - the circuit is wrong, not its type
+                "Argument `model` must run on a device of this package, with a circuit "
+                "that can be compiled with shifts, but runs elsewhere, or has a gate "
+                "without a shift rule or noise that depends on the values of gates. Use "
+                "other gates, and a NoiseSpec."
             )
         return lanes, lanes.shifts(wanted)

@@ -16,7 +16,7 @@ from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl._checks import choice, integer
-from qstore_pl.backends.manager import Backend, NamedDevice, as_backend
+from qstore_pl.backends import Backend, NamedDevice, as_backend
 from qstore_pl.kernels.feature_map import DEFAULT_ENCODING, FeatureMap
 from qstore_pl.layers import Layer
 from qstore_pl.model import QuantumModel
