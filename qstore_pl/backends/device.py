@@ -66,7 +66,8 @@ class MachineDevice(devices.ResumableDevice):
     ) -> None:
         super().__init__(wires=wires)
         self._shots = Shots(shots)  # the argument of PennyLane is deprecated
-        self.machine, self.spent = machine, Bill()
+        self.machine = machine
+        self.spent: Bill = Bill()
         self.run_id = uuid.uuid4().hex
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()

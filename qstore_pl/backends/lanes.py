@@ -7,21 +7,31 @@ circuits that are the same are run once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from collections.abc import Sequence
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl import devices
-
-if TYPE_CHECKING:
-    from qstore_pl.backends.device import MachineDevice
+from qstore_pl.backends.machine import Bill
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
 Float3D = NDArray[np.float64]
 Bool1D = NDArray[np.bool_]
 Shots = int | NDArray[np.int64]
+
+
+class Runner(Protocol):
+    """A device that runs circuits at many angles, and counts them."""
+
+    @property
+    def spent(self) -> Bill:
+        """All that was run so far."""
+
+    def run(self, parts: Sequence[Any]) -> list[devices.Drawn]:
+        """Run circuits in one submission."""
 
 
 @final
@@ -36,7 +46,7 @@ class MachineLanes:
         circuits_run: Number of circuits run so far.
     """
 
-    def __init__(self, device: MachineDevice, circuit: devices.Parametric) -> None:
+    def __init__(self, device: Runner, circuit: devices.Parametric) -> None:
         self._device, self._circuit = device, circuit
         self._shifts: dict[bytes, devices.Shifts] = {}
         self.circuits_run = 0

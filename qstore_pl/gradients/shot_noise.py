@@ -164,7 +164,7 @@ class ShotVariances:
             raise ValueError(  # noqa: TRY004 - the circuit is wrong, not its type
                 "Argument `model` must run on a device of this package, with a circuit "
                 "that can be compiled with shifts, but runs elsewhere, or has a gate "
-                "without a shift rule or noise that depends on the values of gates. Use "
-                "other gates, and a NoiseSpec."
+                "without a shift rule or noise that depends on the values of gates. "
+                "Use other gates, and a NoiseSpec."
             )
         return lanes, lanes.shifts(wanted)
