@@ -102,7 +102,9 @@ class CirqMachine(Machine):
 
         qubits = cirq.LineQubit.range(batch.circuit.n_wires)
         operations = [
-            _of_cirq(gate.name, _angles(gate, batch)[i])(*(qubits[w] for w in gate.wires))
+            _of_cirq(gate.name, _angles(gate, batch)[i])(
+                *(qubits[w] for w in gate.wires)
+            )
             for gate in batch.circuit.gates
         ]
         simulator = cirq.DensityMatrixSimulator(
