@@ -46,6 +46,7 @@ Outcomes = Any  # (n, 2**k) shares, or for each circuit the list of its outcomes
 
 NOTHING = frozenset({"Identity", "GlobalPhase", "Barrier", "WireCut", "Snapshot"})
 MAX_PREPARED = 12  # wires of a state that is prepared by gates
+MAX_WHOLE = 4  # wires of a matrix that is decomposed
 
 
 class Gate(NamedTuple):
@@ -370,7 +371,7 @@ def _decomposed(op: Operator, params: Sequence[Any]) -> Iterator[Pair]:
         yield from ((part, _constants(part)) for part in parts)
         return
     if not has_own_decomposition(op):
-        if op.has_matrix and len(op.wires) <= 2 and constant:
+        if op.has_matrix and len(op.wires) <= MAX_WHOLE and constant:
             with aside():
                 op = qml.QubitUnitary(qml.matrix(op), op.wires)
             yield from _decomposed(op, _constants(op))
