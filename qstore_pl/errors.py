@@ -34,5 +34,9 @@ class QuantumCircuitError(QStoreError):
         return make, (self.message,), self.__dict__
 
 
+class BudgetError(QStoreError):
+    """The next step of a run would exceed its budget; nothing was sent."""
+
+
 class UnseenWarning(UserWarning):
     """No output of a model depends on some of its features or weights."""
