@@ -174,7 +174,7 @@ class IonQMachine(RemoteMachine):
         return self._service.named(key, timeout=timeout)
 
     def result_of(self, entry: Entry, *, timeout: float) -> Any:
-        """For each circuit of a job the probabilities of its outcomes; None if not yet."""
+        """Probabilities of the outcomes of each circuit of a job; None if not ready."""
         assert entry.job is not None
         job = self._service.job(entry.job, timeout=timeout)
         status = str(job.get("status")).lower()
