@@ -19,7 +19,7 @@ import numpy as np
 from qstore_pl.backends import MachineDevice
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
-from qstore_pl.errors import BudgetError, QuantumCircuitError
+from qstore_pl.errors import BudgetError, LedgerError, QuantumCircuitError
 from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
@@ -87,7 +87,7 @@ class Loop:
                     break
         except BudgetError as error:
             self.stop = error
-        except QuantumCircuitError:
+        except (QuantumCircuitError, LedgerError):
             if self.saver is not None and self.guarded:
                 self.saver.at_the_end(state)
             raise
@@ -154,7 +154,7 @@ class Loop:
         undo = Undo(self.step, self.state)
         try:
             yield
-        except (BudgetError, QuantumCircuitError):
+        except (BudgetError, QuantumCircuitError, LedgerError):
             undo()
             raise
 
