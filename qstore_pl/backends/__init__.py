@@ -1,5 +1,6 @@
 """Backends, the places where circuits run, and how they are found by name."""
 
+from qstore_pl.backends.budget import Budget
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
@@ -16,6 +17,7 @@ __all__ = [
     "BackendManager",
     "Batch",
     "Bill",
+    "Budget",
     "Limits",
     "Machine",
     "MachineDevice",

@@ -27,7 +27,7 @@ class Kind:
         extra: Name of the extra that installs what it needs.
         needs: Modules that it imports.
         module: Where its class is.
-        machine: Name of its class.
+        machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
         remote: Whether circuits leave this computer.
@@ -66,6 +66,8 @@ class Kind:
         return machine
 
 
+REMOTE = ("deadline", "ledger", "max_concurrent", "poll", "replay")
+IONQ = ("api_key", "compilation", "job_name", "prices", *REMOTE)
 KINDS = {
     "cirq": Kind("cirq", ("cirq",), "cirq", "CirqMachine"),
     "cirq_mixed": Kind(
@@ -83,7 +85,46 @@ KINDS = {
         "AerMachine",
         options=("noise_model", "method"),
     ),
+    "ionq_simulator": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        options=("noise_model", "noise_seed", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
+    ),
+    "ionq_qpu": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        fixed={"qpu": True},
+        options=("machine", "error_mitigation", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
+    ),
+    "qiskit_remote": Kind(
+        "qiskit",
+        ("qiskit", "qiskit_ibm_runtime"),
+        "ibm",
+        "qiskit_remote",
+        options=(
+            "backend",
+            "optimization_level",
+            "token",
+            "instance",
+            "deadline",
+            "ledger",
+            "max_concurrent",
+            "poll",
+            "replay",
+        ),
+        remote=True,
+        key=("QISKIT_IBM_TOKEN",),
+    ),
 }
+SECRETS = ("api_key", "token")  # options
 DEVICE_OPTIONS = ("shots", "seed")
 
 
@@ -182,7 +223,7 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
                 f"{', '.join(allowed)}."
             )
         kept = {
-            k: Secret(v) if k == "api_key" and isinstance(v, str) else v
+            k: Secret(v) if k in SECRETS and isinstance(v, str) else v
             for k, v in options.items()
             if v is not None
         }

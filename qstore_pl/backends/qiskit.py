@@ -140,18 +140,10 @@ class AerMachine(Machine):
             return self._translated[key]
 
     def _translate(self, circuit: Circuit, *, exact: bool) -> tuple[Any, list[Any]]:
-        import qiskit
-        from qiskit.circuit import Parameter
         from qiskit.transpiler import generate_preset_pass_manager
 
         k = len(circuit.measured)
-        made = qiskit.QuantumCircuit(circuit.n_wires, 0 if exact else k)
-        parameters = [Parameter(f"a{i}") for i in range(circuit.n_columns)]
-        for gate in circuit.gates:
-            angles = [] if gate.angle is None else [gate.angle]
-            if gate.column is not None:
-                angles = [parameters[gate.column]]
-            getattr(made, METHODS[gate.name])(*angles, *gate.wires)
+        made, parameters = as_quantum_circuit(circuit, n_bits=0 if exact else k)
         # Qiskit's first bit is the least significant one.
         lowest_first = list(circuit.measured[::-1])
         if exact:
@@ -165,6 +157,26 @@ class AerMachine(Machine):
                 optimization_level=0, target=self._simulator(exact=exact).target
             )
         return self._pass_manager.run(made), parameters
+
+
+def as_quantum_circuit(circuit: Circuit, *, n_bits: int) -> tuple[Any, list[Any]]:
+    """A circuit as a ``qiskit.QuantumCircuit``, and its parameters by column.
+
+    Args:
+        circuit: The circuit, of which nothing is measured yet.
+        n_bits: Number of its classical bits.
+    """
+    import qiskit
+    from qiskit.circuit import Parameter
+
+    made = qiskit.QuantumCircuit(circuit.n_wires, n_bits)
+    parameters = [Parameter(f"a{i}") for i in range(circuit.n_columns)]
+    for gate in circuit.gates:
+        angles = [] if gate.angle is None else [gate.angle]
+        if gate.column is not None:
+            angles = [parameters[gate.column]]
+        getattr(made, METHODS[gate.name])(*angles, *gate.wires)
+    return made, parameters
 
 
 def _misreads(noise_model: Any) -> bool:

@@ -43,7 +43,7 @@ class GradientEstimator(ABC):
     @property
     def spent(self) -> int:
         """Number of shots measured so far."""
-        return self.shots * self.circuits
+        return self.expectations.measured
 
     @property
     def state(self) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from qstore_pl.trainer.run_directory import files_in, latest_in
 from qstore_pl.trainer.state import EARLY, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
-RUN_VERSION = 3
+RUN_VERSION = 4
 # In version 1 the history was a JSON document; version 3 counts the shots of an epoch.
-READABLE = (1, 2, 3)
+# Before version 4, what an epoch had counted was kept until the next one began.
+READABLE = (1, 2, 3, 4)
 RUN_KEYS = {
     *("version", "model", "optimizer", "run", "device", "device_generator"),
     *("data", "config", "environment"),
@@ -32,6 +33,7 @@ RUN_KEYS = {
 RESUMABLE = {  # settings that may change between a run and its continuation
     *("epochs", "patience", "restore_best"),
     *("progress", "log_interval", "strict_callbacks", "on_interrupt"),
+    *("max_cost", "max_circuits", "max_shots", "on_budget"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
@@ -132,6 +134,8 @@ class Parts:
         state = TrainState.from_tree(found["run"])
         if found["version"] < 3:
             state.shots = (self.shots or 0) * state.circuits
+        if found["version"] < 4 and state.step == 0:
+            state.circuits, state.shots, state.seconds = 0, 0, 0.0
         patience = self.settings.get("patience")
         if state.stopped == EARLY and (patience is None or state.waited < patience):
             state.stopped = ""  # patience is longer now than it was

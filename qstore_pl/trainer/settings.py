@@ -6,10 +6,17 @@ import logging
 from typing import Any
 
 import numpy as np
+from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice
-from qstore_pl.backends import NamedDevice
+from qstore_pl.backends import (
+    Bill,
+    Budget,
+    MachineDevice,
+    MachineFactory,
+    NamedDevice,
+)
 from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
     APPROXIMATIONS,
@@ -38,8 +45,10 @@ from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
+FREE = ("default.", "lightning.")  # PennyLane's own simulators
 HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
+LIMITS = {"max_cost", "max_circuits", "max_shots"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
     "gradient_epsilon": "epsilon",
@@ -86,6 +95,7 @@ def _check_dependent(config: TrainingConfig) -> None:
         "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
         "shots_budget": (config.shots == ADAPTIVE, 'shots="adaptive"'),
         "restore_best": ("patience" in given, "patience"),
+        "on_budget": (bool(given & LIMITS), "max_cost, max_circuits or max_shots"),
         **dict.fromkeys(
             ("monitor", "monitor_mode", "min_delta"),
             (watched, "patience or checkpoint_directory"),
@@ -328,7 +338,10 @@ def shots_of(config: TrainingConfig) -> int | None:
 
 
 def gradients_of(
-    model: Trainable, config: TrainingConfig, rng: np.random.Generator
+    model: Trainable,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    spent: Bill | None = None,
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
@@ -336,11 +349,18 @@ def gradients_of(
         model: The model.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
+        spent: What the run has spent before it was resumed; None is nothing.
+
+    Raises:
+        ValueError: If a limit of the cost is set, and the price of the backend is not
+            known.
     """
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
     expectations = ModelExpectations(model, shots=shots_of(config))
+    spent = Bill() if spent is None else spent
+    expectations.limit(budget_of(config, model.placed.device), spent)
     if config.shots == ADAPTIVE:
         assert config.shots_budget is not None  # `check_settings` has asked for it
         return AdaptiveShift(expectations, budget=config.shots_budget)
@@ -350,6 +370,39 @@ def gradients_of(
         rng=rng,
         **options,
     )
+
+
+def budget_of(config: TrainingConfig, device: Device) -> Budget:
+    """The most that a run may spend.
+
+    Args:
+        config: The configuration.
+        device: The device that circuits run on.
+
+    Raises:
+        ValueError: If a limit of the cost is set, and the price of the device is not
+            known.
+    """
+    known = isinstance(device, MachineDevice) or devices.is_ours(device)
+    if config.max_cost is not None and not known and not device.name.startswith(FREE):
+        raise ValueError(
+            "Configuration max_cost must be unset on a backend whose price is not "
+            f"known, but circuits run on {device.name}. Limit max_circuits or "
+            "max_shots."
+        )
+    return Budget(config.max_cost, config.max_circuits, config.max_shots)
+
+
+def spent_in(state: TrainState, device: Device) -> Bill:
+    """What a run has spent so far.
+
+    Args:
+        state: The state of the run.
+        device: The device that circuits run on.
+    """
+    if isinstance(device, MachineDevice):
+        return device.spent
+    return Bill(*state.counted)
 
 
 def state_of(
@@ -372,10 +425,16 @@ def state_of(
     """
     rng = np.random.default_rng(config.seed)
     of_method, of_device = rng.spawn(2)
-    by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
+    factory = model.backend and model.backend.factory
+    by_name = isinstance(factory, NamedDevice | MachineFactory)
+    drawn = None
     if config.seed is not None and by_name:  # not a device the user made
-        drawn = of_device.bit_generator.state
-        devices.set_generator_state(model.placed.device, dict(drawn))
+        drawn = dict(of_device.bit_generator.state)
+    device = model.placed.device
+    if isinstance(device, MachineDevice):
+        device.begin_run(drawn)
+    else:
+        devices.set_generator_state(device, drawn)
     return TrainState(
         rng=rng,
         method_rng=of_method,

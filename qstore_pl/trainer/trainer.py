@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from qstore_pl import checkpoint as files
+from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager
+from qstore_pl.backends import BackendManager, Bill
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.history import History
@@ -34,6 +35,7 @@ from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
+    LIMITS,
     check_model,
     check_monitor,
     check_not_frozen,
@@ -46,6 +48,7 @@ from qstore_pl.trainer.settings import (
     monitor_of,
     schedule_of,
     shots_of,
+    spent_in,
     state_of,
 )
 from qstore_pl.trainer.state import TrainState
@@ -82,6 +85,9 @@ class QuantumTrainer:
         history: The history of the last :meth:`train`, even if it failed.
         stopped: Why the last :meth:`train` ended before its last epoch; empty if it did
             not.
+        spent: What the last :meth:`train` ran and paid for, with the runs that it
+            resumed: circuits, shots, and for machines of other packages gates, jobs and
+            US dollars.
 
     Raises:
         ValueError: If the configuration has an unknown name, or a setting that would be
@@ -127,7 +133,7 @@ class QuantumTrainer:
         self._given = optimizer
         self._metrics = metrics_of(metrics)
         self.history = History(self._metrics)
-        self.stopped = ""
+        self.stopped, self.spent = "", Bill()
         self._interrupts = Interrupts()
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
@@ -190,7 +196,10 @@ class QuantumTrainer:
             TypeError: If the data are of another form.
             CheckpointError: If checkpoints cannot be written or read, or belong to
                 another run.
-            QuantumCircuitError: If a device of another package fails.
+            QuantumCircuitError: If a device of another package fails. Checkpoints of
+                the state before that step are written as after a signal.
+            BudgetError: If the budget allows no further step, and
+                ``config.on_budget="raise"``.
         """
         config = self.config
         _check_model(model, data)
@@ -231,7 +240,8 @@ class QuantumTrainer:
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            estimator = gradients_of(model, config, state.method_rng)
+            spent = Bill(*state.counted)
+            estimator = gradients_of(model, config, state.method_rng, spent)
             if state.estimator:
                 estimator.load_state(state.estimator)
             step = Step(model, loss, self.optimizer, estimator, config)
@@ -240,6 +250,8 @@ class QuantumTrainer:
             loop = Loop(
                 step, state, sources, epochs, config, schedule, self._metrics,
                 callbacks, self._interrupts,
+                guarded=bool(config.set_fields() & LIMITS)
+                or not devices.is_ours(model.placed.device),
             )  # fmt: skip
             if run_directory is not None:
                 loop.saver = Saver(
@@ -255,11 +267,18 @@ class QuantumTrainer:
             except BaseException as error:
                 loop.tell("on_exception", error)
                 raise
+            finally:
+                self.spent = spent_in(state, model.placed.device)
             model.trained_with(classes=loss.is_classification)
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:
                 self.stopped = self._interrupts.requested
-        if self.stopped and not state.stopped:
+        if loop.stop is not None:
+            self.stopped = "budget"
+            if config.resolve("on_budget") == "raise":
+                raise loop.stop
+            _log.warning("Training was stopped by its budget. %s", loop.stop)
+        elif self.stopped and not state.stopped:
             self._tell_of_the_stop(state)
         return state.history
 
