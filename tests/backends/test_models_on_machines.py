@@ -70,10 +70,8 @@ def check(model, features, names=FAST):
         seen, slopes = both(model, features, cotangents, name)
         close(seen, outputs)
         close(slopes, gradient, 1e-8)
-        close(
-            model.placed.values(features, model.weights)[0],
-            model.on(backend("mock_ideal")).values(features, model.weights)[0],
-        )
+        values = model.placed.values(features, model.weights)
+        close(values, model.on(backend("mock_ideal")).values(features, model.weights))
 
 
 @pytest.mark.parametrize("seed", range(21))
@@ -96,7 +94,7 @@ ENCODED = {
     "basis": (BasisEncoding(), [[0, 1], [1, 1], [1, 0]]),
     "zz": (ZZEncoding(), RNG.uniform(-2, 2, (3, 2))),
     "trained": (Trained(), RNG.uniform(-2, 2, (3, 3))),
-    "angle": (AngleEncoding("YZX", 0.7), RNG.uniform(-2, 2, (3, 2))),
+    "angle": (AngleEncoding("YZX", 0.7), RNG.uniform(-2, 2, (3, 4))),
 }
 
 
@@ -150,21 +148,54 @@ def test_constant_matrices_and_shared_weights():
     check(model, model.prepare(np.random.default_rng(1).uniform(-1, 1, (2, 2))))
 
 
-def user_circuit(inputs, weights, scale):
+MATRIX = np.array([[1.0, 0.5j], [-0.5j, 0.3]])
+
+
+def user_circuit(inputs, weights, scale, probabilities):
     qml.StatePrep(np.array([0.5, 0.5j, -0.5, 0.5]), wires=[1, 2])
     qml.AngleEmbedding(inputs, wires=[0, 1], rotation="X")
     qml.QFT(wires=[0, 1, 2])
     qml.StronglyEntanglingLayers(weights, wires=[0, 1, 2])
     qml.ctrl(qml.RY(scale * inputs[..., 0], 2), [0], control_values=[0])
     qml.adjoint(qml.PauliRot(weights[0, 1, 2], "XZY", wires=[2, 0, 1]))
-    return qml.expval(qml.Hermitian([[1.0, 0.5j], [-0.5j, 0.3]], 1)), qml.probs([0, 2])
+    if probabilities:
+        return qml.probs([2, 0])
+    sum_of_words = qml.Hamiltonian([0.4, -1.1], [qml.Y(1) @ qml.X(0), qml.Z(1)])
+    observables = [
+        qml.Hermitian(MATRIX, 1),
+        sum_of_words,
+        qml.Projector([1, 0], [2, 0]),
+    ]
+    return [qml.expval(one) for one in observables]
 
 
-def test_a_model_of_a_qnode():
-    qnode = qml.QNode(user_circuit, qml.device("default.qubit", wires=3))
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_a_model_of_a_qnode(probabilities):
+    def circuit(inputs, weights, scale):
+        return user_circuit(inputs, weights, scale, probabilities)
+
+    qnode = qml.QNode(circuit, qml.device("default.qubit", wires=3))
     shapes = {"weights": (1, 3, 3), "scale": ()}
     model = QuantumModel.from_qnode(qnode, weight_shapes=shapes, input_dim=2, seed=0)
     check(model, model.prepare(np.random.default_rng(1).uniform(-1, 1, (2, 2))))
+
+
+def measuring(inputs, weights):
+    """The measured wire is used again, so that its outcome needs another one."""
+    qml.RX(inputs[..., 0], 0)
+    qml.RY(weights[0], 1)
+    outcome = qml.measure(0, reset=True)
+    qml.cond(outcome, qml.RY)(weights[1], 1)
+    qml.RX(weights[2], 0)
+    qml.CNOT([0, 1])
+    return qml.expval(qml.Z(1)), qml.expval(qml.Y(0))
+
+
+def test_a_measurement_whose_wire_goes_on():
+    qnode = qml.QNode(measuring, qml.device("default.qubit", wires=2))
+    model = QuantumModel.from_qnode(qnode, weight_shapes={"weights": 3}, input_dim=1)
+    model.parameters[:] = 0.4, 1.1, -0.8
+    check(model, model.prepare([[0.7], [-1.2]]), MACHINES)
 
 
 # --- gradient methods --------------------------------------------------------------
