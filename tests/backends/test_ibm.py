@@ -1,35 +1,13 @@
 """IBM's sampler: on a simulator, on the model of a chip, and behind a service."""
 
-import copy
-import pickle
 
 import numpy as np
-import pennylane as qml
 import pytest
-import qiskit_ibm_runtime
 from qiskit.transpiler import PassManager
-from qiskit_aer import AerSimulator
 from qiskit_ibm_runtime import SamplerV2
-from qiskit_ibm_runtime.exceptions import (
-    IBMNotAuthorizedError,
-    IBMRuntimeError,
-    RuntimeJobNotFound,
-)
-from qiskit_ibm_runtime.api.exceptions import RequestsApiError
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
-from qstore_pl import BackendManager, QuantumGradientComputer, QuantumModel
-from qstore_pl.backends.ibm import EXECUTIONS, IBMMachine
-from qstore_pl.backends.machine import Batch, Ticket
-from qstore_pl.devices import Circuit, Gate
-from qstore_pl.errors import (
-    CredentialsError,
-    JobCancelledError,
-    JobFailedError,
-    JobTimeoutError,
-    LostJobError,
-    WrongResultError,
-)
+from qstore_pl import BackendManager, QuantumModel
 
 pytestmark = pytest.mark.timeout(60)
 KEY = "canary-key-3f1c"
