@@ -1,6 +1,6 @@
 """Backends, the places where circuits run, and how they are found by name."""
 
-from qstore_pl.backends.budget import Budget
+from qstore_pl.backends.budget import Budget, Purse
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
@@ -24,6 +24,7 @@ __all__ = [
     "MachineFactory",
     "MachineLanes",
     "NamedDevice",
+    "Purse",
     "Ticket",
     "as_backend",
     "wire_labels",

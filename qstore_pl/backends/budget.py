@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from qstore_pl.backends.machine import Bill
 from qstore_pl.errors import BudgetError
@@ -24,9 +25,6 @@ class Budget:
     circuits: int | None = None
     shots: int | None = None
 
-    def __bool__(self) -> bool:
-        return self != Budget()
-
     def check(self, spent: Bill, more: Bill, *, backend: str) -> None:
         """Refuse a submission that would exceed the budget.
 
@@ -45,18 +43,57 @@ class Budget:
                 "max_shots."
             )
         total = spent + more
-        for name, most, now, next_one in (
+        for name, most, now, then in (
             ("max_cost", self.cost, spent.dollars, total.dollars),
             ("max_circuits", self.circuits, spent.circuits, total.circuits),
             ("max_shots", self.shots, spent.shots, total.shots),
         ):
-            if most is not None and (next_one is None or next_one > most):
+            if most is not None and (then is None or then > most):
                 raise BudgetError(
                     f"The next submission to backend {backend} would bring the run to "
-                    f"{_number(next_one)}, more than {name}={_number(most)}; "
+                    f"{_number(then)}, more than {name}={_number(most)}; "
                     f"{_number(now)} are spent. Nothing was sent. Raise the limit and "
                     "resume, or stop here."
                 )
+
+
+@final
+class Purse:
+    """What all devices of a run spend together, within its budget.
+
+    Args:
+        budget: The most that may be spent; None does not limit it.
+        spent: What was spent before; None is nothing.
+
+    Attributes:
+        spent: What was spent so far.
+    """
+
+    def __init__(self, budget: Budget | None = None, spent: Bill | None = None) -> None:
+        self.budget = Budget() if budget is None else budget
+        self.spent = Bill() if spent is None else spent
+        self._lock = threading.Lock()
+
+    def pay(self, bill: Bill, *, backend: str) -> None:
+        """Spend for a submission that comes next.
+
+        Args:
+            bill: What it takes.
+            backend: Name of the backend.
+
+        Raises:
+            BudgetError: If the budget does not allow it; then nothing is spent.
+        """
+        with self._lock:
+            self.budget.check(self.spent, bill, backend=backend)
+            self.spent += bill
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"budget": self.budget, "spent": self.spent}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.budget, self.spent = state["budget"], state["spent"]
+        self._lock = threading.Lock()
 
 
 def _number(value: float | None) -> str:

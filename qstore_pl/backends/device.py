@@ -25,7 +25,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl import devices
-from qstore_pl.backends.budget import Budget
+from qstore_pl.backends.budget import Purse
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Machine, Outcomes, Ticket
 
@@ -52,7 +52,8 @@ class MachineDevice(devices.ResumableDevice):
         spent: All that was run so far, and what was paid for it.
         run_id: Identifier of the training run. Two runs that are the same in everything
             else are not the same submissions.
-        budget: The most that the run may spend.
+        purse: What all devices of a training run spend together; None outside of runs
+            that have a budget.
 
     Raises:
         DeviceError: If the machine has fewer qubits, or gives no exact values and there
@@ -71,7 +72,8 @@ class MachineDevice(devices.ResumableDevice):
         self._shots = Shots(shots)  # the argument of PennyLane is deprecated
         self.machine = machine
         self.spent: Bill = Bill()
-        self.run_id, self.budget = uuid.uuid4().hex, Budget()
+        self.run_id = uuid.uuid4().hex
+        self.purse: Purse | None = None
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._check_width(len(self.wires))
@@ -190,7 +192,8 @@ class MachineDevice(devices.ResumableDevice):
                 batches.append(batch)
                 places.append(place)
         bill = self.machine.bill(batches)
-        self.budget.check(self.spent, bill, backend=self.name)
+        if self.purse is not None:
+            self.purse.pay(bill, backend=self.name)
         with self._lock:
             words = self._rng.integers(0, 1 << 32, SEED_WORDS, dtype=np.uint64)
         seed = sum(int(word) << 32 * i for i, word in enumerate(words))

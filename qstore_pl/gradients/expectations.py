@@ -25,7 +25,7 @@ from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
-from qstore_pl.backends import Bill, Budget, MachineDevice, MachineLanes
+from qstore_pl.backends import Bill, MachineDevice, MachineLanes, Purse
 from qstore_pl.placed import Placed
 from qstore_pl.readout import DIRECT, Readout
 
@@ -66,7 +66,6 @@ class Expectations(ABC):
         circuits: Number of circuits run so far. A circuit has one sample, and measures
             one group of observables that can be measured together.
         measured: Number of shots of all these circuits.
-        budget: The most circuits and shots that may be run.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Expectations(ABC):
         self.device, self.shots, self.n_weights = device, shots, n_weights
         self.backend = backend
         self.circuits = self.measured = 0
-        self.budget = Budget()
+        self._purse: Purse | None = None
         self._groups: dict[Hashable, int] = {}  # measurements -> number of groups
         self._is_batched = False  # whether check_batch() has succeeded
 
@@ -207,18 +206,16 @@ class Expectations(ABC):
         self._add_spent_there(before)
         return results
 
-    def limit(self, budget: Budget, spent: Bill) -> None:
+    def limit(self, purse: Purse | None) -> None:
         """Let circuits be run within a budget only.
 
         Args:
-            budget: The most that may be spent.
-            spent: What was spent before. A device of a machine knows it itself.
+            purse: What may be spent, and was spent; None does not limit it.
         """
-        self.circuits, self.measured = spent.circuits, spent.shots
         if isinstance(self.device, MachineDevice):
-            self.device.budget = budget
+            self.device.purse = purse
         else:
-            self.budget = budget
+            self._purse = purse
 
     def spend(self, n_circuits: int, n_shots: int | None = None) -> None:
         """Count circuits that are about to run.
@@ -231,9 +228,8 @@ class Expectations(ABC):
             BudgetError: If they would exceed the budget; then none is counted.
         """
         n_shots = n_circuits * self.shots if n_shots is None else n_shots
-        if self.budget:
-            spent, more = Bill(self.circuits, self.measured), Bill(n_circuits, n_shots)
-            self.budget.check(spent, more, backend=self.backend)
+        if self._purse is not None:
+            self._purse.pay(Bill(n_circuits, n_shots), backend=self.backend)
         self.circuits += n_circuits
         self.measured += n_shots
 

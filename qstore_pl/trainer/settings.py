@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
 import numpy as np
-from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice
@@ -16,6 +16,7 @@ from qstore_pl.backends import (
     MachineDevice,
     MachineFactory,
     NamedDevice,
+    Purse,
 )
 from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
@@ -341,7 +342,6 @@ def gradients_of(
     model: Trainable,
     config: TrainingConfig,
     rng: np.random.Generator,
-    spent: Bill | None = None,
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
@@ -349,18 +349,11 @@ def gradients_of(
         model: The model.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
-        spent: What the run has spent before it was resumed; None is nothing.
-
-    Raises:
-        ValueError: If a limit of the cost is set, and the price of the backend is not
-            known.
     """
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
     expectations = ModelExpectations(model, shots=shots_of(config))
-    spent = Bill() if spent is None else spent
-    expectations.limit(budget_of(config, model.placed.device), spent)
     if config.shots == ADAPTIVE:
         assert config.shots_budget is not None  # `check_settings` has asked for it
         return AdaptiveShift(expectations, budget=config.shots_budget)
@@ -372,37 +365,48 @@ def gradients_of(
     )
 
 
-def budget_of(config: TrainingConfig, device: Device) -> Budget:
-    """The most that a run may spend.
+def purse_of(
+    config: TrainingConfig, state: TrainState, estimator: GradientEstimator
+) -> Purse | None:
+    """What a run may spend, and has spent before it was resumed.
 
     Args:
         config: The configuration.
-        device: The device that circuits run on.
+        state: The state of the run.
+        estimator: The gradient estimator, for its devices.
+
+    Returns:
+        None if nothing is limited.
 
     Raises:
-        ValueError: If a limit of the cost is set, and the price of the device is not
+        ValueError: If a limit of the cost is set, and the price of a device is not
             known.
     """
-    known = isinstance(device, MachineDevice) or devices.is_ours(device)
-    if config.max_cost is not None and not known and not device.name.startswith(FREE):
-        raise ValueError(
-            "Configuration max_cost must be unset on a backend whose price is not "
-            f"known, but circuits run on {device.name}. Limit max_circuits or "
-            "max_shots."
-        )
-    return Budget(config.max_cost, config.max_circuits, config.max_shots)
+    if not config.set_fields() & LIMITS:
+        return None
+    for device in estimator.devices if config.max_cost is not None else ():
+        known = isinstance(device, MachineDevice) or devices.is_ours(device)
+        if not known and not device.name.startswith(FREE):
+            raise ValueError(
+                "Configuration max_cost must be unset on a backend whose price is not "
+                f"known, but circuits run on {device.name}. Limit max_circuits or "
+                "max_shots."
+            )
+    budget = Budget(config.max_cost, config.max_circuits, config.max_shots)
+    return Purse(budget, spent_in(state, estimator))
 
 
-def spent_in(state: TrainState, device: Device) -> Bill:
+def spent_in(state: TrainState, estimator: GradientEstimator) -> Bill:
     """What a run has spent so far.
 
     Args:
-        state: The state of the run.
-        device: The device that circuits run on.
+        state: The state of the run, which counts circuits and shots.
+        estimator: The gradient estimator. Devices of machines count all else.
     """
-    if isinstance(device, MachineDevice):
-        return device.spent
-    return Bill(*state.counted)
+    machines = [one for one in estimator.devices if isinstance(one, MachineDevice)]
+    known = sum((device.spent for device in machines), Bill())
+    circuits, shots = state.counted
+    return dataclasses.replace(known, circuits=circuits, shots=shots)
 
 
 def state_of(

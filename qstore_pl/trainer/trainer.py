@@ -46,6 +46,7 @@ from qstore_pl.trainer.settings import (
     direction_of,
     gradients_of,
     monitor_of,
+    purse_of,
     schedule_of,
     shots_of,
     spent_in,
@@ -240,10 +241,11 @@ class QuantumTrainer:
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            spent = Bill(*state.counted)
-            estimator = gradients_of(model, config, state.method_rng, spent)
+            estimator = gradients_of(model, config, state.method_rng)
             if state.estimator:
                 estimator.load_state(state.estimator)
+            estimator.limit(purse_of(config, state, estimator))
+            stack.callback(estimator.limit, None)
             step = Step(model, loss, self.optimizer, estimator, config)
             schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
             stack.enter_context(self._interrupts)
@@ -268,7 +270,7 @@ class QuantumTrainer:
                 loop.tell("on_exception", error)
                 raise
             finally:
-                self.spent = spent_in(state, model.placed.device)
+                self.spent = spent_in(state, estimator)
             model.trained_with(classes=loss.is_classification)
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:

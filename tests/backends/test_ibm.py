@@ -1,5 +1,6 @@
 """IBM's sampler: on a simulator, on the model of a chip, and behind a service."""
 
+
 import numpy as np
 import pytest
 from qiskit.transpiler import PassManager
