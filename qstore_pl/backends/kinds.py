@@ -15,6 +15,7 @@ import pennylane as qml
 from pennylane.devices import Device
 
 from qstore_pl._secrets import Secret
+from qstore_pl.backends.counting import Counting
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.machine import Machine
 
@@ -101,9 +102,20 @@ class MachineFactory:
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
+        return self.device(n_wires)
+
+    def device(self, n_wires: int, *, counted: bool = False) -> Device:
+        """A new device.
+
+        Args:
+            n_wires: Number of wires.
+            counted: Whether circuits are counted instead of run. This takes no key.
+        """
         given = dict(self.options)
         of_device = {k: given.pop(k) for k in DEVICE_OPTIONS if k in given}
         machine = KINDS[self.kind].made(self.kind, given)
+        if counted:
+            machine = Counting(machine)
         return MachineDevice(machine, n_wires, **of_device)
 
 
