@@ -187,7 +187,7 @@ def _check(formula: Formula) -> str:
     lines = [
         f"Check: {formula.samples} samples x {formula.groups} groups of observables x "
         f"(1 + 2P), with P = {formula.n_weights} weights, are {formula.circuits:,} "
-        f"circuits for a step with parameter shift; {formula.run:,} are run.",
+        f"circuits. A step with parameter shift runs {formula.run:,}.",
         *(f"- {reason}" for reason in formula.reasons),
     ]
     return "\n".join(lines)

@@ -25,10 +25,14 @@ class GradientEstimator(ABC):
 
     Args:
         expectations: The circuit, and the device that it runs on.
+
+    Attributes:
+        expectations: The circuit, and the device that it runs on.
+        samples: Number of samples of the last call of :meth:`forward`.
     """
 
     def __init__(self, expectations: Expectations) -> None:
-        self.expectations = expectations
+        self.expectations, self.samples = expectations, 0
         self._n_weights = expectations.n_weights
         self._readout = expectations.readout
         self._parameters = self._weights = self._own = np.empty(0)
@@ -86,6 +90,7 @@ class GradientEstimator(ABC):
             self._weights = parameters[: self._n_weights]
             self._own = parameters[self._n_weights :]
             self._gradient_of_all = np.empty(parameters.size)
+        self.samples = len(rows)
         self._values = self._measure(self._weights, features, rows, gradient=gradient)
         return self._readout.outputs(self._values, self._own)
 

@@ -18,14 +18,18 @@ from typing import Any
 
 from qstore_pl import checkpoint as files
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager
+from qstore_pl.backends import Backend, BackendManager
+from qstore_pl.backends.prices import price_list
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
+from qstore_pl.cost import CostEstimate
+from qstore_pl.gradients import GradientEstimator
 from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
+from qstore_pl.trainer.estimate import Preflight
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
@@ -79,6 +83,8 @@ class QuantumTrainer:
     Attributes:
         config: Settings of the run, which may be changed between runs.
         optimizer: The optimizer of the last :meth:`train`; None before the first.
+        estimator: The gradient estimator of the last :meth:`train`; None before the
+            first.
         history: The history of the last :meth:`train`, even if it failed.
         stopped: Why the last :meth:`train` ended before its last epoch; empty if it did
             not.
@@ -132,6 +138,7 @@ class QuantumTrainer:
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
         self.optimizer: Optimizer | None = None
+        self.estimator: GradientEstimator | None = None
         # Unknown names and ignored settings are refused here, before any training.
         natural = isinstance(self._new_optimizer(), NaturalGradient)
         check_settings(self.config, natural=natural)
@@ -232,6 +239,7 @@ class QuantumTrainer:
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
             estimator = gradients_of(model, config, state.method_rng)
+            self.estimator = estimator
             if state.estimator:
                 estimator.load_state(state.estimator)
             step = Step(model, loss, self.optimizer, estimator, config)
@@ -342,25 +350,92 @@ class QuantumTrainer:
         """Ask a run in another thread to end after its current batch."""
         self._interrupts.request("stop()")
 
+    def estimate_cost(
+        self,
+        model: Trainable,
+        data: Any,
+        val_data: Any = None,
+        epochs: int | None = None,
+        *,
+        prices: str | PathLike[str] | None = None,
+    ) -> CostEstimate:
+        """What :meth:`train` would run and cost, without running it.
+
+        A copy of the model is trained in the same way, with the same seed, on a backend
+        that counts circuits instead of running them; our own simulators, which are
+        free, run. Circuits, shots, gates and jobs are therefore those of the run, with
+        its validation, for every gradient method, encoding, readout and pattern of
+        frozen weights. All epochs are counted, also where early stopping may end the
+        run before. The model, the optimizer and all random generators stay as they are.
+
+        Args:
+            model: The model.
+            data: The training data, as for :meth:`train`. An iterable of batches is
+                passed over once, and every epoch is taken to have the same batches.
+            val_data: The validation data, as for :meth:`train`.
+            epochs: Number of epochs, >= 1; None takes ``config.epochs``.
+            prices: Path of a TOML file with prices of your own, of the form of
+                ``qstore_pl/backends/prices.toml``; None takes that list.
+
+        Returns:
+            The estimate. ``print(estimate)`` shows it as a table.
+
+        Raises:
+            ValueError: As :meth:`train`; or if the data are an iterator, of which
+                nothing would be left for the run.
+            TypeError: As :meth:`train`.
+            DeviceError: If the backend cannot run the circuits.
+
+        Example:
+            >>> from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+            >>> config = TrainingConfig(quantum_sdk="cirq", shots=100, seed=0)
+            >>> X, y = np.linspace(0.0, 1.0, 8).reshape(4, 2), np.ones(4)
+            >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
+            >>> estimate = QuantumTrainer(config).estimate_cost(model, (X, y))
+            >>> estimate.step.circuits, estimate.total.shots, estimate.total.dollars
+            (36, 36000, 0.0)
+        """
+        _check_model(model, data)
+        preflight = Preflight(
+            model,
+            data,
+            val_data,
+            epochs,
+            config=self.config,
+            backend=self._backend_for(model) or model.placed.backend,
+            make=lambda config, manager: QuantumTrainer(
+                config, manager, optimizer=self._given
+            ),
+            prices=price_list(prices),
+        )
+        return preflight.estimate()
+
     def _bind(self, model: Trainable) -> None:
         """Give the model a backend.
 
         A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
         since the last run.
         """
+        backend = self._backend_for(model)
+        if backend is not None:
+            model.fill_backend(backend)
+        self._bound_sdk = self.config.quantum_sdk
+
+    def _backend_for(self, model: Trainable) -> Backend | None:
+        """The backend that the model is to be given; None if it keeps its own."""
         check_model(self.config, model)
         chosen = self.config.quantum_sdk
         backend = self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
         if not model.has_own_backend or chosen != self._bound_sdk:
-            model.fill_backend(backend)
-        elif chosen is not None and model.backend != backend:
+            return backend
+        if chosen is not None and model.backend != backend:
             assert model.backend is not None
             raise ValueError(
                 f'Configuration quantum_sdk="{chosen}" must be unset for a model that '
                 f"has a backend of its own, `{model.backend.name}`, since it would be "
                 "ignored. Make the model without backend=, or leave quantum_sdk unset."
             )
-        self._bound_sdk = chosen
+        return None
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config
