@@ -39,9 +39,10 @@ class Cost:
         return Cost(**{k: _sum(v, asdict(other)[k]) for k, v in asdict(self).items()})
 
     def __sub__(self, other: Cost) -> Cost:
-        return self + Cost(
-            **{k: None if v is None else -v for k, v in asdict(other).items()}
-        )
+        negative: dict[str, Any] = {
+            k: None if v is None else -v for k, v in asdict(other).items()
+        }
+        return self + Cost(**negative)
 
 
 @final

@@ -355,14 +355,12 @@ def _with_method(name: str) -> dict[str, Any]:
 
 def _copied(model: Trainable) -> Trainable:
     """A copy of a model that shares its devices, of which a copy would draw numbers."""
-    memo: dict[int, Any] = {}
-    shared = [part for part in vars(model).values() if isinstance(part, Placed)]
-    shared += [part for part in vars(model).values() if isinstance(part, Backend)]
+    shared: list[Any] = [
+        part for part in vars(model).values() if isinstance(part, Placed | Backend)
+    ]
     if model.backend is not None and isinstance(model.backend.factory, GivenDevice):
         shared.append(model.backend.factory.device)
-    for part in shared:
-        memo[id(part)] = part
-    return copy.deepcopy(model, memo)
+    return copy.deepcopy(model, {id(part): part for part in shared})
 
 
 def _reasons(
