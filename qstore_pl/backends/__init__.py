@@ -5,13 +5,16 @@ from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Limits, Machine, Ticket
 from qstore_pl.backends.manager import (
+    CONFIGURED,
     Backend,
     BackendManager,
     as_backend,
+    configured,
     wire_labels,
 )
 
 __all__ = [
+    "CONFIGURED",
     "Backend",
     "BackendManager",
     "Batch",
@@ -24,5 +27,6 @@ __all__ = [
     "NamedDevice",
     "Ticket",
     "as_backend",
+    "configured",
     "wire_labels",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +15,20 @@ from qstore_pl.backends.kinds import (
     OURS,
     DeviceFactory,
     GivenDevice,
+    MachineFactory,
     factory_of,
 )
 from qstore_pl.config import TrainingConfig
+
+CONFIGURED = {
+    "quantum_target": "machine",
+    "quantum_api_key": "api_key",
+    "max_concurrent_circuits": "max_concurrent",
+}
+"""Fields of the configuration, and the options that they are for backends that have
+them."""
+
+_log = logging.getLogger("qstore_pl.backends")
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,18 @@ class Backend:
 
     name: str
     factory: DeviceFactory
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options that it was made with."""
+        factory = self.factory
+        return dict(factory.options) if isinstance(factory, MachineFactory) else {}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether circuits leave this computer, as far as is known."""
+        factory = self.factory
+        return isinstance(factory, MachineFactory) and KINDS[factory.kind].remote
 
     def device(self, n_wires: int) -> Device:
         """A device with at least this many wires."""
@@ -76,7 +101,13 @@ class BackendManager:
         """
         if name is None:
             name = self.config.resolve("quantum_sdk")
-        name = "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
+        name = plain_name(name)
+        if name == "ionq":
+            name = "ionq_simulator"
+            _log.info(
+                'Backend "ionq" is "ionq_simulator", a simulator that IonQ runs. Name '
+                '"ionq_qpu" for a quantum computer, which takes money.'
+            )
         if name in _registered:
             if options:
                 raise TypeError(
@@ -84,7 +115,7 @@ class BackendManager:
                     "with a function that makes the device as you want it."
                 )
             return _registered[name]
-        factory = factory_of(name, options)
+        factory = factory_of(name, configured(self.config, name) | options)
         if factory is not None:
             return Backend(name, factory)
         listed = ", ".join(f'"{word}"' for word in sorted(_known()))
@@ -121,6 +152,28 @@ class BackendManager:
             )
         _registered[name] = as_backend(backend, name=name)
         return _registered[name]
+
+
+def plain_name(name: str) -> str:
+    """A name without the words that may be left out of it."""
+    return "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
+
+
+def configured(config: TrainingConfig, name: str) -> dict[str, Any]:
+    """The options of a backend that a configuration sets.
+
+    Args:
+        config: The configuration.
+        name: Name of the backend.
+    """
+    name = "ionq_simulator" if name == "ionq" else plain_name(name)
+    if name in _registered or name not in KINDS:
+        return {}
+    return {
+        option: getattr(config, field)
+        for field, option in CONFIGURED.items()
+        if option in KINDS[name].options and getattr(config, field) is not None
+    }
 
 
 def _known() -> set[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from qstore_pl import checkpoint as files
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager
+from qstore_pl.backends import Backend, BackendManager, configured
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
 from qstore_pl.history import History
@@ -34,6 +34,7 @@ from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
+    check_backends,
     check_model,
     check_monitor,
     check_not_frozen,
@@ -136,7 +137,7 @@ class QuantumTrainer:
         natural = isinstance(self._new_optimizer(), NaturalGradient)
         check_settings(self.config, natural=natural)
         get_loss(self.config.resolve("loss"))
-        self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
+        self._backends()
         self._bound_sdk = self.config.quantum_sdk
 
     def train(
@@ -204,7 +205,7 @@ class QuantumTrainer:
         epochs = integer("epochs", epochs, minimum=1)
         check_schedule(config, epochs)
         callbacks = _checked_callbacks(callbacks)
-        self._bind(model)
+        backends = self._bind(model)
         loss, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
@@ -231,7 +232,7 @@ class QuantumTrainer:
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            estimator = gradients_of(model, config, state.method_rng)
+            estimator = gradients_of(model, config, state.method_rng, backends)
             if state.estimator:
                 estimator.load_state(state.estimator)
             step = Step(model, loss, self.optimizer, estimator, config)
@@ -342,16 +343,30 @@ class QuantumTrainer:
         """Ask a run in another thread to end after its current batch."""
         self._interrupts.request("stop()")
 
-    def _bind(self, model: Trainable) -> None:
-        """Give the model a backend.
+    def _backends(self) -> list[Backend]:
+        """The backends that the configuration names."""
+        config, manager = self.config, self.backend_manager
+        names = list(config.backend_shares or [config.resolve("quantum_sdk")])
+        return [manager.get_backend(n, **configured(config, n)) for n in names]
+
+    def _bind(self, model: Trainable) -> list[Backend]:
+        """Give the model a backend, and return all backends that it is trained on.
 
         A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
         since the last run.
         """
         check_model(self.config, model)
-        chosen = self.config.quantum_sdk
-        backend = self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
+        chosen, backends = self.config.quantum_sdk, self._backends()
+        backend = backends[0]
+        if self.config.backend_shares is not None and model.has_own_backend:
+            assert model.backend is not None
+            raise ValueError(
+                "Configuration backend_shares must be unset for a model that has a "
+                f"backend of its own, `{model.backend.name}`. Make the model without "
+                "backend=, or set model.backend = None."
+            )
         if not model.has_own_backend or chosen != self._bound_sdk:
+            check_backends(self.config, backends)
             model.fill_backend(backend)
         elif chosen is not None and model.backend != backend:
             assert model.backend is not None
@@ -360,7 +375,12 @@ class QuantumTrainer:
                 f"has a backend of its own, `{model.backend.name}`, since it would be "
                 "ignored. Make the model without backend=, or leave quantum_sdk unset."
             )
+        else:
+            assert model.backend is not None
+            backends = [model.backend]
+            check_backends(self.config, backends)
         self._bound_sdk = chosen
+        return backends
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config
