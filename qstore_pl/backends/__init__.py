@@ -12,11 +12,14 @@ from qstore_pl.backends.manager import (
     configured,
     wire_labels,
 )
+from qstore_pl.backends.table import BackendInfo, BackendTable
 
 __all__ = [
     "CONFIGURED",
     "Backend",
+    "BackendInfo",
     "BackendManager",
+    "BackendTable",
     "Batch",
     "Bill",
     "Limits",

@@ -30,6 +30,7 @@ class Kind:
         machine: Name of its class.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
+        required: Those of them that a user must give.
         remote: Whether circuits leave this computer.
         key: Environment variables in which its key is looked for.
     """
@@ -40,6 +41,7 @@ class Kind:
     machine: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     remote: bool = False
     key: tuple[str, ...] = ()
 
@@ -180,6 +182,11 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
             raise TypeError(
                 f"Backend {name} has no option {unknown[0]!r}; its options are "
                 f"{', '.join(allowed)}."
+            )
+        if missing := [word for word in kind.required if options.get(word) is None]:
+            raise TypeError(
+                f"Backend {name} must be given the option {missing[0]!r}: "
+                f'BackendManager().get_backend("{name}", {missing[0]}=...).'
             )
         kept = {
             k: Secret(v) if k == "api_key" and isinstance(v, str) else v
