@@ -68,6 +68,8 @@ class Kind:
         return machine
 
 
+REMOTE = ("deadline", "ledger", "max_concurrent", "poll", "replay")
+IONQ = ("api_key", "compilation", "job_name", "prices", *REMOTE)
 KINDS = {
     "cirq": Kind("cirq", ("cirq",), "cirq", "CirqMachine"),
     "cirq_mixed": Kind(
@@ -84,6 +86,25 @@ KINDS = {
         "qiskit",
         "AerMachine",
         options=("noise_model", "method"),
+    ),
+    "ionq_simulator": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        options=("noise_model", "noise_seed", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
+    ),
+    "ionq_qpu": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        fixed={"qpu": True},
+        options=("machine", "error_mitigation", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
     ),
 }
 DEVICE_OPTIONS = ("shots", "seed")
