@@ -7,7 +7,8 @@ since they are free and fast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any, final
 
 import numpy as np
@@ -19,21 +20,59 @@ from pennylane.tape import QuantumScript
 from qstore_pl import devices
 from qstore_pl.backends.counting import UNEVEN, Counting
 from qstore_pl.backends.device import MachineDevice
-from qstore_pl.backends.kinds import DeviceFactory, MachineFactory
-from qstore_pl.backends.machine import Bill
-from qstore_pl.backends.manager import Backend
+from qstore_pl.backends.kinds import (
+    KINDS,
+    DeviceFactory,
+    MachineFactory,
+    NamedDevice,
+)
+from qstore_pl.backends.machine import Bill, Machine
+from qstore_pl.backends.manager import Backend, BackendManager
 
 NO_GATES = frozenset({"Identity", "Barrier", "WireCut", "Snapshot", "GlobalPhase"})
 
 
-def counted(backend: Backend) -> Backend:
-    """A backend that is prepared as another one, but runs nothing that costs.
+@final
+class CountingBackends(BackendManager):
+    """A manager whose backends are prepared as those of another, but run nothing.
+
+    Our own simulators run as they are.
 
     Args:
-        backend: The backend that it stands for. A device of this package that it makes
-            or is runs as it is.
+        manager: The other manager.
+        prices: A file of prices for backends that have this option; None takes the
+            prices that they were made with.
     """
-    return Backend(backend.name, CountedFactory(backend.factory))
+
+    def __init__(
+        self, manager: BackendManager, *, prices: str | PathLike[str] | None = None
+    ) -> None:
+        super().__init__(manager.config)
+        self._manager, self._prices = manager, prices
+        self._ours: list[tuple[Device, Any]] = []  # with the states of their generators
+
+    def get_backend(self, name: str | None = None, **options: Any) -> Backend:
+        """The backend that stands for the one of this name."""
+        return self.counted(self._manager.get_backend(name, **options))
+
+    def counted(self, backend: Backend) -> Backend:
+        """The backend that stands for another one."""
+        factory = backend.factory
+        if isinstance(factory, NamedDevice):
+            return backend
+        if not isinstance(factory, MachineFactory):
+            return Backend(backend.name, CountedFactory(factory, self._ours))
+        options = dict(factory.options)
+        if self._prices is not None and "prices" in KINDS[factory.kind].options:
+            options["prices"] = self._prices
+        chosen = tuple(options.items())
+        return Backend(backend.name, replace(factory, options=chosen, counted=True))
+
+    def restore(self) -> None:
+        """Give devices of the user's the random generators that they had."""
+        for device, generator in self._ours:
+            devices.set_generator_state(device, generator)
+        self._ours.clear()
 
 
 @final
@@ -43,23 +82,30 @@ class CountedFactory:
 
     Args:
         factory: What makes the devices that they stand for.
+        ours: Where devices of this package, which run as they are, are noted with the
+            states of their generators.
     """
 
     factory: DeviceFactory
+    ours: list[tuple[Device, Any]] = field(compare=False, repr=False)
 
     def __call__(self, n_wires: int) -> Device:
         """A device with at least this many wires."""
-        if isinstance(self.factory, MachineFactory):
-            return self.factory.device(n_wires, counted=True)
         device = self.factory(n_wires)
         if isinstance(device, MachineDevice):
+            shots = device.shots.total_shots
             return MachineDevice(
-                Counting(device.machine),
-                device.wires,
-                shots=device.shots.total_shots,
-                seed=0,
+                counting(device.machine), device.wires, shots=shots, seed=0
             )
-        return device if devices.is_ours(device) else CountingDevice(device)
+        if devices.is_ours(device):
+            self.ours.append((device, devices.generator_state(device)))
+            return device
+        return CountingDevice(device)
+
+
+def counting(machine: Machine) -> Machine:
+    """A machine that counts, with the error mitigation of the one it stands for."""
+    return Counting(machine)
 
 
 @final

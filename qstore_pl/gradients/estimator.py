@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class GradientEstimator(ABC):
         self._parameters = self._weights = self._own = np.empty(0)
         self._values = np.empty((0, 0))
         self._gradient_of_all = np.empty(0)
+
+    @property
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators that run circuits, one for each backend."""
+        return (self,)
 
     @property
     def shots(self) -> int:

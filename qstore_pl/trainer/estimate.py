@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, final
 
 import numpy as np
-from pennylane.devices import Device
 from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
-from qstore_pl.backends import Backend, BackendManager, MachineDevice, NamedDevice
-from qstore_pl.backends.counted import CountingDevice, counted, counting_of
+from qstore_pl.backends import Backend, BackendManager, MachineDevice
+from qstore_pl.backends.counted import CountingBackends, CountingDevice, counting_of
 from qstore_pl.backends.kinds import GivenDevice
 from qstore_pl.backends.prices import Price, PriceList
 from qstore_pl.callbacks import Callback
@@ -32,12 +31,14 @@ from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.settings import METHOD_FIELDS
 from qstore_pl.trainer.trainable import Trainable
 
+GATES = ("one_qubit_gates", "two_qubit_gates", "jobs")
 COMPARED = ("parameter_shift", "finite_diff", "spsa")
 # What a run tells, writes, watches or may stop at; none of it runs a circuit.
 NOT_COUNTED = (
     *("patience", "monitor", "monitor_mode", "min_delta", "restore_best"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
-    *("log_interval", "progress", "max_cost", "max_circuits", "max_shots"),
+    *("log_interval", "progress"),
+    *("max_cost", "max_circuits", "max_shots", "on_budget"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 )
 
@@ -63,36 +64,17 @@ TrainerFactory = Callable[[TrainingConfig, BackendManager], Trainer]
 
 
 @final
-class OneBackend(BackendManager):
-    """A manager that has one backend, whatever the name.
-
-    Args:
-        backend: The backend.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__()
-        self._backend = backend
-
-    def get_backend(self, name: str | None = None, **options: Any) -> Backend:
-        """The backend."""
-        del name, options
-        return self._backend
-
-
-@final
 @dataclass
 class Counts(Callback):
     """What was run in the first step and in each epoch.
 
     Args:
         trainer: The trainer, which is asked after each step.
-        price: What circuits cost on a device that does not count its own price.
+        prices: The list of prices.
     """
 
     trainer: Trainer
-    price: Price | None
-    device: Any = None
+    prices: PriceList
     step: Cost | None = None
     samples: int = 0  # of this step
     epochs: list[Cost] = field(default_factory=list)
@@ -100,15 +82,13 @@ class Counts(Callback):
 
     def on_train_begin(self, model: Any, history: History) -> None:
         """Begin to count."""
-        self.device = model.placed.device
         self._begin = self._now()
 
     def on_step_end(self, epoch: int, step: int, loss: float) -> None:
         """Note the first step."""
         if self.step is None:
-            assert self.trainer.estimator is not None
             self.step = self._now() - self._begin
-            self.samples = self.trainer.estimator.samples
+            self.samples = self._estimator.samples
 
     def on_epoch_end(self, row: Mapping[str, Any]) -> None:
         """Note an epoch."""
@@ -121,29 +101,44 @@ class Counts(Callback):
         """The whole run."""
         return sum(self.epochs, Cost())
 
+    @property
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators that ran circuits, one for each backend."""
+        return self._estimator.parts
+
+    @property
+    def _estimator(self) -> GradientEstimator:
+        assert self.trainer.estimator is not None
+        return self.trainer.estimator
+
     def _now(self) -> Cost:
         """All that was run so far."""
-        if isinstance(self.device, MachineDevice):
-            return Cost(**dataclasses.asdict(self.device.spent))
-        estimator = self.trainer.estimator
-        assert estimator is not None
-        found = Cost(
-            estimator.circuits,
-            estimator.spent,
-            None,
-            None,
-            None,
-            dollars=0.0 if self.price == Price() else None,
-        )
-        if isinstance(self.device, CountingDevice):
-            bill = self.device.spent
-            return dataclasses.replace(
-                found,
-                one_qubit_gates=bill.one_qubit_gates,
-                two_qubit_gates=bill.two_qubit_gates,
-                jobs=bill.jobs,
-            )
-        return found
+        return sum((self._by(part) for part in self.parts), Cost())
+
+    def _by(self, part: GradientEstimator) -> Cost:
+        """All that was run so far on one backend."""
+        device = part.expectations.device
+        if isinstance(device, MachineDevice):
+            return Cost(**dataclasses.asdict(device.spent))
+        is_free = self.prices.of(price_name(part)) == Price()
+        dollars = 0.0 if is_free or devices.is_ours(device) else None
+        gates: dict[str, Any] = dict.fromkeys(GATES)
+        if isinstance(device, CountingDevice):
+            bill = dataclasses.asdict(device.spent)
+            gates = {name: bill[name] for name in GATES}
+        return Cost(part.circuits, part.spent, **gates, dollars=dollars)
+
+
+def price_name(part: GradientEstimator) -> str:
+    """The name of a backend in the list of prices.
+
+    Args:
+        part: A gradient estimator that runs there.
+    """
+    device = part.expectations.device
+    if isinstance(device, MachineDevice):
+        return counting_of(device).machine.price_name
+    return part.expectations.backend.removeprefix("qstore.")
 
 
 @final
@@ -156,7 +151,7 @@ class Preflight:
         val_data: The validation data, as for ``train``.
         epochs: Number of epochs; None takes that of the configuration.
         config: The configuration of the run.
-        backend: Where the run would run.
+        backends: A manager whose backends count.
         make: Function from a configuration and a manager of backends to a trainer.
         prices: The list of prices.
     """
@@ -169,7 +164,7 @@ class Preflight:
         epochs: int | None,
         *,
         config: TrainingConfig,
-        backend: Backend,
+        backends: CountingBackends,
         make: TrainerFactory,
         prices: PriceList,
     ) -> None:
@@ -177,39 +172,40 @@ class Preflight:
         self._data = _repeatable("data", data)
         self._val_data = _repeatable("val_data", val_data)
         self._make, self._prices = make, prices
-        by_name = isinstance(backend.factory, NamedDevice)
-        self._backend = backend if by_name else counted(backend)
-        self._seconds = 0.0  # of the run, if it was here
-        self._samples = 0  # of its first step
+        self._backends = backends
+        self._seconds = 0.0  # that the last run took
 
     def estimate(self) -> CostEstimate:
         """The cost of the run, and of the same run with other settings."""
         config, method = self._config, str(self._config.resolve("gradient_method"))
         counts = self._run({})
-        runs_here = devices.is_ours(counts.device)
-        seconds, time_source = self._time(counts.device)
+        parts = counts.parts
+        runs_here = all(devices.is_ours(p.expectations.device) for p in parts)
+        seconds, time_source = self._time(parts)
         methods = {method: counts}
         if not runs_here and config.shots != ADAPTIVE:
             others = [name for name in COMPARED if name != method]
             methods |= {name: self._run(_with_method(name)) for name in others}
         if method == "best" and not runs_here:  # it is parameter shift there
-            del methods["best"]
             method = "parameter_shift"
+            methods.pop("best")
+            methods.setdefault(method, counts)
         unfrozen: Cost | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
+        names = list(dict.fromkeys(map(price_name, parts)))
         step, epochs = counts.step, tuple(counts.epochs)
         estimate = CostEstimate(
-            self._backend.name,
+            " and ".join(dict.fromkeys(p.expectations.backend for p in parts)),
             method,
             epochs[0] if step is None else step,
             epochs,
             {name: found.total for name, found in methods.items()},
             unfrozen,
-            self._formula(methods.get("parameter_shift")),
+            self._formula(counts, methods.get("parameter_shift")),
             seconds,
             time_source,
-            self._prices.source_of(self._price_name(counts.device)),
+            " ".join(map(self._prices.source_of, names)),
             self._prices.date,
             self._notes(),
         )
@@ -228,84 +224,87 @@ class Preflight:
         for name, value in (unset | counting | dict(changes)).items():
             setattr(config, name, value)
         model = _copied(self._model)
-        model.fill_backend(self._backend)
+        if model.backend is not None:
+            model.fill_backend(self._backends.counted(model.backend))
         if unfrozen:
             model.trainable[: model.n_weights] = True
-        device = model.placed.device
-        generator = devices.generator_state(device) if devices.is_ours(device) else None
-        trainer = self._make(config, OneBackend(self._backend))
-        counts = Counts(trainer, self._prices.of(self._price_name(device)))
+        trainer = self._make(config, self._backends)
+        counts = Counts(trainer, self._prices)
         try:
             history = trainer.train(
                 model, self._data, self._val_data, self._epochs, callbacks=counts
             )
-        finally:  # it may be the user's own device
-            devices.set_generator_state(device, generator)
-        if not self._samples:
-            self._samples, self._seconds = counts.samples, sum(history["time"])
+        finally:
+            self._backends.restore()
+        self._seconds = sum(history["time"])
         return counts
 
     def _all_trained(self) -> bool:
         return bool(self._model.trainable[: self._model.n_weights].all())
 
-    def _price_name(self, device: Device) -> str:
-        if isinstance(device, MachineDevice):
-            return counting_of(device).machine.price_name
-        return self._backend.name.removeprefix("qstore.")
-
-    def _time(self, device: Device) -> tuple[tuple[float | None, float | None], str]:
+    def _time(
+        self, parts: Sequence[GradientEstimator]
+    ) -> tuple[tuple[float | None, float | None], str]:
         """The bounds of the time of the run just counted, and what they are made of."""
-        if devices.is_ours(device):
+        found = [part.expectations.device for part in parts]
+        if all(map(devices.is_ours, found)):
             said = "It was trained once on this computer, which took so long."
             return (self._seconds, self._seconds), said
-        if isinstance(device, MachineDevice):
-            price = self._prices.of(self._price_name(device))
-            one, two = counting_of(device).gate_shots
-            least = None if price is None else price.seconds(one, two)
-            if least is not None:
-                said = (
-                    "The least is the duration of the gates of all shots, one after "
-                    "the other. How long jobs wait is not known."
-                )
-                return (least, None), said
-        return (None, None), "The list of prices has no durations of its gates."
+        least = 0.0
+        for part, device in zip(parts, found, strict=True):
+            price = self._prices.of(price_name(part))
+            seconds: float | None = None
+            if isinstance(device, MachineDevice) and price is not None:
+                seconds = price.seconds(*counting_of(device).gate_shots)
+            if seconds is None:
+                said = f"The list of prices has no durations of gates of {price_name(part)}."
+                return (None, None), said
+            least = max(least, seconds)  # backends run at the same time
+        said = (
+            "The least is the duration of the gates of all shots, one after the other, "
+            "by the list of prices. How long jobs wait is not known."
+        )
+        return (least, None), said
 
-    def _formula(self, shifted: Counts | None) -> Formula | None:
+    def _formula(self, counts: Counts, shifted: Counts | None) -> Formula | None:
         """The number of circuits of a step by ``1 + 2P``, and why it is another one.
 
         Args:
+            counts: What the run runs.
             shifted: What parameter shift runs; None if it was not counted.
         """
-        model = _copied(self._model)
-        model.fill_backend(self._backend)
-        config = self._config
-        shots = bool(config.shots or config.shots_per_circuit)
-        shots = shots or bool(model.placed.device.shots)
+        expectations = counts.parts[0].expectations
+        shape = (counts.samples, 0)
         try:
-            lanes = model.placed.lanes(shots=shots, shifted=True)
+            lanes = expectations.lanes(shape, shifted=True)
         except DeviceError:
             return None
-        if lanes is None:
+        if lanes is None or not counts.samples:
             return None
-        n = model.n_weights
-        trained = model.trainable[:n]
+        n = self._model.n_weights
+        trained = self._model.trainable[:n]
+        if self._config.freeze_schedule is not None:
+            trained = trained.copy()
+            frozen = self._config.freeze_schedule.get(0)
+            if frozen is not None:
+                trained[:] = True
+                trained[list(frozen)] = False
         shifts = lanes.shifts(trained)
-        samples = self._samples
-        circuits = samples * lanes.n_groups * shifts.n_lanes
+        circuits = counts.samples * lanes.n_groups * shifts.n_lanes
         run = circuits
         if shifted is not None and shifted.step is not None:
             run = shifted.step.circuits
-        uses = [lanes.uses.uses[u] for u in shifts.which]
         alone = np.eye(n, dtype=bool)
-        seen = np.array([bool(lanes.uses.depending(one)) for one in alone])
+        seen = np.array([bool(lanes.uses.depending(one)) for one in alone], dtype=bool)
         reasons = _reasons(
             frozen=int(n - trained.sum()),
             unseen=int((trained & ~seen).sum()),
-            repeated=len(uses) - int((trained & seen).sum()),
-            longer=sum(len(use.rule) > 2 for use in uses),
+            repeated=len(shifts.which) - int((trained & seen).sum()),
+            longer=sum(len(lanes.uses.uses[u].rule) > 2 for u in shifts.which),
             same=circuits - run,
         )
-        return Formula(n, samples, lanes.n_groups, shifts.n_lanes, run, reasons)
+        samples, groups = counts.samples, lanes.n_groups
+        return Formula(n, samples, groups, shifts.n_lanes, run, reasons)
 
     def _notes(self) -> tuple[str, ...]:
         """What the numbers do not hold for."""
