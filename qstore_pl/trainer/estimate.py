@@ -182,14 +182,12 @@ class Preflight:
         parts = counts.parts
         runs_here = all(devices.is_ours(p.expectations.device) for p in parts)
         seconds, time_source = self._time(parts)
+        if method == "best" and not runs_here:
+            method = "parameter_shift"  # as it is there
         methods = {method: counts}
         if not runs_here and config.shots != ADAPTIVE:
             others = [name for name in COMPARED if name != method]
             methods |= {name: self._run(_with_method(name)) for name in others}
-        if method == "best" and not runs_here:  # it is parameter shift there
-            method = "parameter_shift"
-            methods.pop("best")
-            methods.setdefault(method, counts)
         unfrozen: Cost | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
@@ -257,7 +255,8 @@ class Preflight:
             if isinstance(device, MachineDevice) and price is not None:
                 seconds = price.seconds(*counting_of(device).gate_shots)
             if seconds is None:
-                said = f"The list of prices has no durations of gates of {price_name(part)}."
+                name = price_name(part)
+                said = f"The list of prices has no durations of the gates of {name}."
                 return (None, None), said
             least = max(least, seconds)  # backends run at the same time
         said = (
