@@ -23,6 +23,7 @@ from qstore_pl.errors import (
     JobCancelledError,
     JobFailedError,
     JobTimeoutError,
+    LedgerError,
     LostJobError,
     QuantumCircuitError,
 )
@@ -199,7 +200,14 @@ class Courier:
         except NoAnswerError as lost:
             self._ledger.lost(key, lost.reason)
             raise _lost(job.entry, lost.reason) from None
-        self._ledger.sent(key, remote)
+        try:
+            self._ledger.sent(key, remote)
+        except LedgerError as error:
+            error.add_note(
+                f"Job {key} was sent before this: its identifier at the service is "
+                f"{remote}. Give it with `qstore jobs resolve {key[:12]} --id {remote}`"
+            )
+            raise
         return _with_identifier(job.entry, remote)
 
     def _found(self, entry: Entry) -> Entry:
