@@ -121,6 +121,11 @@ class IonQMachine(RemoteMachine):
     def __repr__(self) -> str:
         return f"IonQMachine({self.target!r}, ledger={str(self.ledger.path)!r})"
 
+    @property
+    def price_name(self) -> str:
+        """Its name in the list of prices."""
+        return f"ionq.{self.target}"
+
     def prepare(self) -> None:
         """Check that there is an API key."""
         self._service.prepare()
@@ -132,7 +137,7 @@ class IonQMachine(RemoteMachine):
 
     def dollars(self, one: Int1D, more: Int1D, shots: Int1D) -> float | None:
         """The price of some circuits; None if it is not known."""
-        price = self._prices.of(f"ionq.{self.target}")
+        price = self._prices.of(self.price_name)
         if price is None:
             return None
         each = price.dollars(one, more, shots, mitigated=bool(self._mitigated))
