@@ -6,15 +6,21 @@ from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Limits, Machine, Ticket
 from qstore_pl.backends.manager import (
+    CONFIGURED,
     Backend,
     BackendManager,
     as_backend,
+    configured,
     wire_labels,
 )
+from qstore_pl.backends.table import BackendInfo, BackendTable
 
 __all__ = [
+    "CONFIGURED",
     "Backend",
+    "BackendInfo",
     "BackendManager",
+    "BackendTable",
     "Batch",
     "Bill",
     "Budget",
@@ -27,5 +33,6 @@ __all__ = [
     "Purse",
     "Ticket",
     "as_backend",
+    "configured",
     "wire_labels",
 ]

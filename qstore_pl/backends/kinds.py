@@ -15,6 +15,7 @@ import pennylane as qml
 from pennylane.devices import Device
 
 from qstore_pl._secrets import Secret
+from qstore_pl.backends.counting import Counting
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.machine import Machine
 
@@ -30,6 +31,7 @@ class Kind:
         machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
+        required: Those of them that a user must give.
         remote: Whether circuits leave this computer.
         key: Environment variables in which its key is looked for.
     """
@@ -40,6 +42,7 @@ class Kind:
     machine: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     remote: bool = False
     key: tuple[str, ...] = ()
 
@@ -114,11 +117,7 @@ KINDS = {
             "optimization_level",
             "token",
             "instance",
-            "deadline",
-            "ledger",
-            "max_concurrent",
-            "poll",
-            "replay",
+            *REMOTE,
         ),
         remote=True,
         key=("QISKIT_IBM_TOKEN",),
@@ -135,16 +134,20 @@ class MachineFactory:
     Args:
         kind: Name of the backend, one of ``KINDS``.
         options: What the user chose for it.
+        counted: Whether circuits are counted instead of run, which takes no key.
     """
 
     kind: str
     options: tuple[tuple[str, Any], ...] = ()
+    counted: bool = False
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
         given = dict(self.options)
         of_device = {k: given.pop(k) for k in DEVICE_OPTIONS if k in given}
         machine = KINDS[self.kind].made(self.kind, given)
+        if self.counted:
+            machine = Counting(machine)
         return MachineDevice(machine, n_wires, **of_device)
 
 
@@ -221,6 +224,11 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
             raise TypeError(
                 f"Backend {name} has no option {unknown[0]!r}; its options are "
                 f"{', '.join(allowed)}."
+            )
+        if missing := [word for word in kind.required if options.get(word) is None]:
+            raise TypeError(
+                f"Backend {name} must be given the option {missing[0]!r}: "
+                f'BackendManager().get_backend("{name}", {missing[0]}=...).'
             )
         kept = {
             k: Secret(v) if k in SECRETS and isinstance(v, str) else v
