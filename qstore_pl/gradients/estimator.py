@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ class GradientEstimator(ABC):
         self._gradient_of_all = np.empty(0)
 
     @property
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators that run circuits, one for each backend."""
+        return (self,)
+
+    @property
     def shots(self) -> int:
         """Measurements per circuit; 0 if values are exact."""
         return self.expectations.shots
@@ -43,7 +48,7 @@ class GradientEstimator(ABC):
     @property
     def spent(self) -> int:
         """Number of shots measured so far."""
-        return self.shots * self.circuits
+        return self.expectations.measured
 
     @property
     def state(self) -> dict[str, Any]:

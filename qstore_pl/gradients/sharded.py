@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pennylane.devices import Device
 
-from qstore_pl import devices
-from qstore_pl.errors import CheckpointError
+from qstore_pl.backends import Bill, Budget, MachineDevice
 from qstore_pl.gradients.adaptive import AdaptiveShift
 from qstore_pl.gradients.estimator import GradientEstimator
 from qstore_pl.gradients.expectations import Float1D, Float2D
 from qstore_pl.gradients.shift import ParameterShift
+
+_UNLIMITED, _NOTHING = Budget(), Bill()
 
 
 @final
@@ -58,67 +58,61 @@ class ShardedEstimator(GradientEstimator):
         shards: The backends, of which the first one is also that of
             :attr:`expectations`.
         rng: The generator of the run. All shards draw what the next draws from it are.
+        budget: The most that all backends together may spend. With a budget they run
+            one after the other, so that each knows what the others have spent.
+        spent: What was spent before, without that on machines of other packages, whose
+            devices know it themselves.
 
     Raises:
         ValueError: If there is no shard.
     """
 
-    def __init__(self, shards: Sequence[Shard], rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        rng: np.random.Generator,
+        *,
+        budget: Budget = _UNLIMITED,
+        spent: Bill = _NOTHING,
+    ) -> None:
         if not shards:
             raise ValueError("Argument `shards` must have at least one, but has none.")
         super().__init__(shards[0].estimator.expectations)
         self._shards, self._rng = tuple(shards), rng
         self._shares = [shard.share for shard in shards]
         self._spans: list[tuple[Shard, slice]] = []  # of the last mini-batch
+        self._budget = budget
+        for part in self.parts:
+            part.expectations.limit(budget, spent)
+            if not isinstance(part.expectations.device, MachineDevice):
+                spent = Bill()  # only one of them counts on from there
+        self._share_out()
 
     @property
-    def devices(self) -> list[Device]:
-        """The devices of all shards."""
-        return [shard.estimator.expectations.device for shard in self._shards]
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators of all shards."""
+        return [shard.estimator for shard in self._shards]
 
     @property
     def spent(self) -> int:
         """Number of shots measured so far, on all backends."""
-        return sum(shard.estimator.spent for shard in self._shards)
+        return sum(part.spent for part in self.parts)
 
     @property
     def circuits(self) -> int:
         """Number of circuits run so far, on all backends."""
-        return sum(shard.estimator.circuits for shard in self._shards)
+        return sum(part.circuits for part in self.parts)
 
     @property
     def state(self) -> dict[str, Any]:
-        """The states of all estimators and of the generators of their devices."""
-        parts = []
-        for shard in self._shards:
-            device = shard.estimator.expectations.device
-            parts.append(
-                {
-                    "device": devices.description(device),
-                    "generator": devices.generator_state(device),
-                    "estimator": shard.estimator.state,
-                }
-            )
-        return {"shards": parts}
+        """The states of all estimators, for a checkpoint."""
+        states = [part.state for part in self.parts]
+        return {"parts": states} if any(states) else {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what :attr:`state` returned.
-
-        Raises:
-            CheckpointError: If the devices are others.
-        """
-        before = [part["device"] for part in state["shards"]]
-        now = [devices.description(device) for device in self.devices]
-        if before != now:
-            raise CheckpointError(
-                f"A resumed run must have the devices it began with, {before}, but has "
-                f"{now}. To go on with others, load the model's state and train "
-                "without resume."
-            )
-        for shard, part in zip(self._shards, state["shards"], strict=True):
-            device = shard.estimator.expectations.device
-            devices.set_generator_state(device, part["generator"])
-            shard.estimator.load_state(part["estimator"])
+        """Take over what :attr:`state` returned."""
+        for part, own in zip(self.parts, state.get("parts", []), strict=False):
+            part.load_state(own)
 
     def _measure(
         self,
@@ -144,11 +138,13 @@ class ShardedEstimator(GradientEstimator):
             def call(shard: Shard = shard, span: slice = span) -> Float2D:
                 own, part = shard.estimator, rows[span]
                 found = own._measure(weights, features, part, gradient=gradient)
+                self._share_out()
                 return found.copy()
 
             shape = (span.stop - span.start, features.shape[1])
             calls.append(call)
-            alone.append(_runs_alone(shard, shape, gradient=gradient))
+            together = self._budget or not _runs_alone(shard, shape, gradient=gradient)
+            alone.append(not together)
         values = _at_once(calls, alone)
         if self._spans:
             self._rng.bit_generator.state = self._spans[0][0].rng.bit_generator.state
@@ -160,6 +156,15 @@ class ShardedEstimator(GradientEstimator):
         for shard, span in self._spans:
             total += shard.estimator._gradient(cotangents[span])
         return total
+
+    def _share_out(self) -> None:
+        """Let each backend know what the others have spent, if there is a budget."""
+        if not self._budget:
+            return
+        for part in self.parts:
+            others = [p.expectations.spent for p in self.parts if p is not part]
+            elsewhere = sum(others, Bill())
+            part.expectations.keep_within(replace(self._budget, elsewhere=elsewhere))
 
 
 def divided(n: int, shares: Sequence[float]) -> list[int]:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice
 from qstore_pl.backends import (
     CONFIGURED,
     Backend,
+    Bill,
+    Budget,
     MachineDevice,
     MachineFactory,
     NamedDevice,
@@ -42,12 +45,15 @@ from qstore_pl.optimizers import (
     StepDecay,
     WarmUp,
 )
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
+FREE = ("default.", "lightning.")  # PennyLane's own simulators
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
+LIMITS = {"max_cost", "max_circuits", "max_shots"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
     "gradient_epsilon": "epsilon",
@@ -94,6 +100,7 @@ def _check_dependent(config: TrainingConfig) -> None:
         "schedule_final": (config.schedule == "cosine", 'schedule="cosine"'),
         "shots_budget": (config.shots == ADAPTIVE, 'shots="adaptive"'),
         "restore_best": ("patience" in given, "patience"),
+        "on_budget": (bool(given & LIMITS), "max_cost, max_circuits or max_shots"),
         **dict.fromkeys(
             ("monitor", "monitor_mode", "min_delta"),
             (watched, "patience or checkpoint_directory"),
@@ -364,7 +371,8 @@ def gradients_of(
     model: Trainable,
     config: TrainingConfig,
     rng: np.random.Generator,
-    backends: Sequence[Backend] = (),
+    spent: Bill | None = None,
+    places: Sequence[Placed] = (),
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
@@ -372,34 +380,32 @@ def gradients_of(
         model: The model, which runs on the first backend.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
-        backends: The backends of ``backend_shares``, in their order; without these it
-            is not used.
+        spent: What the run has spent before it was resumed; None is nothing.
+        places: The model on all backends of the run, those of ``backend_shares`` in
+            their order. It may be left out for the model's own.
+
+    Raises:
+        ValueError: If a limit of the cost is set, and the price of a backend is not
+            known.
     """
+    spent = Bill() if spent is None else spent
+    shots = shots_of(config)
     if config.backend_shares is None:
-        return _estimator(ModelExpectations(model, shots=shots_of(config)), config, rng)
+        expectations = ModelExpectations(model, shots=shots)
+        expectations.limit(budget_of(config, model.placed.device), spent)
+        return _estimator(expectations, config, rng)
     shares = list(config.backend_shares.values())
-    shards = []
-    for i, (backend, share) in enumerate(zip(backends, shares, strict=True)):
-        placed = model.placed.on(backend) if i else model.placed
-        if config.seed is not None and made_by_name(backend):
-            drawn = np.random.default_rng([config.seed, i]).bit_generator.state
-            if isinstance(placed.device, MachineDevice):
-                placed.device.begin_run(dict(drawn))
-            else:
-                devices.set_generator_state(placed.device, dict(drawn))
-        expectations = ModelExpectations(model, placed, shots=shots_of(config))
+    shards, budget = [], Budget()
+    for placed, share in zip(places, shares, strict=True):
+        budget = budget_of(config, placed.device)
+        expectations = ModelExpectations(model, placed, shots=shots)
         own = np.random.default_rng()  # takes over the state of the run's generator
         estimator = _estimator(expectations, config, own, share=share / sum(shares))
-        shards.append(Shard(estimator, share, own, backend.is_remote))
-    return ShardedEstimator(shards, rng)
-
-
-def made_by_name(backend: Backend) -> bool:
-    """Whether a device was made by its name alone, without a seed of the user's."""
-    factory = backend.factory
-    if isinstance(factory, MachineFactory):
-        return "seed" not in backend.options
-    return isinstance(factory, NamedDevice)
+        shards.append(Shard(estimator, share, own, placed.backend.is_remote))
+        if isinstance(placed.device, MachineDevice):
+            there = placed.device.spent
+            spent = Bill(spent.circuits - there.circuits, spent.shots - there.shots)
+    return ShardedEstimator(shards, rng, budget=budget, spent=spent)
 
 
 def _estimator(
@@ -425,12 +431,49 @@ def _estimator(
     )
 
 
+def budget_of(config: TrainingConfig, device: Device) -> Budget:
+    """The most that a run may spend.
+
+    Args:
+        config: The configuration.
+        device: The device that circuits run on.
+
+    Raises:
+        ValueError: If a limit of the cost is set, and the price of the device is not
+            known.
+    """
+    known = isinstance(device, MachineDevice) or devices.is_ours(device)
+    if config.max_cost is not None and not known and not device.name.startswith(FREE):
+        raise ValueError(
+            "Configuration max_cost must be unset on a backend whose price is not "
+            f"known, but circuits run on {device.name}. Limit max_circuits or "
+            "max_shots."
+        )
+    return Budget(config.max_cost, config.max_circuits, config.max_shots)
+
+
+def spent_in(state: TrainState, places: Sequence[Placed]) -> Bill:
+    """What a run has spent so far.
+
+    Args:
+        state: The state of the run.
+        places: The model on all backends of the run.
+    """
+    found = [placed.device for placed in places]
+    there = [device.spent for device in found if isinstance(device, MachineDevice)]
+    total, (circuits, shots) = sum(there, Bill()), state.counted
+    if len(there) == len(found):
+        return total
+    return total + Bill(circuits - total.circuits, shots - total.shots)
+
+
 def state_of(
     config: TrainingConfig,
     model: Trainable,
     loss: Loss,
     history: History,
     metrics: Metrics,
+    places: Sequence[Placed] = (),
 ) -> TrainState:
     """The state in which a new run begins.
 
@@ -442,13 +485,24 @@ def state_of(
         loss: The loss.
         history: Where the epochs of the run are recorded.
         metrics: The metrics of the run, by name.
+        places: The model on all backends of the run. It may be left out for the model's
+            own.
     """
     rng = np.random.default_rng(config.seed)
-    of_method, of_device = rng.spawn(2)
-    by_name = model.backend and isinstance(model.backend.factory, NamedDevice)
-    if config.seed is not None and by_name:  # not a device the user made
-        drawn = of_device.bit_generator.state
-        devices.set_generator_state(model.placed.device, dict(drawn))
+    backends: list[Backend | None] = [placed.backend for placed in places]
+    backends = backends or [model.backend]
+    found = [placed.device for placed in places] or [model.placed.device]
+    of_method, *of_devices = rng.spawn(1 + len(found))
+    for backend, device, own in zip(backends, found, of_devices, strict=True):
+        factory = backend and backend.factory
+        by_name = isinstance(factory, NamedDevice | MachineFactory)
+        drawn = None
+        if config.seed is not None and by_name:  # not a device the user made
+            drawn = dict(own.bit_generator.state)
+        if isinstance(device, MachineDevice):
+            device.begin_run(drawn)
+        else:
+            devices.set_generator_state(device, drawn)
     return TrainState(
         rng=rng,
         method_rng=of_method,
