@@ -59,7 +59,7 @@ class GradientEstimator(ABC):
     @property
     def devices(self) -> list[Device]:
         """The devices that circuits run on."""
-        return [self.expectations.device]
+        return [part.expectations.device for part in self.parts]
 
     def limit(self, purse: Purse | None) -> None:
         """Let circuits be run within a budget only.
@@ -67,7 +67,8 @@ class GradientEstimator(ABC):
         Args:
             purse: What may be spent, and was spent; None does not limit it.
         """
-        self.expectations.limit(purse)
+        for part in self.parts:
+            part.expectations.limit(purse)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -170,6 +170,7 @@ class Loop:
             if is_last:
                 state.totals.count(step.rest(state.gathered))
             return
+        state.estimator = step.estimator.state
         state.totals.count(norm)
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pennylane.devices import Device
 
 from qstore_pl import devices
 from qstore_pl._checks import choice
@@ -47,6 +46,7 @@ from qstore_pl.optimizers import (
     StepDecay,
     WarmUp,
 )
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
@@ -372,7 +372,7 @@ def gradients_of(
     model: Trainable,
     config: TrainingConfig,
     rng: np.random.Generator,
-    backends: Sequence[Backend] = (),
+    places: Sequence[Placed] = (),
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
@@ -380,39 +380,35 @@ def gradients_of(
         model: The model, which runs on the first backend.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
-        backends: The backends of ``backend_shares``, in their order; without these it
-            is not used.
+        places: The model on all backends of the run, those of ``backend_shares`` in
+            their order. It may be left out for the model's own.
     """
     if config.backend_shares is None:
         return _estimator(ModelExpectations(model, shots=shots_of(config)), config, rng)
     shares = list(config.backend_shares.values())
     shards = []
-    for i, (backend, share) in enumerate(zip(backends, shares, strict=True)):
-        placed = model.placed.on(backend) if i else model.placed
-        if i:  # the first one begins with the state of the run
-            seed = None if config.seed is None else [config.seed, i]
-            _begin_run(placed.device, backend, np.random.default_rng(seed))
+    for placed, share in zip(places, shares, strict=True):
         expectations = ModelExpectations(model, placed, shots=shots_of(config))
         own = np.random.default_rng()  # takes over the state of the run's generator
         estimator = _estimator(expectations, config, own, share=share / sum(shares))
-        shards.append(Shard(estimator, share, own, backend.is_remote))
+        shards.append(Shard(estimator, share, own, placed.backend.is_remote))
     return ShardedEstimator(shards, rng)
 
 
-def _begin_run(device: Device, backend: Backend, rng: np.random.Generator) -> None:
+def _begin_run(placed: Placed, rng: np.random.Generator, *, seeded: bool) -> None:
     """Begin a run on a device.
 
-    One that was made by its name alone, without a seed of the user's, begins its random
-    numbers anew.
-
     Args:
-        device: The device.
-        backend: Its backend.
-        rng: Generator whose numbers it draws.
+        placed: The model on its backend.
+        rng: Generator whose numbers the device draws, if it was made by its name alone,
+            without a seed of the user's.
+        seeded: Whether the run has a seed.
     """
-    factory, drawn = backend.factory, None
-    by_name = isinstance(factory, MachineFactory) and "seed" not in backend.options
-    if by_name or isinstance(factory, NamedDevice):
+    backend, device, drawn = placed.backend, placed.device, None
+    by_name = isinstance(backend.factory, NamedDevice) or (
+        isinstance(backend.factory, MachineFactory) and "seed" not in backend.options
+    )
+    if seeded and by_name:
         drawn = dict(rng.bit_generator.state)
     if isinstance(device, MachineDevice):
         device.begin_run(drawn)
@@ -493,6 +489,7 @@ def state_of(
     loss: Loss,
     history: History,
     metrics: Metrics,
+    places: Sequence[Placed] = (),
 ) -> TrainState:
     """The state in which a new run begins.
 
@@ -502,10 +499,14 @@ def state_of(
         loss: The loss.
         history: Where the epochs of the run are recorded.
         metrics: The metrics of the run, by name.
+        places: The model on all backends of the run. It may be left out for the model's
+            own.
     """
     rng = np.random.default_rng(config.seed)
-    of_method, of_device = rng.spawn(2)
-    _begin_run(model.placed.device, model.placed.backend, of_device)
+    places = places or [model.placed]
+    of_method, *of_devices = rng.spawn(1 + len(places))
+    for placed, own in zip(places, of_devices, strict=True):
+        _begin_run(placed, own, seeded=config.seed is not None)
     return TrainState(
         rng=rng,
         method_rng=of_method,

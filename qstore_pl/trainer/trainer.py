@@ -30,6 +30,7 @@ from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
 from qstore_pl.trainer.estimate import Preflight
 from qstore_pl.trainer.interrupts import Interrupts
@@ -223,7 +224,8 @@ class QuantumTrainer:
         epochs = integer("epochs", epochs, minimum=1)
         check_schedule(config, epochs)
         callbacks = _checked_callbacks(callbacks)
-        backends = self._bind(model)
+        places = self._bind(model)
+        run_on = [placed.device for placed in places]
         loss, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
@@ -233,10 +235,9 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            settings_of(
-                config, self.optimizer, self._metrics, model.placed.device, epochs
-            ),
+            settings_of(config, self.optimizer, self._metrics, run_on, epochs),
             shots=shots_of(config),
+            run_on=run_on,
         )
         found = found_in(resume, config.checkpoint_directory)
         run_directory = self._run_directory(found and found[0], overwrite=overwrite)
@@ -244,13 +245,13 @@ class QuantumTrainer:
             if run_directory is not None:
                 stack.enter_context(run_directory)
             if found is None:
-                state = state_of(config, model, loss, history, self._metrics)
+                state = state_of(config, model, loss, history, self._metrics, places)
             else:
                 state = parts.take_over(found[1], epochs)
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            estimator = gradients_of(model, config, state.method_rng, backends)
+            estimator = gradients_of(model, config, state.method_rng, places)
             self.estimator = estimator
             if state.estimator:
                 estimator.load_state(state.estimator)
@@ -263,7 +264,7 @@ class QuantumTrainer:
                 step, state, sources, epochs, config, schedule, self._metrics,
                 callbacks, self._interrupts,
                 guarded=bool(config.set_fields() & LIMITS)
-                or not devices.is_ours(model.placed.device),
+                or not all(map(devices.is_ours, run_on)),
             )  # fmt: skip
             if run_directory is not None:
                 loop.saver = Saver(
@@ -445,8 +446,8 @@ class QuantumTrainer:
         names = list(config.backend_shares or [config.resolve("quantum_sdk")])
         return [manager.get_backend(n, **configured(config, n)) for n in names]
 
-    def _bind(self, model: Trainable) -> list[Backend]:
-        """Give the model a backend, and return all backends that it is trained on.
+    def _bind(self, model: Trainable) -> list[Placed]:
+        """Give the model a backend, and place it on all that it is trained on.
 
         A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
         since the last run.
@@ -476,7 +477,7 @@ class QuantumTrainer:
             backends = [model.backend]
             check_backends(self.config, backends)
         self._bound_sdk = chosen
-        return backends
+        return [model.placed, *(model.placed.on(other) for other in backends[1:])]
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config
