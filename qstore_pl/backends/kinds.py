@@ -28,7 +28,7 @@ class Kind:
         extra: Name of the extra that installs what it needs.
         needs: Modules that it imports.
         module: Where its class is.
-        machine: Name of its class.
+        machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
         required: Those of them that a user must give.
@@ -107,7 +107,24 @@ KINDS = {
         remote=True,
         key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
     ),
+    "qiskit_remote": Kind(
+        "qiskit",
+        ("qiskit", "qiskit_ibm_runtime"),
+        "ibm",
+        "qiskit_remote",
+        options=(
+            "backend",
+            "optimization_level",
+            "token",
+            "instance",
+            *REMOTE,
+        ),
+        required=("backend",),
+        remote=True,
+        key=("QISKIT_IBM_TOKEN",),
+    ),
 }
+SECRETS = ("api_key", "token")  # options
 DEVICE_OPTIONS = ("shots", "seed")
 
 
@@ -215,7 +232,7 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
                 f'BackendManager().get_backend("{name}", {missing[0]}=...).'
             )
         kept = {
-            k: Secret(v) if k == "api_key" and isinstance(v, str) else v
+            k: Secret(v) if k in SECRETS and isinstance(v, str) else v
             for k, v in options.items()
             if v is not None
         }
