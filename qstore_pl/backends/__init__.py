@@ -10,6 +10,8 @@ from qstore_pl.backends.manager import (
     as_backend,
     wire_labels,
 )
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
+from qstore_pl.backends.zero_noise import ZeroNoise
 
 __all__ = [
     "Backend",
@@ -22,7 +24,9 @@ __all__ = [
     "MachineFactory",
     "MachineLanes",
     "NamedDevice",
+    "ReadoutMitigation",
     "Ticket",
+    "ZeroNoise",
     "as_backend",
     "wire_labels",
 ]

@@ -90,20 +90,26 @@ class MachineDevice(devices.ResumableDevice):
 
     @property
     def generator_state(self) -> dict[str, Any]:
-        """The state of the random generator, the run, and what was spent in it."""
+        """The state of the random generator and machine, the run, and what it spent."""
         with self._lock:
             generator = dict(self._rng.bit_generator.state)
         spent = dataclasses.asdict(self.spent)
-        return {"generator": generator, "run_id": self.run_id, "spent": spent}
+        return {
+            "generator": generator,
+            "run_id": self.run_id,
+            "spent": spent,
+            "machine": self.machine.state,
+        }
 
     @generator_state.setter
     def generator_state(self, state: dict[str, Any]) -> None:
         with self._lock:
             self._rng.bit_generator.state = state["generator"]
         self.run_id, self.spent = state["run_id"], Bill(**state["spent"])
+        self.machine.load_state(state["machine"])
 
     def begin_run(self, generator: dict[str, Any] | None) -> None:
-        """Begin another training run, in which nothing was spent.
+        """Begin another training run, in which nothing was spent or measured.
 
         Args:
             generator: State of the random generator; None goes on with its own.
@@ -112,6 +118,7 @@ class MachineDevice(devices.ResumableDevice):
             with self._lock:
                 self._rng.bit_generator.state = generator
         self.run_id, self.spent = uuid.uuid4().hex, Bill()
+        self.machine.load_state({})
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

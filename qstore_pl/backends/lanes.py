@@ -12,9 +12,10 @@ from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
-from qstore_pl.backends.machine import Bill
+from qstore_pl.backends.machine import Bill, Machine
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -25,6 +26,8 @@ Shots = int | NDArray[np.int64]
 
 class Runner(Protocol):
     """A device that runs circuits at many angles, and counts them."""
+
+    machine: Machine
 
     @property
     def spent(self) -> Bill:
@@ -125,8 +128,18 @@ class MachineLanes:
 
         Returns:
             Shape ``(n_lanes, batch, n_values)``.
+
+        Raises:
+            DeviceError: If the outcomes of a machine that corrects them are asked for.
         """
         del rows
+        machine = self._device.machine
+        if drawn is not None and machine.limits.quasi:
+            raise DeviceError(
+                f"Backend {machine.name} corrects the frequencies of outcomes, from "
+                "which their variances are not known. Give a number of shots instead "
+                "of adaptive shots, or leave out the error mitigation."
+            )
         all_lanes = slice(0, shifts.n_lanes * len(features))
         columns = shifts.columns(weights, features, all_lanes)
         angles = self._circuit.angles(weights, columns)

@@ -8,7 +8,7 @@ machine that wraps it. This module knows arrays and gates, not PennyLane and no 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -112,6 +112,9 @@ class Limits:
         shots: Most shots of a circuit; None if that is not limited.
         exact: Whether it gives exact probabilities.
         sampled: Whether it runs with shots.
+        verbatim: Whether noise acts after every gate of a circuit that is to be run as
+            it is, so that no compiler merges or cancels any.
+        quasi: Whether its shares were corrected, so that they may be negative.
     """
 
     qubits: int | None = None
@@ -119,6 +122,8 @@ class Limits:
     shots: int | None = None
     exact: bool = True
     sampled: bool = True
+    verbatim: bool = False
+    quasi: bool = False
 
 
 class Machine(ABC):
@@ -150,6 +155,19 @@ class Machine(ABC):
     @abstractmethod
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches, and what it takes for it."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it has measured and later results depend on, for a checkpoint."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :attr:`state` returned.
+
+        Args:
+            state: The state. An empty one is that of a machine that has run nothing.
+        """
+        del state
 
 
 def gates_run(batch: Batch) -> tuple[Int1D, Int1D]:

@@ -42,7 +42,7 @@ class AerMachine(Machine):
     """
 
     gate_set = frozenset(METHODS)
-    limits = Limits(qubits=29)
+    limits = Limits(qubits=29, verbatim=True)
     name = "qiskit"
 
     def __init__(self, *, noise_model: Any = None, method: str = "automatic") -> None:
@@ -138,7 +138,8 @@ class AerMachine(Machine):
             made.save_probabilities(lowest_first)
         else:
             made.measure(lowest_first, range(k))
-        return qiskit.transpile(made, simulator, optimization_level=1), parameters
+        level = 0 if circuit.verbatim else 1
+        return qiskit.transpile(made, simulator, optimization_level=level), parameters
 
 
 def _counted(data: Any, k: int) -> Any:
