@@ -35,19 +35,19 @@ LEAST = 0.1  # contrast of a wire, below which shot noise grows more than tenfol
 class ReadoutMitigation(Machine):
     r"""A machine whose readout error is corrected, wire by wire.
 
-    Of each wire two rates are measured: :math:`p_{10}`, that 1 is read after it was
-    prepared in 0, and :math:`p_{01}`, that 0 is read after it was prepared in 1. Misread
-    wires are taken to be independent of each other, so that the relative frequencies
+    Two rates are measured for each wire: :math:`p_{10}`, that 1 is read after it was
+    prepared in 0, and :math:`p_{01}`, that 0 is read after it was prepared in 1. Wires
+    are taken to be misread independently of each other, so that relative frequencies
     of outcomes are corrected by
 
     .. math::
         M^{-1} = \bigotimes_w \begin{pmatrix}
             1 - p_{10} & p_{01} \\ p_{10} & 1 - p_{01} \end{pmatrix}_w^{-1}.
 
-    This is linear in the frequencies. Corrected expectation values are right on average,
-    while single frequencies may be below 0 or above 1, and with shots all errors grow by
-    the factor :math:`1 / (1 - p_{10} - p_{01})` for each measured wire. The gates that
-    prepare 1 are part of what is measured: their noise is taken for readout error.
+    This is linear in the frequencies: expectation values of many shots are right, while
+    single frequencies may be below 0 or above 1. Errors from shots grow by the factor
+    :math:`1 / (1 - p_{10} - p_{01})` for each wire in an observable. The noise of the
+    gates that prepare 1 is taken for readout error.
 
     Two circuits are added to the submission in which the rates are measured.
 
@@ -62,8 +62,8 @@ class ReadoutMitigation(Machine):
         machine: What runs the circuits.
 
     Raises:
-        ValueError: If ``every`` or ``shots`` is below 1, or the machine does not take so
-            many shots or has no gate that prepares 1.
+        ValueError: If ``every`` or ``shots`` is below 1, or the machine does not take
+            so many shots or has no gate that prepares 1.
 
     Example:
         >>> from qstore_pl.backends import BackendManager
@@ -188,9 +188,9 @@ class ReadoutMitigation(Machine):
             wire = int(contrast.argmin())
             p10, p01 = rates[wire]
             raise QuantumCircuitError(
-                f"Wire {wire} is read as 1 with the share {p10:.3f} after it was "
-                f"prepared in 0, and as 0 with the share {p01:.3f} after it was prepared "
-                "in 1, too much to be corrected. Take more shots, other qubits, or no "
+                f"Wire {wire} is read as 1 in {p10:.1%} of the shots after it was "
+                f"prepared in 0, and as 0 in {p01:.1%} after it was prepared in 1, too "
+                "many to be corrected. Take more shots, another machine, or no "
                 "readout_mitigation.",
                 backend=self.name,
             )

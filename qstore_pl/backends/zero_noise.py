@@ -50,8 +50,8 @@ class ZeroNoise(Machine):
     below 0 or above 1, and with shots the errors grow. Readout errors do not grow with
     the gates, and are left as they are; correct them by readout mitigation.
 
-    All gates of a circuit are folded, those too that turn the basis of what is measured.
-    A circuit is folded after it was decomposed into gates of the machine, which runs
+    A circuit is folded after it was decomposed into gates of the machine, and all of
+    these are folded, those too that turn the basis of what is measured. The machine runs
     them as they are: neither merged nor cancelled.
 
     Each circuit is run once, with all its shots, for every scale factor.
@@ -59,9 +59,9 @@ class ZeroNoise(Machine):
     Args:
         machine: What runs the circuits.
         scale_factors: Different odd integers :math:`\lambda` >= 1, at least two.
-        extrapolate: What is fitted: ``"richardson"``, the polynomial through all points;
-            ``"linear"``, a straight line; or the degree of a polynomial, an integer >= 1
-            and below the number of scale factors.
+        extrapolate: What is fitted: ``"richardson"``, the polynomial through all
+            points; ``"linear"``, a straight line; or the degree of a polynomial, an
+            integer >= 1 and below the number of scale factors.
 
     Attributes:
         machine: What runs the circuits.
@@ -236,7 +236,7 @@ def _folded(batch: Batch, inverse: tuple[Gate, ...], times: int) -> Batch:
 
 
 def _inverse(name: str, machine: Machine) -> tuple[Gate, ...]:
-    """The gates of the inverse of a gate, on no wires and without an angle to choose."""
+    """The gates of the inverse of a gate, without their wires and chosen angles."""
     if name in SELF_INVERSE or name in ROTATIONS:
         return (Gate(name, ()),)
     base = name.removeprefix("Adjoint(").removesuffix(")")
