@@ -12,10 +12,10 @@ from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
-from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl.backends.machine import Bill, Machine
+from qstore_pl.errors import QuantumCircuitError
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -130,15 +130,17 @@ class MachineLanes:
             Shape ``(n_lanes, batch, n_values)``.
 
         Raises:
-            DeviceError: If the outcomes of a machine that corrects them are asked for.
+            QuantumCircuitError: If the outcomes of a machine that corrects them are
+                asked for.
         """
         del rows
         machine = self._device.machine
         if drawn is not None and machine.limits.quasi:
-            raise DeviceError(
-                f"Backend {machine.name} corrects the frequencies of outcomes, from "
-                "which their variances are not known. Give a number of shots instead "
-                "of adaptive shots, or leave out the error mitigation."
+            raise QuantumCircuitError(
+                "Adaptive shots need the variances of outcomes, which are not known "
+                "from corrected frequencies. Give a number of shots, or leave out the "
+                "error mitigation.",
+                backend=machine.name,
             )
         all_lanes = slice(0, shifts.n_lanes * len(features))
         columns = shifts.columns(weights, features, all_lanes)

@@ -51,8 +51,8 @@ class ZeroNoise(Machine):
     the gates, and are left as they are; correct them by readout mitigation.
 
     A circuit is folded after it was decomposed into gates of the machine, and all of
-    these are folded, those too that turn the basis of what is measured. The machine runs
-    them as they are: neither merged nor cancelled.
+    these are folded, those too that turn the basis of what is measured. The machine
+    runs them as they are: neither merged nor cancelled.
 
     Each circuit is run once, with all its shots, for every scale factor.
 
