@@ -158,7 +158,10 @@ class Machine(ABC):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What it has measured and later results depend on, for a checkpoint."""
+        """What it has measured and later results depend on, for a checkpoint.
+
+        A machine that wraps another one passes its state on.
+        """
         return {}
 
     def load_state(self, state: Mapping[str, Any]) -> None:

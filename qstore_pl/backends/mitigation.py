@@ -65,7 +65,7 @@ def _readout(options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _zero_noise(options: Mapping[str, Any]) -> dict[str, Any] | None:
     chosen = options.get("zero_noise")
-    if isinstance(chosen, (tuple, list)):
+    if not (chosen is None or isinstance(chosen, bool | Mapping)):
         chosen = {"scale_factors": chosen}
     return _chosen("zero_noise", chosen, ("scale_factors", "extrapolate"))
 

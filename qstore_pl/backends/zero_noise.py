@@ -99,7 +99,8 @@ class ZeroNoise(Machine):
                 "all that zero-noise extrapolation adds. Leave out zero_noise."
             )
         self.machine = machine
-        self._factors, self._extrapolate = tuple(scale_factors), extrapolate
+        self._factors = tuple(int(factor) for factor in scale_factors)
+        self._extrapolate = extrapolate
         self._inverses = {
             name: _inverse(name, machine) for name in sorted(machine.gate_set)
         }

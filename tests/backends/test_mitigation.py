@@ -503,7 +503,7 @@ def test_options_of_a_backend():
     ("options", "message"),
     [
         ({"zero_nose": True}, "no option 'zero_nose'.*zero_noise"),
-        ({"zero_noise": 3}, "`zero_noise` must be True, or a dict"),
+        ({"zero_noise": 3}, "`scale_factors` must be a sequence of odd integers"),
         ({"zero_noise": {"factors": (1, 3)}}, "no part 'factors'; its parts are \"sca"),
         ({"zero_noise": {"scale_factors": 3}}, "`scale_factors` must be a sequence"),
         ({"zero_noise": (1, 2.5)}, "`scale_factors` must be an integer"),
