@@ -34,5 +34,33 @@ class QuantumCircuitError(QStoreError):
         return make, (self.message,), self.__dict__
 
 
+class JobFailedError(QuantumCircuitError):
+    """A remote job failed, or was refused by the service: it has no result."""
+
+
+class JobCancelledError(QuantumCircuitError):
+    """A remote job was cancelled, by the user or by the service."""
+
+
+class JobTimeoutError(QuantumCircuitError):
+    """A remote job had no result when its deadline passed; it may still be running."""
+
+
+class LostJobError(QuantumCircuitError):
+    """A remote job may exist or not: no reply came when it was sent."""
+
+
+class CredentialsError(QuantumCircuitError):
+    """A service has no key of the user, or does not accept it."""
+
+
+class WrongResultError(QuantumCircuitError):
+    """What a service returned cannot be the result of the circuits that were sent."""
+
+
+class LedgerError(QStoreError):
+    """The record of remote jobs cannot be read or written, or has no such job."""
+
+
 class UnseenWarning(UserWarning):
     """No output of a model depends on some of its features or weights."""

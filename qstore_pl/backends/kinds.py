@@ -28,7 +28,7 @@ class Kind:
         extra: Name of the extra that installs what it needs.
         needs: Modules that it imports.
         module: Where its class is.
-        machine: Name of its class.
+        machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
         remote: Whether circuits leave this computer.
@@ -84,7 +84,27 @@ KINDS = {
         "AerMachine",
         options=("noise_model", "method"),
     ),
+    "qiskit_remote": Kind(
+        "qiskit",
+        ("qiskit", "qiskit_ibm_runtime"),
+        "ibm",
+        "qiskit_remote",
+        options=(
+            "backend",
+            "optimization_level",
+            "token",
+            "instance",
+            "deadline",
+            "ledger",
+            "max_concurrent",
+            "poll",
+            "replay",
+        ),
+        remote=True,
+        key=("QISKIT_IBM_TOKEN",),
+    ),
 }
+SECRETS = ("api_key", "token")  # options
 DEVICE_OPTIONS = ("shots", "seed")
 
 
@@ -186,7 +206,7 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
             )
         check_mitigation(options)
         kept = {
-            k: Secret(v) if k == "api_key" and isinstance(v, str) else v
+            k: Secret(v) if k in SECRETS and isinstance(v, str) else v
             for k, v in options.items()
             if v is not None
         }

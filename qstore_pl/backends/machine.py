@@ -112,8 +112,8 @@ class Limits:
         shots: Most shots of a circuit; None if that is not limited.
         exact: Whether it gives exact probabilities.
         sampled: Whether it runs with shots.
-        verbatim: Whether noise acts after every gate of a circuit that is to be run as
-            it is, so that no compiler merges or cancels any.
+        verbatim: Whether every gate is run as it is, so that no compiler merges gates
+            or cancels any.
         quasi: Whether its shares were corrected, so that they may be negative.
     """
 
@@ -177,14 +177,14 @@ def gates_run(batch: Batch) -> tuple[Int1D, Int1D]:
     """Numbers of gates on one qubit, and on more, of each circuit of a batch.
 
     Args:
-        batch: The batch. Rotations by exactly 0 are no gates.
+        batch: The batch. Rotations by exactly 0 and barriers are no gates.
     """
     one, more = np.zeros(len(batch), dtype=np.int64), np.zeros(len(batch), np.int64)
     for gate in batch.circuit.gates:
         total = one if len(gate.wires) == 1 else more
         if gate.column is not None:
             total += batch.angles[:, gate.column] != 0.0
-        elif gate.angle != 0.0:
+        elif gate.angle != 0.0 and gate.name != "Barrier":
             total += 1
     return one, more
 

@@ -21,11 +21,12 @@ from qstore_pl.devices import Circuit, Gate
 
 Float1D = NDArray[np.float64]
 DEFAULT_FACTORS = (1, 3, 5)
+BARRIER = "Barrier"  # no gate: what is before it is not merged with what follows
 ORDERS = ("richardson", "linear")
 
 SELF_INVERSE = frozenset(
     {"Identity", "PauliX", "PauliY", "PauliZ", "Hadamard", "CNOT", "CY", "CZ", "CH"}
-    | {"SWAP", "Toffoli", "CCZ", "CSWAP"}
+    | {"SWAP", "Toffoli", "CCZ", "CSWAP", BARRIER}
 )
 ROTATIONS = frozenset(
     {"RX", "RY", "RZ", "PhaseShift", "CRX", "CRY", "CRZ", "ControlledPhaseShift"}
@@ -51,8 +52,9 @@ class ZeroNoise(Machine):
     the gates, and are left as they are; correct them by readout mitigation.
 
     A circuit is folded after it was decomposed into gates of the machine, and all of
-    these are folded, those too that turn the basis of what is measured. The machine
-    runs them as they are: neither merged nor cancelled.
+    these are folded, those too that turn the basis of what is measured. Barriers keep
+    compilers from cancelling gates with their inverses, unless the machine runs every
+    gate as it is.
 
     Each circuit is run once, with all its shots, for every scale factor.
 
@@ -67,8 +69,8 @@ class ZeroNoise(Machine):
         machine: What runs the circuits.
 
     Raises:
-        ValueError: If an argument is none of these, or the machine does not run gates
-            as they are, or has a gate whose inverse is not known.
+        ValueError: If an argument is none of these, or the machine may cancel gates
+            and has no barriers, or has a gate whose inverse is not known.
 
     Example:
         >>> from qstore_pl.backends import BackendManager
@@ -93,7 +95,8 @@ class ZeroNoise(Machine):
         extrapolate: str | int = "richardson",
     ) -> None:
         check_zero_noise_options(scale_factors=scale_factors, extrapolate=extrapolate)
-        if not machine.limits.verbatim:
+        self._has_barriers = BARRIER in machine.gate_set
+        if not (self._has_barriers or machine.limits.verbatim):
             raise ValueError(
                 f"Backend {machine.name} may cancel gates with their inverses, and so "
                 "all that zero-noise extrapolation adds. Leave out zero_noise."
@@ -150,12 +153,19 @@ class ZeroNoise(Machine):
 
     def _folded(self, batches: Sequence[Batch]) -> list[Batch]:
         """The batches at the first scale factor, then those at the second, ..."""
-        inverses = [self._inverse_of(batch.circuit) for batch in batches]
+        folds = [self._fold(batch.circuit) for batch in batches]
         return [
-            _folded(batch, inverse, factor // 2)
+            _folded(batch, fold, factor // 2)
             for factor in self._factors
-            for batch, inverse in zip(batches, inverses, strict=True)
+            for batch, fold in zip(batches, folds, strict=True)
         ]
+
+    def _fold(self, circuit: Circuit) -> tuple[Gate, ...]:
+        """The gates that a circuit is folded by once: its inverse, and itself."""
+        barrier: tuple[Gate, ...] = ()
+        if self._has_barriers:
+            barrier = (Gate(BARRIER, tuple(range(circuit.n_wires))),)
+        return (*barrier, *self._inverse_of(circuit), *barrier, *circuit.gates)
 
     def _inverse_of(self, circuit: Circuit) -> tuple[Gate, ...]:
         """The gates of the inverse circuit.
@@ -224,16 +234,17 @@ def _coefficients(factors: Sequence[int], extrapolate: str | int) -> list[float]
     return [float(factor) for factor in found]
 
 
-def _folded(batch: Batch, inverse: tuple[Gate, ...], times: int) -> Batch:
+def _folded(batch: Batch, fold: tuple[Gate, ...], times: int) -> Batch:
     """A batch whose circuits are folded some times."""
-    circuit, angles = batch.circuit, batch.angles
-    gates, n_columns = circuit.gates, circuit.n_columns
-    if times:
-        gates += (inverse + gates) * times
-        angles = np.hstack([angles, 0.0 - angles])  # 0 stays 0, without a sign
-        n_columns *= 2
-    made = dataclasses.replace(circuit, gates=gates, n_columns=n_columns, verbatim=True)
-    return Batch(made, angles, batch.shots)
+    if not times:
+        return batch
+    circuit = dataclasses.replace(
+        batch.circuit,
+        gates=batch.circuit.gates + fold * times,
+        n_columns=2 * batch.circuit.n_columns,
+    )
+    angles = np.hstack([batch.angles, 0.0 - batch.angles])  # 0 has no sign
+    return Batch(circuit, angles, batch.shots)
 
 
 def _inverse(name: str, machine: Machine) -> tuple[Gate, ...]:

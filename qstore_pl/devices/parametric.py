@@ -74,15 +74,12 @@ class Circuit:
         measured: Positions of the measured wires, the first of them the most
             significant bit of an outcome.
         n_columns: Number of columns of the angles of a batch.
-        verbatim: Whether every gate is to be run as it is, so that none are merged or
-            cancelled.
     """
 
     n_wires: int
     gates: tuple[Gate, ...]
     measured: tuple[int, ...]
     n_columns: int = 0
-    verbatim: bool = False
 
 
 class Preparation(NamedTuple):

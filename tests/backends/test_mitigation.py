@@ -315,6 +315,26 @@ def test_simulators_run_folded_gates_as_they_are(name):
     np.testing.assert_allclose(found, noisy(), rtol=0, atol=1e-8)
 
 
+def test_no_compiler_cancels_folded_gates():
+    """Qiskit's translation for a chip optimises, but not past a barrier."""
+    simulator = pytest.importorskip("qiskit_aer").AerSimulator()
+    gates = (Gate("RX", (0,), column=0), Gate("CZ", (0, 1)), Gate("CNOT", (1, 0)))
+    batch = Batch(
+        Circuit(2, gates, (1, 0), 1), np.array([[0.4], [0.9]]), np.array([9, 9])
+    )
+    bills = [
+        BackendManager()
+        .get_backend("qiskit_remote", backend=simulator, zero_noise=chosen)
+        .device(2)
+        .machine.bill([batch])
+        for chosen in (None, (1, 3, 5))
+    ]
+    assert bills[0].two_qubit_gates == 2 * 2
+    assert bills[1].two_qubit_gates == (1 + 3 + 5) * bills[0].two_qubit_gates
+    assert bills[1].one_qubit_gates == (1 + 3 + 5) * bills[0].one_qubit_gates
+    assert bills[1].shots == 3 * bills[0].shots
+
+
 GATES = sorted(
     {"Identity", "PauliX", "PauliY", "PauliZ", "Hadamard", "CNOT", "CY", "CZ", "CH"}
     | {"SWAP", "Toffoli", "CCZ", "CSWAP", "S", "T", "SX"}
@@ -549,6 +569,16 @@ def test_machines_that_cannot_be_mitigated_are_refused(wrap, limits, gates, mess
     machine.gate_set = frozenset(gates.split())
     with pytest.raises(ValueError, match=message):
         wrap(machine)
+
+
+def test_a_compiler_that_is_not_ours_is_refused(tmp_path):
+    options = {"ledger": tmp_path / "jobs.db", "api_key": "canary-key-3f1c"}
+    get = BackendManager().get_backend
+    backend = get("ionq_simulator", zero_noise=True, **options)
+    with pytest.raises(ValueError, match=r"Backend ionq_simulator may cancel gates"):
+        backend.device(2)
+    backend = get("ionq_simulator", readout_mitigation=True, **options)
+    assert "ReadoutMitigation(IonQMachine" in repr(backend.device(2).machine)
 
 
 @pytest.mark.parametrize("wrap", [ReadoutMitigation, ZeroNoise])
