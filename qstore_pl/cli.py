@@ -71,6 +71,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     quick.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     _add_train(commands)
     _add_checkpoints(commands)
+    _add_jobs(commands)
     options = parser.parse_args(arguments)
     if options.command == "quickstart" and options.seed < 0:
         parser.error(f"--seed must be >= 0, but is {options.seed}")
@@ -112,6 +113,31 @@ def _add_checkpoints(commands: Any) -> None:
         one.add_argument("path", type=Path)
 
 
+def _add_jobs(commands: Any) -> None:
+    jobs = commands.add_parser(
+        "jobs", help="look at jobs that were sent to quantum computers and simulators"
+    )
+    what = jobs.add_subparsers(dest="what", required=True)
+    for name, description in (
+        ("ls", "print one line for each job, oldest first"),
+        ("show", "print what the ledger has of a job"),
+        ("fetch", "ask the service for the result of a job, and record it"),
+        ("resolve", "say what became of a job to whose sending no reply came"),
+    ):
+        one = what.add_parser(name, help=description, description=description)
+        one.add_argument("--ledger", type=Path, help="the file; else QSTORE_JOBS")
+        if name != "ls":
+            one.add_argument("key", help="the first characters of its key")
+        if name == "resolve":
+            how = one.add_mutually_exclusive_group(required=True)
+            how.add_argument("--id", help="its identifier at the service")
+            how.add_argument(
+                "--resend",
+                action="store_true",
+                help="it is not there: the next run of the program sends it again",
+            )
+
+
 def _run(options: argparse.Namespace) -> int:
     """Run a command, and print the errors that a user's files can cause."""
     from pennylane.exceptions import DeviceError
@@ -135,6 +161,8 @@ def _command(options: argparse.Namespace) -> int:
             return train(
                 options.config, resume=options.resume, overwrite=options.overwrite
             )
+        case "jobs":
+            return _jobs(options)
         case _:
             look = {"ls": list_checkpoints, "show": show, "verify": verify}
             return look[options.what](options.path)
@@ -244,6 +272,26 @@ def verify(path: Path) -> int:
         else:
             print(f"ok       {one.name}")
     return int(damaged > 0)
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    """Look at jobs, and print what was found."""
+    from qstore_pl.backends import jobs
+    from qstore_pl.backends.ledger import Ledger
+
+    ledger = Ledger(options.ledger)
+    match options.what:
+        case "ls":
+            lines = jobs.table(ledger)
+        case "show":
+            lines = jobs.described(ledger.find(options.key))
+        case "fetch":
+            lines = jobs.fetched(ledger, options.key)
+        case _:
+            lines = jobs.resolved(ledger, options.key, options.id)
+    for line in lines:
+        print(line)
+    return 0
 
 
 def _checkpoints(path: Path) -> list[Path]:

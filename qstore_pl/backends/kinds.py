@@ -15,6 +15,7 @@ import pennylane as qml
 from pennylane.devices import Device
 
 from qstore_pl._secrets import Secret
+from qstore_pl.backends.counting import Counting
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.machine import Machine
 from qstore_pl.backends.mitigation import MITIGATION, check_mitigation, mitigated
@@ -31,6 +32,7 @@ class Kind:
         machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
+        required: Those of them that a user must give.
         remote: Whether circuits leave this computer.
         key: Environment variables in which its key is looked for.
     """
@@ -41,6 +43,7 @@ class Kind:
     machine: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     remote: bool = False
     key: tuple[str, ...] = ()
 
@@ -67,6 +70,8 @@ class Kind:
         return machine
 
 
+REMOTE = ("deadline", "ledger", "max_concurrent", "poll", "replay")
+IONQ = ("api_key", "compilation", "job_name", "prices", *REMOTE)
 KINDS = {
     "cirq": Kind("cirq", ("cirq",), "cirq", "CirqMachine"),
     "cirq_mixed": Kind(
@@ -84,6 +89,25 @@ KINDS = {
         "AerMachine",
         options=("noise_model", "method"),
     ),
+    "ionq_simulator": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        options=("noise_model", "noise_seed", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
+    ),
+    "ionq_qpu": Kind(
+        "ionq",
+        ("pennylane_ionq",),
+        "ionq",
+        "IonQMachine",
+        fixed={"qpu": True},
+        options=("machine", "error_mitigation", *IONQ),
+        remote=True,
+        key=("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY"),
+    ),
     "qiskit_remote": Kind(
         "qiskit",
         ("qiskit", "qiskit_ibm_runtime"),
@@ -94,11 +118,7 @@ KINDS = {
             "optimization_level",
             "token",
             "instance",
-            "deadline",
-            "ledger",
-            "max_concurrent",
-            "poll",
-            "replay",
+            *REMOTE,
         ),
         remote=True,
         key=("QISKIT_IBM_TOKEN",),
@@ -115,18 +135,22 @@ class MachineFactory:
     Args:
         kind: Name of the backend, one of ``KINDS``.
         options: What the user chose for it.
+        counted: Whether circuits are counted instead of run, which takes no key.
     """
 
     kind: str
     options: tuple[tuple[str, Any], ...] = ()
+    counted: bool = False
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
         given = dict(self.options)
         of_device = {k: given.pop(k) for k in DEVICE_OPTIONS if k in given}
         corrections = {k: given.pop(k) for k in MITIGATION if k in given}
-        machine = mitigated(KINDS[self.kind].made(self.kind, given), corrections)
-        return MachineDevice(machine, n_wires, **of_device)
+        machine = KINDS[self.kind].made(self.kind, given)
+        if self.counted:
+            machine = Counting(machine)
+        return MachineDevice(mitigated(machine, corrections), n_wires, **of_device)
 
 
 @dataclass(frozen=True)
@@ -205,6 +229,11 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
                 f"{', '.join(allowed)}."
             )
         check_mitigation(options)
+        if missing := [word for word in kind.required if options.get(word) is None]:
+            raise TypeError(
+                f"Backend {name} must be given the option {missing[0]!r}: "
+                f'BackendManager().get_backend("{name}", {missing[0]}=...).'
+            )
         kept = {
             k: Secret(v) if k in SECRETS and isinstance(v, str) else v
             for k, v in options.items()

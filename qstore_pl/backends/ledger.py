@@ -168,6 +168,27 @@ class Ledger:
         """The service surely did not take a job."""
         self._change(key, state=REFUSED, error=error)
 
+    def resolve(self, entry: Entry, job: str | None) -> None:
+        """Say what became of a job of which nobody knows whether it was taken.
+
+        Args:
+            entry: The job.
+            job: Its identifier at the service; None lets it be sent again.
+
+        Raises:
+            LedgerError: If its result is recorded, or it has an identifier already.
+        """
+        if job is None and entry.state != DONE:
+            self.refused(entry.key, "The user lets it be sent again.")
+        elif job is not None and entry.state in UNSURE:
+            self.sent(entry.key, job)
+        else:
+            raise LedgerError(
+                f"Job {entry.key[:12]} is {entry.state}"
+                + (f" with the identifier {entry.job}" if entry.job else "")
+                + ". There is nothing to resolve."
+            )
+
     def entries(self) -> list[Entry]:
         """All jobs, in the order they were sent."""
         with self._transaction() as connection:

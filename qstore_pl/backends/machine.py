@@ -139,6 +139,11 @@ class Machine(ABC):
     gate_set: frozenset[str]
     limits: Limits
 
+    @property
+    def price_name(self) -> str:
+        """Its name in the list of prices."""
+        return self.name
+
     @abstractmethod
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:
         """Run batches of circuits in one submission.

@@ -108,6 +108,15 @@ class ReadoutMitigation(Machine):
         return f"ReadoutMitigation({self.machine!r}, {chosen})"
 
     @property
+    def price_name(self) -> str:
+        """The name of the machine in the list of prices."""
+        return self.machine.price_name
+
+    def around(self, machine: Machine) -> ReadoutMitigation:
+        """The same correction of another machine, of which no rates are known."""
+        return ReadoutMitigation(machine, every=self._every, shots=self._shots)
+
+    @property
     def state(self) -> dict[str, Any]:
         """The measured rates, and the state of the machine."""
         rates = None if self._rates is None else self._rates.copy()

@@ -170,11 +170,13 @@ class RemoteMachine(Machine):
             for i, shots in enumerate(batch.shots.tolist()):
                 rows.setdefault((batch.circuit.n_wires, shots), []).append((b, i))
         most = self.limits.circuits
-        found = []
+        found: list[Parcel] = []
         for (qubits, shots), own in rows.items():
             size = most or len(own)
-            for start in range(0, len(own), size):
-                found.append(Parcel(qubits, shots, tuple(own[start : start + size])))
+            found += [
+                Parcel(qubits, shots, tuple(own[start : start + size]))
+                for start in range(0, len(own), size)
+            ]
         return found
 
     def bill(self, batches: Sequence[Batch]) -> Bill:

@@ -116,6 +116,17 @@ class ZeroNoise(Machine):
         return f"ZeroNoise({self.machine!r}, {chosen})"
 
     @property
+    def price_name(self) -> str:
+        """The name of the machine in the list of prices."""
+        return self.machine.price_name
+
+    def around(self, machine: Machine) -> ZeroNoise:
+        """The same extrapolation of another machine."""
+        return ZeroNoise(
+            machine, scale_factors=self._factors, extrapolate=self._extrapolate
+        )
+
+    @property
     def state(self) -> dict[str, Any]:
         """The state of the machine."""
         return self.machine.state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,24 @@ class GradientEstimator(ABC):
 
     Args:
         expectations: The circuit, and the device that it runs on.
+
+    Attributes:
+        expectations: The circuit, and the device that it runs on.
+        samples: Number of samples of the last call of :meth:`forward`.
     """
 
     def __init__(self, expectations: Expectations) -> None:
-        self.expectations = expectations
+        self.expectations, self.samples = expectations, 0
         self._n_weights = expectations.n_weights
         self._readout = expectations.readout
         self._parameters = self._weights = self._own = np.empty(0)
         self._values = np.empty((0, 0))
         self._gradient_of_all = np.empty(0)
+
+    @property
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators that run circuits, one for each backend."""
+        return (self,)
 
     @property
     def shots(self) -> int:
@@ -86,6 +95,7 @@ class GradientEstimator(ABC):
             self._weights = parameters[: self._n_weights]
             self._own = parameters[self._n_weights :]
             self._gradient_of_all = np.empty(parameters.size)
+        self.samples = len(rows)
         self._values = self._measure(self._weights, features, rows, gradient=gradient)
         return self._readout.outputs(self._values, self._own)
 

@@ -95,6 +95,7 @@ class Loop:
         circuits, shots = estimator.circuits, estimator.spent
         for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
             self._batch(batch, is_last=is_last)
+            state.estimator = estimator.state
             state.step += 1
             if self.interrupts.requested and not is_last:
                 state.circuits += estimator.circuits - circuits
@@ -104,6 +105,7 @@ class Loop:
         row = self._row()
         if self._validates():
             row |= self._measured(self.sources[1])
+            state.estimator = estimator.state
         state.circuits += estimator.circuits - circuits
         state.shots += estimator.spent - shots
         state.seconds += time.perf_counter() - start
@@ -131,7 +133,6 @@ class Loop:
             if is_last:
                 state.totals.count(step.rest(state.gathered))
             return
-        state.estimator = step.estimator.state
         state.totals.count(norm)
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from qstore_pl import devices
 from qstore_pl._checks import choice
-from qstore_pl.backends import NamedDevice
+from qstore_pl.backends import (
+    CONFIGURED,
+    Backend,
+    MachineDevice,
+    MachineFactory,
+    NamedDevice,
+)
 from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
     APPROXIMATIONS,
@@ -19,6 +26,8 @@ from qstore_pl.gradients import (
     AdaptiveShift,
     GradientEstimator,
     ModelExpectations,
+    Shard,
+    ShardedEstimator,
     estimator_of,
 )
 from qstore_pl.history import History
@@ -38,7 +47,6 @@ from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
-HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
@@ -110,6 +118,11 @@ def _check_dependent(config: TrainingConfig) -> None:
         raise ValueError(
             "Configuration shots_per_circuit must be unset where shots is set, which "
             "means the same."
+        )
+    if given >= {"backend_shares", "quantum_sdk"}:
+        raise ValueError(
+            "Configuration quantum_sdk must be unset where backend_shares names the "
+            "backends, since it would be ignored."
         )
     limits = given & {"gradient_clip_value", "gradient_clip_norm"}
     clips = config.use_gradient_clipping
@@ -198,16 +211,36 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
             "Configuration validation_interval must be unset without `val_data` or "
             "validation_split, since it would be ignored."
         )
-    if ignored := config.set_fields() & HARDWARE_FIELDS:
-        raise ValueError(
-            f"Configuration {', '.join(sorted(ignored))} must be unset: the "
-            "simulators here would ignore it."
-        )
     if config.set_fields() & STORE_FIELDS:
         _log.warning(
             "Configuration %s is not used: this version of qstore_pl has no vector "
             "store, and nothing is sent anywhere.",
             ", ".join(sorted(config.set_fields() & STORE_FIELDS)),
+        )
+
+
+def check_backends(config: TrainingConfig, backends: Sequence[Backend]) -> None:
+    """Refuse settings of hardware that none of the backends was made with.
+
+    Args:
+        config: The configuration.
+        backends: The backends of the run.
+
+    Raises:
+        ValueError: If there is such a setting.
+    """
+    ignored = [
+        field
+        for field, option in CONFIGURED.items()
+        if getattr(config, field) is not None
+        and all(b.options.get(option) != getattr(config, field) for b in backends)
+    ]
+    if ignored:
+        names = ", ".join(backend.name for backend in backends)
+        raise ValueError(
+            f"Configuration {', '.join(sorted(ignored))} must be unset: {names} would "
+            "ignore it. Backends that have such an option take it from the "
+            "configuration of the BackendManager that makes them."
         )
 
 
@@ -328,22 +361,62 @@ def shots_of(config: TrainingConfig) -> int | None:
 
 
 def gradients_of(
-    model: Trainable, config: TrainingConfig, rng: np.random.Generator
+    model: Trainable,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    backends: Sequence[Backend] = (),
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
     Args:
-        model: The model.
+        model: The model, which runs on the first backend.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
+        backends: The backends of ``backend_shares``, in their order; without these it
+            is not used.
     """
+    if config.backend_shares is None:
+        return _estimator(ModelExpectations(model, shots=shots_of(config)), config, rng)
+    shares = list(config.backend_shares.values())
+    shards = []
+    for i, (backend, share) in enumerate(zip(backends, shares, strict=True)):
+        placed = model.placed.on(backend) if i else model.placed
+        if config.seed is not None and made_by_name(backend):
+            drawn = np.random.default_rng([config.seed, i]).bit_generator.state
+            if isinstance(placed.device, MachineDevice):
+                placed.device.begin_run(dict(drawn))
+            else:
+                devices.set_generator_state(placed.device, dict(drawn))
+        expectations = ModelExpectations(model, placed, shots=shots_of(config))
+        own = np.random.default_rng()  # takes over the state of the run's generator
+        estimator = _estimator(expectations, config, own, share=share / sum(shares))
+        shards.append(Shard(estimator, share, own, backend.is_remote))
+    return ShardedEstimator(shards, rng)
+
+
+def made_by_name(backend: Backend) -> bool:
+    """Whether a device was made by its name alone, without a seed of the user's."""
+    factory = backend.factory
+    if isinstance(factory, MachineFactory):
+        return "seed" not in backend.options
+    return isinstance(factory, NamedDevice)
+
+
+def _estimator(
+    expectations: ModelExpectations,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    *,
+    share: float = 1.0,
+) -> GradientEstimator:
+    """The gradient estimator of a circuit that is given a share of all samples."""
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
-    expectations = ModelExpectations(model, shots=shots_of(config))
     if config.shots == ADAPTIVE:
         assert config.shots_budget is not None  # `check_settings` has asked for it
-        return AdaptiveShift(expectations, budget=config.shots_budget)
+        budget = int(share * config.shots_budget)
+        return AdaptiveShift(expectations, budget=budget, share=share)
     return estimator_of(
         expectations,
         config.resolve("gradient_method"),

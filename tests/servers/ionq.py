@@ -44,6 +44,7 @@ class IonQServer:
         faults: What goes wrong; the list may be changed at any time.
         log: File to which jobs and what becomes of them are appended, and from which
             those of an earlier server are read.
+        lists: Whether it tells which jobs it has.
 
     Attributes:
         url: What ``APIClient.BASE_URL`` must be.
@@ -65,7 +66,9 @@ class IonQServer:
         seed: int = 0,
         faults: Sequence[Fault] = (),
         log: str | Path | None = None,
+        lists: bool = False,
     ) -> None:
+        self.lists = lists
         self.key, self.delay, self.polls, self.seed = key, delay, polls, seed
         self.prices, self.most_circuits = dict(prices or {}), most_circuits
         self.faults = list(faults)

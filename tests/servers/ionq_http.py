@@ -69,6 +69,10 @@ class Handler(BaseHTTPRequestHandler):
         self.owner.note("GET", self.path)
         if not self._allowed():
             return
+        if path == "/v0.4/jobs" and self.owner.lists:
+            jobs = [self._status(job, "ready") for job in self.owner.jobs]
+            self._send(200, json.dumps({"jobs": jobs, "next": None}).encode(), JSON)
+            return
         match = JOB.fullmatch(path)
         job = None if match is None else self.owner.find(match["id"])
         if match is None or job is None:
