@@ -500,6 +500,33 @@ def test_a_training_run_comes_nearer_to_the_one_without_noise():
     assert abs(both - ideal) < 0.1 * abs(raw - ideal)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_the_estimated_cost_is_that_of_the_run(own):
+    """Of a device of the user's, which has run before, and of a backend by its name."""
+    every = {"every": 2}
+    if own:
+        machine = ReadoutMitigation(Dense(rates=RATES), **every)
+        backend = MachineDevice(ZeroNoise(machine, scale_factors=(1, 3)), 2)
+    else:
+        backend = BackendManager().get_backend(
+            "cirq", readout_mitigation=every, zero_noise=(1, 3)
+        )
+    model = QuantumModel(2, 1, 1, backend=backend, seed=1)
+    if own:
+        model.forward(np.zeros((1, 2)))
+        backend.begin_run(None)
+    config = TrainingConfig(
+        epochs=3, shots=50, seed=0, gradient_method="parameter_shift", batch_size=2
+    )
+    trainer, data = QuantumTrainer(config), (np.ones((3, 2)) / 4, np.ones((3, 1)))
+    total = trainer.estimate_cost(model, data).total
+    trainer.train(model, data)
+    spent = model.placed.device.spent
+    assert total.circuits == spent.circuits
+    assert (total.shots, total.jobs, total.dollars) == (spent.shots, 6, 0.0)
+    assert total.one_qubit_gates == spent.one_qubit_gates
+
+
 # --- options and refusals -------------------------------------------------------
 
 
