@@ -527,6 +527,30 @@ def test_the_estimated_cost_is_that_of_the_run(own):
     assert total.one_qubit_gates == spent.one_qubit_gates
 
 
+@pytest.mark.timeout(30)
+def test_rates_are_sent_to_a_service_once(ionq_server, tmp_path):
+    """An interrupted run takes them from the ledger, or from its checkpoint."""
+    backend = BackendManager().get_backend(
+        "ionq_simulator",
+        ledger=tmp_path / "jobs.db",
+        poll=0.01,
+        readout_mitigation=True,
+    )
+    device = backend.device(3)
+    qnode = qml.QNode(circuit, device, shots=100)
+    states, values = [], []
+    for _ in range(2):
+        states.append(copy.deepcopy(device.generator_state))
+        values.append(np.array(qnode()))
+    sent = ionq_server.submissions
+    assert device.spent.jobs == sent == 2
+    assert device.spent.circuits == (1 + 2) + 1
+    for state, value in zip(states, values, strict=True):
+        device.generator_state = state
+        np.testing.assert_array_equal(qnode(), value)
+    assert ionq_server.submissions == sent
+
+
 # --- options and refusals -------------------------------------------------------
 
 
