@@ -7,9 +7,10 @@ since they are free and fast.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, final
+from typing import Any, cast, final
 
 import numpy as np
 from pennylane.devices import Device, ExecutionConfig
@@ -70,7 +71,7 @@ class CountingBackends(BackendManager):
 
     def restore(self) -> None:
         """Give devices of the user's the random generators that they had."""
-        for device, generator in self._ours:
+        for device, generator in reversed(self._ours):
             devices.set_generator_state(device, generator)
         self._ours.clear()
 
@@ -105,7 +106,12 @@ class CountedFactory:
 
 def counting(machine: Machine) -> Machine:
     """A machine that counts, with the error mitigation of the one it stands for."""
-    return Counting(machine)
+    inside = vars(machine).get("machine")
+    if not isinstance(inside, Machine):
+        return Counting(machine)
+    wrapped: Any = copy.copy(machine)
+    wrapped.machine = counting(inside)
+    return cast("Machine", wrapped)
 
 
 @final
