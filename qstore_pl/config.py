@@ -101,6 +101,21 @@ def _backend_name(name: str, value: Any) -> str:
     return "mock_ideal" if value == "mock" else _checked_name(name, value)
 
 
+def _backend_shares(name: str, value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"Argument `{name}` must be a dict, but is {value!r}.")
+    found = {
+        _backend_name(name, key): real(name, share, above=0.0)
+        for key, share in value.items()
+    }
+    if len(found) < max(2, len(value)):
+        raise ValueError(
+            f"Argument `{name}` must name at least two backends, each once, but is "
+            f"{value!r}. Set quantum_sdk for a single one."
+        )
+    return found
+
+
 def _class_weight(name: str, value: Any) -> Any:
     if value == "balanced":
         return value
@@ -236,13 +251,20 @@ class TrainingConfig:
         entanglement: Entanglement that the layers of the model must have:
             ``"linear"``, ``"circular"``, ``"full"`` or ``"none"``.
         quantum_sdk: Name of the backend on which a model runs that has none of its own;
-            ``"mock"`` is another name of ``"mock_ideal"``.
-        quantum_target: Name of the machine of a hardware backend; a simulator refuses
+            ``"mock"`` is another name of ``"mock_ideal"``, and ``"ionq"`` of
+            ``"ionq_simulator"``.
+        backend_shares: Dict from the names of at least two backends to shares, > 0, of
+            the samples of every mini-batch that each of them runs, in proportion to
+            the others. It goes with models that have no backend of their own, and
+            without ``quantum_sdk``.
+        quantum_target: Name of the machine, for backends that have the option
+            ``machine``; another backend refuses it.
+        quantum_api_key: Key, or ``"env:NAME"`` for the environment variable that has
+            it, for backends that have the option ``api_key``; another backend refuses
             it.
-        quantum_api_key: Key for a hardware backend, or ``"env:NAME"`` for the
-            environment variable that has it; a simulator refuses it.
-        max_concurrent_circuits: Number of circuits that a hardware backend runs at
-            once, >= 1; a simulator refuses it.
+        max_concurrent_circuits: Number of jobs, >= 1, that may be at work at the same
+            time, for backends that have the option ``max_concurrent``; another backend
+            refuses it.
         shots: Measurements per circuit, >= 1. Unset, the shots of the device hold; the
             devices of this package are exact unless they are given some.
             ``"adaptive"`` chooses them for each weight and each step, from the
@@ -361,6 +383,7 @@ class TrainingConfig:
     circuit_depth: int | None = _integer()
     entanglement: str | None = _choice("linear", "circular", "full", "none")
     quantum_sdk: str | None = _field(_backend_name, default="mock_ideal")
+    backend_shares: Mapping[str, float] | None = _field(_backend_shares)
     quantum_target: str | None = _name()
     quantum_api_key: str | Secret | None = _secret()
     max_concurrent_circuits: int | None = _integer()

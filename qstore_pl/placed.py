@@ -76,6 +76,10 @@ class Placed:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lanes": {}}  # they belong to this device
 
+    def on(self, backend: Backend) -> Placed:
+        """The same circuit on another backend."""
+        return Placed(self._circuit, backend)
+
     @property
     def wires(self) -> tuple[Any, ...]:
         """The device's first wire labels, or numbers where it takes any label."""

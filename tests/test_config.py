@@ -62,6 +62,7 @@ GOOD = {
     "circuit_depth": 2,
     "entanglement": "circular",
     "quantum_sdk": "mock_noisy",
+    "backend_shares": {"cirq": 1.0, "qiskit": 3.0},
     "quantum_target": "forte",
     "quantum_api_key": Secret("env:IONQ_API_KEY"),
     "max_concurrent_circuits": 8,

@@ -6,15 +6,23 @@ from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Limits, Machine, Ticket
 from qstore_pl.backends.manager import (
+    CONFIGURED,
     Backend,
     BackendManager,
     as_backend,
+    configured,
     wire_labels,
 )
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
+from qstore_pl.backends.table import BackendInfo, BackendTable
+from qstore_pl.backends.zero_noise import ZeroNoise
 
 __all__ = [
+    "CONFIGURED",
     "Backend",
+    "BackendInfo",
     "BackendManager",
+    "BackendTable",
     "Batch",
     "Bill",
     "Budget",
@@ -25,7 +33,10 @@ __all__ = [
     "MachineLanes",
     "NamedDevice",
     "Purse",
+    "ReadoutMitigation",
     "Ticket",
+    "ZeroNoise",
     "as_backend",
+    "configured",
     "wire_labels",
 ]

@@ -90,34 +90,37 @@ class MachineDevice(devices.ResumableDevice):
 
     @property
     def generator_state(self) -> dict[str, Any]:
-        """The state of the random generator, the run, and what was spent in it."""
+        """The state of the random generator and machine, the run, and what it spent."""
         spent = dataclasses.asdict(self.spent)
-        return {"generator": self.draws, "run_id": self.run_id, "spent": spent}
+        return self.draws | {"run_id": self.run_id, "spent": spent}
 
     @generator_state.setter
     def generator_state(self, state: dict[str, Any]) -> None:
-        self.draws = state["generator"]
+        self.draws = state
         self.run_id, self.spent = state["run_id"], Bill(**state["spent"])
 
     @property
     def draws(self) -> dict[str, Any]:
-        """The state of the random generator alone, which may be set."""
+        """The states of the random generator and of the machine, which may be set."""
         with self._lock:
-            return dict(self._rng.bit_generator.state)
+            generator = dict(self._rng.bit_generator.state)
+        return {"generator": generator, "machine": self.machine.state}
 
     @draws.setter
     def draws(self, state: dict[str, Any]) -> None:
         with self._lock:
-            self._rng.bit_generator.state = state
+            self._rng.bit_generator.state = state["generator"]
+        self.machine.load_state(state["machine"])
 
     def begin_run(self, generator: dict[str, Any] | None) -> None:
-        """Begin another training run, in which nothing was spent.
+        """Begin another training run, in which nothing was spent or measured.
 
         Args:
             generator: State of the random generator; None goes on with its own.
         """
-        if generator is not None:
-            self.draws = generator
+        if generator is None:
+            generator = self.draws["generator"]
+        self.draws = {"generator": generator, "machine": {}}
         self.run_id, self.spent = uuid.uuid4().hex, Bill()
 
     def __getstate__(self) -> dict[str, Any]:

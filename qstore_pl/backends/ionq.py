@@ -78,7 +78,7 @@ class IonQMachine(RemoteMachine):
         self,
         *,
         qpu: bool = False,
-        api_key: Secret | None = None,
+        api_key: Secret | str | None = None,
         machine: str = "aria-1",
         noise_model: str | None = None,
         noise_seed: int | None = None,
@@ -109,7 +109,8 @@ class IonQMachine(RemoteMachine):
             raise TypeError(f"Argument `job_name` must be a word, but is {job_name!r}.")
         self._job_name = job_name
         self._prices = price_list(prices)
-        self._service = IonQService(self.name, api_key)
+        secret = Secret(api_key) if isinstance(api_key, str) else api_key
+        self._service = IonQService(self.name, secret)
         self.limits = Limits(
             qubits=QUBITS[machine] if qpu else NOISE[noise_model or "ideal"],
             circuits=CIRCUITS,
@@ -119,6 +120,11 @@ class IonQMachine(RemoteMachine):
 
     def __repr__(self) -> str:
         return f"IonQMachine({self.target!r}, ledger={str(self.ledger.path)!r})"
+
+    @property
+    def price_name(self) -> str:
+        """Its name in the list of prices."""
+        return f"ionq.{self.target}"
 
     def prepare(self) -> None:
         """Check that there is an API key."""
@@ -131,7 +137,7 @@ class IonQMachine(RemoteMachine):
 
     def dollars(self, one: Int1D, more: Int1D, shots: Int1D) -> float | None:
         """The price of some circuits; None if it is not known."""
-        price = self._prices.of(f"ionq.{self.target}")
+        price = self._prices.of(self.price_name)
         if price is None:
             return None
         each = price.dollars(one, more, shots, mitigated=bool(self._mitigated))

@@ -1,20 +1,14 @@
-"""Talks to IonQ through the client of its PennyLane plugin.
-
-Replies and failures come back as values and errors of ours. The frames of the plugin
-hold the API key, and so do the exceptions of its HTTP library: none of them leaves this
-module, so that the key is in no traceback.
-"""
+"""IonQ's jobs: what its replies mean, and whether it can have taken a job."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, final
 from urllib.parse import quote, urljoin, urlsplit
 
 from qstore_pl._secrets import Secret
+from qstore_pl.backends.ionq_talk import CREATED, OK, Reply, base_url, masked, talk
 from qstore_pl.backends.sending import NoAnswerError, RefusedError
 from qstore_pl.errors import (
     CredentialsError,
@@ -25,34 +19,12 @@ from qstore_pl.errors import (
 
 KEYS = ("PENNYLANE_IONQ_API_KEY", "IONQ_API_KEY")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-OK, CREATED = 200, 201
 DENIED = (401, 403)
 NOT_FOUND = 404
 BUSY = (429, 503)  # the service says that it did not take what was sent
 TRANSIENT = (408, 409, 425, 429, 500, 502, 503, 504, *range(520, 530))
 CLIENT_ERRORS = range(400, 500)
-LONGEST_TEXT = 300  # characters of a reply in an error
 PAGE, MOST_PAGES = 100, 20  # of a list of jobs
-
-
-@final
-@dataclass(frozen=True)
-class Reply:
-    """What came back.
-
-    Args:
-        status: Status of HTTP; None if no reply came.
-        data: The JSON of the reply; None if it has none.
-        text: The beginning of the reply, or what went wrong instead.
-        after: Seconds that the service asks to wait.
-        sent: Whether the request can have reached the service.
-    """
-
-    status: int | None
-    data: Any = None
-    text: str = ""
-    after: float | None = None
-    sent: bool = True
 
 
 @final
@@ -83,7 +55,7 @@ class IonQService:
                 "line. Set it again.",
                 backend=self._backend,
             )
-        address = urlsplit(_base_url())
+        address = urlsplit(base_url())
         if address.scheme != "https" and address.hostname not in LOOPBACK:
             raise CredentialsError(
                 f"The API key would be sent to {address.hostname} without encryption. "
@@ -98,7 +70,7 @@ class IonQService:
             RefusedError: If the service surely did not take it.
             NoAnswerError: If it may have taken it.
         """
-        reply = self._talk("jobs", timeout, payload=payload)
+        reply = talk(self._secret(), "jobs", timeout, payload=payload)
         if reply.status in (OK, CREATED):
             if isinstance(reply.data, dict) and isinstance(reply.data.get("id"), str):
                 return str(reply.data["id"])
@@ -135,7 +107,7 @@ class IonQService:
             NoAnswerError: If the question can be asked again.
             CredentialsError: If the address is elsewhere: it would be sent the key.
         """
-        url, base = urljoin(f"{_base_url()}/jobs/", address), _base_url()
+        url, base = urljoin(f"{base_url()}/jobs/", address), base_url()
         if urlsplit(url)[:2] != urlsplit(base)[:2]:
             raise CredentialsError(
                 f"The result is said to be at {urlsplit(url).netloc}, which is not the "
@@ -154,7 +126,9 @@ class IonQService:
         """
         params: dict[str, Any] = {"limit": PAGE}
         for _ in range(MOST_PAGES):
-            reply = self._talk("jobs", timeout, params=params)
+            reply = talk(self._secret(), "jobs", timeout, params=params)
+            if reply.status in DENIED:
+                raise self._denied(reply)
             if reply.status != OK or not isinstance(reply.data, dict):
                 return None
             for job in reply.data.get("jobs") or []:
@@ -167,10 +141,10 @@ class IonQService:
 
     def masked(self, text: str) -> str:
         """A text of the service, shortened and without the key."""
-        return text.replace(self._secret().reveal(), "***")[:LONGEST_TEXT]
+        return masked(text, self._secret())
 
     def _read(self, path: str, timeout: float, identifier: str) -> Any:
-        reply = self._talk(path, timeout)
+        reply = talk(self._secret(), path, timeout)
         if reply.status == OK and reply.data is not None:
             return reply.data
         if reply.status in DENIED:
@@ -229,82 +203,9 @@ class IonQService:
             )
         return self._api_key
 
-    def _talk(
-        self,
-        path: str,
-        timeout: float,
-        *,
-        payload: Mapping[str, Any] | None = None,
-        params: Mapping[str, Any] | None = None,
-    ) -> Reply:
-        """One request, and what came of it; no exception but an interrupt leaves it."""
-        from pennylane_ionq.api_client import APIClient
-        from requests import exceptions
-
-        client = APIClient(
-            api_key=self._secret().reveal(),
-            timeout=timeout,
-            max_retries=0,
-            debug=False,  # it would keep replies
-        )
-        interrupted = False
-        try:
-            if payload is not None:
-                answer = client.post(path, payload)
-            else:
-                answer = client.get(path, params=params)
-        except exceptions.RequestException as error:
-            return Reply(None, text=_reason(error), sent=not _unsent(error))
-        except KeyboardInterrupt:
-            interrupted = True
-        if interrupted:
-            raise KeyboardInterrupt  # a new one: the other has the frames of the plugin
-        data = None
-        with contextlib.suppress(exceptions.JSONDecodeError):
-            data = answer.json()
-        after = _seconds(answer.headers.get("Retry-After"))
-        read = answer.status_code in (OK, CREATED) and data is not None
-        text = "" if read else self.masked(answer.text)
-        return Reply(answer.status_code, data, text, after)
-
-
-def _base_url() -> str:
-    from pennylane_ionq.api_client import APIClient
-
-    return str(APIClient.BASE_URL)
-
 
 def _said(reply: Reply) -> str:
     """What came back, as part of a sentence."""
     if reply.status is None:
         return reply.text
     return f"HTTP status {reply.status}, {reply.text or 'and nothing else'}".rstrip(".")
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong with a connection; the texts of these errors name addresses."""
-    from requests import exceptions
-
-    if isinstance(error, exceptions.Timeout):
-        return "no reply came in time"
-    if _unsent(error):
-        return "the service cannot be reached"
-    return f"the connection broke before a reply came ({type(error).__name__})"
-
-
-def _unsent(error: Exception) -> bool:
-    """Whether a connection failed before anything was sent."""
-    from requests import exceptions
-    from urllib3.exceptions import MaxRetryError, NewConnectionError
-
-    if isinstance(error, exceptions.ConnectTimeout):
-        return True
-    cause = error.args[0] if error.args else None
-    return isinstance(cause, MaxRetryError) and isinstance(
-        cause.reason, NewConnectionError
-    )
-
-
-def _seconds(text: str | None) -> float | None:
-    """The header Retry-After, if it is a number of seconds."""
-    return float(text) if text is not None and text.isdigit() else None

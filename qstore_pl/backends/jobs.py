@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 from qstore_pl.backends.kinds import KINDS
 from qstore_pl.backends.ledger import DONE, SENT, Entry, Ledger
@@ -75,7 +76,11 @@ def fetched(ledger: Ledger, key: str) -> list[str]:
             f"Job {entry.key[:SHOWN]} is {entry.state}: the service has given it no "
             "identifier. If you found it there, give that with `qstore jobs resolve`."
         )
-    machine = KINDS[entry.backend].made(entry.backend, {"ledger": ledger.path})
+    kind = KINDS[entry.backend]
+    options: dict[str, Any] = {"ledger": ledger.path}
+    if "backend" in kind.options:
+        options["backend"] = entry.target
+    machine = kind.made(entry.backend, options)
     assert isinstance(machine, RemoteMachine)
     machine.prepare()
     try:

@@ -15,8 +15,10 @@ import pennylane as qml
 from pennylane.devices import Device
 
 from qstore_pl._secrets import Secret
+from qstore_pl.backends.counting import Counting
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.machine import Machine
+from qstore_pl.backends.mitigation import MITIGATION, check_mitigation, mitigated
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Kind:
         machine: Name of its class, or of a function that makes it.
         fixed: Arguments of the class that the name decides.
         options: Names of the arguments that a user may give.
+        required: Those of them that a user must give.
         remote: Whether circuits leave this computer.
         key: Environment variables in which its key is looked for.
     """
@@ -40,6 +43,7 @@ class Kind:
     machine: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     options: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
     remote: bool = False
     key: tuple[str, ...] = ()
 
@@ -114,12 +118,9 @@ KINDS = {
             "optimization_level",
             "token",
             "instance",
-            "deadline",
-            "ledger",
-            "max_concurrent",
-            "poll",
-            "replay",
+            *REMOTE,
         ),
+        required=("backend",),
         remote=True,
         key=("QISKIT_IBM_TOKEN",),
     ),
@@ -135,17 +136,22 @@ class MachineFactory:
     Args:
         kind: Name of the backend, one of ``KINDS``.
         options: What the user chose for it.
+        counted: Whether circuits are counted instead of run, which takes no key.
     """
 
     kind: str
     options: tuple[tuple[str, Any], ...] = ()
+    counted: bool = False
 
     def __call__(self, n_wires: int) -> Device:
         """A new device with this many wires."""
         given = dict(self.options)
         of_device = {k: given.pop(k) for k in DEVICE_OPTIONS if k in given}
+        corrections = {k: given.pop(k) for k in MITIGATION if k in given}
         machine = KINDS[self.kind].made(self.kind, given)
-        return MachineDevice(machine, n_wires, **of_device)
+        if self.counted:
+            machine = Counting(machine)
+        return MachineDevice(mitigated(machine, corrections), n_wires, **of_device)
 
 
 @dataclass(frozen=True)
@@ -213,14 +219,21 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
 
     Raises:
         TypeError: If it takes none of these options.
+        ValueError: If the number in an option is out of its range.
     """
     if name in KINDS:
         kind = KINDS[name]
-        allowed = (*kind.options, *DEVICE_OPTIONS)
+        allowed = (*kind.options, *MITIGATION, *DEVICE_OPTIONS)
         if unknown := [word for word in options if word not in allowed]:
             raise TypeError(
                 f"Backend {name} has no option {unknown[0]!r}; its options are "
                 f"{', '.join(allowed)}."
+            )
+        check_mitigation(options)
+        if missing := [word for word in kind.required if options.get(word) is None]:
+            raise TypeError(
+                f"Backend {name} must be given the option {missing[0]!r}: "
+                f'BackendManager().get_backend("{name}", {missing[0]}=...).'
             )
         kept = {
             k: Secret(v) if k in SECRETS and isinstance(v, str) else v

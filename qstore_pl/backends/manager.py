@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pennylane.devices import Device
 
+from qstore_pl._checks import integer, real
+from qstore_pl.backends.choosing import best, qubits_of
 from qstore_pl.backends.kinds import (
     KINDS,
     OTHERS,
     OURS,
     DeviceFactory,
     GivenDevice,
+    MachineFactory,
     factory_of,
 )
+from qstore_pl.backends.table import (
+    BackendTable,
+    of_kind,
+    of_registered,
+    of_simulator,
+)
 from qstore_pl.config import TrainingConfig
+
+CONFIGURED = {
+    "quantum_target": "machine",
+    "quantum_api_key": "api_key",
+    "max_concurrent_circuits": "max_concurrent",
+}
+"""Fields of the configuration, and the options that they are for backends that have
+them."""
+
+_log = logging.getLogger("qstore_pl.backends")
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,18 @@ class Backend:
 
     name: str
     factory: DeviceFactory
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options that it was made with."""
+        factory = self.factory
+        return dict(factory.options) if isinstance(factory, MachineFactory) else {}
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether circuits leave this computer, as far as is known."""
+        factory = self.factory
+        return isinstance(factory, MachineFactory) and KINDS[factory.kind].remote
 
     def device(self, n_wires: int) -> Device:
         """A device with at least this many wires."""
@@ -76,7 +109,13 @@ class BackendManager:
         """
         if name is None:
             name = self.config.resolve("quantum_sdk")
-        name = "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
+        name = plain_name(name)
+        if name == "ionq":
+            name = "ionq_simulator"
+            _log.info(
+                'Backend "ionq" is "ionq_simulator", a simulator that IonQ runs. Name '
+                '"ionq_qpu" for a quantum computer, which takes money.'
+            )
         if name in _registered:
             if options:
                 raise TypeError(
@@ -84,7 +123,7 @@ class BackendManager:
                     "with a function that makes the device as you want it."
                 )
             return _registered[name]
-        factory = factory_of(name, options)
+        factory = factory_of(name, configured(self.config, name) | options)
         if factory is not None:
             return Backend(name, factory)
         listed = ", ".join(f'"{word}"' for word in sorted(_known()))
@@ -93,9 +132,78 @@ class BackendManager:
             f"device that is installed, but is {name!r}."
         )
 
-    def list_backends(self) -> list[str]:
-        """The names of all registered and built-in backends, sorted."""
-        return sorted(_known())
+    def list_backends(self) -> BackendTable:
+        """All backends with what is known of each, in alphabetical order.
+
+        Returns:
+            A mapping from names to what is known: whether it is installed and has a
+            key, most qubits, exact values or shots, gradient methods, whether it is
+            remote, its price, and the options of :meth:`get_backend`. ``print`` shows
+            it as a table.
+        """
+        rows = {name: of_simulator(name) for name in (*OURS, *OTHERS)}
+        rows |= {kind: of_kind(kind, configured(self.config, kind)) for kind in KINDS}
+        for name, backend in _registered.items():
+            rows[name] = of_registered(name, backend.factory)
+        return BackendTable(rows)
+
+    def find_best_backend(
+        self,
+        circuit: Any,
+        *,
+        shots: int | None = None,
+        noisy: bool = False,
+        remote: bool = False,
+        prefer_qpu: bool = False,
+        max_cost: float | None = None,
+    ) -> Backend:
+        """The fastest backend that can run a circuit.
+
+        The built-in backends are tried from the fastest to the slowest for a training
+        step: those of this package, PennyLane's, Qiskit's, Cirq's, and then those that
+        are not on this computer, where jobs wait. The first is taken that is installed,
+        has its key if it needs one, has enough qubits and noise as asked for, and runs
+        with shots, or exactly without. A backend that you registered is never chosen,
+        since its speed is not known.
+
+        Args:
+            circuit: A model, a QNode on a device with wires, or a number of qubits, >=
+                1.
+            shots: Measurements per circuit, >= 1; None asks for exact values.
+            noisy: Whether the backend must have noise; else it must have none.
+            remote: Whether circuits may leave this computer.
+            prefer_qpu: Whether quantum computers are tried first. They may then be
+                taken in spite of their noise, and circuits may leave this computer.
+            max_cost: Most US dollars, >= 0, that the cheapest circuit on the backend
+                may cost, one without gates; a backend of unknown price is not taken
+                then. None is any price. What a training run costs is told by
+                ``QuantumTrainer.estimate_cost``.
+
+        Raises:
+            ValueError: If no backend can run it; the message says what excludes each.
+            TypeError: If ``circuit`` is none of these.
+
+        Example:
+            >>> BackendManager().find_best_backend(4).name
+            'mock_ideal'
+            >>> BackendManager().find_best_backend(4, shots=100, noisy=True).name
+            'mock_noisy'
+        """
+        if shots is not None:
+            shots = integer("shots", shots, minimum=1)
+        if max_cost is not None:
+            max_cost = real("max_cost", max_cost, minimum=0.0)
+        name = best(
+            self.list_backends(),
+            {kind: configured(self.config, kind) for kind in KINDS},
+            qubits_of(circuit),
+            shots=shots,
+            noisy=noisy,
+            remote=remote,
+            prefer_qpu=prefer_qpu,
+            max_cost=max_cost,
+        )
+        return self.get_backend(name)
 
     def register_backend(
         self, name: str, backend: DeviceFactory | Device, *, replace: bool = False
@@ -121,6 +229,28 @@ class BackendManager:
             )
         _registered[name] = as_backend(backend, name=name)
         return _registered[name]
+
+
+def plain_name(name: str) -> str:
+    """A name without the words that may be left out of it."""
+    return "mock_ideal" if name == "mock" else name.removeprefix("qstore.")
+
+
+def configured(config: TrainingConfig, name: str) -> dict[str, Any]:
+    """The options of a backend that a configuration sets.
+
+    Args:
+        config: The configuration.
+        name: Name of the backend.
+    """
+    name = "ionq_simulator" if name == "ionq" else plain_name(name)
+    if name in _registered or name not in KINDS:
+        return {}
+    return {
+        option: getattr(config, field)
+        for field, option in CONFIGURED.items()
+        if option in KINDS[name].options and getattr(config, field) is not None
+    }
 
 
 def _known() -> set[str]:

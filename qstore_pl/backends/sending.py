@@ -23,6 +23,7 @@ from qstore_pl.errors import (
     JobCancelledError,
     JobFailedError,
     JobTimeoutError,
+    LedgerError,
     LostJobError,
     QuantumCircuitError,
 )
@@ -145,13 +146,20 @@ class Courier:
             QuantumCircuitError: If a job has no result. The others stay in the ledger,
                 and their results are there when the same jobs are asked for again.
         """
+        # Jobs are sent in a thread of its own, which an interrupt does not reach: what
+        # was sent is written down.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(int).result()  # it runs before there is anything to lose
+            return self._results(jobs, thread)
+
+    def _results(self, jobs: Sequence[Job], thread: ThreadPoolExecutor) -> list[Any]:
         found: list[Any] = [None] * len(jobs)
         to_send = deque(range(len(jobs)))
         out: list[_Waiting] = []
         while to_send or out:
             while to_send and (self._at_once is None or len(out) < self._at_once):
                 index = to_send.popleft()
-                entry = self._started(jobs[index])
+                entry = self._started(jobs[index], thread)
                 if entry.state == DONE:
                     found[index] = entry.result
                     continue
@@ -169,7 +177,7 @@ class Courier:
                 time.sleep(max(0.0, first - time.monotonic()))
         return found
 
-    def _started(self, job: Job) -> Entry:
+    def _started(self, job: Job, thread: ThreadPoolExecutor) -> Entry:
         """A job that the service has: sent now, or before."""
         until = time.monotonic() + self._deadline
         pause = self._poll
@@ -178,10 +186,7 @@ class Courier:
             if known is not None:
                 return self._found(known)
             try:
-                # In a thread of its own, which an interrupt does not reach: a job that
-                # was sent is written down.
-                with ThreadPoolExecutor(1) as thread:
-                    return thread.submit(self._sent, job).result()
+                return thread.submit(self._sent, job).result()
             except RefusedError as refused:
                 wait, pause = self._pauses(pause, refused.after)
                 if not refused.again or time.monotonic() + wait > until:
@@ -199,7 +204,14 @@ class Courier:
         except NoAnswerError as lost:
             self._ledger.lost(key, lost.reason)
             raise _lost(job.entry, lost.reason) from None
-        self._ledger.sent(key, remote)
+        try:
+            self._ledger.sent(key, remote)
+        except LedgerError as error:
+            error.add_note(
+                f"Job {key} was sent before this: its identifier at the service is "
+                f"{remote}. Give it with `qstore jobs resolve {key[:12]} --id {remote}`"
+            )
+            raise
         return _with_identifier(job.entry, remote)
 
     def _found(self, entry: Entry) -> Entry:

@@ -23,6 +23,7 @@ from qstore_pl.gradients.gauss_newton import GaussNewton
 from qstore_pl.gradients.methods import OPTIONS, estimator_of
 from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
+from qstore_pl.gradients.sharded import Shard, ShardedEstimator
 from qstore_pl.gradients.shift import ParameterShift
 from qstore_pl.gradients.shot_noise import ShotVariances
 from qstore_pl.optimizers import GradientResult
@@ -51,6 +52,8 @@ __all__ = [
     "QuantumGradientComputer",
     "QuantumNaturalGradientOptimizer",
     "SPSAGradient",
+    "Shard",
+    "ShardedEstimator",
     "ShotVariances",
     "SimultaneousPerturbation",
     "WeightMetric",

@@ -61,7 +61,9 @@ class AdaptiveShift(GradientEstimator):
         arXiv:1909.09083.
     """
 
-    def __init__(self, expectations: Expectations, *, budget: int) -> None:
+    def __init__(
+        self, expectations: Expectations, *, budget: int, share: float = 1.0
+    ) -> None:
         super().__init__(expectations)
         lanes = expectations.lanes((), shifted=True)
         if lanes is None:
@@ -72,7 +74,7 @@ class AdaptiveShift(GradientEstimator):
                 f"another, or runs on another device, {expectations.backend}. Give a "
                 "number of shots."
             )
-        self._lanes, self._budget = lanes, budget
+        self._lanes, self._budget, self._share = lanes, budget, share
         n = expectations.n_weights
         self._n_steps, self._mean, self._variance = 0, np.zeros(n), np.zeros(n)
         self._drawn: list[devices.Drawn] = []
@@ -153,7 +155,8 @@ class AdaptiveShift(GradientEstimator):
         sigma = np.where(trained, np.sqrt(variance), 0.0)
         norm = np.sum(np.where(trained, mean, 0.0) ** 2)
         norm += _BIAS * MEMORY**self._n_steps
-        return np.maximum(RATE * sigma * sigma.sum() / norm, FEWEST)
+        rate = self._share * RATE
+        return np.maximum(rate * sigma * sigma.sum() / norm, FEWEST)
 
     def _by_lane(self, shifts: devices.Shifts, of_weights: Float1D) -> Float1D:
         """The shots of each lane, the most that one of its weights asks for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,15 +27,24 @@ class GradientEstimator(ABC):
 
     Args:
         expectations: The circuit, and the device that it runs on.
+
+    Attributes:
+        expectations: The circuit, and the device that it runs on.
+        samples: Number of samples of the last call of :meth:`forward`.
     """
 
     def __init__(self, expectations: Expectations) -> None:
-        self.expectations = expectations
+        self.expectations, self.samples = expectations, 0
         self._n_weights = expectations.n_weights
         self._readout = expectations.readout
         self._parameters = self._weights = self._own = np.empty(0)
         self._values = np.empty((0, 0))
         self._gradient_of_all = np.empty(0)
+
+    @property
+    def parts(self) -> Sequence[GradientEstimator]:
+        """The estimators that run circuits, one for each backend."""
+        return (self,)
 
     @property
     def shots(self) -> int:
@@ -50,7 +59,7 @@ class GradientEstimator(ABC):
     @property
     def devices(self) -> list[Device]:
         """The devices that circuits run on."""
-        return [self.expectations.device]
+        return [part.expectations.device for part in self.parts]
 
     def limit(self, purse: Purse | None) -> None:
         """Let circuits be run within a budget only.
@@ -58,7 +67,8 @@ class GradientEstimator(ABC):
         Args:
             purse: What may be spent, and was spent; None does not limit it.
         """
-        self.expectations.limit(purse)
+        for part in self.parts:
+            part.expectations.limit(purse)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -101,6 +111,7 @@ class GradientEstimator(ABC):
             self._weights = parameters[: self._n_weights]
             self._own = parameters[self._n_weights :]
             self._gradient_of_all = np.empty(parameters.size)
+        self.samples = len(rows)
         self._values = self._measure(self._weights, features, rows, gradient=gradient)
         return self._readout.outputs(self._values, self._own)
 

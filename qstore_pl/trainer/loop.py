@@ -76,10 +76,10 @@ class Loop:
         self.tell("on_train_begin", self.step.model, state.history)
         if not state.good:
             self._keep_good()
-        if self.saver is not None and isinstance(
-            self.step.model.placed.device, MachineDevice
-        ):
+        machines = (isinstance(d, MachineDevice) for d in self.step.estimator.devices)
+        if self.saver is not None and any(machines):
             # Jobs of a run that is killed before its first checkpoint are found again.
+            state.estimator = self.step.estimator.state
             self.saver.at_the_beginning(state)
         try:
             while state.epoch < self.epochs and not state.stopped:
@@ -118,6 +118,7 @@ class Loop:
             for batch, is_last in _marked(batches):
                 with self._undone():
                     self._batch(batch, is_last=is_last)
+                state.estimator = estimator.state
                 state.step += 1
                 if self.interrupts.requested and not is_last:
                     return False
@@ -125,6 +126,7 @@ class Loop:
             if self._validates():
                 with self._undone():
                     row |= self._measured(self.sources[1])
+                state.estimator = estimator.state
         finally:
             state.circuits += estimator.circuits - circuits
             state.shots += estimator.spent - shots
@@ -156,6 +158,7 @@ class Loop:
             yield
         except (BudgetError, QuantumCircuitError, LedgerError):
             undo()
+            self.state.estimator = self.step.estimator.state
             raise
 
     def _batch(self, batch: Batch, *, is_last: bool) -> None:

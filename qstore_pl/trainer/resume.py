@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pennylane.devices import Device
+
 from qstore_pl import checkpoint, devices
 from qstore_pl._lazy import cached_property
 from qstore_pl.config import DEFAULTS
@@ -68,6 +70,7 @@ class Parts:
         sources: The training data, followed by the validation data if there are any.
         settings: All other settings on which the result depends, by name.
         shots: Measurements per circuit, >= 1; None leaves them to the device.
+        run_on: The devices of the run; the first one is that of the model.
     """
 
     model: Trainable
@@ -75,26 +78,36 @@ class Parts:
     sources: Sequence[Source]
     settings: dict[str, Any]
     shots: int | None
+    run_on: Sequence[Device]
 
     def tree(self, state: TrainState) -> dict[str, Any]:
         """The contents of a checkpoint of the run, without its history."""
-        return self._fixed | {
+        first, *others = map(devices.generator_state, self.run_on)
+        found: dict[str, Any] = {
             "model": self.model.get_state(),
             "optimizer": self.optimizer.state,
             "run": state.to_tree(),
-            "device_generator": devices.generator_state(self.model.placed.device),
+            "device_generator": first,
         }
+        if others:
+            found["other_generators"] = others
+        return self._fixed | found
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
         """The part of a checkpoint that does not change during the run."""
         return {
             "version": RUN_VERSION,
-            "device": devices.description(self.model.placed.device),
+            "device": self._device,
             "data": self.data,
             "config": self.settings,
             "environment": environment(),
         }
+
+    @property
+    def _device(self) -> str:
+        """What the devices of the run are, in words."""
+        return " and ".join(map(devices.description, self.run_on))
 
     @cached_property
     def data(self) -> list[str]:
@@ -140,7 +153,9 @@ class Parts:
         if state.stopped == EARLY and (patience is None or state.waited < patience):
             state.stopped = ""  # patience is longer now than it was
         self._warn_of(found, state, epochs)
-        devices.set_generator_state(self.model.placed.device, found["device_generator"])
+        generators = [found["device_generator"], *found.get("other_generators", [])]
+        for device, generator in zip(self.run_on, generators, strict=True):
+            devices.set_generator_state(device, generator)
         return state
 
     def _check(self, found: Any) -> None:
@@ -167,7 +182,7 @@ class Parts:
             for key in sorted({*before, *now} - RESUMABLE)
             if before.get(key) != now.get(key)
         }
-        here = devices.description(self.model.placed.device)
+        here = self._device
         if found["device"] != here:
             different["device"] = (found["device"], here)
         if different:
@@ -220,11 +235,11 @@ class Parts:
             and validated[-1] is not None
         ):
             reasons.append(f"epoch {state.epoch} was validated because it was the last")
-        draws = self.shots or self.model.placed.device.shots
-        if found["device_generator"] is None and draws:
-            reasons.append(
-                f"{self.model.placed.device.name} does not tell where its draws are"
-            )
+        reasons += [
+            f"{device.name} does not tell where its draws are"
+            for device in self.run_on
+            if devices.generator_state(device) is None and (self.shots or device.shots)
+        ]
         if reasons:
             warnings.warn(
                 "The run is resumed approximately, not bit for bit: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from qstore_pl import devices
 from qstore_pl._checks import choice
 from qstore_pl.backends import (
+    CONFIGURED,
+    Backend,
     Bill,
     Budget,
     MachineDevice,
@@ -27,6 +30,8 @@ from qstore_pl.gradients import (
     AdaptiveShift,
     GradientEstimator,
     ModelExpectations,
+    Shard,
+    ShardedEstimator,
     estimator_of,
 )
 from qstore_pl.history import History
@@ -41,13 +46,13 @@ from qstore_pl.optimizers import (
     StepDecay,
     WarmUp,
 )
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
 FREE = ("default.", "lightning.")  # PennyLane's own simulators
-HARDWARE_FIELDS = {"quantum_target", "quantum_api_key", "max_concurrent_circuits"}
 STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
 LIMITS = {"max_cost", "max_circuits", "max_shots"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
@@ -121,6 +126,11 @@ def _check_dependent(config: TrainingConfig) -> None:
         raise ValueError(
             "Configuration shots_per_circuit must be unset where shots is set, which "
             "means the same."
+        )
+    if given >= {"backend_shares", "quantum_sdk"}:
+        raise ValueError(
+            "Configuration quantum_sdk must be unset where backend_shares names the "
+            "backends, since it would be ignored."
         )
     limits = given & {"gradient_clip_value", "gradient_clip_norm"}
     clips = config.use_gradient_clipping
@@ -209,16 +219,36 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
             "Configuration validation_interval must be unset without `val_data` or "
             "validation_split, since it would be ignored."
         )
-    if ignored := config.set_fields() & HARDWARE_FIELDS:
-        raise ValueError(
-            f"Configuration {', '.join(sorted(ignored))} must be unset: the "
-            "simulators here would ignore it."
-        )
     if config.set_fields() & STORE_FIELDS:
         _log.warning(
             "Configuration %s is not used: this version of qstore_pl has no vector "
             "store, and nothing is sent anywhere.",
             ", ".join(sorted(config.set_fields() & STORE_FIELDS)),
+        )
+
+
+def check_backends(config: TrainingConfig, backends: Sequence[Backend]) -> None:
+    """Refuse settings of hardware that none of the backends was made with.
+
+    Args:
+        config: The configuration.
+        backends: The backends of the run.
+
+    Raises:
+        ValueError: If there is such a setting.
+    """
+    ignored = [
+        field
+        for field, option in CONFIGURED.items()
+        if getattr(config, field) is not None
+        and all(b.options.get(option) != getattr(config, field) for b in backends)
+    ]
+    if ignored:
+        names = ", ".join(backend.name for backend in backends)
+        raise ValueError(
+            f"Configuration {', '.join(sorted(ignored))} must be unset: {names} would "
+            "ignore it. Backends that have such an option take it from the "
+            "configuration of the BackendManager that makes them."
         )
 
 
@@ -342,21 +372,65 @@ def gradients_of(
     model: Trainable,
     config: TrainingConfig,
     rng: np.random.Generator,
+    places: Sequence[Placed] = (),
 ) -> GradientEstimator:
     """The gradient estimator of a model that the configuration asks for.
 
     Args:
-        model: The model.
+        model: The model, which runs on the first backend.
         config: The configuration.
         rng: Generator from which random gradient methods draw.
+        places: The model on all backends of the run, those of ``backend_shares`` in
+            their order. It may be left out for the model's own.
     """
+    if config.backend_shares is None:
+        return _estimator(ModelExpectations(model, shots=shots_of(config)), config, rng)
+    shares = list(config.backend_shares.values())
+    shards = []
+    for placed, share in zip(places, shares, strict=True):
+        expectations = ModelExpectations(model, placed, shots=shots_of(config))
+        own = np.random.default_rng()  # takes over the state of the run's generator
+        estimator = _estimator(expectations, config, own, share=share / sum(shares))
+        shards.append(Shard(estimator, share, own, placed.backend.is_remote))
+    return ShardedEstimator(shards, rng)
+
+
+def _begin_run(placed: Placed, rng: np.random.Generator, *, seeded: bool) -> None:
+    """Begin a run on a device.
+
+    Args:
+        placed: The model on its backend.
+        rng: Generator whose numbers the device draws, if it was made by its name alone,
+            without a seed of the user's.
+        seeded: Whether the run has a seed.
+    """
+    backend, device, drawn = placed.backend, placed.device, None
+    by_name = isinstance(backend.factory, NamedDevice) or (
+        isinstance(backend.factory, MachineFactory) and "seed" not in backend.options
+    )
+    if seeded and by_name:
+        drawn = dict(rng.bit_generator.state)
+    if isinstance(device, MachineDevice):
+        device.begin_run(drawn)
+    else:
+        devices.set_generator_state(device, drawn)
+
+
+def _estimator(
+    expectations: ModelExpectations,
+    config: TrainingConfig,
+    rng: np.random.Generator,
+    *,
+    share: float = 1.0,
+) -> GradientEstimator:
+    """The gradient estimator of a circuit that is given a share of all samples."""
     options = {
         option: getattr(config, field) for field, option in METHOD_FIELDS.items()
     }
-    expectations = ModelExpectations(model, shots=shots_of(config))
     if config.shots == ADAPTIVE:
         assert config.shots_budget is not None  # `check_settings` has asked for it
-        return AdaptiveShift(expectations, budget=config.shots_budget)
+        budget = int(share * config.shots_budget)
+        return AdaptiveShift(expectations, budget=budget, share=share)
     return estimator_of(
         expectations,
         config.resolve("gradient_method"),
@@ -415,10 +489,9 @@ def state_of(
     loss: Loss,
     history: History,
     metrics: Metrics,
+    places: Sequence[Placed] = (),
 ) -> TrainState:
     """The state in which a new run begins.
-
-    With a seed, a device that was made by its name begins its random numbers anew.
 
     Args:
         config: The configuration.
@@ -426,19 +499,14 @@ def state_of(
         loss: The loss.
         history: Where the epochs of the run are recorded.
         metrics: The metrics of the run, by name.
+        places: The model on all backends of the run. It may be left out for the model's
+            own.
     """
     rng = np.random.default_rng(config.seed)
-    of_method, of_device = rng.spawn(2)
-    factory = model.backend and model.backend.factory
-    by_name = isinstance(factory, NamedDevice | MachineFactory)
-    drawn = None
-    if config.seed is not None and by_name:  # not a device the user made
-        drawn = dict(of_device.bit_generator.state)
-    device = model.placed.device
-    if isinstance(device, MachineDevice):
-        device.begin_run(drawn)
-    else:
-        devices.set_generator_state(device, drawn)
+    places = places or [model.placed]
+    of_method, *of_devices = rng.spawn(1 + len(places))
+    for placed, own in zip(places, of_devices, strict=True):
+        _begin_run(placed, own, seeded=config.seed is not None)
     return TrainState(
         rng=rng,
         method_rng=of_method,

@@ -19,14 +19,20 @@ from typing import Any
 from qstore_pl import checkpoint as files
 from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.backends import BackendManager, Bill
+from qstore_pl.backends import Backend, BackendManager, Bill, configured
+from qstore_pl.backends.counted import CountingBackends
+from qstore_pl.backends.prices import price_list
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
+from qstore_pl.cost import CostEstimate
+from qstore_pl.gradients import GradientEstimator
 from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
+from qstore_pl.trainer.estimate import Preflight
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
@@ -36,6 +42,7 @@ from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
     LIMITS,
+    check_backends,
     check_model,
     check_monitor,
     check_not_frozen,
@@ -83,6 +90,8 @@ class QuantumTrainer:
     Attributes:
         config: Settings of the run, which may be changed between runs.
         optimizer: The optimizer of the last :meth:`train`; None before the first.
+        estimator: The gradient estimator of the last :meth:`train`; None before the
+            first.
         history: The history of the last :meth:`train`, even if it failed.
         stopped: Why the last :meth:`train` ended before its last epoch; empty if it did
             not.
@@ -139,11 +148,12 @@ class QuantumTrainer:
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
         self.optimizer: Optimizer | None = None
+        self.estimator: GradientEstimator | None = None
         # Unknown names and ignored settings are refused here, before any training.
         natural = isinstance(self._new_optimizer(), NaturalGradient)
         check_settings(self.config, natural=natural)
         get_loss(self.config.resolve("loss"))
-        self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
+        self._backends()
         self._bound_sdk = self.config.quantum_sdk
 
     def train(
@@ -214,7 +224,8 @@ class QuantumTrainer:
         epochs = integer("epochs", epochs, minimum=1)
         check_schedule(config, epochs)
         callbacks = _checked_callbacks(callbacks)
-        self._bind(model)
+        places = self._bind(model)
+        run_on = [placed.device for placed in places]
         loss, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
@@ -224,10 +235,9 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            settings_of(
-                config, self.optimizer, self._metrics, model.placed.device, epochs
-            ),
+            settings_of(config, self.optimizer, self._metrics, run_on, epochs),
             shots=shots_of(config),
+            run_on=run_on,
         )
         found = found_in(resume, config.checkpoint_directory)
         run_directory = self._run_directory(found and found[0], overwrite=overwrite)
@@ -235,13 +245,14 @@ class QuantumTrainer:
             if run_directory is not None:
                 stack.enter_context(run_directory)
             if found is None:
-                state = state_of(config, model, loss, history, self._metrics)
+                state = state_of(config, model, loss, history, self._metrics, places)
             else:
                 state = parts.take_over(found[1], epochs)
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            estimator = gradients_of(model, config, state.method_rng)
+            estimator = gradients_of(model, config, state.method_rng, places)
+            self.estimator = estimator
             if state.estimator:
                 estimator.load_state(state.estimator)
             estimator.limit(purse_of(config, state, estimator))
@@ -253,7 +264,7 @@ class QuantumTrainer:
                 step, state, sources, epochs, config, schedule, self._metrics,
                 callbacks, self._interrupts,
                 guarded=bool(config.set_fields() & LIMITS)
-                or not devices.is_ours(model.placed.device),
+                or not all(map(devices.is_ours, run_on)),
             )  # fmt: skip
             if run_directory is not None:
                 loop.saver = Saver(
@@ -363,16 +374,96 @@ class QuantumTrainer:
         """Ask a run in another thread to end after its current batch."""
         self._interrupts.request("stop()")
 
-    def _bind(self, model: Trainable) -> None:
-        """Give the model a backend.
+    def estimate_cost(
+        self,
+        model: Trainable,
+        data: Any,
+        val_data: Any = None,
+        epochs: int | None = None,
+        *,
+        prices: str | PathLike[str] | None = None,
+    ) -> CostEstimate:
+        """What :meth:`train` would run and cost, without running it.
+
+        A copy of the model is trained in the same way, with the same seed, on backends
+        that count circuits instead of running them; our own simulators, which are free,
+        run. Circuits, shots, gates and jobs are therefore those of the run, with its
+        validation, for every gradient method, encoding, readout and pattern of frozen
+        weights. All epochs are counted, also where early stopping may end the run
+        before. The model, the optimizer and all random generators stay as they are.
+
+        Args:
+            model: The model.
+            data: The training data, as for :meth:`train`. An iterable of batches is
+                passed over once, and every epoch is taken to have the same batches.
+            val_data: The validation data, as for :meth:`train`.
+            epochs: Number of epochs, >= 1; None takes ``config.epochs``.
+            prices: Path of a TOML file with prices of your own, of the form of
+                ``qstore_pl/backends/prices.toml``, for backends that have the option
+                ``prices``; None takes the prices that the backend was made with.
+
+        Returns:
+            The estimate. ``print(estimate)`` shows it as a table.
+
+        Raises:
+            ValueError: As :meth:`train`; or if the data are an iterator, of which
+                nothing would be left for the run.
+            TypeError: As :meth:`train`.
+            DeviceError: If the backend cannot run the circuits.
+
+        Example:
+            >>> from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+            >>> config = TrainingConfig(quantum_sdk="cirq", shots=100, seed=0)
+            >>> X, y = np.linspace(0.0, 1.0, 8).reshape(4, 2), np.ones(4)
+            >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
+            >>> estimate = QuantumTrainer(config).estimate_cost(model, (X, y))
+            >>> estimate.step.circuits, estimate.total.shots, estimate.total.dollars
+            (52, 52000, 0.0)
+        """
+        _check_model(model, data)
+        bound = self._bound_sdk
+
+        def make(config: TrainingConfig, manager: BackendManager) -> QuantumTrainer:
+            trainer = QuantumTrainer(config, manager, optimizer=self._given)
+            trainer._bound_sdk = bound
+            return trainer
+
+        preflight = Preflight(
+            model,
+            data,
+            val_data,
+            epochs,
+            config=self.config,
+            backends=CountingBackends(self.backend_manager, prices=prices),
+            make=make,
+            prices=price_list(prices),
+        )
+        return preflight.estimate()
+
+    def _backends(self) -> list[Backend]:
+        """The backends that the configuration names."""
+        config, manager = self.config, self.backend_manager
+        names = list(config.backend_shares or [config.resolve("quantum_sdk")])
+        return [manager.get_backend(n, **configured(config, n)) for n in names]
+
+    def _bind(self, model: Trainable) -> list[Placed]:
+        """Give the model a backend, and place it on all that it is trained on.
 
         A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
         since the last run.
         """
         check_model(self.config, model)
-        chosen = self.config.quantum_sdk
-        backend = self.backend_manager.get_backend(self.config.resolve("quantum_sdk"))
+        chosen, backends = self.config.quantum_sdk, self._backends()
+        backend = backends[0]
+        if self.config.backend_shares is not None and model.has_own_backend:
+            assert model.backend is not None
+            raise ValueError(
+                "Configuration backend_shares must be unset for a model that has a "
+                f"backend of its own, `{model.backend.name}`. Make the model without "
+                "backend=, or set model.backend = None."
+            )
         if not model.has_own_backend or chosen != self._bound_sdk:
+            check_backends(self.config, backends)
             model.fill_backend(backend)
         elif chosen is not None and model.backend != backend:
             assert model.backend is not None
@@ -381,7 +472,12 @@ class QuantumTrainer:
                 f"has a backend of its own, `{model.backend.name}`, since it would be "
                 "ignored. Make the model without backend=, or leave quantum_sdk unset."
             )
+        else:
+            assert model.backend is not None
+            backends = [model.backend]
+            check_backends(self.config, backends)
         self._bound_sdk = chosen
+        return [model.placed, *(model.placed.on(other) for other in backends[1:])]
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import final
 
+from qstore_pl.backends import MachineDevice
 from qstore_pl.devices import ResumableDevice
 from qstore_pl.trainer.state import Gathered, TrainState
 from qstore_pl.trainer.step import Step
@@ -30,8 +31,11 @@ class Undo:
         self._gathered = state.gathered.to_tree()
         self._method = state.method_rng.bit_generator.state
         self._estimator = step.estimator.state
-        device = step.model.placed.device
-        self._draws = device.draws if isinstance(device, ResumableDevice) else None
+        self._draws = [
+            (device, device.draws)
+            for device in step.estimator.devices
+            if isinstance(device, ResumableDevice)
+        ]
 
     def __call__(self) -> None:
         """Set everything back; what was spent stays spent."""
@@ -40,7 +44,10 @@ class Undo:
         step.optimizer.load_state(self._optimizer)
         state.gathered = Gathered(**self._gathered)
         state.method_rng.bit_generator.state = self._method
+        machines = [one for one, _ in self._draws if isinstance(one, MachineDevice)]
+        spent = [device.spent for device in machines]
         step.estimator.load_state(self._estimator)
-        device = step.model.placed.device
-        if isinstance(device, ResumableDevice) and self._draws is not None:
-            device.draws = self._draws
+        for device, before in self._draws:
+            device.draws = before
+        for machine, bill in zip(machines, spent, strict=True):
+            machine.spent = bill

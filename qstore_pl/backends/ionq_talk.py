@@ -1,0 +1,125 @@
+"""One request to IonQ through the client of its PennyLane plugin, and its reply.
+
+The frames of the plugin hold the API key, and so do the exceptions of its HTTP library.
+None of them leaves this module, so that the key is in no traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from qstore_pl._secrets import Secret
+
+OK, CREATED = 200, 201
+LONGEST_TEXT = 300  # characters of a reply in an error
+
+
+@final
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Args:
+        status: Status of HTTP; None if no reply came.
+        data: The JSON of the reply; None if it has none.
+        text: The beginning of the reply, or what went wrong instead.
+        after: Seconds that the service asks to wait.
+        sent: Whether the request can have reached the service.
+    """
+
+    status: int | None
+    data: Any = None
+    text: str = ""
+    after: float | None = None
+    sent: bool = True
+
+
+def talk(
+    secret: Secret,
+    path: str,
+    timeout: float,
+    *,
+    payload: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+) -> Reply:
+    """One request, and what came of it; no exception but an interrupt leaves it.
+
+    Args:
+        secret: The API key.
+        path: Where it goes, relative to the address of the service.
+        timeout: Seconds to wait for the reply.
+        payload: The JSON that is sent with POST; None makes it a GET.
+        params: The query of a GET.
+    """
+    from pennylane_ionq.api_client import APIClient
+    from requests import exceptions
+
+    client = APIClient(
+        api_key=secret.reveal(),
+        timeout=timeout,
+        max_retries=0,
+        debug=False,  # it would keep replies
+    )
+    interrupted = False
+    try:
+        if payload is not None:
+            answer = client.post(path, payload)
+        else:
+            answer = client.get(path, params=params)
+    except exceptions.RequestException as error:
+        return Reply(None, text=_reason(error), sent=not _unsent(error))
+    except KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt  # a new one: the other has the frames of the plugin
+    data = None
+    with contextlib.suppress(exceptions.JSONDecodeError):
+        data = answer.json()
+    after = _seconds(answer.headers.get("Retry-After"))
+    read = answer.status_code in (OK, CREATED) and data is not None
+    text = "" if read else masked(answer.text, secret)
+    return Reply(answer.status_code, data, text, after)
+
+
+def masked(text: str, secret: Secret) -> str:
+    """A text of the service, shortened and without the key."""
+    return text.replace(secret.reveal(), "***")[:LONGEST_TEXT]
+
+
+def base_url() -> str:
+    """The address of the service, as the plugin has it now."""
+    from pennylane_ionq.api_client import APIClient
+
+    return str(APIClient.BASE_URL)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a connection; the texts of these errors name addresses."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.Timeout):
+        return "no reply came in time"
+    if _unsent(error):
+        return "the service cannot be reached"
+    return f"the connection broke before a reply came ({type(error).__name__})"
+
+
+def _unsent(error: Exception) -> bool:
+    """Whether a connection failed before anything was sent."""
+    from requests import exceptions
+    from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+    if isinstance(error, exceptions.ConnectTimeout):
+        return True
+    cause = error.args[0] if error.args else None
+    return isinstance(cause, MaxRetryError) and isinstance(
+        cause.reason, NewConnectionError
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    """The header Retry-After, if it is a number of seconds."""
+    return float(text) if text is not None and text.isdigit() else None

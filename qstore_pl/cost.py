@@ -1,0 +1,245 @@
+"""What a training run would run and cost, as values and as a table to be read.
+
+The trainer makes these reports; this module knows neither models nor devices.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, final
+
+UNKNOWN = "unknown"
+
+
+@final
+@dataclass(frozen=True)
+class Cost:
+    """What is run in a part of a training run.
+
+    Args:
+        circuits: Number of circuits.
+        shots: Number of shots of all circuits together; 0 if values are exact.
+        one_qubit_gates: Number of gates on one qubit in all circuits, after they were
+            decomposed into gates of the backend; None where gates are not counted.
+        two_qubit_gates: Number of gates on two qubits, in the same way.
+        jobs: Number of submissions; None where nothing is submitted.
+        dollars: The price in US dollars; None if it is not known.
+    """
+
+    circuits: int = 0
+    shots: int = 0
+    one_qubit_gates: int | None = 0
+    two_qubit_gates: int | None = 0
+    jobs: int | None = 0
+    dollars: float | None = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(**{k: _sum(v, asdict(other)[k]) for k, v in asdict(self).items()})
+
+    def __sub__(self, other: Cost) -> Cost:
+        negative: dict[str, Any] = {
+            k: None if v is None else -v for k, v in asdict(other).items()
+        }
+        return self + Cost(**negative)
+
+
+@final
+@dataclass(frozen=True)
+class Formula:
+    """The number of circuits of a step by the formula ``1 + 2P``, and what is run.
+
+    Args:
+        n_weights: Number P of weights of the circuit.
+        samples: Number of samples of the first step.
+        groups: Number of circuits for one sample, one for each group of observables
+            that are measured together.
+        lanes: Number of circuits for one sample and group: its value, and the terms of
+            the shift rules of its gates.
+        run: Number of circuits of the first step by parameter shift.
+        reasons: Why that number is another one.
+    """
+
+    n_weights: int
+    samples: int
+    groups: int
+    lanes: int
+    run: int
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def circuits(self) -> int:
+        """Samples times groups times ``1 + 2P``."""
+        return self.samples * self.groups * (1 + 2 * self.n_weights)
+
+
+@final
+@dataclass(frozen=True)
+class CostEstimate:
+    """What a training run would run and cost; made by ``QuantumTrainer.estimate_cost``.
+
+    Args:
+        backend: Name of the backend.
+        method: The gradient method.
+        step: The first training step.
+        epochs: Each epoch, with its validation.
+        methods: The whole run with other gradient methods, by name.
+        unfrozen: The whole run if no weight were frozen; None if none is.
+        formula: The number of circuits by ``1 + 2P`` beside what is run; None where
+            circuits cannot be shifted.
+        seconds: The least and the most time of the whole run in seconds; None where a
+            bound is not known.
+        time_source: What these times are made of.
+        price_source: Where the price comes from, or why it is not known.
+        price_date: The day on which the list of prices was made.
+        notes: What the numbers do not hold for.
+
+    Example:
+        >>> step, epoch = Cost(10, 1000), Cost(40, 4000)
+        >>> estimate = CostEstimate("cirq", "spsa", step, (epoch, epoch))
+        >>> estimate.total.circuits
+        80
+        >>> estimate.to_dict()["total"]["shots"]
+        8000
+    """
+
+    backend: str
+    method: str
+    step: Cost
+    epochs: tuple[Cost, ...]
+    methods: Mapping[str, Cost] = field(default_factory=dict)
+    unfrozen: Cost | None = None
+    formula: Formula | None = None
+    seconds: tuple[float | None, float | None] = (None, None)
+    time_source: str = ""
+    price_source: str = ""
+    price_date: datetime.date | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> Cost:
+        """The whole run."""
+        return sum(self.epochs, Cost())
+
+    @property
+    def saved(self) -> Cost | None:
+        """What the whole run does not run since weights are frozen; None if none is."""
+        return None if self.unfrozen is None else self.unfrozen - self.total
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers and sentences, in dicts and lists that JSON can hold."""
+        found = asdict(self)
+        found["epochs"] = [asdict(epoch) for epoch in self.epochs]
+        found["total"] = asdict(self.total)
+        found["saved"] = None if self.saved is None else asdict(self.saved)
+        found["seconds"], found["notes"] = list(self.seconds), list(self.notes)
+        if self.formula is not None:
+            found["formula"]["circuits"] = self.formula.circuits
+            found["formula"]["reasons"] = list(self.formula.reasons)
+        if self.price_date is not None:
+            found["price_date"] = self.price_date.isoformat()
+        return found
+
+    def __str__(self) -> str:
+        n = len(self.epochs)
+        rows = {"first step": self.step, "first epoch": self.epochs[0]}
+        dearest = max(self.epochs, key=lambda cost: (cost.circuits, cost.shots))
+        if dearest != self.epochs[0]:
+            where = self.epochs.index(dearest) + 1
+            rows[f"epoch {where}, the largest"] = dearest
+        rows[f"whole run, {n} epoch{'s' * (n > 1)}"] = self.total
+        blocks = [
+            f"Cost of training on {self.backend} with {self.method}",
+            _table(rows),
+            f"Price: {self._price()}\nTime: {self._time()}",
+        ]
+        if len(self.methods) > 1:
+            blocks.append("The whole run by gradient method\n" + _table(self.methods))
+        if self.unfrozen is not None and self.saved is not None:
+            rows = {"if none were frozen": self.unfrozen, "saved": self.saved}
+            blocks.append("The whole run, with frozen weights\n" + _table(rows))
+        if self.formula is not None:
+            blocks.append(_check(self.formula))
+        blocks += [f"Note: {note}" for note in self.notes]
+        return "\n\n".join(blocks)
+
+    def _price(self) -> str:
+        source = f"{self.price_source} " if self.price_source else ""
+        date = "" if self.price_date is None else f"List of {self.price_date}."
+        return f"{_dollars(self.total.dollars)}. {source}{date}".strip()
+
+    def _time(self) -> str:
+        least, most = self.seconds
+        if least is None and most is None:
+            return f"{UNKNOWN}. {self.time_source}".strip()
+        parts = [
+            *([] if least is None else [f"at least {_span(least)}"]),
+            f"at most {UNKNOWN if most is None else _span(most)}",
+        ]
+        return f"{', '.join(parts)}. {self.time_source}".strip()
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return None if one is None or other is None else one + other
+
+
+def _check(formula: Formula) -> str:
+    lines = [
+        f"Check: {formula.samples} samples x {formula.groups} groups of observables x "
+        f"(1 + 2P), with P = {formula.n_weights} weights, are {formula.circuits:,} "
+        f"circuits. A step with parameter shift runs {formula.run:,}.",
+        *(f"- {reason}" for reason in formula.reasons),
+    ]
+    return "\n".join(lines)
+
+
+def _table(rows: Mapping[str, Cost]) -> str:
+    """Costs in columns, a row for each."""
+    head = ["", "circuits", "shots", "1-qubit gates", "2-qubit gates", "jobs", "price"]
+    body = [
+        [
+            name,
+            *(
+                _number(value)
+                for value in (
+                    cost.circuits,
+                    cost.shots,
+                    cost.one_qubit_gates,
+                    cost.two_qubit_gates,
+                    cost.jobs,
+                )
+            ),
+            _dollars(cost.dollars),
+        ]
+        for name, cost in rows.items()
+    ]
+    return _aligned([head, *body])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _number(value: int | None) -> str:
+    return "not counted" if value is None else f"{value:,}"
+
+
+def _dollars(value: float | None) -> str:
+    return UNKNOWN if value is None else f"${value:,.2f}"
+
+
+def _span(seconds: float) -> str:
+    """A time in a unit that suits it."""
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:,.1f} h"
