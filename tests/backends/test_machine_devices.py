@@ -120,9 +120,10 @@ def test_circuits_that_are_the_same_run_once(name):
     assert (one.spent.circuits, one.spent.jobs) == (3, 1)
     # One gate on a qubit and one on two in each.
     assert (one.spent.one_qubit_gates, one.spent.two_qubit_gates) == (3, 3)
-    found = one.execute([tape(0.3, n) for n in (100, 100, 200)])
+    found = one.execute([tape(0.3, n) for n in (100, 100, 200, None)])
     assert found[0] == found[1]
-    assert one.spent == Bill(5, 300, 5, 5, 2)
+    close(found[3], np.cos(0.3))
+    assert one.spent == Bill(6, 300, 6, 6, 2)
 
 
 def test_parameters_that_are_equal_are_no_reason_to_run_again():
