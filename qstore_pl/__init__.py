@@ -19,6 +19,7 @@ _HOME = {
     "BackendManager": "backends",
     "BasisEncoding": "layers",
     "Callback": "callbacks",
+    "BudgetError": "errors",
     "CheckpointError": "errors",
     "FidelityKernel": "kernels",
     "FiniteDifferenceGradient": "gradients",
@@ -83,6 +84,7 @@ __all__ = [
     "AngleEncoding",
     "BackendManager",
     "BasisEncoding",
+    "BudgetError",
     "Callback",
     "CheckpointError",
     "FidelityKernel",
@@ -155,6 +157,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.config import TrainingConfig as TrainingConfig
     from qstore_pl.devices import NoiseSpec as NoiseSpec
     from qstore_pl.encoding import QuantumDataEncoder as QuantumDataEncoder
+    from qstore_pl.errors import BudgetError as BudgetError
     from qstore_pl.errors import CheckpointError as CheckpointError
     from qstore_pl.errors import QStoreError as QStoreError
     from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError

@@ -20,6 +20,7 @@ from qstore_pl import AmplitudeEncoding as AmplitudeEncoding
 from qstore_pl import AngleEncoding as AngleEncoding
 from qstore_pl import BackendManager as BackendManager
 from qstore_pl import BasisEncoding as BasisEncoding
+from qstore_pl import BudgetError as BudgetError
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
 from qstore_pl import FidelityKernel as FidelityKernel

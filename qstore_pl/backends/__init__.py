@@ -1,5 +1,6 @@
 """Backends, the places where circuits run, and how they are found by name."""
 
+from qstore_pl.backends.budget import Budget, Purse
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.kinds import MachineFactory, NamedDevice
 from qstore_pl.backends.lanes import MachineLanes
@@ -24,12 +25,14 @@ __all__ = [
     "BackendTable",
     "Batch",
     "Bill",
+    "Budget",
     "Limits",
     "Machine",
     "MachineDevice",
     "MachineFactory",
     "MachineLanes",
     "NamedDevice",
+    "Purse",
     "ReadoutMitigation",
     "Ticket",
     "ZeroNoise",

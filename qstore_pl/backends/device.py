@@ -24,6 +24,7 @@ from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl import devices
+from qstore_pl.backends.budget import Purse
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Machine, Outcomes, Ticket
 
@@ -50,6 +51,8 @@ class MachineDevice(devices.ResumableDevice):
         spent: All that was run so far, and what was paid for it.
         run_id: Identifier of the training run. Two runs that are the same in everything
             else are not the same submissions.
+        purse: What all devices of a training run spend together; None outside of runs
+            that have a budget.
 
     Raises:
         DeviceError: If the machine has fewer qubits, or gives no exact values and there
@@ -69,6 +72,7 @@ class MachineDevice(devices.ResumableDevice):
         self.machine = machine
         self.spent: Bill = Bill()
         self.run_id = uuid.uuid4().hex
+        self.purse: Purse | None = None
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
         most = machine.limits.qubits
@@ -91,21 +95,25 @@ class MachineDevice(devices.ResumableDevice):
     @property
     def generator_state(self) -> dict[str, Any]:
         """The state of the random generator and machine, the run, and what it spent."""
-        with self._lock:
-            generator = dict(self._rng.bit_generator.state)
         spent = dataclasses.asdict(self.spent)
-        return {
-            "generator": generator,
-            "run_id": self.run_id,
-            "spent": spent,
-            "machine": self.machine.state,
-        }
+        return {**self.draws, "run_id": self.run_id, "spent": spent}
 
     @generator_state.setter
     def generator_state(self, state: dict[str, Any]) -> None:
+        self.draws = state
+        self.run_id, self.spent = state["run_id"], Bill(**state["spent"])
+
+    @property
+    def draws(self) -> dict[str, Any]:
+        """The states of the random generator and of the machine, which may be set."""
+        with self._lock:
+            generator = dict(self._rng.bit_generator.state)
+        return {"generator": generator, "machine": self.machine.state}
+
+    @draws.setter
+    def draws(self, state: dict[str, Any]) -> None:
         with self._lock:
             self._rng.bit_generator.state = state["generator"]
-        self.run_id, self.spent = state["run_id"], Bill(**state["spent"])
         self.machine.load_state(state["machine"])
 
     def begin_run(self, generator: dict[str, Any] | None) -> None:
@@ -179,6 +187,7 @@ class MachineDevice(devices.ResumableDevice):
         Raises:
             DeviceError: If the machine does not give exact values, or allows fewer
                 shots.
+            BudgetError: If this would exceed the budget.
         """
         batches: list[Batch] = []
         places: list[Int1D] = []
@@ -189,6 +198,8 @@ class MachineDevice(devices.ResumableDevice):
                 batches.append(batch)
                 places.append(place)
         bill = self.machine.bill(batches)
+        if self.purse is not None:
+            self.purse.pay(bill, backend=self.name)
         with self._lock:
             words = self._rng.integers(0, 1 << 32, SEED_WORDS, dtype=np.uint64)
         seed = sum(int(word) << 32 * i for i, word in enumerate(words))

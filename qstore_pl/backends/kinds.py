@@ -120,6 +120,7 @@ KINDS = {
             "instance",
             *REMOTE,
         ),
+        required=("backend",),
         remote=True,
         key=("QISKIT_IBM_TOKEN",),
     ),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl import devices
-from qstore_pl.backends.machine import Bill, Machine
+from qstore_pl.backends.machine import Machine
 from qstore_pl.errors import QuantumCircuitError
 
 Float1D = NDArray[np.float64]
@@ -25,13 +25,9 @@ Shots = int | NDArray[np.int64]
 
 
 class Runner(Protocol):
-    """A device that runs circuits at many angles, and counts them."""
+    """A device that runs circuits at many angles."""
 
     machine: Machine
-
-    @property
-    def spent(self) -> Bill:
-        """All that was run so far."""
 
     def run(self, parts: Sequence[Any]) -> list[devices.Drawn]:
         """Run circuits in one submission."""
@@ -44,15 +40,11 @@ class MachineLanes:
     Args:
         device: The device of the machine.
         circuit: The circuit, turned if gates are shifted.
-
-    Attributes:
-        circuits_run: Number of circuits run so far.
     """
 
     def __init__(self, device: Runner, circuit: devices.Parametric) -> None:
         self._device, self._circuit = device, circuit
         self._shifts: dict[bytes, devices.Shifts] = {}
-        self.circuits_run = 0
 
     @property
     def n_groups(self) -> int:
@@ -157,9 +149,7 @@ class MachineLanes:
         each = np.broadcast_to(np.asarray(shots, dtype=np.int64), (n_lanes,))
         batch = len(angles) // n_lanes
         numbers: Any = np.repeat(each, batch) if each.any() else None
-        before = self._device.spent.circuits
         (found,) = self._device.run([(self._circuit, angles, numbers)])
-        self.circuits_run += self._device.spent.circuits - before
         if drawn is not None:
             drawn.append(found)
         return found.values().reshape(n_lanes, batch, -1)

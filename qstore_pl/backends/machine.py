@@ -133,11 +133,13 @@ class Machine(ABC):
         name: Name of the backend, as users know it.
         gate_set: PennyLane's names of its gates.
         limits: What it takes at once.
+        remote: Whether circuits leave this computer.
     """
 
     name: str
     gate_set: frozenset[str]
     limits: Limits
+    remote = False
 
     @property
     def price_name(self) -> str:

@@ -63,6 +63,7 @@ class RemoteMachine(Machine):
     """
 
     target: str
+    remote = True
 
     def __init__(
         self,

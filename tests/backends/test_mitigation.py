@@ -479,6 +479,11 @@ def test_a_run_goes_on_from_a_checkpoint_of_its_device(tmp_path):
     assert second.device.spent == whole.device.spent
     inner = second.device.machine.machine.machine
     assert inner.loaded == {"submissions": 2}
+    before = copy.deepcopy(second.device.draws)  # as of a step that is undone
+    once = second()
+    second.device.draws = before
+    np.testing.assert_array_equal(second(), once)
+    assert inner.submissions[-2:] == [3 + 2, 3 + 2]
     second.device.begin_run(None)
     assert second.device.machine.state["rates"] is None
 
