@@ -18,6 +18,7 @@ from qstore_pl import (
     checkpoint,
 )
 from qstore_pl.backends import (
+    Backend,
     Batch,
     Bill,
     Limits,
@@ -503,6 +504,43 @@ def test_a_training_run_comes_nearer_to_the_one_without_noise():
     ideal, raw = final_loss(Dense()), final_loss(noisy)
     both = final_loss(ZeroNoise(ReadoutMitigation(noisy)))
     assert abs(both - ideal) < 0.1 * abs(raw - ideal)
+
+
+def test_a_run_that_a_budget_stops_goes_on_with_the_rates_it_had(tmp_path):
+    """It stops within steps, too: the metric tensor is a second submission."""
+
+    def trained(**options):
+        machine = ReadoutMitigation(Dense(rates=RATES), every=3)
+        backend = Backend("dense", lambda n: MachineDevice(machine, n, seed=0))
+        model = QuantumModel(2, 1, 1, backend=backend, seed=1)
+        config = TrainingConfig(
+            epochs=2,
+            batch_size=2,
+            seed=0,
+            shots=40,
+            optimizer="natural_gradient",
+            metric_tensor_approximation="block-diag",
+            gradient_method="parameter_shift",
+            checkpoint_directory=options.pop("directory"),
+            **options,
+        )
+        trainer = QuantumTrainer(config)
+        trainer.train(model, (X, y), resume=resume)
+        return model.parameters.copy(), trainer
+
+    X = np.random.default_rng(0).uniform(-1, 1, (4, 2))
+    y, resume = np.sin(X[:, :1]), None
+    whole, reference = trained(directory=tmp_path / "whole")
+    total, stops = reference.spent.circuits, 0
+    for limit in range(total // 4, 2 * total, total // 9):
+        parameters, trainer = trained(directory=tmp_path / "own", max_circuits=limit)
+        resume = "latest"
+        if trainer.stopped != "budget":
+            break
+        stops += 1
+    assert stops >= 4
+    np.testing.assert_array_equal(parameters, whole)
+    assert trainer.spent.circuits >= total
 
 
 @pytest.mark.parametrize("own", [True, False])
