@@ -57,7 +57,8 @@ _HOME = {
 
 _MODULES = (
     *("aio", "autoencoder", "backends", "baselines", "callbacks", "checkpoint"),
-    *("circuit", "compiled", "config", "devices", "diagnostics", "encoding", "errors"),
+    *("circuit", "compiled", "config", "cost", "devices", "diagnostics", "encoding"),
+    "errors",
     *(
         "gradients",
         "history",
@@ -131,6 +132,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import circuit as circuit
     from qstore_pl import compiled as compiled
     from qstore_pl import config as config
+    from qstore_pl import cost as cost
     from qstore_pl import devices as devices
     from qstore_pl import diagnostics as diagnostics
     from qstore_pl import encoding as encoding

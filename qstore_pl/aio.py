@@ -62,7 +62,7 @@ AWAITABLE = {
     "FiniteDifferenceGradient": ("compute_gradients",),
     "SPSAGradient": ("compute_gradients",),
     "NaturalGradientComputer": ("compute_gradients", "compute_natural_gradient"),
-    "QuantumTrainer": ("train",),
+    "QuantumTrainer": ("train", "estimate_cost"),
 }
 """The classes that differ from those of ``qstore_pl``, and their coroutines."""
 
@@ -137,9 +137,10 @@ class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[mi
 
 
 class QuantumTrainer(plain.QuantumTrainer):
-    """As :class:`qstore_pl.QuantumTrainer`, but ``train`` is a coroutine."""
+    """As :class:`qstore_pl.QuantumTrainer`, but ``train`` and ``estimate_cost`` are coroutines."""
 
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]
+    estimate_cost = _awaitable(plain.QuantumTrainer.estimate_cost)  # type: ignore[assignment]
 
 
 class QuantumAutoencoder(plain.QuantumAutoencoder):

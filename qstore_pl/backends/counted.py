@@ -72,7 +72,7 @@ class CountingBackends(BackendManager):
 
     def restore(self) -> None:
         """Give devices of the user's the random generators that they had."""
-        for device, generator in self._ours:
+        for device, generator in reversed(self._ours):
             devices.set_generator_state(device, generator)
         self._ours.clear()
 

@@ -418,7 +418,7 @@ class QuantumTrainer:
             >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
             >>> estimate = QuantumTrainer(config).estimate_cost(model, (X, y))
             >>> estimate.step.circuits, estimate.total.shots, estimate.total.dollars
-            (36, 36000, 0.0)
+            (52, 52000, 0.0)
         """
         _check_model(model, data)
         bound = self._bound_sdk

@@ -519,6 +519,7 @@ def test_a_run_that_a_budget_stops_goes_on_with_the_rates_it_had(tmp_path):
             seed=0,
             shots=40,
             optimizer="natural_gradient",
+            damping=0.1,
             metric_tensor_approximation="block-diag",
             gradient_method="parameter_shift",
             checkpoint_directory=options.pop("directory"),
