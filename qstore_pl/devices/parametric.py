@@ -32,6 +32,7 @@ from qstore_pl.devices.aside import aside
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.groups import Grouped, grouped
 from qstore_pl.devices.lowering import DerivedPlaces, wire_order
+from qstore_pl.devices.records import Followed, Record
 from qstore_pl.devices.registry import has_own_decomposition, is_foreign, made_of
 from qstore_pl.devices.shifts import Pair, measured_wires, turned
 from qstore_pl.devices.symbols import Constant
@@ -282,7 +283,7 @@ class _Gates:
             op: The operation.
             params: What each of its parameters is.
         """
-        if op.name in NOTHING:
+        if op.name in NOTHING or isinstance(op, Record | Followed):
             return
         if op.name in self._set and not is_foreign(op) and len(params) <= 1:
             wires = self._positions(op.wires.labels)
