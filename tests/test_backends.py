@@ -8,13 +8,10 @@ import pennylane as qml
 import pytest
 
 from qstore_pl import (
-    AngleEncoding,
     BackendManager,
-    QuantumConvolutionalLayer,
     QuantumGradientComputer,
     QuantumLayer,
     QuantumModel,
-    QuantumPoolingLayer,
     QuantumTrainer,
     TrainingConfig,
 )
@@ -206,18 +203,6 @@ def test_a_model_can_be_moved_and_gives_the_same():
 
 
 # --- which one a run takes ------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["cirq", "qiskit"])
-def test_pooling_gives_the_same_on_machines(name):
-    layers = [AngleEncoding(), QuantumConvolutionalLayer(), QuantumPoolingLayer()]
-    model = QuantumModel(2, 1, layers=layers, seed=0)
-    config = TrainingConfig(epochs=2, gradient_method="parameter_shift", seed=0)
-    moved = copy.deepcopy(model)
-    moved.backend = name
-    np.testing.assert_allclose(moved(X), model(X), atol=1e-12)
-    losses = [QuantumTrainer(config).train(m, (X, Y))["losses"] for m in (model, moved)]
-    np.testing.assert_allclose(*losses, atol=1e-10)
 
 
 def test_the_configuration_fills_a_model_without_a_backend(manager):

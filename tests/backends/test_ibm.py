@@ -27,7 +27,8 @@ pytestmark = pytest.mark.timeout(60)
 SHOTS = 4000
 X = np.random.default_rng(1).uniform(-1, 1, (3, 2))
 Y = np.sign(X)
-AER, CHIP = AerSimulator(), FakeManilaV2()
+AER, CHIP = AerSimulator(max_parallel_threads=1), FakeManilaV2()
+CHIP.set_options(max_parallel_threads=1)
 TICKET = Ticket(seed=7, run="a")
 
 
