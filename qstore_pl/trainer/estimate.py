@@ -55,7 +55,7 @@ class Preflight:
         config: The configuration of the run.
         backends: A manager whose backends count.
         make: Function from a configuration and a manager of backends to a trainer.
-        prices: The list of prices.
+        prices: The list of prices of devices that are no machines.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Preflight:
         unfrozen: Cost | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
-        names = list(dict.fromkeys(map(price_name, parts)))
+        sources = [self._prices_of(p).source_of(price_name(p)) for p in parts]
         step, epochs = counts.step, tuple(counts.epochs)
         estimate = CostEstimate(
             " and ".join(dict.fromkeys(p.expectations.backend for p in parts)),
@@ -105,8 +105,8 @@ class Preflight:
             formula_of(counts, methods.get("parameter_shift"), self._model, config),
             seconds,
             time_source,
-            " ".join(map(self._prices.source_of, names)),
-            self._prices.date,
+            " ".join(dict.fromkeys(sources)),
+            self._prices_of(parts[0]).date,
             self._notes(),
         )
         return _at_most(estimate) if config.shots == ADAPTIVE else estimate
@@ -142,6 +142,13 @@ class Preflight:
     def _all_trained(self) -> bool:
         return bool(self._model.trainable[: self._model.n_weights].all())
 
+    def _prices_of(self, part: GradientEstimator) -> PriceList:
+        """The list of prices of a backend."""
+        device = part.expectations.device
+        if isinstance(device, MachineDevice):
+            return counting_of(device).machine.prices
+        return self._prices
+
     def _time(
         self, parts: Sequence[GradientEstimator]
     ) -> tuple[tuple[float | None, float | None], str]:
@@ -152,7 +159,7 @@ class Preflight:
             return (self._seconds, self._seconds), said
         least = 0.0
         for part, device in zip(parts, found, strict=True):
-            price = self._prices.of(price_name(part))
+            price = self._prices_of(part).of(price_name(part))
             seconds: float | None = None
             if isinstance(device, MachineDevice) and price is not None:
                 seconds = price.seconds(*counting_of(device).gate_shots)
@@ -180,9 +187,10 @@ class Preflight:
         still = model.trainable[: model.n_weights] & (weights % (0.5 * np.pi) == 0.0)
         if still.any():
             notes.append(
-                f"{int(still.sum())} weights are 0 or a multiple of pi/2. Rotations by "
-                "exactly 0 are not run and not paid: the first step is counted with "
-                "these weights, and later steps as if all trained weights had moved."
+                f"Weights that are 0 or a multiple of pi/2 now: {int(still.sum())}. "
+                "Rotations by exactly 0 are not run and not paid. The first step is "
+                "counted with these weights, and later steps as if all trained weights "
+                "had moved."
             )
         if config.seed is None and config.gradient_method == "random_subset":
             notes.append(

@@ -203,13 +203,42 @@ def wide(machine):
     return Backend("random", lambda n: MachineDevice(machine, n + 1, seed=1))
 
 
-def test_counts_where_weights_are_shared_and_rotations_controlled():
+def test_counts_where_weights_are_shared():
     layers = [AngleEncoding(), QuantumConvolutionalLayer(), QuantumPoolingLayer()]
-    model = QuantumModel(2, 1, layers=layers, backend=backend_of(Random()), seed=0)
-    estimate = both(model, TrainingConfig(epochs=1, batch_size=7), (X, Y))
-    assert estimate.formula.run == estimate.step.circuits
-    told = " ".join(estimate.formula.reasons)
-    assert "controlled rotations" in told or "more often" in told
+    model = QuantumModel(4, 2, layers=layers, backend=backend_of(Random()), seed=0)
+    config = TrainingConfig(epochs=1, batch_size=7, loss="cross_entropy")
+    estimate = both(model, config, (np.c_[X, X], Y))
+    assert estimate.formula.run == estimate.step.circuits > estimate.formula.circuits
+    (reason,) = estimate.formula.reasons
+    assert reason.startswith("Gates more than weights are shifted")
+
+
+def test_counts_where_a_rotation_is_controlled():
+    def circuit(inputs, weights):
+        qml.RY(inputs[..., 0], 0)
+        qml.Hadamard(1)
+        qml.CRX(weights[0], [0, 1])
+        qml.RY(weights[1], 1)
+        qml.RZ(weights[2], 0)
+        return qml.expval(qml.Z(1))
+
+    qnode = qml.QNode(circuit, qml.device("default.qubit", wires=2))
+    model = QuantumModel.from_qnode(
+        qnode,
+        weight_shapes={"weights": 3},
+        input_dim=2,
+        backend=backend_of(Random()),
+        seed=0,
+    )
+    config = TrainingConfig(epochs=1, batch_size=7)
+    estimate = both(model, config, (X, Y))
+    assert estimate.formula.circuits == 7 * (1 + 2 * 3)
+    assert estimate.formula.run == 7 * (1 + 4 + 2)
+    assert estimate.formula.reasons == (
+        "Trained weights that change nothing that is measured, and are not shifted: 1.",
+        "Gates with a shift rule of more than two terms, such as controlled rotations: "
+        "1.",
+    )
 
 
 def test_counts_of_batches_and_of_circuits_that_are_the_same():
@@ -399,7 +428,7 @@ def test_the_saving_by_freezing():
     assert estimate.saved.circuits == 3 * 7 * 2 * 2
     assert estimate.saved.dollars == pytest.approx(3 * 7 * 2 * 2 * DOLLARS)
     assert estimate.unfrozen.shots == 3 * 7 * 25 * 10
-    assert estimate.formula.reasons == ("2 weights are frozen, and are not shifted.",)
+    assert estimate.formula.reasons == ("Frozen weights, which are not shifted: 2.",)
 
 
 def test_methods_are_compared():
@@ -421,7 +450,7 @@ def test_weights_that_rotate_by_nothing_are_told_of():
     model.parameters[0] = 0.0
     config = TrainingConfig(epochs=2, batch_size=7, seed=0)
     estimate = both(model, config, (X, Y))
-    assert "1 weights are 0" in estimate.notes[0]
+    assert "Weights that are 0 or a multiple of pi/2 now: 1." in estimate.notes[0]
     assert estimate.epochs[0].one_qubit_gates < estimate.epochs[1].one_qubit_gates
 
 
