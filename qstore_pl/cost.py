@@ -173,8 +173,10 @@ class CostEstimate:
         least, most = self.seconds
         if least is None and most is None:
             return f"{UNKNOWN}. {self.time_source}".strip()
+        if least == most and least is not None:
+            return f"{_span(least)}. {self.time_source}".strip()
         parts = [
-            *([] if least is None else [f"at least {_span(least)}"]),
+            f"at least {UNKNOWN if least is None else _span(least)}",
             f"at most {UNKNOWN if most is None else _span(most)}",
         ]
         return f"{', '.join(parts)}. {self.time_source}".strip()

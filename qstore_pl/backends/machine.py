@@ -148,6 +148,11 @@ class Machine(ABC):
         return self.name
 
     @property
+    def job_seconds(self) -> list[float]:
+        """How long earlier jobs took, in seconds, where that was recorded."""
+        return []
+
+    @property
     def prices(self) -> PriceList:
         """The list of prices that it computes its bill with."""
         return price_list()

@@ -157,22 +157,42 @@ class Preflight:
         if all(map(devices.is_ours, found)):
             said = "It was trained once on this computer, which took so long."
             return (self._seconds, self._seconds), said
-        least = 0.0
-        for part, device in zip(parts, found, strict=True):
-            price = self._prices_of(part).of(price_name(part))
-            seconds: float | None = None
-            if isinstance(device, MachineDevice) and price is not None:
-                seconds = price.seconds(*counting_of(device).gate_shots)
-            if seconds is None:
-                name = price_name(part)
-                said = f"The list of prices has no durations of the gates of {name}."
-                return (None, None), said
-            least = max(least, seconds)  # backends run at the same time
+        times = [self._time_of(part) for part in parts]
+        least, most = (
+            None if None in bounds else max(bounds)  # backends run at the same time
+            for bounds in zip(*((low, high) for low, high, _ in times), strict=True)
+        )
+        return (least, most), " ".join(dict.fromkeys(said for _, _, said in times))
+
+    def _time_of(
+        self, part: GradientEstimator
+    ) -> tuple[float | None, float | None, str]:
+        """The bounds of the time on one backend, and what they are made of."""
+        name, device = price_name(part), part.expectations.device
+        if not isinstance(device, MachineDevice):
+            return None, None, f"It is not known how long circuits take on {name}."
+        counting = counting_of(device)
+        if known := counting.machine.job_seconds:
+            said = (
+                f"{len(known)} jobs on {name} in the ledger took {min(known):.3g} to "
+                f"{max(known):.3g} seconds from their sending to their result, and the "
+                f"run waits for jobs {counting.submissions} times."
+            )
+            least, most = (counting.submissions * f(known) for f in (min, max))
+            return least, most, said
+        price = self._prices_of(part).of(name)
+        seconds = None if price is None else price.seconds(*counting.gate_shots)
+        if seconds is None:
+            return (
+                None,
+                None,
+                f"The list of prices has no durations of gates of {name}.",
+            )
         said = (
             "The least is the duration of the gates of all shots, one after the other, "
             "by the list of prices. How long jobs wait is not known."
         )
-        return (least, None), said
+        return seconds, None, said
 
     def _notes(self) -> tuple[str, ...]:
         """What the numbers do not hold for."""

@@ -254,6 +254,20 @@ def test_counts_of_batches_and_of_circuits_that_are_the_same():
     assert estimate.epochs[0].circuits == 13 * (2 + 2)
 
 
+def test_counts_with_error_mitigation():
+    backend = BackendManager().get_backend(
+        "cirq", readout_mitigation={"every": 2}, zero_noise=(1, 3)
+    )
+    config = TrainingConfig(epochs=2, batch_size=2, shots=50, seed=0)
+    for where in (backend, backend.device(2)):
+        model, trainer = angle_model(backend=where), QuantumTrainer(config)
+        estimate = trainer.estimate_cost(model, (X[:3], Y[:3]))
+        trainer.train(model, (X[:3], Y[:3]))
+        assert estimate.total == spent(model.placed.device.spent)
+        # Two scale factors, and twice the two circuits that measure the readout.
+        assert estimate.total.circuits == 2 * (2 * 3 * 13) + 2 * 2
+
+
 @pytest.mark.parametrize(("name", "shots"), [("cirq", 20), ("qiskit", None)])
 def test_counts_on_real_simulators(name, shots):
     config = TrainingConfig(epochs=2, batch_size=4, shots=shots, seed=0)
@@ -512,6 +526,12 @@ def test_the_bill_of_ionq(monkeypatch, tmp_path):
     assert total.dollars == pytest.approx(server.bill, rel=1e-12)
     assert total.dollars > 168.0 * len(gates)
     assert KEY not in repr(estimate) + str(estimate)
+    # The next estimate knows how long these jobs took.
+    again = trainer.estimate_cost(model(), (X, Y), (X[:2], Y[:2]))
+    least, most = again.seconds
+    assert 0.0 < least <= most < 6 * 60.0
+    assert f"{server.submissions} jobs on ionq.qpu.forte-1" in again.time_source
+    assert "waits for jobs 6 times" in again.time_source  # 2 steps and validation
 
 
 def test_the_least_time_is_that_of_the_gates():
