@@ -449,6 +449,7 @@ def test_methods_are_compared():
     model = angle_model(backend=backend_of(Random()))
     config = TrainingConfig(epochs=1, batch_size=7, gradient_method="random_subset")
     config.gradient_sample_size, config.seed = 2, 0
+    config.max_circuits = 1  # of the run, not of the estimate
     estimate = QuantumTrainer(config).estimate_cost(model, (X, Y))
     circuits = {name: cost.circuits for name, cost in estimate.methods.items()}
     assert circuits == {
