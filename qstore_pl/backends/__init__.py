@@ -13,7 +13,9 @@ from qstore_pl.backends.manager import (
     configured,
     wire_labels,
 )
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
 from qstore_pl.backends.table import BackendInfo, BackendTable
+from qstore_pl.backends.zero_noise import ZeroNoise
 
 __all__ = [
     "CONFIGURED",
@@ -31,7 +33,9 @@ __all__ = [
     "MachineLanes",
     "NamedDevice",
     "Purse",
+    "ReadoutMitigation",
     "Ticket",
+    "ZeroNoise",
     "as_backend",
     "configured",
     "wire_labels",

@@ -7,10 +7,9 @@ since they are free and fast.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from os import PathLike
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy as np
 from pennylane.devices import Device, ExecutionConfig
@@ -29,6 +28,8 @@ from qstore_pl.backends.kinds import (
 )
 from qstore_pl.backends.machine import Bill, Machine
 from qstore_pl.backends.manager import Backend, BackendManager
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
+from qstore_pl.backends.zero_noise import ZeroNoise
 
 NO_GATES = frozenset({"Identity", "Barrier", "WireCut", "Snapshot", "GlobalPhase"})
 
@@ -106,12 +107,9 @@ class CountedFactory:
 
 def counting(machine: Machine) -> Machine:
     """A machine that counts, with the error mitigation of the one it stands for."""
-    inside = vars(machine).get("machine")
-    if not isinstance(inside, Machine):
-        return Counting(machine)
-    wrapped: Any = copy.copy(machine)
-    wrapped.machine = counting(inside)
-    return cast("Machine", wrapped)
+    if isinstance(machine, ReadoutMitigation | ZeroNoise):
+        return machine.around(counting(machine.machine))
+    return Counting(machine)
 
 
 @final

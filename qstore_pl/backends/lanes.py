@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl import devices
+from qstore_pl.backends.machine import Machine
+from qstore_pl.errors import QuantumCircuitError
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -24,6 +26,8 @@ Shots = int | NDArray[np.int64]
 
 class Runner(Protocol):
     """A device that runs circuits at many angles."""
+
+    machine: Machine
 
     def run(self, parts: Sequence[Any]) -> list[devices.Drawn]:
         """Run circuits in one submission."""
@@ -116,8 +120,20 @@ class MachineLanes:
 
         Returns:
             Shape ``(n_lanes, batch, n_values)``.
+
+        Raises:
+            QuantumCircuitError: If the outcomes of a machine that corrects them are
+                asked for.
         """
         del rows
+        machine = self._device.machine
+        if drawn is not None and machine.limits.quasi:
+            raise QuantumCircuitError(
+                "Adaptive shots need the variances of outcomes, which are not known "
+                "from corrected frequencies. Give a number of shots, or leave out the "
+                "error mitigation.",
+                backend=machine.name,
+            )
         all_lanes = slice(0, shifts.n_lanes * len(features))
         columns = shifts.columns(weights, features, all_lanes)
         angles = self._circuit.angles(weights, columns)

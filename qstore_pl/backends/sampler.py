@@ -48,7 +48,8 @@ class SamplerMachine(Machine):
     """A backend of Qiskit on this computer, run by IBM's ``SamplerV2``.
 
     A submission is one job, in which a circuit is translated into the gates of the
-    backend once, and runs at all its angles.
+    backend once, and runs at all its angles. Small circuits are simulated faster by one
+    thread: ``AerSimulator(max_parallel_threads=1)``, or ``set_options`` of the backend.
 
     Args:
         backend: A ``qiskit.providers.BackendV2``, such as ``AerSimulator()`` or one of

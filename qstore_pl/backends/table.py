@@ -19,6 +19,7 @@ import numpy as np
 
 from qstore_pl.backends.kinds import DEVICE_OPTIONS, KINDS, GivenDevice
 from qstore_pl.backends.machine import Limits, Machine
+from qstore_pl.backends.mitigation import MITIGATION
 from qstore_pl.backends.prices import price_list
 from qstore_pl.devices.memory import fits
 
@@ -193,7 +194,7 @@ def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:
         exact=None if limits is None else limits.exact,
         shots=None if limits is None else limits.sampled,
         remote=kind.remote,
-        options=(*kind.options, *DEVICE_OPTIONS),
+        options=(*kind.options, *MITIGATION, *DEVICE_OPTIONS),
         required=kind.required,
         price=_in_words(target),
         least=least(target, 1),

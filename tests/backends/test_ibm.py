@@ -27,7 +27,8 @@ pytestmark = pytest.mark.timeout(60)
 SHOTS = 4000
 X = np.random.default_rng(1).uniform(-1, 1, (3, 2))
 Y = np.sign(X)
-AER, CHIP = AerSimulator(), FakeManilaV2()
+AER, CHIP = AerSimulator(max_parallel_threads=1), FakeManilaV2()
+CHIP.set_options(max_parallel_threads=1)
 TICKET = Ticket(seed=7, run="a")
 
 
@@ -182,8 +183,8 @@ def test_it_can_be_copied():
 
 
 def test_what_cannot_be_a_backend():
-    with pytest.raises(TypeError, match=r"`backend` must be the name.*but is None"):
-        backend_of(None).device(2)
+    with pytest.raises(TypeError, match=r"`backend` must be the name.*but is 3"):
+        backend_of(3).device(2)
     with pytest.raises(ValueError, match="`token` is for IBM's service"):
         qiskit_remote(backend=AER, token="secret")
     with pytest.raises(ValueError, match="`optimization_level` must be <= 3"):

@@ -34,7 +34,7 @@ from qstore_pl.errors import (
 
 pytestmark = pytest.mark.timeout(60)
 KEY = "canary-key-3f1c"
-CHIP = AerSimulator()
+CHIP = AerSimulator(max_parallel_threads=1)
 TICKET = Ticket(seed=7, run="a")
 CIRCUIT = Circuit(2, (Gate("RX", (1,), column=0), Gate("CNOT", (1, 0))), (0, 1), 1)
 ANGLES = np.array([[0.0], [np.pi], [0.0], [1.3]])

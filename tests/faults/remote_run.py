@@ -31,7 +31,7 @@ def train(folder):
         "ionq_simulator", shots=100, ledger=folder / "jobs.db", poll=0.01
     )
     config = TrainingConfig(
-        epochs=3,
+        epochs=2,
         batch_size=2,
         seed=1,
         learning_rate=0.1,
