@@ -42,11 +42,19 @@ def gates(x):
 
 
 def turns(x):
-    """Gates of one wire, of which two cancel in the end."""
+    """Gates of one wire."""
     yield qml.RX(x, 0)
     yield qml.RY(0.3, 0)
     yield qml.RX(0.5, 0)
-    yield qml.RX(-0.5, 0)
+
+
+def pairs(x):
+    """Gates that cancel, of which one pair has no angles."""
+    yield qml.RY(x, 0)
+    yield qml.CNOT([0, 1])
+    yield qml.CNOT([0, 1])
+    yield qml.RX(0.5, 1)
+    yield qml.RX(-0.5, 1)
 
 
 def by_default_mixed(channel, made=gates):
@@ -135,8 +143,8 @@ def test_a_noise_model_of_aer_has_an_effect():
 
 def test_gates_that_cancel_keep_their_noise():
     """As folded circuits of zero-noise extrapolation need it."""
-    noisy = device("qiskit", 1, noise_model=flips())
-    close(run(noisy, made=turns), by_default_mixed(flip, turns))
+    noisy = device("qiskit", 2, noise_model=flips())
+    close(run(noisy, made=pairs), by_default_mixed(flip, pairs))
 
 
 def test_exact_values_with_noise_are_no_averages_over_trajectories():
