@@ -119,6 +119,7 @@ KINDS = {
             "instance",
             *REMOTE,
         ),
+        required=("backend",),
         remote=True,
         key=("QISKIT_IBM_TOKEN",),
     ),
