@@ -19,6 +19,7 @@ _HOME = {
     "BackendManager": "backends",
     "BasisEncoding": "layers",
     "Callback": "callbacks",
+    "BudgetError": "errors",
     "CheckpointError": "errors",
     "FidelityKernel": "kernels",
     "FiniteDifferenceGradient": "gradients",
@@ -56,7 +57,8 @@ _HOME = {
 
 _MODULES = (
     *("aio", "autoencoder", "backends", "baselines", "callbacks", "checkpoint"),
-    *("circuit", "compiled", "config", "devices", "diagnostics", "encoding", "errors"),
+    *("circuit", "compiled", "config", "cost", "devices", "diagnostics", "encoding"),
+    "errors",
     *(
         "gradients",
         "history",
@@ -83,6 +85,7 @@ __all__ = [
     "AngleEncoding",
     "BackendManager",
     "BasisEncoding",
+    "BudgetError",
     "Callback",
     "CheckpointError",
     "FidelityKernel",
@@ -129,6 +132,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import circuit as circuit
     from qstore_pl import compiled as compiled
     from qstore_pl import config as config
+    from qstore_pl import cost as cost
     from qstore_pl import devices as devices
     from qstore_pl import diagnostics as diagnostics
     from qstore_pl import encoding as encoding
@@ -155,6 +159,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.config import TrainingConfig as TrainingConfig
     from qstore_pl.devices import NoiseSpec as NoiseSpec
     from qstore_pl.encoding import QuantumDataEncoder as QuantumDataEncoder
+    from qstore_pl.errors import BudgetError as BudgetError
     from qstore_pl.errors import CheckpointError as CheckpointError
     from qstore_pl.errors import QStoreError as QStoreError
     from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError

@@ -20,6 +20,7 @@ from qstore_pl import AmplitudeEncoding as AmplitudeEncoding
 from qstore_pl import AngleEncoding as AngleEncoding
 from qstore_pl import BackendManager as BackendManager
 from qstore_pl import BasisEncoding as BasisEncoding
+from qstore_pl import BudgetError as BudgetError
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
 from qstore_pl import FidelityKernel as FidelityKernel
@@ -61,7 +62,7 @@ AWAITABLE = {
     "FiniteDifferenceGradient": ("compute_gradients",),
     "SPSAGradient": ("compute_gradients",),
     "NaturalGradientComputer": ("compute_gradients", "compute_natural_gradient"),
-    "QuantumTrainer": ("train",),
+    "QuantumTrainer": ("train", "estimate_cost"),
 }
 """The classes that differ from those of ``qstore_pl``, and their coroutines."""
 
@@ -136,9 +137,10 @@ class NaturalGradientComputer(plain.NaturalGradientComputer):  # type: ignore[mi
 
 
 class QuantumTrainer(plain.QuantumTrainer):
-    """As :class:`qstore_pl.QuantumTrainer`, but ``train`` is a coroutine."""
+    """As :class:`qstore_pl.QuantumTrainer`, but ``train`` and ``estimate_cost`` are coroutines."""
 
     train = _awaitable(plain.QuantumTrainer.train)  # type: ignore[assignment]
+    estimate_cost = _awaitable(plain.QuantumTrainer.estimate_cost)  # type: ignore[assignment]
 
 
 class QuantumAutoencoder(plain.QuantumAutoencoder):

@@ -12,7 +12,7 @@ from typing import Any
 
 from qstore_pl import __version__
 from qstore_pl.quickstart import CHECKPOINT, PLOT, quickstart, seed_run
-from qstore_pl.run_file import arrays_of, tables_of
+from qstore_pl.run_file import run_of
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as in shells, 128 + number of the signal
 
@@ -70,6 +70,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     quick.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     _add_train(commands)
+    _add_cost(commands)
     _add_checkpoints(commands)
     _add_jobs(commands)
     options = parser.parse_args(arguments)
@@ -99,6 +100,18 @@ def _add_train(commands: Any) -> None:
         action="store_true",
         help="replace the checkpoints of another run in its checkpoint_directory",
     )
+
+
+def _add_cost(commands: Any) -> None:
+    cost = commands.add_parser(
+        "cost",
+        help="print what `qstore train` would run and cost",
+        description="Reads the same file as `qstore train`, and prints how many "
+        "circuits, shots, gates and jobs the run would take, and their price. Nothing "
+        "is run but our own simulators, and nothing is written.",
+    )
+    cost.add_argument("config", type=Path, help="the TOML file")
+    cost.add_argument("--prices", type=Path, help="a TOML file with prices of your own")
 
 
 def _add_checkpoints(commands: Any) -> None:
@@ -161,6 +174,8 @@ def _command(options: argparse.Namespace) -> int:
             return train(
                 options.config, resume=options.resume, overwrite=options.overwrite
             )
+        case "cost":
+            return cost(options.config, prices=options.prices)
         case "jobs":
             return _jobs(options)
         case _:
@@ -184,17 +199,10 @@ def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
         OSError: If a line cannot be printed; the run has then stopped after writing a
             checkpoint.
     """
-    from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+    from qstore_pl import QuantumTrainer
     from qstore_pl.callbacks import Callback
 
-    content = tables_of(path)
-    arrays = arrays_of(path.parent / content["data"]["path"])
-    X = arrays["X"]
-    config = TrainingConfig(**content["training"])
-    if config.checkpoint_directory is not None:
-        config.checkpoint_directory = path.parent / config.checkpoint_directory
-    # The seed of the run is also that of the first weights, unless the model has one.
-    model = QuantumModel(X.shape[1], **{"seed": config.seed} | content["model"])
+    run = run_of(path)
     unseen: list[OSError] = []
 
     class Printer(Callback):
@@ -209,12 +217,11 @@ def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
                 unseen.append(error)
                 trainer.stop()
 
-    trainer = QuantumTrainer(config)
-    held_out = (arrays["X_val"], arrays["y_val"]) if "X_val" in arrays else None
+    trainer = QuantumTrainer(run.config)
     trainer.train(
-        model,
-        (X, arrays["y"]),
-        held_out,
+        run.model,
+        run.data,
+        run.val_data,
         resume="latest" if resume else None,
         overwrite=overwrite,
         callbacks=[Printer()],
@@ -224,6 +231,24 @@ def train(path: Path, *, resume: bool, overwrite: bool = False) -> int:
     if trainer.stopped:
         print(f"stopped: {trainer.stopped}")
     return INTERRUPTED if trainer.stopped.startswith("SIG") else 0
+
+
+def cost(path: Path, *, prices: Path | None = None) -> int:
+    """Print what training as a TOML file says would run and cost.
+
+    Args:
+        path: The TOML file.
+        prices: A TOML file with prices; None takes those of this package.
+
+    Raises:
+        ValueError: If a file or the data are not of the right form.
+    """
+    from qstore_pl import QuantumTrainer
+
+    run = run_of(path)
+    trainer = QuantumTrainer(run.config)
+    print(trainer.estimate_cost(run.model, run.data, run.val_data, prices=prices))
+    return 0
 
 
 def list_checkpoints(directory: Path) -> int:

@@ -274,6 +274,15 @@ class TrainingConfig:
         shots_budget: Most shots of all circuits of one gradient together, >= 1, where
             ``shots`` is ``"adaptive"``.
         shots_per_circuit: Another name of ``shots``; only one of the two may be set.
+        max_cost: Most US dollars that the run may cost, > 0, those of the run that it
+            resumes included. The run ends before the step that would exceed them.
+        max_circuits: Most circuits that the run may take, >= 1, counted like
+            ``max_cost``.
+        max_shots: Most shots of all circuits of the run together, >= 1, counted like
+            ``max_cost``.
+        on_budget: What happens when one of these limits has ended a run and its
+            checkpoint is written: ``"return"`` returns the history, ``"raise"`` raises
+            a BudgetError.
         checkpoint_directory: Directory into which checkpoints are written; a leading
             ``~`` is the home directory. Unset, no files are written.
         checkpoint_interval: Number of epochs, >= 1, from one checkpoint to the next.
@@ -381,6 +390,10 @@ class TrainingConfig:
     shots: int | str | None = _field(_shots, minimum=1)
     shots_budget: int | None = _integer()
     shots_per_circuit: int | None = _integer()
+    max_cost: float | None = _real(above=0.0)
+    max_circuits: int | None = _integer()
+    max_shots: int | None = _integer()
+    on_budget: str | None = _choice("return", "raise", default="return")
     # files and messages
     checkpoint_directory: str | PathLike[str] | None = _field(_directory)
     checkpoint_interval: int | None = _integer()

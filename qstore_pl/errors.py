@@ -34,6 +34,10 @@ class QuantumCircuitError(QStoreError):
         return make, (self.message,), self.__dict__
 
 
+class BudgetError(QStoreError):
+    """The next step of a run would exceed its budget; nothing was sent."""
+
+
 class JobFailedError(QuantumCircuitError):
     """A remote job failed, or was refused by the service: it has no result."""
 

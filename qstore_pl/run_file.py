@@ -1,4 +1,4 @@
-"""Reads the files of ``qstore train``: a TOML file and an npz archive of arrays."""
+"""Reads files of ``qstore train`` and ``qstore cost``: TOML, and npz archives."""
 
 from __future__ import annotations
 
@@ -7,15 +7,56 @@ import inspect
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from qstore_pl.config import TrainingConfig
+    from qstore_pl.model import QuantumModel
 
 FROM_CSV = (
     "import numpy as np; t = np.loadtxt('data.csv', delimiter=',', skiprows=1); "
     "np.savez('data.npz', X=t[:, :-1], y=t[:, -1].astype(int))"
 )
+
+
+class RunFile(NamedTuple):
+    """What a file says of a run.
+
+    Attributes:
+        config: Settings of the run.
+        model: The model with its first weights.
+        data: The training data, ``(X, y)``.
+        val_data: The validation data, or None.
+    """
+
+    config: TrainingConfig
+    model: QuantumModel
+    data: tuple[Any, Any]
+    val_data: tuple[Any, Any] | None
+
+
+def run_of(path: Path) -> RunFile:
+    """The run that a TOML file describes; its paths are relative to the file.
+
+    Raises:
+        ValueError: If the file or its data are not of the right form.
+        TypeError: If a table or the path is of the wrong kind.
+    """
+    from qstore_pl import QuantumModel, TrainingConfig
+
+    content = tables_of(path)
+    arrays = arrays_of(path.parent / content["data"]["path"])
+    X = arrays["X"]
+    config = TrainingConfig(**content["training"])
+    if config.checkpoint_directory is not None:
+        config.checkpoint_directory = path.parent / config.checkpoint_directory
+    # The seed of the run is also that of the first weights, unless the model has one.
+    model = QuantumModel(X.shape[1], **{"seed": config.seed} | content["model"])
+    held_out = (arrays["X_val"], arrays["y_val"]) if "X_val" in arrays else None
+    return RunFile(config, model, (X, arrays["y"]), held_out)
 
 
 def tables_of(path: Path) -> dict[str, Any]:

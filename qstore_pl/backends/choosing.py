@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import pennylane as qml
 
-from qstore_pl.backends.prices import price_list
+from qstore_pl._checks import integer
 from qstore_pl.backends.table import BackendInfo, least, target_of
 
 QPUS = ("ionq_qpu", "qiskit_remote")
@@ -48,16 +49,12 @@ def qubits_of(circuit: Any) -> int:
         return len(circuit.device.wires)
     if isinstance(circuit, HasQubits):
         return circuit.n_qubits
-    if isinstance(circuit, bool) or not isinstance(circuit, int):
+    if isinstance(circuit, bool) or not isinstance(circuit, Integral):
         raise TypeError(
             "Argument `circuit` must be a model, a QNode or a number of qubits, but is "
             f"{circuit!r}."
         )
-    if circuit < 1:
-        raise ValueError(
-            f"Argument `circuit` must be >= 1 as a number of qubits, but is {circuit}."
-        )
-    return circuit
+    return integer("circuit", circuit, minimum=1)
 
 
 def best(
@@ -112,7 +109,7 @@ def best(
             target = target_of(name, given.get(name, {}))
             reason = _too_dear(target, shots or 0, max_cost)
         if not reason and not info.installed:
-            reason = f'is not installed: pip install "qstore-pl[{info.extra}]"'
+            reason = f"is not installed: {info.install}"
         if not reason and info.keys and info.key_found is None:
             reason = f"has no key: set {info.keys[0]}"
         if not reason:
@@ -127,8 +124,7 @@ def best(
 
 def _too_dear(target: str, shots: int, max_cost: float) -> str:
     """Why a target is dearer than this; empty if it is not."""
-    price = price_list().of(target)
-    if price is None:
+    dollars = least(target, shots)
+    if dollars is None:
         return "has an unknown price"
-    dollars = least(price, shots)
     return f"takes at least {dollars:g} dollars a circuit" if dollars > max_cost else ""

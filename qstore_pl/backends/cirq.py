@@ -58,7 +58,7 @@ class CirqMachine(Machine):
     def __init__(self, *, mixed: bool = False, noise: Any = None) -> None:
         self.name = "cirq_mixed" if mixed else "cirq"
         self._mixed, self._noise = mixed, noise
-        self.limits = Limits(qubits=13 if mixed else 26)
+        self.limits = Limits(qubits=13 if mixed else 26, verbatim=True)
         if noise is not None:
             _check_noise(noise, mixed=mixed)
 

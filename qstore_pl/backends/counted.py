@@ -28,6 +28,8 @@ from qstore_pl.backends.kinds import (
 )
 from qstore_pl.backends.machine import Bill, Machine
 from qstore_pl.backends.manager import Backend, BackendManager
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
+from qstore_pl.backends.zero_noise import ZeroNoise
 
 NO_GATES = frozenset({"Identity", "Barrier", "WireCut", "Snapshot", "GlobalPhase"})
 
@@ -70,7 +72,7 @@ class CountingBackends(BackendManager):
 
     def restore(self) -> None:
         """Give devices of the user's the random generators that they had."""
-        for device, generator in self._ours:
+        for device, generator in reversed(self._ours):
             devices.set_generator_state(device, generator)
         self._ours.clear()
 
@@ -105,6 +107,8 @@ class CountedFactory:
 
 def counting(machine: Machine) -> Machine:
     """A machine that counts, with the error mitigation of the one it stands for."""
+    if isinstance(machine, ReadoutMitigation | ZeroNoise):
+        return machine.around(counting(machine.machine))
     return Counting(machine)
 
 

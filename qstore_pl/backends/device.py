@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -20,10 +20,12 @@ from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import validate_device_wires
 from pennylane.exceptions import DeviceError
 from pennylane.measurements import Shots
+from pennylane.ops import MidMeasure
 from pennylane.tape import QuantumScript
 from pennylane.transforms.core import CompilePipeline
 
 from qstore_pl import devices
+from qstore_pl.backends.budget import Purse
 from qstore_pl.backends.lanes import MachineLanes
 from qstore_pl.backends.machine import Batch, Bill, Machine, Outcomes, Ticket
 
@@ -50,6 +52,8 @@ class MachineDevice(devices.ResumableDevice):
         spent: All that was run so far, and what was paid for it.
         run_id: Identifier of the training run. Two runs that are the same in everything
             else are not the same submissions.
+        purse: What all devices of a training run spend together; None outside of runs
+            that have a budget.
 
     Raises:
         DeviceError: If the machine has fewer qubits, or gives no exact values and there
@@ -69,14 +73,10 @@ class MachineDevice(devices.ResumableDevice):
         self.machine = machine
         self.spent: Bill = Bill()
         self.run_id = uuid.uuid4().hex
+        self.purse: Purse | None = None
         self._rng = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        most = machine.limits.qubits
-        if most is not None and len(self.wires) > most:
-            raise DeviceError(
-                f"Backend {machine.name} has {most} qubits, but {len(self.wires)} are "
-                "needed. Take a smaller model, or another backend."
-            )
+        self._check_width(len(self.wires))
 
     @property
     def name(self) -> str:
@@ -90,27 +90,37 @@ class MachineDevice(devices.ResumableDevice):
 
     @property
     def generator_state(self) -> dict[str, Any]:
-        """The state of the random generator, the run, and what was spent in it."""
-        with self._lock:
-            generator = dict(self._rng.bit_generator.state)
+        """The state of the random generator and machine, the run, and what it spent."""
         spent = dataclasses.asdict(self.spent)
-        return {"generator": generator, "run_id": self.run_id, "spent": spent}
+        return self.draws | {"run_id": self.run_id, "spent": spent}
 
     @generator_state.setter
     def generator_state(self, state: dict[str, Any]) -> None:
-        with self._lock:
-            self._rng.bit_generator.state = state["generator"]
+        self.draws = state
         self.run_id, self.spent = state["run_id"], Bill(**state["spent"])
 
+    @property
+    def draws(self) -> dict[str, Any]:
+        """The states of the random generator and of the machine, which may be set."""
+        with self._lock:
+            generator = dict(self._rng.bit_generator.state)
+        return {"generator": generator, "machine": self.machine.state}
+
+    @draws.setter
+    def draws(self, state: dict[str, Any]) -> None:
+        with self._lock:
+            self._rng.bit_generator.state = state["generator"]
+        self.machine.load_state(state["machine"])
+
     def begin_run(self, generator: dict[str, Any] | None) -> None:
-        """Begin another training run, in which nothing was spent.
+        """Begin another training run, in which nothing was spent or measured.
 
         Args:
             generator: State of the random generator; None goes on with its own.
         """
-        if generator is not None:
-            with self._lock:
-                self._rng.bit_generator.state = generator
+        if generator is None:
+            generator = self.draws["generator"]
+        self.draws = {"generator": generator, "machine": {}}
         self.run_id, self.spent = uuid.uuid4().hex, Bill()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,8 +144,9 @@ class MachineDevice(devices.ResumableDevice):
             config = dataclasses.replace(config, gradient_method="parameter-shift")
         config = dataclasses.replace(config, use_device_gradient=False)
         pipeline = CompilePipeline()
-        pipeline.add_transform(qml.defer_measurements)
         pipeline.add_transform(validate_device_wires, wires=self.wires, name=self.name)
+        pipeline.add_transform(_without_postselection, name=self.name)
+        pipeline.add_transform(qml.defer_measurements)
         pipeline.add_transform(qml.transforms.broadcast_expand)
         return pipeline, config
 
@@ -151,15 +162,22 @@ class MachineDevice(devices.ResumableDevice):
         circuits = [self._checked(tape) for tape in circuits]
         shots = np.array([tape.shots.total_shots or 0 for tape in circuits])
         tapes = [qml.transforms.convert_to_numpy_parameters(t)[0][0] for t in circuits]
-        batches = devices.together(tapes, self.machine.gate_set, self.wires)
+        order = self._order(tapes)
+        batches = devices.together(tapes, self.machine.gate_set, order)
         parts: list[Part] = []
+        places: list[Int1D] = []
         for one in batches:
             each = shots[one.which]
-            parts.append((one.parametric, one.angles, each if each.any() else None))
+            for some in (np.flatnonzero(each == 0), np.flatnonzero(each)):
+                if len(some):
+                    own = each[some] if each[some[0]] else None
+                    parts.append((one.parametric, one.angles[some], own))
+                    places.append(np.array(one.which)[some])
         results: list[Any] = [None] * len(circuits)
-        for one, found in zip(batches, self.run(parts), strict=True):
-            for index, values in zip(one.which, found.values(), strict=True):
-                results[index] = _measured(one.parametric, values)
+        found = self.run(parts)
+        for (parametric, _, _), place, drawn in zip(parts, places, found, strict=True):
+            for index, values in zip(place, drawn.values(), strict=True):
+                results[index] = _measured(parametric, values)
         return tuple(results)
 
     def run(self, parts: Sequence[Part]) -> list[devices.Drawn]:
@@ -172,6 +190,7 @@ class MachineDevice(devices.ResumableDevice):
         Raises:
             DeviceError: If the machine does not give exact values, or allows fewer
                 shots.
+            BudgetError: If this would exceed the budget.
         """
         batches: list[Batch] = []
         places: list[Int1D] = []
@@ -182,6 +201,8 @@ class MachineDevice(devices.ResumableDevice):
                 batches.append(batch)
                 places.append(place)
         bill = self.machine.bill(batches)
+        if self.purse is not None:
+            self.purse.pay(bill, backend=self.name)
         with self._lock:
             words = self._rng.integers(0, 1 << 32, SEED_WORDS, dtype=np.uint64)
         seed = sum(int(word) << 32 * i for i, word in enumerate(words))
@@ -230,9 +251,25 @@ class MachineDevice(devices.ResumableDevice):
             n_weights=n_weights,
             n_features=n_features,
             shifted=shifted,
-            order=self.wires,
+            order=self._order([tape]),
         )
         return MachineLanes(self, circuit)
+
+    def _check_width(self, n_wires: int) -> None:
+        most = self.machine.limits.qubits
+        if most is not None and n_wires > most:
+            raise DeviceError(
+                f"Backend {self.name} has {most} qubits, but {n_wires} are needed. "
+                "Take a smaller model, or another backend."
+            )
+
+    def _order(self, tapes: Sequence[QuantumScript]) -> tuple[Any, ...]:
+        """The wires, and behind them those to which measurements were deferred."""
+        order = dict.fromkeys(self.wires)
+        for tape in tapes:
+            order.update(dict.fromkeys(tape.wires))
+        self._check_width(len(order))
+        return tuple(order)
 
     def _checked(self, tape: QuantumScript) -> QuantumScript:
         if not tape.shots and self.shots:
@@ -266,6 +303,21 @@ class MachineDevice(devices.ResumableDevice):
                 f"Backend {self.name} takes at most {most} shots in a circuit, but "
                 f"{shots.max()} are asked for."
             )
+
+
+@qml.transform
+def _without_postselection(
+    tape: QuantumScript, *, name: str
+) -> tuple[Sequence[QuantumScript], Callable[..., Any]]:
+    """Refuse circuits that keep some outcomes only."""
+    for op in tape.operations:
+        if isinstance(op, MidMeasure) and op.postselect is not None:
+            raise DeviceError(
+                f"Backend {name} keeps all outcomes of a measurement, but the circuit "
+                f"keeps {op.postselect} of wire {op.wires[0]} only. Postselect on "
+                "mock_ideal or mock_noisy."
+            )
+    return (tape,), lambda results: results[0]
 
 
 def _distinct(batch: Batch) -> tuple[Batch, Int1D]:

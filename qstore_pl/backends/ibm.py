@@ -197,7 +197,7 @@ def _circuits(
 
 
 def qiskit_remote(
-    *, backend: Any = None, optimization_level: int = 1, **of_service: Any
+    *, backend: Any, optimization_level: int = 1, **of_service: Any
 ) -> Machine:
     """The machine of the backend ``qiskit_remote``.
 

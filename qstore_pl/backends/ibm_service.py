@@ -156,7 +156,7 @@ class IBMService:
             status = found.status()
             if status == "DONE":
                 return found.result()
-            reason = found.error_message() if status == "ERROR" else ""
+            reason = self._masked(found.error_message()) if status == "ERROR" else ""
         except IBMNotAuthorizedError as error:
             raise self._unauthorized(error) from None
         except RuntimeJobNotFound:
@@ -164,8 +164,7 @@ class IBMService:
         except IBMError as error:
             raise NoAnswerError(self._masked(error)) from None
         if status == "ERROR":
-            text = self._masked(reason)
-            raise JobFailedError(f"A job failed at the service: {text}.", **where)
+            raise JobFailedError(f"A job failed at the service: {reason}.", **where)
         if status == "CANCELLED":
             raise JobCancelledError(
                 "A job was cancelled. Run the program again to send it again.", **where

@@ -21,7 +21,7 @@ from qstore_pl.backends.ionq_service import IonQService
 from qstore_pl.backends.ionq_talk import LONGEST_TEXT
 from qstore_pl.backends.ledger import Entry
 from qstore_pl.backends.machine import Batch, Limits, gates_run
-from qstore_pl.backends.prices import price_list
+from qstore_pl.backends.prices import PriceList, price_list
 from qstore_pl.backends.remote import Parcel, RemoteMachine
 from qstore_pl.devices import Circuit
 from qstore_pl.errors import JobCancelledError, JobFailedError
@@ -126,6 +126,11 @@ class IonQMachine(RemoteMachine):
     def price_name(self) -> str:
         """Its name in the list of prices."""
         return f"ionq.{self.target}"
+
+    @property
+    def prices(self) -> PriceList:
+        """The list of prices that it computes its bill with."""
+        return self._prices
 
     def prepare(self) -> None:
         """Check that there is an API key."""

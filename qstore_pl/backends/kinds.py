@@ -18,6 +18,7 @@ from qstore_pl._secrets import Secret
 from qstore_pl.backends.counting import Counting
 from qstore_pl.backends.device import MachineDevice
 from qstore_pl.backends.machine import Machine
+from qstore_pl.backends.mitigation import MITIGATION, check_mitigation, mitigated
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,11 @@ class MachineFactory:
         """A new device with this many wires."""
         given = dict(self.options)
         of_device = {k: given.pop(k) for k in DEVICE_OPTIONS if k in given}
+        corrections = {k: given.pop(k) for k in MITIGATION if k in given}
         machine = KINDS[self.kind].made(self.kind, given)
         if self.counted:
             machine = Counting(machine)
-        return MachineDevice(machine, n_wires, **of_device)
+        return MachineDevice(mitigated(machine, corrections), n_wires, **of_device)
 
 
 @dataclass(frozen=True)
@@ -217,15 +219,17 @@ def factory_of(name: str, options: Mapping[str, Any]) -> DeviceFactory | None:
 
     Raises:
         TypeError: If it takes none of these options.
+        ValueError: If the number in an option is out of its range.
     """
     if name in KINDS:
         kind = KINDS[name]
-        allowed = (*kind.options, *DEVICE_OPTIONS)
+        allowed = (*kind.options, *MITIGATION, *DEVICE_OPTIONS)
         if unknown := [word for word in options if word not in allowed]:
             raise TypeError(
                 f"Backend {name} has no option {unknown[0]!r}; its options are "
                 f"{', '.join(allowed)}."
             )
+        check_mitigation(options)
         if missing := [word for word in kind.required if options.get(word) is None]:
             raise TypeError(
                 f"Backend {name} must be given the option {missing[0]!r}: "

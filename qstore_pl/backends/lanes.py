@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl import devices
-from qstore_pl.backends.machine import Bill
+from qstore_pl.backends.machine import Machine
+from qstore_pl.errors import QuantumCircuitError
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -24,11 +25,9 @@ Shots = int | NDArray[np.int64]
 
 
 class Runner(Protocol):
-    """A device that runs circuits at many angles, and counts them."""
+    """A device that runs circuits at many angles."""
 
-    @property
-    def spent(self) -> Bill:
-        """All that was run so far."""
+    machine: Machine
 
     def run(self, parts: Sequence[Any]) -> list[devices.Drawn]:
         """Run circuits in one submission."""
@@ -41,15 +40,11 @@ class MachineLanes:
     Args:
         device: The device of the machine.
         circuit: The circuit, turned if gates are shifted.
-
-    Attributes:
-        circuits_run: Number of circuits run so far.
     """
 
     def __init__(self, device: Runner, circuit: devices.Parametric) -> None:
         self._device, self._circuit = device, circuit
         self._shifts: dict[bytes, devices.Shifts] = {}
-        self.circuits_run = 0
 
     @property
     def n_groups(self) -> int:
@@ -125,8 +120,20 @@ class MachineLanes:
 
         Returns:
             Shape ``(n_lanes, batch, n_values)``.
+
+        Raises:
+            QuantumCircuitError: If the outcomes of a machine that corrects them are
+                asked for.
         """
         del rows
+        machine = self._device.machine
+        if drawn is not None and machine.limits.quasi:
+            raise QuantumCircuitError(
+                "Adaptive shots need the variances of outcomes, which are not known "
+                "from corrected frequencies. Give a number of shots, or leave out the "
+                "error mitigation.",
+                backend=machine.name,
+            )
         all_lanes = slice(0, shifts.n_lanes * len(features))
         columns = shifts.columns(weights, features, all_lanes)
         angles = self._circuit.angles(weights, columns)
@@ -142,9 +149,7 @@ class MachineLanes:
         each = np.broadcast_to(np.asarray(shots, dtype=np.int64), (n_lanes,))
         batch = len(angles) // n_lanes
         numbers: Any = np.repeat(each, batch) if each.any() else None
-        before = self._device.spent.circuits
         (found,) = self._device.run([(self._circuit, angles, numbers)])
-        self.circuits_run += self._device.spent.circuits - before
         if drawn is not None:
             drawn.append(found)
         return found.values().reshape(n_lanes, batch, -1)

@@ -219,6 +219,25 @@ class Ledger:
             where = "WHERE digest = ? AND state = ? ORDER BY created, rowid"
             return _entries(connection, where, digest, DONE)
 
+    def seconds(self, backend: str, target: str) -> list[float]:
+        """How long jobs took from their sending to their result, in seconds.
+
+        A result is there for this record when the program asks for it.
+
+        Args:
+            backend: Name of the backend.
+            target: Name of the machine at the service.
+        """
+        if not self.path.exists():  # nothing is made by asking
+            return []
+        with self._transaction() as connection:
+            where = "WHERE state = ? AND backend = ? AND target = ?"
+            rows = connection.execute(
+                f"SELECT created, changed FROM jobs {where}", (DONE, backend, target)
+            ).fetchall()
+        moment = datetime.datetime.fromisoformat
+        return [(moment(end) - moment(begin)).total_seconds() for begin, end in rows]
+
     def _change(self, key: str, **values: Any) -> None:
         values["changed"] = _now()
         names = ", ".join(f"{name} = ?" for name in values)

@@ -8,13 +8,14 @@ machine that wraps it. This module knows arrays and gates, not PennyLane and no 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.backends.prices import PriceList, price_list
 from qstore_pl.devices import Circuit
 
 Float2D = NDArray[np.float64]
@@ -112,6 +113,9 @@ class Limits:
         shots: Most shots of a circuit; None if that is not limited.
         exact: Whether it gives exact probabilities.
         sampled: Whether it runs with shots.
+        verbatim: Whether every gate is run as it is, so that no compiler merges gates
+            or cancels any.
+        quasi: Whether its shares were corrected, so that they may be negative.
     """
 
     qubits: int | None = None
@@ -119,6 +123,8 @@ class Limits:
     shots: int | None = None
     exact: bool = True
     sampled: bool = True
+    verbatim: bool = False
+    quasi: bool = False
 
 
 class Machine(ABC):
@@ -128,16 +134,28 @@ class Machine(ABC):
         name: Name of the backend, as users know it.
         gate_set: PennyLane's names of its gates.
         limits: What it takes at once.
+        remote: Whether circuits leave this computer.
     """
 
     name: str
     gate_set: frozenset[str]
     limits: Limits
+    remote = False
 
     @property
     def price_name(self) -> str:
         """Its name in the list of prices."""
         return self.name
+
+    @property
+    def job_seconds(self) -> list[float]:
+        """How long earlier jobs took, in seconds, where that was recorded."""
+        return []
+
+    @property
+    def prices(self) -> PriceList:
+        """The list of prices that it computes its bill with."""
+        return price_list()
 
     @abstractmethod
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:
@@ -156,19 +174,35 @@ class Machine(ABC):
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches, and what it takes for it."""
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it has measured and later results depend on, for a checkpoint.
+
+        A machine that wraps another one passes its state on.
+        """
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what :attr:`state` returned.
+
+        Args:
+            state: The state. An empty one is that of a machine that has run nothing.
+        """
+        del state
+
 
 def gates_run(batch: Batch) -> tuple[Int1D, Int1D]:
     """Numbers of gates on one qubit, and on more, of each circuit of a batch.
 
     Args:
-        batch: The batch. Rotations by exactly 0 are no gates.
+        batch: The batch. Rotations by exactly 0 and barriers are no gates.
     """
     one, more = np.zeros(len(batch), dtype=np.int64), np.zeros(len(batch), np.int64)
     for gate in batch.circuit.gates:
         total = one if len(gate.wires) == 1 else more
         if gate.column is not None:
             total += batch.angles[:, gate.column] != 0.0
-        elif gate.angle != 0.0:
+        elif gate.angle != 0.0 and gate.name != "Barrier":
             total += 1
     return one, more
 

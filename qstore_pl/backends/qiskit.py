@@ -27,7 +27,7 @@ METHODS = {
     **{"PauliX": "x", "PauliY": "y", "PauliZ": "z", "Hadamard": "h"},
     **{"S": "s", "T": "t", "SX": "sx", "RX": "rx", "RY": "ry", "RZ": "rz"},
     **{"PhaseShift": "p", "CNOT": "cx", "CZ": "cz", "SWAP": "swap"},
-    **{"IsingXX": "rxx", "IsingYY": "ryy", "IsingZZ": "rzz"},
+    **{"IsingXX": "rxx", "IsingYY": "ryy", "IsingZZ": "rzz", "Barrier": "barrier"},
 }
 KEPT = 64  # translated circuits
 THREADS_FROM = 14  # qubits; threads of smaller states wait longer than they work

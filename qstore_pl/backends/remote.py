@@ -63,6 +63,7 @@ class RemoteMachine(Machine):
     """
 
     target: str
+    remote = True
 
     def __init__(
         self,
@@ -86,6 +87,11 @@ class RemoteMachine(Machine):
     def ledger(self) -> Ledger:
         """The record of jobs."""
         return Ledger(self._ledger_path)
+
+    @property
+    def job_seconds(self) -> list[float]:
+        """How long recorded jobs took from their sending to their result."""
+        return self.ledger.seconds(self.name, self.target)
 
     @abstractmethod
     def prepare(self) -> None:

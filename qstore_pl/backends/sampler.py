@@ -48,7 +48,8 @@ class SamplerMachine(Machine):
     """A backend of Qiskit on this computer, run by IBM's ``SamplerV2``.
 
     A submission is one job, in which a circuit is translated into the gates of the
-    backend once, and runs at all its angles.
+    backend once, and runs at all its angles. Small circuits are simulated faster by one
+    thread: ``AerSimulator(max_parallel_threads=1)``, or ``set_options`` of the backend.
 
     Args:
         backend: A ``qiskit.providers.BackendV2``, such as ``AerSimulator()`` or one of
@@ -68,6 +69,11 @@ class SamplerMachine(Machine):
     def __repr__(self) -> str:
         level = self._translator.level
         return f"SamplerMachine({self._backend.name!r}, optimization_level={level})"
+
+    @property
+    def price_name(self) -> str:
+        """Its name in the list of prices, which is that of Qiskit's simulator."""
+        return "qiskit"
 
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches; it costs nothing."""

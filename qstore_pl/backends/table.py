@@ -10,6 +10,7 @@ import html
 import importlib
 import importlib.util
 import os
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -18,7 +19,8 @@ import numpy as np
 
 from qstore_pl.backends.kinds import DEVICE_OPTIONS, KINDS, GivenDevice
 from qstore_pl.backends.machine import Limits, Machine
-from qstore_pl.backends.prices import Price, price_list
+from qstore_pl.backends.mitigation import MITIGATION
+from qstore_pl.backends.prices import price_list
 from qstore_pl.devices.memory import fits
 
 BY_CIRCUITS = ("parameter_shift", "finite_diff", "spsa", "random_subset")
@@ -43,6 +45,8 @@ class BackendInfo:
         gradient_methods: Words for ``gradient_method`` in the configuration.
         remote: Whether circuits leave this computer; None if that is not known.
         price: What it takes, in words.
+        least: What a circuit without gates costs with one shot, in US dollars; None if
+            that is not known.
         price_source: Where the price comes from, with its day.
         options: Names of the options of :meth:`BackendManager.get_backend`.
         required: Those of the options that must be given.
@@ -59,9 +63,15 @@ class BackendInfo:
     gradient_methods: tuple[str, ...] = BY_CIRCUITS
     remote: bool | None = None
     price: str = "unknown"
+    least: float | None = None
     price_source: str = ""
     options: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+
+    @property
+    def install(self) -> str:
+        """The command that installs what it needs."""
+        return f'pip install "qstore-pl[{self.extra}]"'
 
     @property
     def key(self) -> str:
@@ -74,21 +84,20 @@ class BackendInfo:
         """The columns of the table, in words."""
         ways = {"exact": self.exact, "shots": self.shots}
         values = " or ".join(word for word, given in ways.items() if given)
-        methods = ", ".join(self.gradient_methods)
-        if self.gradient_methods[-len(BY_CIRCUITS) :] == BY_CIRCUITS:
-            own = self.gradient_methods[: -len(BY_CIRCUITS)]
-            methods = ", ".join((*own, "by circuits"))
+        adjoint = "adjoint" in self.gradient_methods
+        price = self.price
+        if self.least:
+            price = f"from {self.least:g} a circuit"
         where = {True: "remote", False: "here", None: "unknown"}[self.remote]
         return {
             "backend": self.name,
-            "installed": "yes" if self.installed else f"no: qstore-pl[{self.extra}]",
+            "installed": "yes" if self.installed else f"no: {self.install}",
             "key": self.key,
             "where": where,
             "qubits": "unlimited" if self.qubits is None else str(self.qubits),
             "values": values or "unknown",
-            "gradients": methods,
-            "price": self.price,
-            "options": ", ".join(self.options) or "none",
+            "gradients": "all" if adjoint else "all but adjoint",
+            "price": price,
         }
 
 
@@ -97,8 +106,6 @@ class BackendTable(Mapping[str, BackendInfo]):
     """The backends by name, in alphabetical order.
 
     It is a mapping from names to what is known of them. ``print`` shows it as a table.
-    "By circuits" stands for the gradient methods that need nothing but circuits:
-    parameter_shift, finite_diff, spsa and random_subset.
 
     Args:
         rows: The backends.
@@ -124,13 +131,18 @@ class BackendTable(Mapping[str, BackendInfo]):
 
     def __repr__(self) -> str:
         rows = [info.row() for info in self._rows.values()]
-        lines = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        cells = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         text = [
             "  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True))
-            for line in lines
+            for line in cells
         ]
-        return "\n".join(line.rstrip() for line in [*text, _note(self._rows)])
+        lines = [line.rstrip() for line in text]
+        for info in self._rows.values():
+            if info.options:
+                words = f"Options of {info.name}: {', '.join(info.options)}."
+                lines.append(textwrap.fill(words, 88, subsequent_indent="    "))
+        return "\n".join([*lines, _note()])
 
     def _repr_html_(self) -> str:
         """The table for notebooks."""
@@ -141,19 +153,16 @@ class BackendTable(Mapping[str, BackendInfo]):
 
         body = "".join(f"<tr>{line('td', row.values())}</tr>" for row in rows)
         head = line("th", rows[0]) if rows else ""
-        note = html.escape(_note(self._rows))
+        note = html.escape(_note())
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             f"<p>{note}</p>"
         )
 
 
-def _note(rows: Mapping[str, BackendInfo]) -> str:
+def _note() -> str:
     """The line below the table."""
-    date = price_list().date.isoformat()
-    missing = any(not info.installed for info in rows.values())
-    how = " Install what is missing with pip install." if missing else ""
-    return f"Prices of {date}, in US dollars.{how}"
+    return f"Prices of {price_list().date.isoformat()}, in US dollars."
 
 
 def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:
@@ -185,9 +194,10 @@ def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:
         exact=None if limits is None else limits.exact,
         shots=None if limits is None else limits.sampled,
         remote=kind.remote,
-        options=(*kind.options, *DEVICE_OPTIONS),
+        options=(*kind.options, *MITIGATION, *DEVICE_OPTIONS),
         required=kind.required,
         price=_in_words(target),
+        least=least(target, 1),
         price_source=price_list().source_of(target),
     )
 
@@ -202,6 +212,7 @@ def of_simulator(name: str) -> BackendInfo:
         gradient_methods=("adjoint", *BY_CIRCUITS),
         remote=False,
         price=_in_words(name),
+        least=least(name, 1),
         price_source=price_list().source_of(name),
     )
 
@@ -231,13 +242,19 @@ def target_of(name: str, given: Mapping[str, Any]) -> str:
     return "ionq.simulator" if name == "ionq_simulator" else name
 
 
-def least(price: Price, shots: int) -> float:
+def least(target: str, shots: int) -> float | None:
     """The least that a circuit costs, one without gates, in US dollars.
 
     Args:
-        price: What the backend takes.
+        target: Name in the list of prices.
         shots: Number of shots of the circuit, >= 0.
+
+    Returns:
+        None if the price is not known.
     """
+    price = price_list().of(target)
+    if price is None:
+        return None
     none = np.zeros(1, dtype=np.int64)
     return float(price.dollars(none, none, np.array([shots]))[0])
 

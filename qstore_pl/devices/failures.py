@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pennylane.devices import Device
+from pennylane.exceptions import DeviceError
 
 from qstore_pl.devices.base import QStoreDevice
+from qstore_pl.devices.resumable import ResumableDevice
 from qstore_pl.errors import QStoreError, QuantumCircuitError
 
 
@@ -15,8 +17,9 @@ from qstore_pl.errors import QStoreError, QuantumCircuitError
 def running_on(device: Device, backend: str) -> Iterator[None]:
     """A context in which circuits are executed on a device.
 
-    Our own devices raise errors that say what was wrong with a circuit; these are not
-    changed, and neither are ``KeyboardInterrupt`` and ``SystemExit``.
+    Our own devices, and those in front of machines of other packages, raise errors that
+    say what was wrong with a circuit; these are not changed, and neither are
+    ``KeyboardInterrupt`` and ``SystemExit``.
 
     Args:
         device: The device.
@@ -29,7 +32,10 @@ def running_on(device: Device, backend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # another package's device may raise anything
-        if isinstance(device, QStoreDevice) or isinstance(error, QStoreError):
+        ours = isinstance(error, QStoreError) or isinstance(device, QStoreDevice)
+        if ours or (
+            isinstance(device, ResumableDevice) and isinstance(error, DeviceError)
+        ):
             raise
         raise QuantumCircuitError(
             f"Running circuits failed with {type(error).__name__}: {error}. Try again, "

@@ -64,7 +64,6 @@ class Lanes:
     Attributes:
         features_of: Function from data as the user has them to the features of the
             circuit.
-        circuits_run: Number of circuits run so far.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class Lanes:
     ) -> None:
         self.features_of: Callable[[Float2D], Float2D] = _as_they_are
         self._shifts: dict[tuple[bytes, bytes | None], Shifts] = {}
-        self.circuits_run = 0
         self._device, self.n_groups = device, n_groups
         self._circuit = circuit if uses is not None else circuit.untied
         self.uses = uses or Uses((), (), n_weights=0, n_features=0)
@@ -235,7 +233,6 @@ class Lanes:
         found = in_chunks(n_lanes, rows, self._lane_bytes, run, first=first)
         n_circuits, n_shots = n_lanes - first, int(each[first:].sum())
         batch = len(rows) * self.n_groups
-        self.circuits_run += n_circuits * batch
         self._device.track(n_circuits * batch, n_shots * batch)
         return found if known is None else np.concatenate([known[None], found])
 

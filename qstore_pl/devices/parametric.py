@@ -32,6 +32,7 @@ from qstore_pl.devices.aside import aside
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.groups import Grouped, grouped
 from qstore_pl.devices.lowering import DerivedPlaces, wire_order
+from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.devices.registry import has_own_decomposition, is_foreign, made_of
 from qstore_pl.devices.shifts import Pair, measured_wires, turned
 from qstore_pl.devices.symbols import Constant
@@ -46,6 +47,7 @@ Outcomes = Any  # (n, 2**k) shares, or for each circuit the list of its outcomes
 
 NOTHING = frozenset({"Identity", "GlobalPhase", "Barrier", "WireCut", "Snapshot"})
 MAX_PREPARED = 12  # wires of a state that is prepared by gates
+MAX_WHOLE = 4  # wires of a matrix that is decomposed
 
 
 class Gate(NamedTuple):
@@ -282,8 +284,11 @@ class _Gates:
             op: The operation.
             params: What each of its parameters is.
         """
-        if op.name in NOTHING:
+        if op.name in NOTHING or isinstance(op, Record):
             return
+        if isinstance(op, RecordCopy):
+            with aside():
+                op = qml.CNOT(op.wires)
         if op.name in self._set and not is_foreign(op) and len(params) <= 1:
             wires = self._positions(op.wires.labels)
             if not params:
@@ -370,9 +375,9 @@ def _decomposed(op: Operator, params: Sequence[Any]) -> Iterator[Pair]:
         yield from ((part, _constants(part)) for part in parts)
         return
     if not has_own_decomposition(op):
-        if op.has_matrix and len(op.wires) <= 2 and constant:
+        if op.has_matrix and len(op.wires) <= MAX_WHOLE and constant:
             with aside():
-                op = qml.QubitUnitary(qml.matrix(op), op.wires)
+                op = qml.QubitUnitary(_unitary(op), op.wires)
             yield from _decomposed(op, _constants(op))
             return
         raise DeviceError(
@@ -380,6 +385,13 @@ def _decomposed(op: Operator, params: Sequence[Any]) -> Iterator[Pair]:
             "decomposition. Write one: compute_decomposition of its class."
         )
     yield from made_of(op, params, op.wires.labels)
+
+
+def _unitary(op: Operator) -> NDArray[Any]:
+    matrix = to_numpy(qml.matrix(op))
+    if not np.allclose(matrix @ matrix.conj().T, np.eye(len(matrix))):
+        raise DeviceError(f"Operation {op.name} is not unitary, and is no gate.")
+    return matrix
 
 
 def _constants(op: Operator) -> list[Constant]:

@@ -23,6 +23,15 @@ class ResumableDevice(Device):
         return []
 
     @property
+    def draws(self) -> dict[str, Any]:
+        """What later results are drawn from, without all else that a run changes."""
+        return self.generator_state
+
+    @draws.setter
+    def draws(self, state: dict[str, Any]) -> None:
+        self.generator_state = state
+
+    @property
     @abstractmethod
     def generator_state(self) -> dict[str, Any]:
         """The state of the random generator, as numbers and words."""

@@ -77,16 +77,10 @@ class AdaptiveShift(GradientEstimator):
         self._lanes, self._budget, self._share = lanes, budget, share
         n = expectations.n_weights
         self._n_steps, self._mean, self._variance = 0, np.zeros(n), np.zeros(n)
-        self._spent = 0
         self._drawn: list[devices.Drawn] = []
         self._shots: Int1D = np.empty(0, dtype=np.int64)  # of each lane
         self._shifted = np.empty((0, 0, 0))
         self._at: tuple[Float1D, Float2D] = np.empty(0), np.empty((0, 0))
-
-    @property
-    def spent(self) -> int:
-        """Number of shots measured so far."""
-        return self._spent
 
     @property
     def state(self) -> dict[str, Any]:
@@ -123,10 +117,10 @@ class AdaptiveShift(GradientEstimator):
         else:
             most = max(FEWEST, self._budget // circuits)
             self._shots = np.minimum(asked, most).astype(np.int64)
-        self._spent += circuits * int(self._shots.sum())
         samples = features[rows]
         self._drawn, self._at = [], (weights, samples)
-        with expectations.counting(lanes):
+        n_shots = circuits * int(self._shots.sum())
+        with expectations.counting(circuits * len(self._shots), n_shots):
             self._shifted = lanes.shifted(
                 shifts, weights, samples, rows, shots=self._shots, drawn=self._drawn
             )

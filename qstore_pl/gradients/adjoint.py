@@ -55,7 +55,7 @@ class CompiledGradient(GradientEstimator):
                 del self._passes[next(iter(self._passes))]  # the one made first
             last = self._passes[batch] = self._program.new_pass(batch)
         self._last = last
-        self.expectations.circuits += batch
+        self.expectations.spend(batch)
         return last.forward(weights, features, rows, gradient=gradient)
 
     def _gradient(self, cotangents: Float2D) -> Float1D:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pennylane.devices import Device
 
+from qstore_pl.backends import Purse
 from qstore_pl.gradients.expectations import Expectations, Float1D, Float2D
 
 
@@ -52,7 +54,21 @@ class GradientEstimator(ABC):
     @property
     def spent(self) -> int:
         """Number of shots measured so far."""
-        return self.shots * self.circuits
+        return self.expectations.measured
+
+    @property
+    def devices(self) -> list[Device]:
+        """The devices that circuits run on."""
+        return [part.expectations.device for part in self.parts]
+
+    def limit(self, purse: Purse | None) -> None:
+        """Let circuits be run within a budget only.
+
+        Args:
+            purse: What may be spent, and was spent; None does not limit it.
+        """
+        for part in self.parts:
+            part.expectations.limit(purse)
 
     @property
     def state(self) -> dict[str, Any]:

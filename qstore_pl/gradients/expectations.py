@@ -25,7 +25,7 @@ from pennylane.measurements import ExpectationMP, ProbabilityMP
 from pennylane.tape import QuantumScript
 
 from qstore_pl import devices
-from qstore_pl.backends import MachineLanes
+from qstore_pl.backends import Bill, MachineDevice, MachineLanes, Purse
 from qstore_pl.placed import Placed
 from qstore_pl.readout import DIRECT, Readout
 
@@ -65,6 +65,7 @@ class Expectations(ABC):
         n_weights: Number of weights.
         circuits: Number of circuits run so far. A circuit has one sample, and measures
             one group of observables that can be measured together.
+        measured: Number of shots of all these circuits.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Expectations(ABC):
     ) -> None:
         self.device, self.shots, self.n_weights = device, shots, n_weights
         self.backend = backend
-        self.circuits = 0
+        self.circuits = self.measured = 0
+        self._purse: Purse | None = None
         self._groups: dict[Hashable, int] = {}  # measurements -> number of groups
         self._is_batched = False  # whether check_batch() has succeeded
 
@@ -131,7 +133,7 @@ class Expectations(ABC):
         Returns:
             Shape ``(batch, n_values)``.
         """
-        self.circuits += len(features)
+        self.spend(len(features))
         args, kwargs = self.arguments(weights, features)
         qnode = self.qnode.update(diff_method="adjoint")
         with self.running():
@@ -180,7 +182,7 @@ class Expectations(ABC):
         lanes = self.lanes(features.shape, shifted=False)
         if lanes is not None:
             features = lanes.features_of(features)
-            with self.counting(lanes):
+            with self.counting(len(points) * batch * lanes.n_groups):
                 return lanes.at(np.stack(points), features, rows, shots=self.shots)
         tapes = [
             one
@@ -196,21 +198,71 @@ class Expectations(ABC):
         Raises:
             QuantumCircuitError: If a device of another package fails.
         """
-        self.circuits += sum(map(self._n_groups, tapes))
+        before = self._spent_there
+        if before is None:
+            self.spend(sum(map(self._n_groups, tapes)))
         with self.running():
-            return qml.execute(tapes, self.device, diff_method=None)
+            results = qml.execute(tapes, self.device, diff_method=None)
+        self._add_spent_there(before)
+        return results
 
-    @contextmanager
-    def counting(self, lanes: devices.Lanes | MachineLanes) -> Iterator[None]:
-        """A context in which circuits run in lanes, which are counted.
+    def limit(self, purse: Purse | None) -> None:
+        """Let circuits be run within a budget only.
+
+        Args:
+            purse: What may be spent, and was spent; None does not limit it.
+        """
+        if isinstance(self.device, MachineDevice):
+            self.device.purse = purse
+        else:
+            self._purse = purse
+
+    def spend(self, n_circuits: int, n_shots: int | None = None) -> None:
+        """Count circuits that are about to run.
+
+        Args:
+            n_circuits: Their number.
+            n_shots: Number of shots of all of them; None takes those of every circuit.
 
         Raises:
+            BudgetError: If they would exceed the budget; then none is counted.
+        """
+        n_shots = n_circuits * self.shots if n_shots is None else n_shots
+        if self._purse is not None:
+            self._purse.pay(Bill(n_circuits, n_shots), backend=self.backend)
+        self.circuits += n_circuits
+        self.measured += n_shots
+
+    @contextmanager
+    def counting(self, n_circuits: int, n_shots: int | None = None) -> Iterator[None]:
+        """A context in which circuits run in lanes, and are counted.
+
+        Args:
+            n_circuits: Number of circuits. A machine of another package runs fewer of
+                them where some are the same, and more for the mitigation of errors.
+            n_shots: Number of shots of all of them; None takes those of every circuit.
+
+        Raises:
+            BudgetError: If they would exceed the budget.
             QuantumCircuitError: If a device of another package fails.
         """
-        before = lanes.circuits_run
+        before = self._spent_there
+        if before is None:
+            self.spend(n_circuits, n_shots)
         with self.running():
             yield
-        self.circuits += lanes.circuits_run - before
+        self._add_spent_there(before)
+
+    @property
+    def _spent_there(self) -> Bill | None:
+        """What the device counted itself, if it is one of a machine."""
+        return self.device.spent if isinstance(self.device, MachineDevice) else None
+
+    def _add_spent_there(self, before: Bill | None) -> None:
+        now = self._spent_there
+        if before is not None and now is not None:
+            self.circuits += now.circuits - before.circuits
+            self.measured += now.shots - before.shots
 
     def running(self) -> AbstractContextManager[None]:
         """A context manager for running circuits; see :func:`devices.running_on`."""

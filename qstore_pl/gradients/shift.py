@@ -100,7 +100,8 @@ class ParameterShift(GradientEstimator):
         """Values, and the function to the gradient, by circuits at many values."""
         shifts = lanes.shifts(wanted)
         shots = self.expectations.shots
-        with self.expectations.counting(lanes):
+        n_circuits = shifts.n_lanes * len(features) * lanes.n_groups
+        with self.expectations.counting(n_circuits):
             values = lanes.shifted(shifts, weights, features, rows, shots=shots)
 
         def pull_back(cotangents: Float2D) -> Float1D:

@@ -10,28 +10,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, final
+from typing import Any, final
 
 import numpy as np
-from pennylane.exceptions import DeviceError
 
 from qstore_pl import devices
 from qstore_pl.backends import Backend, BackendManager, MachineDevice
-from qstore_pl.backends.counted import CountingBackends, CountingDevice, counting_of
+from qstore_pl.backends.counted import CountingBackends, counting_of
 from qstore_pl.backends.kinds import GivenDevice
-from qstore_pl.backends.prices import Price, PriceList
-from qstore_pl.callbacks import Callback
+from qstore_pl.backends.prices import PriceList
 from qstore_pl.config import ADAPTIVE, DEFAULTS, TrainingConfig
-from qstore_pl.cost import Cost, CostEstimate, Formula
+from qstore_pl.cost import Cost, CostEstimate
 from qstore_pl.gradients import OPTIONS, GradientEstimator
-from qstore_pl.history import History
 from qstore_pl.placed import Placed
+from qstore_pl.trainer.counts import Counts, Trainer, price_name
 from qstore_pl.trainer.data import are_arrays
+from qstore_pl.trainer.formula import formula_of
 from qstore_pl.trainer.settings import METHOD_FIELDS
 from qstore_pl.trainer.trainable import Trainable
 
-GATES = ("one_qubit_gates", "two_qubit_gates", "jobs")
 COMPARED = ("parameter_shift", "finite_diff", "spsa")
 # What a run tells, writes, watches or may stop at; none of it runs a circuit.
 NOT_COUNTED = (
@@ -43,102 +40,7 @@ NOT_COUNTED = (
 )
 
 
-class Trainer(Protocol):
-    """What trains the copy of the model."""
-
-    estimator: GradientEstimator | None
-
-    def train(
-        self,
-        model: Trainable,
-        data: Any,
-        val_data: Any = None,
-        epochs: int | None = None,
-        *,
-        callbacks: Callback,
-    ) -> History:
-        """Train a model."""
-
-
 TrainerFactory = Callable[[TrainingConfig, BackendManager], Trainer]
-
-
-@final
-@dataclass
-class Counts(Callback):
-    """What was run in the first step and in each epoch.
-
-    Args:
-        trainer: The trainer, which is asked after each step.
-        prices: The list of prices.
-    """
-
-    trainer: Trainer
-    prices: PriceList
-    step: Cost | None = None
-    samples: int = 0  # of this step
-    epochs: list[Cost] = field(default_factory=list)
-    _begin: Cost = field(default_factory=Cost)
-
-    def on_train_begin(self, model: Any, history: History) -> None:
-        """Begin to count."""
-        self._begin = self._now()
-
-    def on_step_end(self, epoch: int, step: int, loss: float) -> None:
-        """Note the first step."""
-        if self.step is None:
-            self.step = self._now() - self._begin
-            self.samples = self._estimator.samples
-
-    def on_epoch_end(self, row: Mapping[str, Any]) -> None:
-        """Note an epoch."""
-        now = self._now()
-        self.epochs.append(now - self._begin)
-        self._begin = now
-
-    @property
-    def total(self) -> Cost:
-        """The whole run."""
-        return sum(self.epochs, Cost())
-
-    @property
-    def parts(self) -> Sequence[GradientEstimator]:
-        """The estimators that ran circuits, one for each backend."""
-        return self._estimator.parts
-
-    @property
-    def _estimator(self) -> GradientEstimator:
-        assert self.trainer.estimator is not None
-        return self.trainer.estimator
-
-    def _now(self) -> Cost:
-        """All that was run so far."""
-        return sum((self._by(part) for part in self.parts), Cost())
-
-    def _by(self, part: GradientEstimator) -> Cost:
-        """All that was run so far on one backend."""
-        device = part.expectations.device
-        if isinstance(device, MachineDevice):
-            return Cost(**dataclasses.asdict(device.spent))
-        is_free = self.prices.of(price_name(part)) == Price()
-        dollars = 0.0 if is_free or devices.is_ours(device) else None
-        gates: dict[str, Any] = dict.fromkeys(GATES)
-        if isinstance(device, CountingDevice):
-            bill = dataclasses.asdict(device.spent)
-            gates = {name: bill[name] for name in GATES}
-        return Cost(part.circuits, part.spent, **gates, dollars=dollars)
-
-
-def price_name(part: GradientEstimator) -> str:
-    """The name of a backend in the list of prices.
-
-    Args:
-        part: A gradient estimator that runs there.
-    """
-    device = part.expectations.device
-    if isinstance(device, MachineDevice):
-        return counting_of(device).machine.price_name
-    return part.expectations.backend.removeprefix("qstore.")
 
 
 @final
@@ -153,7 +55,7 @@ class Preflight:
         config: The configuration of the run.
         backends: A manager whose backends count.
         make: Function from a configuration and a manager of backends to a trainer.
-        prices: The list of prices.
+        prices: The list of prices of devices that are no machines.
     """
 
     def __init__(
@@ -191,7 +93,7 @@ class Preflight:
         unfrozen: Cost | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
-        names = list(dict.fromkeys(map(price_name, parts)))
+        sources = [self._prices_of(p).source_of(price_name(p)) for p in parts]
         step, epochs = counts.step, tuple(counts.epochs)
         estimate = CostEstimate(
             " and ".join(dict.fromkeys(p.expectations.backend for p in parts)),
@@ -200,11 +102,11 @@ class Preflight:
             epochs,
             {name: found.total for name, found in methods.items()},
             unfrozen,
-            self._formula(counts, methods.get("parameter_shift")),
+            formula_of(counts, methods.get("parameter_shift"), self._model, config),
             seconds,
             time_source,
-            " ".join(map(self._prices.source_of, names)),
-            self._prices.date,
+            " ".join(dict.fromkeys(sources)),
+            self._prices_of(parts[0]).date,
             self._notes(),
         )
         return _at_most(estimate) if config.shots == ADAPTIVE else estimate
@@ -240,6 +142,13 @@ class Preflight:
     def _all_trained(self) -> bool:
         return bool(self._model.trainable[: self._model.n_weights].all())
 
+    def _prices_of(self, part: GradientEstimator) -> PriceList:
+        """The list of prices of a backend."""
+        device = part.expectations.device
+        if isinstance(device, MachineDevice):
+            return counting_of(device).machine.prices
+        return self._prices
+
     def _time(
         self, parts: Sequence[GradientEstimator]
     ) -> tuple[tuple[float | None, float | None], str]:
@@ -248,62 +157,42 @@ class Preflight:
         if all(map(devices.is_ours, found)):
             said = "It was trained once on this computer, which took so long."
             return (self._seconds, self._seconds), said
-        least = 0.0
-        for part, device in zip(parts, found, strict=True):
-            price = self._prices.of(price_name(part))
-            seconds: float | None = None
-            if isinstance(device, MachineDevice) and price is not None:
-                seconds = price.seconds(*counting_of(device).gate_shots)
-            if seconds is None:
-                name = price_name(part)
-                said = f"The list of prices has no durations of the gates of {name}."
-                return (None, None), said
-            least = max(least, seconds)  # backends run at the same time
+        times = [self._time_of(part) for part in parts]
+        least, most = (
+            None if None in bounds else max(bounds)  # backends run at the same time
+            for bounds in zip(*((low, high) for low, high, _ in times), strict=True)
+        )
+        return (least, most), " ".join(dict.fromkeys(said for _, _, said in times))
+
+    def _time_of(
+        self, part: GradientEstimator
+    ) -> tuple[float | None, float | None, str]:
+        """The bounds of the time on one backend, and what they are made of."""
+        name, device = price_name(part), part.expectations.device
+        if not isinstance(device, MachineDevice):
+            return None, None, f"It is not known how long circuits take on {name}."
+        counting = counting_of(device)
+        if known := counting.machine.job_seconds:
+            said = (
+                f"{len(known)} jobs on {name} in the ledger took {min(known):.3g} to "
+                f"{max(known):.3g} seconds from their sending to their result, and the "
+                f"run waits for jobs {counting.submissions} times."
+            )
+            least, most = (counting.submissions * f(known) for f in (min, max))
+            return least, most, said
+        price = self._prices_of(part).of(name)
+        seconds = None if price is None else price.seconds(*counting.gate_shots)
+        if seconds is None:
+            return (
+                None,
+                None,
+                f"The list of prices has no durations of gates of {name}.",
+            )
         said = (
             "The least is the duration of the gates of all shots, one after the other, "
             "by the list of prices. How long jobs wait is not known."
         )
-        return (least, None), said
-
-    def _formula(self, counts: Counts, shifted: Counts | None) -> Formula | None:
-        """The number of circuits of a step by ``1 + 2P``, and why it is another one.
-
-        Args:
-            counts: What the run runs.
-            shifted: What parameter shift runs; None if it was not counted.
-        """
-        expectations = counts.parts[0].expectations
-        shape = (counts.samples, 0)
-        try:
-            lanes = expectations.lanes(shape, shifted=True)
-        except DeviceError:
-            return None
-        if lanes is None or not counts.samples:
-            return None
-        n = self._model.n_weights
-        trained = self._model.trainable[:n]
-        if self._config.freeze_schedule is not None:
-            trained = trained.copy()
-            frozen = self._config.freeze_schedule.get(0)
-            if frozen is not None:
-                trained[:] = True
-                trained[list(frozen)] = False
-        shifts = lanes.shifts(trained)
-        circuits = counts.samples * lanes.n_groups * shifts.n_lanes
-        run = circuits
-        if shifted is not None and shifted.step is not None:
-            run = shifted.step.circuits
-        alone = np.eye(n, dtype=bool)
-        seen = np.array([bool(lanes.uses.depending(one)) for one in alone], dtype=bool)
-        reasons = _reasons(
-            frozen=int(n - trained.sum()),
-            unseen=int((trained & ~seen).sum()),
-            repeated=len(shifts.which) - int((trained & seen).sum()),
-            longer=sum(len(lanes.uses.uses[u].rule) > 2 for u in shifts.which),
-            same=circuits - run,
-        )
-        samples, groups = counts.samples, lanes.n_groups
-        return Formula(n, samples, groups, shifts.n_lanes, run, reasons)
+        return seconds, None, said
 
     def _notes(self) -> tuple[str, ...]:
         """What the numbers do not hold for."""
@@ -318,9 +207,10 @@ class Preflight:
         still = model.trainable[: model.n_weights] & (weights % (0.5 * np.pi) == 0.0)
         if still.any():
             notes.append(
-                f"{int(still.sum())} weights are 0 or a multiple of pi/2. Rotations by "
-                "exactly 0 are not run and not paid: the first step is counted with "
-                "these weights, and later steps as if all trained weights had moved."
+                f"Weights that are 0 or a multiple of pi/2 now: {int(still.sum())}. "
+                "Rotations by exactly 0 are not run and not paid. The first step is "
+                "counted with these weights, and later steps as if all trained weights "
+                "had moved."
             )
         if config.seed is None and config.gradient_method == "random_subset":
             notes.append(
@@ -359,49 +249,6 @@ def _copied(model: Trainable) -> Trainable:
     if model.backend is not None and isinstance(model.backend.factory, GivenDevice):
         shared.append(model.backend.factory.device)
     return copy.deepcopy(model, {id(part): part for part in shared})
-
-
-def _reasons(
-    *, frozen: int, unseen: int, repeated: int, longer: int, same: int
-) -> tuple[str, ...]:
-    """Why a step has another number of circuits than ``1 + 2P``.
-
-    Args:
-        frozen: Number of frozen weights.
-        unseen: Number of trained weights that no measured value depends on.
-        repeated: How many more numbers of gates depend on weights than there are
-            weights of which values depend.
-        longer: Number of gates with a shift rule of more than two terms.
-        same: Number of circuits that are the same as others.
-    """
-    found = []
-    if frozen:
-        found.append(f"{frozen} weights are frozen, and are not shifted.")
-    if unseen:
-        found.append(
-            f"{unseen} trained weights change nothing that is measured, and are not "
-            "shifted."
-        )
-    if repeated > 0:
-        found.append(
-            f"Weights enter gates {repeated} times more often than there are weights, "
-            "and each gate is shifted by itself."
-        )
-    if repeated < 0:
-        found.append(
-            f"{-repeated} gates fewer than weights are shifted, since several weights "
-            "enter the same number of a gate."
-        )
-    if longer:
-        found.append(
-            f"{longer} gates, such as controlled rotations, have shift rules of more "
-            "than two terms."
-        )
-    if same:
-        found.append(
-            f"{same} circuits are the same as others of the step, and run once."
-        )
-    return tuple(found)
 
 
 def _at_most(estimate: CostEstimate) -> CostEstimate:

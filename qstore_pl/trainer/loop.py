@@ -10,13 +10,16 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from qstore_pl.backends import MachineDevice
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
+from qstore_pl.errors import BudgetError, LedgerError, QuantumCircuitError
 from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
@@ -24,7 +27,9 @@ from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import Metrics, scores_of
 from qstore_pl.trainer.state import EARLY, Totals, TrainState
 from qstore_pl.trainer.step import NotFiniteError, Step
+from qstore_pl.trainer.undo import Undo
 
+_NOTHING = nullcontext()
 MOST_ROLLBACKS = 3  # without a batch in between whose loss was finite
 
 _log = logging.getLogger("qstore_pl.trainer")
@@ -46,6 +51,8 @@ class Loop:
         interrupts: Through which a signal or another thread asks the run to stop.
         saver: Writes checkpoints; None writes none.
         bar: Progress bar; None shows none.
+        guarded: Whether a step may fail, and is undone then. It takes time.
+        stop: Why the run ended, if its budget did not allow another step.
     """
 
     step: Step
@@ -59,6 +66,8 @@ class Loop:
     interrupts: Interrupts
     saver: Saver | None = None
     bar: Any = None
+    guarded: bool = False
+    stop: BudgetError | None = None
     _silenced: set[int] = field(default_factory=set)
 
     def run(self) -> None:
@@ -67,9 +76,21 @@ class Loop:
         self.tell("on_train_begin", self.step.model, state.history)
         if not state.good:
             self._keep_good()
-        while state.epoch < self.epochs and not state.stopped:
-            if not self._epoch():
-                break
+        machines = (isinstance(d, MachineDevice) for d in self.step.estimator.devices)
+        if self.saver is not None and any(machines):
+            # Jobs of a run that is killed before its first checkpoint are found again.
+            state.estimator = self.step.estimator.state
+            self.saver.at_the_beginning(state)
+        try:
+            while state.epoch < self.epochs and not state.stopped:
+                if not self._epoch():
+                    break
+        except BudgetError as error:
+            self.stop = error
+        except (QuantumCircuitError, LedgerError):
+            if self.saver is not None and self.guarded:
+                self.saver.at_the_end(state)
+            raise
         if self.saver is not None:
             self.saver.at_the_end(state)
         early = self.config.patience is not None
@@ -86,34 +107,36 @@ class Loop:
         state, step, estimator = self.state, self.step, self.step.estimator
         self._freeze()
         step.optimizer.learning_rate = self.schedule(state.epoch)
-        if state.step == 0:
+        if state.step == 0 and not state.order.size:  # else its first step was undone
             state.order = self.sources[0].order(state.rng)
             state.totals = self._totals()
             state.gathered.clear()  # an epoch that ended in NaN may leave a gradient
-            state.circuits, state.shots, state.seconds = 0, 0, 0.0
         start = time.perf_counter()
         circuits, shots = estimator.circuits, estimator.spent
-        for batch, is_last in _marked(self.sources[0].batches(state.order, state.step)):
-            self._batch(batch, is_last=is_last)
-            state.estimator = estimator.state
-            state.step += 1
-            if self.interrupts.requested and not is_last:
-                state.circuits += estimator.circuits - circuits
-                state.shots += estimator.spent - shots
-                state.seconds += time.perf_counter() - start
-                return False
-        row = self._row()
-        if self._validates():
-            row |= self._measured(self.sources[1])
-            state.estimator = estimator.state
-        state.circuits += estimator.circuits - circuits
-        state.shots += estimator.spent - shots
-        state.seconds += time.perf_counter() - start
+        batches = self.sources[0].batches(state.order, state.step)
+        try:
+            for batch, is_last in _marked(batches):
+                with self._undone():
+                    self._batch(batch, is_last=is_last)
+                state.estimator = estimator.state
+                state.step += 1
+                if self.interrupts.requested and not is_last:
+                    return False
+            row = self._row()
+            if self._validates():
+                with self._undone():
+                    row |= self._measured(self.sources[1])
+                state.estimator = estimator.state
+        finally:
+            state.circuits += estimator.circuits - circuits
+            state.shots += estimator.spent - shots
+            state.seconds += time.perf_counter() - start
         row["circuits"] = state.circuits
         row["shots"] = state.shots
         row["time"] = state.seconds
         state.history.append(row)
         state.epoch, state.step = state.epoch + 1, 0
+        state.circuits, state.shots, state.seconds = 0, 0, 0.0
         state.order, state.totals = np.empty(0, dtype=np.int64), self._totals()
         self._keep_good()
         row = state.history[-1]
@@ -124,6 +147,20 @@ class Loop:
             self.saver.after_epoch(state)
         return not self.interrupts.requested
 
+    def _undone(self) -> AbstractContextManager[Any]:
+        """A context whose changes are undone where circuits cannot be run."""
+        return self._undoing() if self.guarded else _NOTHING
+
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        undo = Undo(self.step, self.state)
+        try:
+            yield
+        except (BudgetError, QuantumCircuitError, LedgerError):
+            undo()
+            self.state.estimator = self.step.estimator.state
+            raise
+
     def _batch(self, batch: Batch, *, is_last: bool) -> None:
         state, step = self.state, self.step
         try:
@@ -133,6 +170,7 @@ class Loop:
             if is_last:
                 state.totals.count(step.rest(state.gathered))
             return
+        state.estimator = step.estimator.state
         state.totals.count(norm)
         state.rollbacks = 0
         state.totals.add(value, outputs, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pennylane.devices import Device
@@ -19,7 +20,7 @@ def settings_of(
     config: TrainingConfig,
     optimizer: Optimizer,
     metrics: Metrics,
-    device: Device,
+    run_on: Sequence[Device],
     epochs: int,
 ) -> dict[str, Any]:
     """The settings of a run by name, as strings, numbers and dicts of these.
@@ -28,7 +29,7 @@ def settings_of(
         config: The configuration.
         optimizer: The optimizer, with its hyperparameters.
         metrics: Functions of (predictions, targets) that are recorded, by name.
-        device: The device of the model, whose noise may be defined by functions.
+        run_on: The devices of the run, whose noise may be defined by functions.
         epochs: Total number of epochs of the run.
     """
     found = config.to_dict() | {"optimizer": repr(optimizer)}
@@ -39,7 +40,7 @@ def settings_of(
     length = schedule_length(config, epochs)
     if length is not None:
         found["schedule_epochs"] = length
-    functions = _functions(config, metrics, device)
+    functions = _functions(config, metrics, run_on)
     if functions:
         found["functions"] = {
             name: fingerprint(function) for name, function in functions.items()
@@ -48,7 +49,7 @@ def settings_of(
 
 
 def _functions(
-    config: TrainingConfig, metrics: Metrics, device: Device
+    config: TrainingConfig, metrics: Metrics, run_on: Sequence[Device]
 ) -> dict[str, Any]:
     """The user's own functions, by their purpose."""
     found: dict[str, Any] = {f"metrics[{name!r}]": fn for name, fn in metrics.items()}
@@ -58,6 +59,7 @@ def _functions(
     loss = get_loss(config.resolve("loss"))
     if loss not in LOSSES.values():
         found |= {f"the loss ({part})": fn for part, fn in loss.functions.items()}
-    for i, function in enumerate(devices.functions(device)):
+    noise = [function for device in run_on for function in devices.functions(device)]
+    for i, function in enumerate(noise):
         found[f"the noise ({i})"] = function
     return found

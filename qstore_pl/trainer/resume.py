@@ -12,6 +12,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pennylane.devices import Device
+
 from qstore_pl import checkpoint, devices
 from qstore_pl._lazy import cached_property
 from qstore_pl.config import DEFAULTS
@@ -22,9 +24,10 @@ from qstore_pl.trainer.run_directory import files_in, latest_in
 from qstore_pl.trainer.state import EARLY, TrainState
 from qstore_pl.trainer.trainable import Trainable
 
-RUN_VERSION = 3
+RUN_VERSION = 4
 # In version 1 the history was a JSON document; version 3 counts the shots of an epoch.
-READABLE = (1, 2, 3)
+# Before version 4, what an epoch had counted was kept until the next one began.
+READABLE = (1, 2, 3, 4)
 RUN_KEYS = {
     *("version", "model", "optimizer", "run", "device", "device_generator"),
     *("data", "config", "environment"),
@@ -32,6 +35,7 @@ RUN_KEYS = {
 RESUMABLE = {  # settings that may change between a run and its continuation
     *("epochs", "patience", "restore_best"),
     *("progress", "log_interval", "strict_callbacks", "on_interrupt"),
+    *("max_cost", "max_circuits", "max_shots", "on_budget"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
@@ -66,6 +70,7 @@ class Parts:
         sources: The training data, followed by the validation data if there are any.
         settings: All other settings on which the result depends, by name.
         shots: Measurements per circuit, >= 1; None leaves them to the device.
+        run_on: The devices of the run; the first one is that of the model.
     """
 
     model: Trainable
@@ -73,26 +78,36 @@ class Parts:
     sources: Sequence[Source]
     settings: dict[str, Any]
     shots: int | None
+    run_on: Sequence[Device]
 
     def tree(self, state: TrainState) -> dict[str, Any]:
         """The contents of a checkpoint of the run, without its history."""
-        return self._fixed | {
+        first, *others = map(devices.generator_state, self.run_on)
+        found: dict[str, Any] = {
             "model": self.model.get_state(),
             "optimizer": self.optimizer.state,
             "run": state.to_tree(),
-            "device_generator": devices.generator_state(self.model.placed.device),
+            "device_generator": first,
         }
+        if others:
+            found["other_generators"] = others
+        return self._fixed | found
 
     @cached_property
     def _fixed(self) -> dict[str, Any]:
         """The part of a checkpoint that does not change during the run."""
         return {
             "version": RUN_VERSION,
-            "device": devices.description(self.model.placed.device),
+            "device": self._device,
             "data": self.data,
             "config": self.settings,
             "environment": environment(),
         }
+
+    @property
+    def _device(self) -> str:
+        """What the devices of the run are, in words."""
+        return " and ".join(map(devices.description, self.run_on))
 
     @cached_property
     def data(self) -> list[str]:
@@ -132,11 +147,15 @@ class Parts:
         state = TrainState.from_tree(found["run"])
         if found["version"] < 3:
             state.shots = (self.shots or 0) * state.circuits
+        if found["version"] < 4 and state.step == 0:
+            state.circuits, state.shots, state.seconds = 0, 0, 0.0
         patience = self.settings.get("patience")
         if state.stopped == EARLY and (patience is None or state.waited < patience):
             state.stopped = ""  # patience is longer now than it was
         self._warn_of(found, state, epochs)
-        devices.set_generator_state(self.model.placed.device, found["device_generator"])
+        generators = [found["device_generator"], *found.get("other_generators", [])]
+        for device, generator in zip(self.run_on, generators, strict=True):
+            devices.set_generator_state(device, generator)
         return state
 
     def _check(self, found: Any) -> None:
@@ -163,7 +182,7 @@ class Parts:
             for key in sorted({*before, *now} - RESUMABLE)
             if before.get(key) != now.get(key)
         }
-        here = devices.description(self.model.placed.device)
+        here = self._device
         if found["device"] != here:
             different["device"] = (found["device"], here)
         if different:
@@ -216,11 +235,11 @@ class Parts:
             and validated[-1] is not None
         ):
             reasons.append(f"epoch {state.epoch} was validated because it was the last")
-        draws = self.shots or self.model.placed.device.shots
-        if found["device_generator"] is None and draws:
-            reasons.append(
-                f"{self.model.placed.device.name} does not tell where its draws are"
-            )
+        reasons += [
+            f"{device.name} does not tell where its draws are"
+            for device in self.run_on
+            if devices.generator_state(device) is None and (self.shots or device.shots)
+        ]
         if reasons:
             warnings.warn(
                 "The run is resumed approximately, not bit for bit: "

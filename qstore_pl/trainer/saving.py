@@ -41,9 +41,18 @@ class Saver:
         self._directory, self._parts = directory, parts
         self._interval, self._written = interval, written
         self._best: dict[str, Any] | None = None  # the best, if not yet written
-        self._saved: tuple[int, int] | None = None  # (epoch, step) of the latest file
+        self._saved: tuple[int, int, int] | None = None  # the state in the latest file
         self._due = 0.0  # perf_counter() from which the next one may be written
         self._failed = False  # whether the last attempt did
+
+    def at_the_beginning(self, state: TrainState) -> None:
+        """Write the state before the first step, from which a run is begun again.
+
+        Raises:
+            CheckpointError: If that fails.
+        """
+        if (state.epoch, state.step) == (0, 0):
+            self.at_the_end(state)
 
     def keep_best(self, state: TrainState) -> None:
         """Remember the present state of the run as the best one."""
@@ -107,8 +116,9 @@ class Saver:
 
     def _write_latest(self, state: TrainState) -> None:
         where = (state.epoch, state.step)
-        if self._saved != where:
+        now = (*where, state.circuits)  # those of a step that was undone count as well
+        if self._saved != now:
             tree = self._parts.tree(state)
             tree["run"]["history"] = state.history.to_tree(len(state.history))
             self._written(self._directory.save(*where, tree))
-            self._saved = where
+            self._saved = now

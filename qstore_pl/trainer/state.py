@@ -166,6 +166,14 @@ class TrainState:
     rollbacks: int = 0
     history: History = field(default_factory=History)
 
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Circuits and shots of the whole run, those of the current epoch included."""
+        rows = self.history
+        circuits = sum(n or 0 for n in rows["circuits"])
+        shots = sum(n or 0 for n in rows["shots"])
+        return int(circuits) + self.circuits, int(shots) + self.shots
+
     def to_tree(self) -> dict[str, Any]:
         """The state as numbers, strings and arrays, which do not change with the run.
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from qstore_pl import checkpoint as files
+from qstore_pl import devices
 from qstore_pl._checks import integer
-from qstore_pl.backends import Backend, BackendManager, configured
+from qstore_pl.backends import Backend, BackendManager, Bill, configured
 from qstore_pl.backends.counted import CountingBackends
 from qstore_pl.backends.prices import price_list
 from qstore_pl.callbacks import Callback
@@ -29,6 +30,7 @@ from qstore_pl.history import History
 from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
 from qstore_pl.trainer.estimate import Preflight
 from qstore_pl.trainer.interrupts import Interrupts
@@ -39,6 +41,7 @@ from qstore_pl.trainer.run_directory import RunDirectory
 from qstore_pl.trainer.saving import Saver
 from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
+    LIMITS,
     check_backends,
     check_model,
     check_monitor,
@@ -50,8 +53,10 @@ from qstore_pl.trainer.settings import (
     direction_of,
     gradients_of,
     monitor_of,
+    purse_of,
     schedule_of,
     shots_of,
+    spent_in,
     state_of,
 )
 from qstore_pl.trainer.state import TrainState
@@ -90,6 +95,9 @@ class QuantumTrainer:
         history: The history of the last :meth:`train`, even if it failed.
         stopped: Why the last :meth:`train` ended before its last epoch; empty if it did
             not.
+        spent: What the last :meth:`train` ran and paid for, with the runs that it
+            resumed: circuits, shots, and for machines of other packages gates, jobs and
+            US dollars.
 
     Raises:
         ValueError: If the configuration has an unknown name, or a setting that would be
@@ -135,7 +143,7 @@ class QuantumTrainer:
         self._given = optimizer
         self._metrics = metrics_of(metrics)
         self.history = History(self._metrics)
-        self.stopped = ""
+        self.stopped, self.spent = "", Bill()
         self._interrupts = Interrupts()
         self.config = TrainingConfig() if config is None else config
         self.backend_manager = backend_manager or BackendManager(self.config)
@@ -199,7 +207,10 @@ class QuantumTrainer:
             TypeError: If the data are of another form.
             CheckpointError: If checkpoints cannot be written or read, or belong to
                 another run.
-            QuantumCircuitError: If a device of another package fails.
+            QuantumCircuitError: If a device of another package fails. Checkpoints of
+                the state before that step are written as after a signal.
+            BudgetError: If the budget allows no further step, and
+                ``config.on_budget="raise"``.
         """
         config = self.config
         _check_model(model, data)
@@ -213,7 +224,8 @@ class QuantumTrainer:
         epochs = integer("epochs", epochs, minimum=1)
         check_schedule(config, epochs)
         callbacks = _checked_callbacks(callbacks)
-        backends = self._bind(model)
+        places = self._bind(model)
+        run_on = [placed.device for placed in places]
         loss, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
@@ -223,10 +235,9 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            settings_of(
-                config, self.optimizer, self._metrics, model.placed.device, epochs
-            ),
+            settings_of(config, self.optimizer, self._metrics, run_on, epochs),
             shots=shots_of(config),
+            run_on=run_on,
         )
         found = found_in(resume, config.checkpoint_directory)
         run_directory = self._run_directory(found and found[0], overwrite=overwrite)
@@ -234,22 +245,26 @@ class QuantumTrainer:
             if run_directory is not None:
                 stack.enter_context(run_directory)
             if found is None:
-                state = state_of(config, model, loss, history, self._metrics)
+                state = state_of(config, model, loss, history, self._metrics, places)
             else:
                 state = parts.take_over(found[1], epochs)
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
             self.history, self.stopped = state.history, ""
-            estimator = gradients_of(model, config, state.method_rng, backends)
+            estimator = gradients_of(model, config, state.method_rng, places)
             self.estimator = estimator
             if state.estimator:
                 estimator.load_state(state.estimator)
+            estimator.limit(purse_of(config, state, estimator))
+            stack.callback(estimator.limit, None)
             step = Step(model, loss, self.optimizer, estimator, config)
             schedule = schedule_of(config, self.optimizer.learning_rate, epochs)
             stack.enter_context(self._interrupts)
             loop = Loop(
                 step, state, sources, epochs, config, schedule, self._metrics,
                 callbacks, self._interrupts,
+                guarded=bool(config.set_fields() & LIMITS)
+                or not all(map(devices.is_ours, run_on)),
             )  # fmt: skip
             if run_directory is not None:
                 loop.saver = Saver(
@@ -265,11 +280,18 @@ class QuantumTrainer:
             except BaseException as error:
                 loop.tell("on_exception", error)
                 raise
+            finally:
+                self.spent = spent_in(state, estimator)
             model.trained_with(classes=loss.is_classification)
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:
                 self.stopped = self._interrupts.requested
-        if self.stopped and not state.stopped:
+        if loop.stop is not None:
+            self.stopped = "budget"
+            if config.resolve("on_budget") == "raise":
+                raise loop.stop
+            _log.warning("Training was stopped by its budget. %s", loop.stop)
+        elif self.stopped and not state.stopped:
             self._tell_of_the_stop(state)
         return state.history
 
@@ -396,7 +418,7 @@ class QuantumTrainer:
             >>> model = QuantumModel(2, 1, n_layers=1, seed=0)
             >>> estimate = QuantumTrainer(config).estimate_cost(model, (X, y))
             >>> estimate.step.circuits, estimate.total.shots, estimate.total.dollars
-            (36, 36000, 0.0)
+            (52, 52000, 0.0)
         """
         _check_model(model, data)
         bound = self._bound_sdk
@@ -424,8 +446,8 @@ class QuantumTrainer:
         names = list(config.backend_shares or [config.resolve("quantum_sdk")])
         return [manager.get_backend(n, **configured(config, n)) for n in names]
 
-    def _bind(self, model: Trainable) -> list[Backend]:
-        """Give the model a backend, and return all backends that it is trained on.
+    def _bind(self, model: Trainable) -> list[Placed]:
+        """Give the model a backend, and place it on all that it is trained on.
 
         A model keeps a backend of its own, unless ``config.quantum_sdk`` was assigned
         since the last run.
@@ -455,7 +477,7 @@ class QuantumTrainer:
             backends = [model.backend]
             check_backends(self.config, backends)
         self._bound_sdk = chosen
-        return backends
+        return [model.placed, *(model.placed.on(other) for other in backends[1:])]
 
     def _new_optimizer(self) -> Optimizer:
         config = self.config

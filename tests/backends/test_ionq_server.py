@@ -255,6 +255,20 @@ def test_faults_of_results_and_states():
         assert get(server, f"jobs/{job}").json()["status"] == "canceled"
 
 
+def test_jobs_are_listed_newest_first_and_in_pages():
+    with IonQServer(listing=True) as server:
+        body = GOOD | {"metadata": {"qstore_key": "a"}}
+        jobs = [post(server, body).json()["id"] for _ in range(5)]
+        listed, path = [], "jobs?limit=2"
+        while path is not None:
+            page = get(server, path).json()
+            assert len(page["jobs"]) <= 2
+            listed += page["jobs"]
+            path = f"jobs?limit=2&next={page['next']}" if page["next"] else None
+        assert [job["id"] for job in listed] == jobs[::-1]
+        assert listed[0]["metadata"] == {"qstore_key": "a"}
+
+
 def test_a_fault_strikes_by_chance_with_a_seed():
     fault = Fault("get", 503, times=None, probability=0.3, seed=5)
     struck = [fault.strikes("get") for _ in range(400)]

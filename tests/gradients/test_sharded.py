@@ -106,15 +106,16 @@ def test_each_backend_runs_its_share():
     several.backward(np.ones_like(outputs))
     circuits = 1 + 2 * made.n_weights
     # The last RZ of a wire does not change <Z>: it is not shifted.
-    spent = [device.spent.circuits for device in several.devices]
+    machines = [part.expectations.device for part in several.parts]
+    spent = [device.spent.circuits for device in machines]
     assert spent[1] == 3 * spent[0]
     assert spent[0] <= 2 * circuits
     assert several.circuits == sum(spent)
     assert several.spent == 100 * sum(spent)
-    assert [device.spent.jobs for device in several.devices] == [1, 1]
+    assert [device.spent.jobs for device in machines] == [1, 1]
     # Fewer samples than backends: one of them has none, and is not asked.
     several.forward(made.parameters, X, np.arange(1), gradient=False)
-    assert [device.spent.jobs for device in several.devices] == [1, 2]
+    assert [device.spent.jobs for device in machines] == [1, 2]
 
 
 # --- resuming ---------------------------------------------------------------------
@@ -142,18 +143,16 @@ def test_a_resumed_run_is_the_same_bit_for_bit(tmp_path, options):
     assert again.parameters.tobytes() == whole.parameters.tobytes()
 
 
-def test_a_run_goes_on_with_the_devices_it_began_with():
-    made = model()
-
-    def several(*names):
-        parts = [ModelExpectations(made, made.on(name), shots=5) for name in names]
-        shards = [Shard(estimator_of(part), 1) for part in parts]
-        return ShardedEstimator(shards, np.random.default_rng(0))
-
-    state = several("cirq", "qiskit").state
-    several("cirq", "qiskit").load_state(state)
-    with pytest.raises(CheckpointError, match="must have the devices it began with"):
-        several("qiskit", "cirq").load_state(state)
+def test_a_run_goes_on_with_the_devices_it_began_with(tmp_path):
+    settings = {"checkpoint_directory": str(tmp_path), "seed": 4}
+    shares = {"cirq": 1, "qiskit": 1}
+    trained(8, epochs=1, backend_shares=shares, **settings)
+    config = TrainingConfig(
+        epochs=2, backend_shares={"qiskit": 1, "cirq": 1}, batch_size=5, **settings
+    )
+    config.learning_rate = 0.1
+    with pytest.raises(CheckpointError, match=r"device was .*Cirq.* and .*Aer"):
+        QuantumTrainer(config).train(model(), (X[:8], Y[:8]), resume="latest")
 
 
 # --- remote backends run at the same time -----------------------------------------
@@ -227,7 +226,36 @@ def test_an_error_names_its_backend_and_leaves_none_at_work():
     with pytest.raises(QuantumCircuitError, match="switched off") as caught:
         gradient(several)
     assert caught.value.backend == "broken"
-    assert several.devices[0].spent.jobs == 1
+    assert several.parts[0].expectations.device.spent.jobs == 1
+
+
+# --- budgets ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["max_circuits", "max_shots"])
+def test_all_backends_together_keep_within_the_budget(tmp_path, limit):
+    shares = {"cirq": 1, "mock_ideal": 1, "qiskit": 2}
+    options = {"backend_shares": shares, "shots": 10, "batch_size": 4}
+    whole, history = trained(8, **options)
+    total = sum(history["circuits" if limit == "max_circuits" else "shots"])
+    settings = {"checkpoint_directory": str(tmp_path), "learning_rate": 0.1, "seed": 4}
+    config = TrainingConfig(epochs=2, **options, **settings)
+    # A step takes about a quarter: the run ends in its third one.
+    setattr(config, limit, int(0.6 * total))
+    made = model()
+    trainer = QuantumTrainer(config)
+    trainer.train(made, (X[:8], Y[:8]))
+    spent = {"max_circuits": trainer.spent.circuits, "max_shots": trainer.spent.shots}
+    assert trainer.stopped == "budget"
+    assert 0.5 * total < spent[limit] <= 0.6 * total
+    # With a higher one it goes on, with the same random numbers.
+    setattr(config, limit, 2 * total)
+    again = QuantumTrainer(config)
+    again.train(made, (X[:8], Y[:8]), resume="latest")
+    assert again.stopped == ""
+    assert made.parameters.tobytes() == whole.parameters.tobytes()
+    # Four steps on two machines, and the part of the step that the budget ended.
+    assert again.spent.jobs == 2 * 4 + 1
 
 
 def test_one_shard_at_least():

@@ -41,6 +41,7 @@ class IonQServer:
         prices: The price of each backend, such as "qpu.aria-1"; others are free.
         most_circuits: Most circuits of a job; None is not limited.
         seed: Of what QPUs measure.
+        listing: Whether it lists jobs, newest first, which the plugin never asks for.
         faults: What goes wrong; the list may be changed at any time.
         log: File to which jobs and what becomes of them are appended, and from which
             those of an earlier server are read.
@@ -64,6 +65,7 @@ class IonQServer:
         prices: Mapping[str, Price] | None = None,
         most_circuits: int | None = None,
         seed: int = 0,
+        listing: bool = False,
         faults: Sequence[Fault] = (),
         log: str | Path | None = None,
         lists: bool = False,
@@ -71,7 +73,7 @@ class IonQServer:
         self.lists = lists
         self.key, self.delay, self.polls, self.seed = key, delay, polls, seed
         self.prices, self.most_circuits = dict(prices or {}), most_circuits
-        self.faults = list(faults)
+        self.faults, self.listing = list(faults), listing
         self.jobs: list[Job] = []
         self.requests: list[tuple[str, str]] = []
         self.polls_seen = 0
@@ -159,6 +161,18 @@ class IonQServer:
     def find(self, identifier: str) -> Job | None:
         """The job with this identifier."""
         return self._by_id.get(identifier)
+
+    def page(self, limit: int, last: str | None) -> tuple[list[Job], str | None]:
+        """Some jobs, newest first, and the last of them if there are more.
+
+        Args:
+            limit: Most jobs.
+            last: Identifier of the job before them; None begins with the newest.
+        """
+        with self._lock:
+            end = len(self.jobs) if last is None else self._by_id[last].number
+            found = self.jobs[max(end - limit, 0) : end][::-1]
+        return found, found[-1].id if found and found[-1].number else None
 
     def poll(self, job: Job, fault: Fault | None) -> str:
         """The state of a job, which one more status request asks for."""

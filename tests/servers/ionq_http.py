@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.ionq_jobs import SPOILT, Fault, Job
 from tests.servers.ionq_payload import BadRequest
@@ -73,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
             jobs = [self._status(job, "ready") for job in self.owner.jobs]
             self._send(200, json.dumps({"jobs": jobs, "next": None}).encode(), JSON)
             return
+        if path == "/v0.4/jobs" and self.owner.listing:
+            self._list()
+            return
         match = JOB.fullmatch(path)
         job = None if match is None else self.owner.find(match["id"])
         if match is None or job is None:
@@ -90,6 +94,17 @@ class Handler(BaseHTTPRequestHandler):
             spoilt = fault.kind if fault is not None else None
             spoilt = str(spoilt) if spoilt in SPOILT else None
             self._answer(200, job.reply(self.owner.seed, spoilt), fault)
+
+    def _list(self) -> None:
+        fault = self.owner.fault("get")
+        if self._struck(fault):
+            return
+        asked = parse_qs(urlsplit(self.path).query)
+        last = asked["next"][0] if "next" in asked else None
+        found, more = self.owner.page(int(asked.get("limit", ["25"])[0]), last)
+        now = time.time()
+        jobs = [self._status(job, job.status(now)) for job in found]
+        self._answer(200, {"jobs": jobs, "next": more}, fault)
 
     def _status(self, job: Job, status: str) -> dict[str, Any]:
         found: dict[str, Any] = {

@@ -752,7 +752,7 @@ def test_a_newer_version(stopped, tmp_path):
     tree = checkpoint.load(stopped)
     tree["version"] += 1
     checkpoint.save(tmp_path / "newer.qstore", tree)
-    with pytest.raises(CheckpointError, match=r"has version 4, but .* version 3"):
+    with pytest.raises(CheckpointError, match=r"has version 5, but .* version 4"):
         Case().run(None, resume=tmp_path / "newer.qstore")
 
 
