@@ -9,6 +9,7 @@ user decides.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from qstore_pl.errors import (
     QuantumCircuitError,
 )
 
+_log = logging.getLogger("qstore_pl.backends")
 POST_TIMEOUT = 60.0  # seconds to wait for the reply when a job is sent
 GET_TIMEOUT = 20.0  # seconds to wait for any other reply
 LONGEST_PAUSE = 5.0  # seconds between two questions, if the service names no time
@@ -191,6 +193,8 @@ class Courier:
                 wait, pause = self._pauses(pause, refused.after)
                 if not refused.again or time.monotonic() + wait > until:
                     raise refused.error from None
+                refused_by = refused.error.message
+            _log.warning("%s It is sent again in %.3g s.", refused_by, wait)
             time.sleep(wait)
 
     def _sent(self, job: Job) -> Entry:
@@ -233,6 +237,7 @@ class Courier:
             result = self._service.result_of(entry, timeout=min(GET_TIMEOUT, left))
         except NoAnswerError as error:
             result, after, one.reason = None, error.after, f" {error.reason}."
+            _log.warning("Job %s: %s. It is asked for again.", entry.job, error.reason)
         except (JobFailedError, JobCancelledError) as error:
             self._ledger.failed(entry.key, error.message)
             raise
