@@ -184,11 +184,8 @@ class Courier:
         until = time.monotonic() + self._deadline
         pause = self._poll
         while True:
-            known = self._ledger.reserve(job.entry)
-            if known is not None:
-                return self._found(known)
             try:
-                return thread.submit(self._sent, job).result()
+                return self._found(thread.submit(self._sent, job).result())
             except RefusedError as refused:
                 wait, pause = self._pauses(pause, refused.after)
                 if not refused.again or time.monotonic() + wait > until:
@@ -198,7 +195,11 @@ class Courier:
             time.sleep(wait)
 
     def _sent(self, job: Job) -> Entry:
+        """A job that was sent now; or as the ledger has it, if it was sent before."""
         key = job.entry.key
+        known = self._ledger.reserve(job.entry)
+        if known is not None:
+            return known
         timeout = min(POST_TIMEOUT, self._deadline)
         try:
             remote = self._service.submit(job.payload, key, timeout=timeout)
