@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from qstore_pl._checks import choice
 from qstore_pl.backends.cirq import simulated
 from qstore_pl.backends.machine import (
     Batch,
@@ -20,6 +21,7 @@ from qstore_pl.backends.machine import (
     shares_of,
 )
 from qstore_pl.devices import Circuit
+from qstore_pl.errors import QuantumCircuitError
 
 # PennyLane's name of a gate -> method of qiskit.QuantumCircuit. There are no controlled
 # rotations: Aer 0.17 runs them wrongly, and says nothing, where their angle is bound.
@@ -29,6 +31,7 @@ METHODS = {
     **{"PhaseShift": "p", "CNOT": "cx", "CZ": "cz", "SWAP": "swap"},
     **{"IsingXX": "rxx", "IsingYY": "ryy", "IsingZZ": "rzz", "Barrier": "barrier"},
 }
+SIMULATIONS = ("automatic", "statevector", "density_matrix", "matrix_product_state")
 KEPT = 64  # translated circuits
 THREADS_FROM = 14  # qubits; threads of smaller states wait longer than they work
 
@@ -42,17 +45,23 @@ class AerMachine(Machine):
             translated into its gates, and none of them is left out, so that the noise
             acts after each. Exact values need density matrices, and a noise model
             without readout errors, which Aer's probabilities do not have.
-        method: How Aer simulates, as its ``AerSimulator`` names it. With noise
+        method: How Aer simulates: ``"automatic"``, ``"statevector"``,
+            ``"density_matrix"`` or ``"matrix_product_state"``. With noise
             ``"automatic"`` takes density matrices for exact values.
+
+    Raises:
+        TypeError: If ``noise_model`` is none of Aer.
+        ValueError: If ``method`` is unknown.
     """
 
     gate_set = frozenset(METHODS)
     name = "qiskit"
 
     def __init__(self, *, noise_model: Any = None, method: str = "automatic") -> None:
-        self._noise_model, self._method = noise_model, method
+        self._noise_model = noise_model
+        self._method = choice("method", method, SIMULATIONS)
         exact = noise_model is None or (
-            method in ("automatic", "density_matrix") and not _misreads(noise_model)
+            not _misreads(noise_model) and method in ("automatic", "density_matrix")
         )
         self.limits = Limits(qubits=29, exact=exact)
         self._translated: dict[tuple[Circuit, bool], tuple[Any, list[Any]]] = {}
@@ -121,7 +130,9 @@ class AerMachine(Machine):
                 options["shots"] = int(shots)
             result = simulator.run([circuit], **options).result()
             if not result.success:
-                raise RuntimeError(f"Aer failed: {result.status}")
+                raise QuantumCircuitError(
+                    f"Aer failed: {result.status}", backend=self.name
+                )
             for i, one in zip(which, result.results, strict=True):
                 data = one.data.to_dict()
                 parts[i] = data["probabilities"] if exact else _counted(data, k)
@@ -181,6 +192,13 @@ def as_quantum_circuit(circuit: Circuit, *, n_bits: int) -> tuple[Any, list[Any]
 
 def _misreads(noise_model: Any) -> bool:
     """Whether a noise model has readout errors."""
+    from qiskit_aer.noise import NoiseModel
+
+    if not isinstance(noise_model, NoiseModel):
+        raise TypeError(
+            "Argument `noise_model` must be a qiskit_aer.noise.NoiseModel or None, but "
+            f"is {noise_model!r}."
+        )
     errors = noise_model.to_dict()["errors"]
     return any(error["type"] == "roerror" for error in errors)
 

@@ -47,8 +47,8 @@ class Part(NamedTuple):
 class SamplerMachine(Machine):
     """A backend of Qiskit on this computer, run by IBM's ``SamplerV2``.
 
-    A submission is one job, in which a circuit is translated into the gates of the
-    backend once, and runs at all its angles. Small circuits are simulated faster by one
+    A circuit is translated into the gates of the backend once, and runs at all its
+    angles in one job. Small circuits are simulated faster by one
     thread: ``AerSimulator(max_parallel_threads=1)``, or ``set_options`` of the backend.
 
     Args:
@@ -86,23 +86,30 @@ class SamplerMachine(Machine):
         return bill
 
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:
-        """Run batches of circuits in one job of the sampler."""
+        """Run batches of circuits, those with as many shots in one job of the sampler.
+
+        A sampler on this computer has one seed for a job, and begins with it anew for
+        every number of shots.
+        """
         from qiskit_ibm_runtime import SamplerV2
 
-        parts = list(parts_of(batches))
-        pubs = []
-        for b, rows, shots in parts:
-            circuit, angles = batches[b].circuit, batches[b].angles[rows]
-            pubs.append(self._translator.pub(circuit, angles, shots))
-        (seed,) = np.random.SeedSequence(ticket.seed).generate_state(1)
-        # The sampler takes the seed 0 for none.
-        options = {"simulator": {"seed_simulator": int(seed) | 1}}
-        result = SamplerV2(mode=self._backend, options=options).run(pubs).result()
+        by_shots: dict[int, list[Part]] = {}
+        for part in parts_of(batches):
+            by_shots.setdefault(part.shots, []).append(part)
+        seeds = np.random.SeedSequence(ticket.seed).generate_state(len(by_shots))
         found: list[list[Any]] = [[None] * len(batch) for batch in batches]
-        for (b, rows, _), own in zip(parts, result, strict=True):
-            k = len(batches[b].circuit.measured)
-            for i, (outcomes, times) in zip(rows, counted(own), strict=True):
-                found[b][i] = shares_of(outcomes, times, k)
+        for seed, (shots, parts) in zip(seeds, by_shots.items(), strict=True):
+            pubs = []
+            for b, rows, _ in parts:
+                circuit, angles = batches[b].circuit, batches[b].angles[rows]
+                pubs.append(self._translator.pub(circuit, angles, shots))
+            # The sampler takes the seed 0 for none.
+            options = {"simulator": {"seed_simulator": int(seed) | 1}}
+            result = SamplerV2(mode=self._backend, options=options).run(pubs).result()
+            for (b, rows, _), own in zip(parts, result, strict=True):
+                k = len(batches[b].circuit.measured)
+                for i, (outcomes, times) in zip(rows, counted(own), strict=True):
+                    found[b][i] = shares_of(outcomes, times, k)
         return [
             joined(own, len(batch.circuit.measured))
             for own, batch in zip(found, batches, strict=True)

@@ -11,6 +11,7 @@ import pennylane as qml
 import pytest
 
 from qstore_pl import BackendManager
+from qstore_pl.backends import cirq
 from qstore_pl.backends.cirq import CirqMachine
 from qstore_pl.backends.machine import Batch, Ticket
 from qstore_pl.backends.qiskit import AerMachine
@@ -92,9 +93,11 @@ def test_a_gate_is_its_matrix(machine, name):
         close(seen, [dense(batch.circuit, row) for row in batch.angles], 1e-12)
 
 
+@pytest.mark.parametrize("at_once", [cirq.AT_ONCE, 1 << 5, 1])
 @pytest.mark.parametrize("machine", MACHINES)
-def test_many_angles_in_one_batch(machine):
+def test_many_angles_in_one_batch(machine, at_once, monkeypatch):
     """One column turns two gates, and angles are equal in some circuits only."""
+    monkeypatch.setattr(cirq, "AT_ONCE", at_once)
     gates = [
         Gate("RY", (0,), column=0),
         Gate("RX", (1,), column=1),

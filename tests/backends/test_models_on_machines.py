@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 
 import numpy as np
 import pennylane as qml
@@ -23,10 +25,13 @@ from qstore_pl.layers import (
     ZZEncoding,
 )
 from tests.cases import (
+    GATES,
     LAYERS,
     READOUTS,
+    TEMPLATES,
     Couplings,
     Trained,
+    angles,
     random_model,
     random_samples,
 )
@@ -196,6 +201,46 @@ def test_a_measurement_whose_wire_goes_on():
     model = QuantumModel.from_qnode(qnode, weight_shapes={"weights": 3}, input_dim=1)
     model.parameters[:] = 0.4, 1.1, -0.8
     check(model, model.prepare([[0.7], [-1.2]]), MACHINES)
+
+
+# Exponentials are not compiled, and two excitations have no decomposition.
+NOT_TRAINED = {"Exp", "Evolution", "SpecialUnitary-1", "SpecialUnitary-2"}
+NOT_TRAINED |= {"DoubleExcitationMinus", "DoubleExcitationPlus"}
+TURNED = [
+    name
+    for name, row in (GATES | TEMPLATES).items()
+    if row.shapes and row.draw is angles and name not in NOT_TRAINED
+]
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_every_gate_with_trained_angles(name):
+    """Angles are products of weights and features, where they are numbers."""
+    row = (GATES | TEMPLATES)[name]
+    n, sizes = max(1, row.n_wires), [math.prod(shape) for shape in row.shapes]
+
+    def circuit(inputs, weights):
+        qml.AngleEmbedding(inputs, wires=range(n), rotation="Y")
+        for wire in range(n):
+            qml.RZ(0.3 + wire, wire)
+        given = []
+        for shape, end in zip(row.shapes, itertools.accumulate(sizes), strict=True):
+            if shape:
+                own = weights[end - math.prod(shape) : end]
+                given.append(qml.math.reshape(own, shape))
+            else:
+                given.append(weights[end - 1] * inputs[..., end % n] + 0.2)
+        row.build(given, list(range(row.n_wires)), np.random.default_rng(3))
+        for wire in range(n):
+            qml.RX(0.7 + 0.2 * wire, wire)
+        return [qml.expval(qml.Z(wire)) for wire in range(n)]
+
+    qnode = qml.QNode(circuit, qml.device("default.qubit", wires=n))
+    shapes = {"weights": (sum(sizes),)}
+    model = QuantumModel.from_qnode(qnode, weight_shapes=shapes, input_dim=n)
+    rng = np.random.default_rng(1)
+    model.parameters[:] = rng.uniform(-2, 2, model.parameters.size)
+    check(model, model.prepare(rng.uniform(-1, 1, (2, n))))
 
 
 # --- gradient methods --------------------------------------------------------------

@@ -11,6 +11,7 @@ from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error, pauli
 
 from qstore_pl import BackendManager, QuantumModel
 from qstore_pl.backends.cirq import CirqMachine
+from qstore_pl.errors import QuantumCircuitError
 from qstore_pl.gradients import ModelExpectations
 from qstore_pl.gradients.methods import estimator_of
 
@@ -160,6 +161,18 @@ def test_readout_errors_need_shots():
     noisy = device("qiskit", 2, noise_model=misreading, seed=1)
     misread = np.array([[0.9, 0.2], [0.1, 0.8]])
     within(run(noisy, 5000), np.kron(misread, misread) @ by_default_mixed(flip), 5000)
+
+
+def test_what_aer_cannot_take_is_refused():
+    with pytest.raises(TypeError, match=r"`noise_model` must be .*, but is 0\.1"):
+        device("qiskit", 2, noise_model=0.1)
+    with pytest.raises(ValueError, match='`method` must be one of "automatic"'):
+        device("qiskit", 2, method="stabilizer")
+    wide = device("qiskit", 29, noise_model=flips())
+    ladder = [qml.CNOT([w, w + 1]) for w in range(28)]
+    tape = qml.tape.QuantumScript(ladder, [qml.expval(qml.Z(28))])
+    with pytest.raises(QuantumCircuitError, match=r"Aer failed: .*backend `qiskit`"):
+        wide.execute([tape])
 
 
 # --- training ----------------------------------------------------------------------
