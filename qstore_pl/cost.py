@@ -173,8 +173,10 @@ class CostEstimate:
         least, most = self.seconds
         if least is None and most is None:
             return f"{UNKNOWN}. {self.time_source}".strip()
+        if least == most and least is not None:
+            return f"{_span(least)}. {self.time_source}".strip()
         parts = [
-            *([] if least is None else [f"at least {_span(least)}"]),
+            f"at least {UNKNOWN if least is None else _span(least)}",
             f"at most {UNKNOWN if most is None else _span(most)}",
         ]
         return f"{', '.join(parts)}. {self.time_source}".strip()
@@ -186,9 +188,10 @@ def _sum(one: Any, other: Any) -> Any:
 
 def _check(formula: Formula) -> str:
     lines = [
-        f"Check: {formula.samples} samples x {formula.groups} groups of observables x "
-        f"(1 + 2P), with P = {formula.n_weights} weights, are {formula.circuits:,} "
-        f"circuits. A step with parameter shift runs {formula.run:,}.",
+        "Check: samples x groups of observables x (1 + 2P), with P the number of "
+        f"weights, is {formula.samples} x {formula.groups} x (1 + 2 x "
+        f"{formula.n_weights}) = {formula.circuits:,} circuits. A step with parameter "
+        f"shift runs {formula.run:,}.",
         *(f"- {reason}" for reason in formula.reasons),
     ]
     return "\n".join(lines)

@@ -42,13 +42,14 @@ class Counting(Machine):
         machine: The machine that it stands for.
         gate_shots: Numbers of gates on one qubit, and on more, in all shots that it was
             asked for.
+        submissions: How often it was asked to run something.
     """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.name, self.gate_set = machine.name, machine.gate_set
         self.limits = machine.limits
-        self.gate_shots = (0, 0)
+        self.gate_shots, self.submissions = (0, 0), 0
 
     def __repr__(self) -> str:
         return f"Counting({self.machine!r})"
@@ -64,6 +65,7 @@ class Counting(Machine):
         outcome that they should have.
         """
         del ticket
+        self.submissions += 1
         one, more = self.gate_shots
         for batch in batches:
             if batch.shots is not None:

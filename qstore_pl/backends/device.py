@@ -165,13 +165,19 @@ class MachineDevice(devices.ResumableDevice):
         order = self._order(tapes)
         batches = devices.together(tapes, self.machine.gate_set, order)
         parts: list[Part] = []
+        places: list[Int1D] = []
         for one in batches:
             each = shots[one.which]
-            parts.append((one.parametric, one.angles, each if each.any() else None))
+            for some in (np.flatnonzero(each == 0), np.flatnonzero(each)):
+                if len(some):
+                    own = each[some] if each[some[0]] else None
+                    parts.append((one.parametric, one.angles[some], own))
+                    places.append(np.array(one.which)[some])
         results: list[Any] = [None] * len(circuits)
-        for one, found in zip(batches, self.run(parts), strict=True):
-            for index, values in zip(one.which, found.values(), strict=True):
-                results[index] = _measured(one.parametric, values)
+        found = self.run(parts)
+        for (parametric, _, _), place, drawn in zip(parts, places, found, strict=True):
+            for index, values in zip(place, drawn.values(), strict=True):
+                results[index] = _measured(parametric, values)
         return tuple(results)
 
     def run(self, parts: Sequence[Part]) -> list[devices.Drawn]:

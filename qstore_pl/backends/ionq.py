@@ -18,9 +18,10 @@ from qstore_pl import _checks
 from qstore_pl._secrets import Secret
 from qstore_pl.backends.ionq_results import address_of, checked, histograms, measured
 from qstore_pl.backends.ionq_service import IonQService
+from qstore_pl.backends.ionq_talk import LONGEST_TEXT
 from qstore_pl.backends.ledger import Entry
 from qstore_pl.backends.machine import Batch, Limits, gates_run
-from qstore_pl.backends.prices import price_list
+from qstore_pl.backends.prices import PriceList, price_list
 from qstore_pl.backends.remote import Parcel, RemoteMachine
 from qstore_pl.devices import Circuit
 from qstore_pl.errors import JobCancelledError, JobFailedError
@@ -126,6 +127,11 @@ class IonQMachine(RemoteMachine):
         """Its name in the list of prices."""
         return f"ionq.{self.target}"
 
+    @property
+    def prices(self) -> PriceList:
+        """The list of prices that it computes its bill with."""
+        return self._prices
+
     def prepare(self) -> None:
         """Check that there is an API key."""
         self._service.prepare()
@@ -186,7 +192,7 @@ class IonQMachine(RemoteMachine):
         status = str(job.get("status")).lower()
         where: dict[str, Any] = {"backend": self.name, "job": entry.job}
         if status == "failed":
-            why = self._service.masked(json.dumps(job.get("failure")))
+            why = json.dumps(job.get("failure"))[:LONGEST_TEXT]
             raise JobFailedError(f"A job failed at the service: {why}.", **where)
         if status in ("canceled", "cancelled"):
             raise JobCancelledError(

@@ -8,7 +8,7 @@ from typing import Any, final
 from urllib.parse import quote, urljoin, urlsplit
 
 from qstore_pl._secrets import Secret
-from qstore_pl.backends.ionq_talk import CREATED, OK, Reply, base_url, masked, talk
+from qstore_pl.backends.ionq_talk import CREATED, OK, Reply, base_url, talk
 from qstore_pl.backends.sending import NoAnswerError, RefusedError
 from qstore_pl.errors import (
     CredentialsError,
@@ -138,10 +138,6 @@ class IonQService:
                 return None
             params["next"] = reply.data["next"]
         return None
-
-    def masked(self, text: str) -> str:
-        """A text of the service, shortened and without the key."""
-        return masked(text, self._secret())
 
     def _read(self, path: str, timeout: float, identifier: str) -> Any:
         reply = talk(self._secret(), path, timeout)

@@ -7,6 +7,7 @@ None of them leaves this module, so that the key is in no traceback.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -75,18 +76,16 @@ def talk(
         interrupted = True
     if interrupted:
         raise KeyboardInterrupt  # a new one: the other has the frames of the plugin
-    data = None
-    with contextlib.suppress(exceptions.JSONDecodeError):
-        data = answer.json()
+    text, data = masked(answer.text, secret), None
+    with contextlib.suppress(json.JSONDecodeError):
+        data = json.loads(text)
     after = _seconds(answer.headers.get("Retry-After"))
-    read = answer.status_code in (OK, CREATED) and data is not None
-    text = "" if read else masked(answer.text, secret)
-    return Reply(answer.status_code, data, text, after)
+    return Reply(answer.status_code, data, text[:LONGEST_TEXT], after)
 
 
 def masked(text: str, secret: Secret) -> str:
-    """A text of the service, shortened and without the key."""
-    return text.replace(secret.reveal(), "***")[:LONGEST_TEXT]
+    """A text of the service without the key."""
+    return text.replace(secret.reveal(), "***")
 
 
 def base_url() -> str:

@@ -117,6 +117,7 @@ class Ledger:
         if path is None:
             path = os.environ.get(VARIABLE) or _usual()
         self.path = Path(path)
+        self._kept: sqlite3.Connection | None = None
 
     def __repr__(self) -> str:
         return f"Ledger({str(self.path)!r})"
@@ -218,6 +219,25 @@ class Ledger:
             where = "WHERE digest = ? AND state = ? ORDER BY created, rowid"
             return _entries(connection, where, digest, DONE)
 
+    def seconds(self, backend: str, target: str) -> list[float]:
+        """How long jobs took from their sending to their result, in seconds.
+
+        A result is there for this record when the program asks for it.
+
+        Args:
+            backend: Name of the backend.
+            target: Name of the machine at the service.
+        """
+        if not self.path.exists():  # nothing is made by asking
+            return []
+        with self._transaction() as connection:
+            where = "WHERE state = ? AND backend = ? AND target = ?"
+            rows = connection.execute(
+                f"SELECT created, changed FROM jobs {where}", (DONE, backend, target)
+            ).fetchall()
+        moment = datetime.datetime.fromisoformat
+        return [(moment(end) - moment(begin)).total_seconds() for begin, end in rows]
+
     def _change(self, key: str, **values: Any) -> None:
         values["changed"] = _now()
         names = ", ".join(f"{name} = ?" for name in values)
@@ -227,19 +247,55 @@ class Ledger:
             )
 
     @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Keep the file open for a block, in which many entries are written.
+
+        Other processes and threads may write meanwhile.
+
+        Raises:
+            LedgerError: If it cannot be opened.
+        """
+        with self._errors():
+            connection = self._connected()
+        try:
+            self._kept = connection
+            yield
+        finally:
+            self._kept = None
+            connection.close()
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are on the disk when the block ends."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(
-                sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
-            ) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
+        with self._errors():
+            connection = self._kept or self._connected()
+            try:
                 with connection:
                     connection.execute("BEGIN IMMEDIATE")
                     self._check_version(connection)
                     yield connection
+            finally:
+                if connection is not self._kept:
+                    connection.close()
+
+    def _connected(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Threads use it one after the other.
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(
                 f"The ledger of remote jobs `{self.path}` cannot be used: {error}. "

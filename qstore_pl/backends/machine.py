@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.backends.prices import PriceList, price_list
 from qstore_pl.devices import Circuit
 
 Float2D = NDArray[np.float64]
@@ -145,6 +146,16 @@ class Machine(ABC):
     def price_name(self) -> str:
         """Its name in the list of prices."""
         return self.name
+
+    @property
+    def job_seconds(self) -> list[float]:
+        """How long earlier jobs took, in seconds, where that was recorded."""
+        return []
+
+    @property
+    def prices(self) -> PriceList:
+        """The list of prices that it computes its bill with."""
+        return price_list()
 
     @abstractmethod
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:

@@ -88,6 +88,11 @@ class RemoteMachine(Machine):
         """The record of jobs."""
         return Ledger(self._ledger_path)
 
+    @property
+    def job_seconds(self) -> list[float]:
+        """How long recorded jobs took from their sending to their result."""
+        return self.ledger.seconds(self.name, self.target)
+
     @abstractmethod
     def prepare(self) -> None:
         """Check, before a job is written down, that it can be sent.

@@ -70,6 +70,11 @@ class SamplerMachine(Machine):
         level = self._translator.level
         return f"SamplerMachine({self._backend.name!r}, optimization_level={level})"
 
+    @property
+    def price_name(self) -> str:
+        """Its name in the list of prices, which is that of Qiskit's simulator."""
+        return "qiskit"
+
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches; it costs nothing."""
         bill = Bill(jobs=1)

@@ -148,7 +148,7 @@ class Courier:
         """
         # Jobs are sent in a thread of its own, which an interrupt does not reach: what
         # was sent is written down.
-        with ThreadPoolExecutor(1) as thread:
+        with self._ledger.open(), ThreadPoolExecutor(1) as thread:
             thread.submit(int).result()  # it runs before there is anything to lose
             return self._results(jobs, thread)
 

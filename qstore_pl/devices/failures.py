@@ -18,7 +18,8 @@ def running_on(device: Device, backend: str) -> Iterator[None]:
     """A context in which circuits are executed on a device.
 
     Our own devices, and those in front of machines of other packages, raise errors that
-    say what was wrong with a circuit; these are not changed, and neither are ``KeyboardInterrupt`` and ``SystemExit``.
+    say what was wrong with a circuit; these are not changed, and neither are
+    ``KeyboardInterrupt`` and ``SystemExit``.
 
     Args:
         device: The device.

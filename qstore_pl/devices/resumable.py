@@ -24,7 +24,7 @@ class ResumableDevice(Device):
 
     @property
     def draws(self) -> dict[str, Any]:
-        """The state of the random generator, without all else that a run changes."""
+        """What later results are drawn from, without all else that a run changes."""
         return self.generator_state
 
     @draws.setter

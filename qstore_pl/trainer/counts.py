@@ -44,7 +44,7 @@ class Counts(Callback):
 
     Args:
         trainer: The trainer, which is asked after each step.
-        prices: The list of prices.
+        prices: The list of prices of devices that are no machines.
     """
 
     trainer: Trainer

@@ -55,7 +55,7 @@ class Preflight:
         config: The configuration of the run.
         backends: A manager whose backends count.
         make: Function from a configuration and a manager of backends to a trainer.
-        prices: The list of prices.
+        prices: The list of prices of devices that are no machines.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Preflight:
         unfrozen: Cost | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
-        names = list(dict.fromkeys(map(price_name, parts)))
+        sources = [self._prices_of(p).source_of(price_name(p)) for p in parts]
         step, epochs = counts.step, tuple(counts.epochs)
         estimate = CostEstimate(
             " and ".join(dict.fromkeys(p.expectations.backend for p in parts)),
@@ -105,8 +105,8 @@ class Preflight:
             formula_of(counts, methods.get("parameter_shift"), self._model, config),
             seconds,
             time_source,
-            " ".join(map(self._prices.source_of, names)),
-            self._prices.date,
+            " ".join(dict.fromkeys(sources)),
+            self._prices_of(parts[0]).date,
             self._notes(),
         )
         return _at_most(estimate) if config.shots == ADAPTIVE else estimate
@@ -142,6 +142,13 @@ class Preflight:
     def _all_trained(self) -> bool:
         return bool(self._model.trainable[: self._model.n_weights].all())
 
+    def _prices_of(self, part: GradientEstimator) -> PriceList:
+        """The list of prices of a backend."""
+        device = part.expectations.device
+        if isinstance(device, MachineDevice):
+            return counting_of(device).machine.prices
+        return self._prices
+
     def _time(
         self, parts: Sequence[GradientEstimator]
     ) -> tuple[tuple[float | None, float | None], str]:
@@ -150,22 +157,42 @@ class Preflight:
         if all(map(devices.is_ours, found)):
             said = "It was trained once on this computer, which took so long."
             return (self._seconds, self._seconds), said
-        least = 0.0
-        for part, device in zip(parts, found, strict=True):
-            price = self._prices.of(price_name(part))
-            seconds: float | None = None
-            if isinstance(device, MachineDevice) and price is not None:
-                seconds = price.seconds(*counting_of(device).gate_shots)
-            if seconds is None:
-                name = price_name(part)
-                said = f"The list of prices has no durations of the gates of {name}."
-                return (None, None), said
-            least = max(least, seconds)  # backends run at the same time
+        times = [self._time_of(part) for part in parts]
+        least, most = (
+            None if None in bounds else max(bounds)  # backends run at the same time
+            for bounds in zip(*((low, high) for low, high, _ in times), strict=True)
+        )
+        return (least, most), " ".join(dict.fromkeys(said for _, _, said in times))
+
+    def _time_of(
+        self, part: GradientEstimator
+    ) -> tuple[float | None, float | None, str]:
+        """The bounds of the time on one backend, and what they are made of."""
+        name, device = price_name(part), part.expectations.device
+        if not isinstance(device, MachineDevice):
+            return None, None, f"It is not known how long circuits take on {name}."
+        counting = counting_of(device)
+        if known := counting.machine.job_seconds:
+            said = (
+                f"{len(known)} jobs on {name} in the ledger took {min(known):.3g} to "
+                f"{max(known):.3g} seconds from their sending to their result, and the "
+                f"run waits for jobs {counting.submissions} times."
+            )
+            least, most = (counting.submissions * f(known) for f in (min, max))
+            return least, most, said
+        price = self._prices_of(part).of(name)
+        seconds = None if price is None else price.seconds(*counting.gate_shots)
+        if seconds is None:
+            return (
+                None,
+                None,
+                f"The list of prices has no durations of gates of {name}.",
+            )
         said = (
             "The least is the duration of the gates of all shots, one after the other, "
             "by the list of prices. How long jobs wait is not known."
         )
-        return (least, None), said
+        return seconds, None, said
 
     def _notes(self) -> tuple[str, ...]:
         """What the numbers do not hold for."""
@@ -180,9 +207,10 @@ class Preflight:
         still = model.trainable[: model.n_weights] & (weights % (0.5 * np.pi) == 0.0)
         if still.any():
             notes.append(
-                f"{int(still.sum())} weights are 0 or a multiple of pi/2. Rotations by "
-                "exactly 0 are not run and not paid: the first step is counted with "
-                "these weights, and later steps as if all trained weights had moved."
+                f"Weights that are 0 or a multiple of pi/2 now: {int(still.sum())}. "
+                "Rotations by exactly 0 are not run and not paid. The first step is "
+                "counted with these weights, and later steps as if all trained weights "
+                "had moved."
             )
         if config.seed is None and config.gradient_method == "random_subset":
             notes.append(

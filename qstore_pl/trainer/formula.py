@@ -77,29 +77,29 @@ def _reasons(
     """
     found = []
     if frozen:
-        found.append(f"{frozen} weights are frozen, and are not shifted.")
+        found.append(f"Frozen weights, which are not shifted: {frozen}.")
     if unseen:
         found.append(
-            f"{unseen} trained weights change nothing that is measured, and are not "
-            "shifted."
+            "Trained weights that change nothing that is measured, and are not "
+            f"shifted: {unseen}."
         )
     if repeated > 0:
         found.append(
-            f"Weights enter gates {repeated} times more often than there are weights, "
-            "and each gate is shifted by itself."
+            "Gates more than weights are shifted, since weights enter several gates: "
+            f"{repeated}."
         )
     if repeated < 0:
         found.append(
-            f"{-repeated} gates fewer than weights are shifted, since several weights "
-            "enter the same number of a gate."
+            "Gates fewer than weights are shifted, since several weights enter a gate "
+            f"together: {-repeated}."
         )
     if longer:
         found.append(
-            f"{longer} gates, such as controlled rotations, have shift rules of more "
-            "than two terms."
+            "Gates with a shift rule of more than two terms, such as controlled "
+            f"rotations: {longer}."
         )
     if same:
         found.append(
-            f"{same} circuits are the same as others of the step, and run once."
+            f"Circuits that are the same as others of the step, and run once: {same}."
         )
     return tuple(found)

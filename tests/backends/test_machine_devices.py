@@ -120,9 +120,10 @@ def test_circuits_that_are_the_same_run_once(name):
     assert (one.spent.circuits, one.spent.jobs) == (3, 1)
     # One gate on a qubit and one on two in each.
     assert (one.spent.one_qubit_gates, one.spent.two_qubit_gates) == (3, 3)
-    found = one.execute([tape(0.3, n) for n in (100, 100, 200)])
+    found = one.execute([tape(0.3, n) for n in (100, 100, 200, None)])
     assert found[0] == found[1]
-    assert one.spent == Bill(5, 300, 5, 5, 2)
+    close(found[3], np.cos(0.3))
+    assert one.spent == Bill(6, 300, 6, 6, 2)
 
 
 def test_parameters_that_are_equal_are_no_reason_to_run_again():
@@ -256,3 +257,24 @@ def test_threads_share_a_device(name):
         found = list(pool.map(lambda x: columns(qnode(WEIGHTS, x)), xs))
     close(found, [columns(REFERENCE(WEIGHTS, x)) for x in xs])
     assert qnode.device.spent.jobs == len(xs)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_thirteen_measured_wires(name):
+    """Values are computed from lists of outcomes, also where circuits are the same."""
+    one = device(name, 13, seed=0)
+    n, shots = 13, 500
+
+    def tape(x):
+        gates = [qml.RY(x + 0.1 * w, w) for w in range(n)]
+        word = qml.prod(*(qml.Z(w) for w in range(n)))
+        measured = [qml.expval(qml.Z(w)) for w in range(n)]
+        return qml.tape.QuantumScript(gates, [*measured, qml.expval(word)], shots)
+
+    found = np.array(one.execute([tape(x) for x in (0.0, 0.9, 0.0)]))
+    assert one.spent.circuits == 2
+    for row, x in zip(found, (0.0, 0.9, 0.0), strict=True):
+        exact = np.cos(x + 0.1 * np.arange(n))
+        exact = np.append(exact, exact.prod())
+        assert np.all(abs(row - exact) <= 5 * np.sqrt((1 - exact**2) / shots) + 1e-12)
+    close(found[0], found[2], 0)

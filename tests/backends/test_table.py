@@ -12,6 +12,7 @@ from qstore_pl._secrets import Secret
 from qstore_pl.backends import BackendInfo
 from qstore_pl.backends.choosing import FASTEST, NOISY
 from qstore_pl.backends.kinds import DEVICE_OPTIONS, KINDS, OTHERS, OURS
+from qstore_pl.backends.mitigation import MITIGATION
 from qstore_pl.backends.prices import price_list
 from qstore_pl.backends.table import least
 from qstore_pl.devices.memory import fits
@@ -50,7 +51,7 @@ def test_what_is_known_of_the_simulators():
         price_source=price_list().source_of("mock_ideal"),
     )
     assert table["mock_noisy"].qubits < table["mock_ideal"].qubits
-    assert table["cirq"].options[-len(DEVICE_OPTIONS) :] == DEVICE_OPTIONS
+    assert table["cirq"].options == (*MITIGATION, *DEVICE_OPTIONS)
     assert "noise" in table["cirq_mixed"].options
     assert "adjoint" not in table["cirq"].gradient_methods
     assert {table[name].key for name in (*OURS, *OTHERS)} == {"not needed"}

@@ -15,7 +15,10 @@ from pathlib import Path
 for library in ("OMP", "OPENBLAS", "MKL", "QSTORE"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
 
-PEERS = ("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer")
+PEERS = (
+    *("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer"),
+    *("pennylane_cirq", "pennylane_qiskit"),
+)
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
@@ -23,11 +26,13 @@ ROWS = (
     *("metric", "natural-step", "lowering", "import", "first-epoch"),
     *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
     *("kernel-4q", "kernel-8q"),
+    *("cirq-4q", "cirq-shots-4q", "aer-4q", "aer-shots-4q"),
 )
 COMPARISONS = (
     *("training", "noisy", "trajectories", "metric", "natural-step"),
     *("shift", "shots", "spsa", "audit"),
     *("compile", "tracing", "torch-module", "jax-step", "kernel"),
+    *("cirq", "aer"),
 )
 
 
@@ -41,6 +46,10 @@ def run(name, repeats):
         from tests.benchmarks.shift import measured
 
         return measured(name, repeats)
+    if name.startswith(("cirq", "aer")):
+        from tests.benchmarks.machines import on_machine
+
+        return on_machine(name, repeats)
     if name == "audit-4q":
         from tests.benchmarks.shift import audit
 

@@ -45,10 +45,14 @@ class Ours(Contender):
     setting = "QuantumTrainer.train on arrays"
     first_steps = 10 * STEPS_PER_EPOCH
 
+    def model(self, seed):
+        """A model before training."""
+        return our_model(self.problem, seed=seed)
+
     def _run(self, n_samples, epochs, **settings):
         """Train on the first rows: model, history and the seconds of train()."""
         p = self.problem
-        model = our_model(p, seed=settings.get("seed", 0))
+        model = self.model(settings.get("seed", 0))
         settings = {"learning_rate": LEARNING_RATE, "optimizer": "adam"} | settings
         config = TrainingConfig(batch_size=p.batch, progress=False, **settings)
         trainer = QuantumTrainer(config)

@@ -17,6 +17,8 @@ from tests.benchmarks.compiled import (
     torch_contenders,
 )
 from tests.benchmarks.kernel import PAIRS, STATES, check_matrices
+from tests.benchmarks.machines import CHECKED, OnMachine, Plugin, check_machine
+from tests.benchmarks.machines import ROWS as ON_MACHINES
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.metric import (
     AtMost,
@@ -127,6 +129,40 @@ def test_gradients_from_circuits_agree(name):
         row = replace(row, shots=100, columns=columns)
     small = replace(PROBLEM, batch=1, noise=row.problem.noise)
     check_measured(replace(row, problem=small))
+
+
+@pytest.mark.parametrize("name", ["cirq-4q", "cirq-shots-4q", "aer-4q"])
+def test_steps_on_machines_agree(name):
+    """Seeded; not Aer with shots, whose plugin takes a minute."""
+    np.random.seed(0)  # noqa: NPY002, from which PennyLane-Cirq draws
+    check_machine(replace(ON_MACHINES[name], problem=CHECKED))
+
+
+def test_submissions_are_counted():
+    row = replace(ON_MACHINES["cirq-4q"], problem=CHECKED)
+    assert row.ours().submissions() == 1
+    assert row.peer().submissions() == 1 + 2 * CHECKED.weights.size
+
+
+class Doubled(Plugin):
+    """A loop whose gradient is wrong."""
+
+    def value_and_grad(self, inputs, targets, weights):
+        loss, gradient = super().value_and_grad(inputs, targets, weights)
+        return loss, 2 * gradient
+
+
+class Misled(OnMachine):
+    """A row with that loop."""
+
+    def peer(self):
+        return Doubled(self.problem, self.device, self.options, self.shots)
+
+
+def test_a_wrong_loop_stops_the_benchmark():
+    row = Misled("cirq", "cirq.simulator", problem=CHECKED)
+    with pytest.raises(DisagreementError, match=r"gradient of cirq\.simulator"):
+        check_machine(row)
 
 
 def test_exact_values_of_the_estimator_agree():

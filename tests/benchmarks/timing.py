@@ -18,6 +18,7 @@ TOLERANCE = 1e-9
 PACKAGES = (
     *("qstore-pl", "pennylane", "pennylane-lightning", "numpy", "numba", "autograd"),
     *("torch", "jax", "jaxlib", "qulacs", "qiskit", "qiskit-aer"),
+    *("cirq-core", "pennylane-cirq", "pennylane-qiskit"),
 )
 
 
@@ -88,14 +89,14 @@ def check_agreement(contenders: Sequence[Contender], n_steps=3):
             check_close(f"{what} of {who}", value, wanted[what])
 
 
-def check_close(what, found, wanted):
+def check_close(what, found, wanted, tolerance=TOLERANCE):
     """Raise a DisagreementError unless two arrays have one shape and near values."""
     if np.shape(found) != np.shape(wanted):
         raise DisagreementError(
             f"{what}: shape {np.shape(found)}, not {np.shape(wanted)}"
         )
     error = np.max(np.abs(np.asarray(found) - np.asarray(wanted)))
-    if not error <= TOLERANCE:  # NaN disagrees too
+    if not error <= tolerance:  # NaN disagrees too
         raise DisagreementError(f"{what}: off by {error:.1e} from the first contender")
 
 

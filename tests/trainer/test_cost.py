@@ -203,13 +203,42 @@ def wide(machine):
     return Backend("random", lambda n: MachineDevice(machine, n + 1, seed=1))
 
 
-def test_counts_where_weights_are_shared_and_rotations_controlled():
+def test_counts_where_weights_are_shared():
     layers = [AngleEncoding(), QuantumConvolutionalLayer(), QuantumPoolingLayer()]
-    model = QuantumModel(2, 1, layers=layers, backend=backend_of(Random()), seed=0)
-    estimate = both(model, TrainingConfig(epochs=1, batch_size=7), (X, Y))
-    assert estimate.formula.run == estimate.step.circuits
-    told = " ".join(estimate.formula.reasons)
-    assert "controlled rotations" in told or "more often" in told
+    model = QuantumModel(4, 2, layers=layers, backend=backend_of(Random()), seed=0)
+    config = TrainingConfig(epochs=1, batch_size=7, loss="cross_entropy")
+    estimate = both(model, config, (np.c_[X, X], Y))
+    assert estimate.formula.run == estimate.step.circuits > estimate.formula.circuits
+    (reason,) = estimate.formula.reasons
+    assert reason.startswith("Gates more than weights are shifted")
+
+
+def test_counts_where_a_rotation_is_controlled():
+    def circuit(inputs, weights):
+        qml.RY(inputs[..., 0], 0)
+        qml.Hadamard(1)
+        qml.CRX(weights[0], [0, 1])
+        qml.RY(weights[1], 1)
+        qml.RZ(weights[2], 0)
+        return qml.expval(qml.Z(1))
+
+    qnode = qml.QNode(circuit, qml.device("default.qubit", wires=2))
+    model = QuantumModel.from_qnode(
+        qnode,
+        weight_shapes={"weights": 3},
+        input_dim=2,
+        backend=backend_of(Random()),
+        seed=0,
+    )
+    config = TrainingConfig(epochs=1, batch_size=7)
+    estimate = both(model, config, (X, Y))
+    assert estimate.formula.circuits == 7 * (1 + 2 * 3)
+    assert estimate.formula.run == 7 * (1 + 4 + 2)
+    assert estimate.formula.reasons == (
+        "Trained weights that change nothing that is measured, and are not shifted: 1.",
+        "Gates with a shift rule of more than two terms, such as controlled rotations: "
+        "1.",
+    )
 
 
 def test_counts_of_batches_and_of_circuits_that_are_the_same():
@@ -223,6 +252,20 @@ def test_counts_of_batches_and_of_circuits_that_are_the_same():
         batches,
     )
     assert estimate.epochs[0].circuits == 13 * (2 + 2)
+
+
+def test_counts_with_error_mitigation():
+    backend = BackendManager().get_backend(
+        "cirq", readout_mitigation={"every": 2}, zero_noise=(1, 3)
+    )
+    config = TrainingConfig(epochs=2, batch_size=2, shots=50, seed=0)
+    for where in (backend, backend.device(2)):
+        model, trainer = angle_model(backend=where), QuantumTrainer(config)
+        estimate = trainer.estimate_cost(model, (X[:3], Y[:3]))
+        trainer.train(model, (X[:3], Y[:3]))
+        assert estimate.total == spent(model.placed.device.spent)
+        # Two scale factors, and twice the two circuits that measure the readout.
+        assert estimate.total.circuits == 2 * (2 * 3 * 13) + 2 * 2
 
 
 @pytest.mark.parametrize(("name", "shots"), [("cirq", 20), ("qiskit", None)])
@@ -399,13 +442,14 @@ def test_the_saving_by_freezing():
     assert estimate.saved.circuits == 3 * 7 * 2 * 2
     assert estimate.saved.dollars == pytest.approx(3 * 7 * 2 * 2 * DOLLARS)
     assert estimate.unfrozen.shots == 3 * 7 * 25 * 10
-    assert estimate.formula.reasons == ("2 weights are frozen, and are not shifted.",)
+    assert estimate.formula.reasons == ("Frozen weights, which are not shifted: 2.",)
 
 
 def test_methods_are_compared():
     model = angle_model(backend=backend_of(Random()))
     config = TrainingConfig(epochs=1, batch_size=7, gradient_method="random_subset")
     config.gradient_sample_size, config.seed = 2, 0
+    config.max_circuits = 1  # of the run, not of the estimate
     estimate = QuantumTrainer(config).estimate_cost(model, (X, Y))
     circuits = {name: cost.circuits for name, cost in estimate.methods.items()}
     assert circuits == {
@@ -421,7 +465,7 @@ def test_weights_that_rotate_by_nothing_are_told_of():
     model.parameters[0] = 0.0
     config = TrainingConfig(epochs=2, batch_size=7, seed=0)
     estimate = both(model, config, (X, Y))
-    assert "1 weights are 0" in estimate.notes[0]
+    assert "Weights that are 0 or a multiple of pi/2 now: 1." in estimate.notes[0]
     assert estimate.epochs[0].one_qubit_gates < estimate.epochs[1].one_qubit_gates
 
 
@@ -483,6 +527,12 @@ def test_the_bill_of_ionq(monkeypatch, tmp_path):
     assert total.dollars == pytest.approx(server.bill, rel=1e-12)
     assert total.dollars > 168.0 * len(gates)
     assert KEY not in repr(estimate) + str(estimate)
+    # The next estimate knows how long these jobs took.
+    again = trainer.estimate_cost(model(), (X, Y), (X[:2], Y[:2]))
+    least, most = again.seconds
+    assert 0.0 < least <= most < 6 * 60.0
+    assert f"{server.submissions} jobs on ionq.qpu.forte-1" in again.time_source
+    assert "waits for jobs 6 times" in again.time_source  # 2 steps and validation
 
 
 def test_the_least_time_is_that_of_the_gates():
