@@ -7,10 +7,11 @@ of the machine, runs circuits that are the same once, and reads the values.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -203,10 +204,8 @@ class MachineDevice(devices.ResumableDevice):
         bill = self.machine.bill(batches)
         if self.purse is not None:
             self.purse.pay(bill, backend=self.name)
-        with self._lock:
-            words = self._rng.integers(0, 1 << 32, SEED_WORDS, dtype=np.uint64)
-        seed = sum(int(word) << 32 * i for i, word in enumerate(words))
-        found = self.machine.run(batches, Ticket(seed, self.run_id))
+        with self._seed() as seed:
+            found = self.machine.run(batches, Ticket(seed, self.run_id))
         self.spent += bill
         if self.tracker.active:
             counted = {"batches": 1, "executions": bill.circuits, "shots": bill.shots}
@@ -254,6 +253,25 @@ class MachineDevice(devices.ResumableDevice):
             order=self._order([tape]),
         )
         return MachineLanes(self, circuit)
+
+    @contextlib.contextmanager
+    def _seed(self) -> Iterator[int]:
+        """A seed for a block; if that fails, the next one is the same.
+
+        So a call that is repeated is the same submission, which is not sent again.
+        """
+        with self._lock:
+            before = self._rng.bit_generator.state
+            words = self._rng.integers(0, 1 << 32, SEED_WORDS, dtype=np.uint64)
+            after = self._rng.bit_generator.state
+        done = False
+        try:
+            yield sum(int(word) << 32 * i for i, word in enumerate(words))
+            done = True
+        finally:
+            with self._lock:
+                if not done and self._rng.bit_generator.state == after:
+                    self._rng.bit_generator.state = before
 
     def _check_width(self, n_wires: int) -> None:
         most = self.machine.limits.qubits

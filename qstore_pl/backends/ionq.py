@@ -71,6 +71,11 @@ class IonQMachine(RemoteMachine):
     Raises:
         ValueError: If a word is unknown or a number is out of range.
         TypeError: If an argument is of another kind.
+
+    Example:
+        >>> machine = IonQMachine(qpu=True, machine="forte-1")
+        >>> machine.target, machine.limits.qubits
+        ('qpu.forte-1', 36)
     """
 
     gate_set = frozenset(GATES)

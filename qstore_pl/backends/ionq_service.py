@@ -83,7 +83,7 @@ class IonQService:
                 f"The service did not take a job: {_said(reply)}.",
                 backend=self._backend,
             )
-            raise RefusedError(error, again=busy, after=reply.after)
+            raise RefusedError(error, again=busy and reply.again, after=reply.after)
         raise NoAnswerError(_said(reply))
 
     def job(self, identifier: str, *, timeout: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -29,6 +30,7 @@ class Reply:
         text: The beginning of the reply, or what went wrong instead.
         after: Seconds that the service asks to wait.
         sent: Whether the request can have reached the service.
+        again: Whether it may succeed later, if it was not sent.
     """
 
     status: int | None
@@ -36,6 +38,7 @@ class Reply:
     text: str = ""
     after: float | None = None
     sent: bool = True
+    again: bool = True
 
 
 def talk(
@@ -71,7 +74,7 @@ def talk(
         else:
             answer = client.get(path, params=params)
     except exceptions.RequestException as error:
-        return Reply(None, text=_reason(error), sent=not _unsent(error))
+        return _failure(error)
     except KeyboardInterrupt:
         interrupted = True
     if interrupted:
@@ -95,28 +98,37 @@ def base_url() -> str:
     return str(APIClient.BASE_URL)
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong with a connection; the texts of these errors name addresses."""
+def _failure(error: Exception) -> Reply:
+    """What a broken connection means; the texts of these errors are not passed on."""
     from requests import exceptions
+    from urllib3.exceptions import NewConnectionError
 
+    cause = _cause(error)
+    if isinstance(error, exceptions.ConnectTimeout | exceptions.InvalidURL):
+        return Reply(None, text="the service cannot be reached", sent=False)
+    if isinstance(cause, NewConnectionError):
+        return Reply(None, text="the service cannot be reached", sent=False)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        text = "the certificate of the service is not valid"
+        return Reply(None, text=text, sent=False, again=False)
     if isinstance(error, exceptions.Timeout):
-        return "no reply came in time"
-    if _unsent(error):
-        return "the service cannot be reached"
-    return f"the connection broke before a reply came ({type(error).__name__})"
+        return Reply(None, text="no reply came in time")
+    name = type(error).__name__
+    return Reply(None, text=f"the connection broke before a reply came ({name})")
 
 
-def _unsent(error: Exception) -> bool:
-    """Whether a connection failed before anything was sent."""
-    from requests import exceptions
-    from urllib3.exceptions import MaxRetryError, NewConnectionError
+def _cause(error: Exception) -> Any:
+    """Why a connection was not made, inside the errors of the HTTP libraries."""
+    from urllib3.exceptions import MaxRetryError, ProxyError, SSLError
 
-    if isinstance(error, exceptions.ConnectTimeout):
-        return True
     cause = error.args[0] if error.args else None
-    return isinstance(cause, MaxRetryError) and isinstance(
-        cause.reason, NewConnectionError
-    )
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    if isinstance(cause, ProxyError):
+        cause = cause.original_error
+    if isinstance(cause, SSLError):
+        cause = cause.args[0]
+    return cause
 
 
 def _seconds(text: str | None) -> float | None:

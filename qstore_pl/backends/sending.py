@@ -9,6 +9,7 @@ user decides.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from qstore_pl.errors import (
     QuantumCircuitError,
 )
 
+_log = logging.getLogger("qstore_pl.backends")
 POST_TIMEOUT = 60.0  # seconds to wait for the reply when a job is sent
 GET_TIMEOUT = 20.0  # seconds to wait for any other reply
 LONGEST_PAUSE = 5.0  # seconds between two questions, if the service names no time
@@ -182,19 +184,22 @@ class Courier:
         until = time.monotonic() + self._deadline
         pause = self._poll
         while True:
-            known = self._ledger.reserve(job.entry)
-            if known is not None:
-                return self._found(known)
             try:
-                return thread.submit(self._sent, job).result()
+                return self._found(thread.submit(self._sent, job).result())
             except RefusedError as refused:
                 wait, pause = self._pauses(pause, refused.after)
                 if not refused.again or time.monotonic() + wait > until:
                     raise refused.error from None
+                refused_by = refused.error.message
+            _log.warning("%s It is sent again in %.3g s.", refused_by, wait)
             time.sleep(wait)
 
     def _sent(self, job: Job) -> Entry:
+        """A job that was sent now; or as the ledger has it, if it was sent before."""
         key = job.entry.key
+        known = self._ledger.reserve(job.entry)
+        if known is not None:
+            return known
         timeout = min(POST_TIMEOUT, self._deadline)
         try:
             remote = self._service.submit(job.payload, key, timeout=timeout)
@@ -233,6 +238,7 @@ class Courier:
             result = self._service.result_of(entry, timeout=min(GET_TIMEOUT, left))
         except NoAnswerError as error:
             result, after, one.reason = None, error.after, f" {error.reason}."
+            _log.warning("Job %s: %s. It is asked for again.", entry.job, error.reason)
         except (JobFailedError, JobCancelledError) as error:
             self._ledger.failed(entry.key, error.message)
             raise

@@ -6,6 +6,7 @@ installed is seen from its files, and a key from the names of environment variab
 
 from __future__ import annotations
 
+import functools
 import html
 import importlib
 import importlib.util
@@ -39,7 +40,7 @@ class BackendInfo:
         key_found: Where the key is: the first of these variables that is set, or
             ``"quantum_api_key"``, the field of the configuration. None if there is no
             key.
-        qubits: Most qubits of a circuit; None if memory or the device decides.
+        qubits: Most qubits of a circuit; None if that is not known.
         exact: Whether it gives exact values; None if that is not known.
         shots: Whether it runs with shots; None if that is not known.
         gradient_methods: Words for ``gradient_method`` in the configuration.
@@ -94,7 +95,7 @@ class BackendInfo:
             "installed": "yes" if self.installed else f"no: {self.install}",
             "key": self.key,
             "where": where,
-            "qubits": "unlimited" if self.qubits is None else str(self.qubits),
+            "qubits": "unknown" if self.qubits is None else str(self.qubits),
             "values": values or "unknown",
             "gradients": "all" if adjoint else "all but adjoint",
             "price": price,
@@ -138,11 +139,18 @@ class BackendTable(Mapping[str, BackendInfo]):
             for line in cells
         ]
         lines = [line.rstrip() for line in text]
-        for info in self._rows.values():
-            if info.options:
-                words = f"Options of {info.name}: {', '.join(info.options)}."
-                lines.append(textwrap.fill(words, 88, subsequent_indent="    "))
-        return "\n".join([*lines, _note()])
+        fill = functools.partial(textwrap.fill, width=88, subsequent_indent="    ")
+        return "\n".join([*lines, *map(fill, self._notes())])
+
+    def _notes(self) -> list[str]:
+        """The sentences below the table."""
+        options = [
+            f"Options of {info.name}: {', '.join(info.options)}."
+            for info in self._rows.values()
+            if info.options
+        ]
+        date = price_list().date.isoformat()
+        return [*options, f"Prices of {date}, in US dollars."]
 
     def _repr_html_(self) -> str:
         """The table for notebooks."""
@@ -153,16 +161,11 @@ class BackendTable(Mapping[str, BackendInfo]):
 
         body = "".join(f"<tr>{line('td', row.values())}</tr>" for row in rows)
         head = line("th", rows[0]) if rows else ""
-        note = html.escape(_note())
+        notes = "<br>".join(map(html.escape, self._notes()))
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p>{note}</p>"
+            f"<p>{notes}</p>"
         )
-
-
-def _note() -> str:
-    """The line below the table."""
-    return f"Prices of {price_list().date.isoformat()}, in US dollars."
 
 
 def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:

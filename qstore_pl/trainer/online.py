@@ -9,10 +9,10 @@ from qstore_pl.config import TrainingConfig
 from qstore_pl.history import History
 from qstore_pl.losses import Loss
 from qstore_pl.optimizers import Constant, Optimizer, get_optimizer
+from qstore_pl.trainer.beginning import gradients_of, state_of
 from qstore_pl.trainer.data import source_of
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
-from qstore_pl.trainer.settings import gradients_of, state_of
 from qstore_pl.trainer.step import Step
 from qstore_pl.trainer.trainable import Trainable
 

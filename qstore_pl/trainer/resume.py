@@ -36,6 +36,7 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("epochs", "patience", "restore_best"),
     *("progress", "log_interval", "strict_callbacks", "on_interrupt"),
     *("max_cost", "max_circuits", "max_shots", "on_budget"),
+    *("quantum_api_key", "max_concurrent_circuits"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }

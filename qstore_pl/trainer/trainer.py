@@ -31,6 +31,13 @@ from qstore_pl.losses import Loss, get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.placed import Placed
+from qstore_pl.trainer.beginning import (
+    gradients_of,
+    purse_of,
+    shots_of,
+    spent_in,
+    state_of,
+)
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
 from qstore_pl.trainer.estimate import Preflight
 from qstore_pl.trainer.interrupts import Interrupts
@@ -51,13 +58,8 @@ from qstore_pl.trainer.settings import (
     check_settings,
     class_weights,
     direction_of,
-    gradients_of,
     monitor_of,
-    purse_of,
     schedule_of,
-    shots_of,
-    spent_in,
-    state_of,
 )
 from qstore_pl.trainer.state import TrainState
 from qstore_pl.trainer.step import Step

@@ -8,7 +8,8 @@ from qstore_pl.backends import Backend, BackendManager, Batch, Bill, Ticket
 from qstore_pl.backends.cirq import CirqMachine
 from qstore_pl.backends.counted import CountingBackends, counting, counting_of
 from qstore_pl.backends.counting import Counting
-from qstore_pl.backends.machine import Machine
+from qstore_pl.backends.readout_mitigation import ReadoutMitigation
+from qstore_pl.backends.zero_noise import ZeroNoise
 from qstore_pl.devices import Circuit
 from qstore_pl.devices.parametric import Gate
 
@@ -62,27 +63,15 @@ def test_the_bill_is_that_of_the_machine():
     assert repr(machine) == "Counting(CirqMachine(mixed=False, noise=None))"
 
 
-class Twice(Machine):
-    """Runs everything twice, like a mitigation of errors."""
-
-    def __init__(self, machine):
-        self.machine, self.name = machine, machine.name
-        self.gate_set, self.limits = machine.gate_set, machine.limits
-
-    def bill(self, batches):
-        return self.machine.bill([*batches, *batches])
-
-    def run(self, batches, ticket):
-        return self.machine.run([*batches, *batches], ticket)[: len(batches)]
-
-
-def test_what_wraps_a_machine_stays_around_it():
-    given = Twice(Twice(MACHINE))
+def test_error_mitigation_stays_around_a_machine_that_counts():
+    given = ZeroNoise(ReadoutMitigation(MACHINE), scale_factors=(1, 3))
     found = counting(given)
-    assert found.bill([batch(2)]).circuits == 4 * 3
-    found.run([batch(2, 10)], TICKET)
+    batches = [batch(2, 10, [Gate("RX", (0,), column=0)])]
+    assert found.bill(batches) == given.bill(batches)
+    found.run(batches, TICKET)
+    assert found.bill(batches).circuits == 2 * 3  # the readout was measured
+    assert given.bill(batches).circuits == 2 * 3 + 2
     assert isinstance(found.machine.machine, Counting)
-    assert given.machine.machine is MACHINE
 
 
 def test_backends_that_count(tmp_path):

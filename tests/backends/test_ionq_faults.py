@@ -10,6 +10,7 @@ import copy
 import os
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -18,6 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pennylane as qml
 import pytest
+import requests
+from urllib3.exceptions import (
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 
 from qstore_pl import BackendManager, cli, errors
 from qstore_pl.backends.device import MachineDevice
@@ -245,6 +254,43 @@ def test_nobody_listens(ionq_server, expected, monkeypatch):
     assert ionq_server.submissions == 1
 
 
+NEW = NewConnectionError(None, "refused")
+BROKEN = {
+    "certificate": (
+        requests.exceptions.SSLError,
+        SSLError(ssl.SSLCertVerificationError("self-signed")),
+        "refused",
+    ),
+    "handshake": (requests.exceptions.SSLError, SSLError(ssl.SSLEOFError()), "lost"),
+    "proxy": (requests.exceptions.ProxyError, ProxyError("no", NEW), "refused"),
+    "proxy later": (
+        requests.exceptions.ProxyError,
+        ProxyError("no", ConnectionResetError()),
+        "lost",
+    ),
+    "name": (
+        requests.exceptions.ConnectionError,
+        NameResolutionError("api.ionq.co", None, socket.gaierror()),
+        "refused",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_connections_that_are_not_made(ionq_server, expected, monkeypatch, name):
+    kind, reason, state = BROKEN[name]
+
+    def post(**_):
+        raise kind(MaxRetryError(None, "/jobs", reason))
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pennylane_ionq.api_client.requests.post", post)
+        with pytest.raises(errors.QuantumCircuitError) as info:
+            run(deadline=0.1)
+    assert entry().state == state
+    assert isinstance(info.value, errors.LostJobError) is (state == "lost")
+
+
 def test_the_service_is_gone_while_the_result_is_waited_for(
     ionq_server, expected, monkeypatch
 ):
@@ -308,6 +354,24 @@ def test_a_qnode_raises_the_same_errors(ionq_server):
     with pytest.raises(errors.JobFailedError, match="CompilationError") as info:
         circuit()
     assert info.value.job == ionq_server.jobs[0].id
+
+
+@pytest.mark.parametrize("repeated", [True, False])
+def test_a_call_that_is_repeated_picks_up_its_job(ionq_server, repeated):
+    device = MachineDevice(machine(deadline=0.1), 2, shots=100, seed=0)
+
+    @qml.qnode(device)
+    def circuit(angle):
+        qml.RX(angle, 0)
+        return qml.expval(qml.Z(0))
+
+    ionq_server.faults.append(Fault("post", "stuck"))
+    with pytest.raises(errors.JobTimeoutError):
+        circuit(0.5)
+    ionq_server.jobs[0].fate = None
+    values = circuit(0.5 if repeated else 0.6), circuit(0.5)
+    assert ionq_server.submissions == (2 if repeated else 3)
+    assert values[0] != values[1]  # two submissions, each with its own outcomes
 
 
 def test_without_the_plugin_the_error_names_the_extra(monkeypatch):

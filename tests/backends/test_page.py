@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig, aio
+from qstore_pl.backends.qiskit import AerMachine
+from qstore_pl.errors import QuantumCircuitError
 from tests.servers.ionq import IonQServer
 from tests.test_seed_page import awaited, batches, run, started
 
@@ -158,3 +160,51 @@ def test_several_backends_one_of_them_remote(monkeypatch, ionq_server):
             assert history["circuits"] == [24, 24]
             found.append(model.parameters.copy())
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("first", ["ionq_simulator", "qiskit"])
+def test_a_step_that_failed_on_one_backend_is_not_sent_again_to_another(
+    monkeypatch, ionq_server, tmp_path, first
+):
+    second = {"ionq_simulator": "qiskit", "qiskit": "ionq_simulator"}[first]
+    settings = {
+        "backend_shares": {first: 1, second: 1},
+        "epochs": 2,
+        "batch_size": 4,
+        "shots": 50,
+        "gradient_method": "spsa",
+        "seed": 0,
+    }
+
+    def train(*, fails, resume=None, **options):
+        model = QuantumModel(2, 1, n_layers=1, seed=0)
+        trainer = QuantumTrainer(TrainingConfig(**settings, **options))
+        run, calls = AerMachine.run, []
+
+        def failing(*given):
+            calls.append(given)
+            if fails and len(calls) == 3:
+                raise RuntimeError("It is switched off.")
+            return run(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AerMachine, "run", failing)
+            if fails:
+                with pytest.raises(QuantumCircuitError, match="switched off"):
+                    trainer.train(model, (X, Y))
+            else:
+                trainer.train(model, (X, Y), resume=resume)
+        return model, trainer
+
+    whole, _ = train(fails=False)
+    before = ionq_server.submissions
+    assert before == 4
+    files = {"checkpoint_directory": str(tmp_path / "run")}
+    train(fails=True, quantum_api_key="env:PENNYLANE_IONQ_API_KEY", **files)
+    assert ionq_server.submissions == before + 3  # that of the failed step as well
+    # Where the key is, and how many jobs wait at once, changes no result.
+    files["max_concurrent_circuits"] = 1
+    model, trainer = train(fails=False, resume="latest", **files)
+    assert ionq_server.submissions == before + 4
+    assert model.parameters.tobytes() == whole.parameters.tobytes()
+    assert len(trainer.history) == 2

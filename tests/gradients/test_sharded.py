@@ -71,11 +71,12 @@ METHODS = [
     {"gradient_method": "finite_diff"},
     {"gradient_method": "spsa", "gradient_directions": 2},
     {"gradient_method": "random_subset", "gradient_sample_size": 2},
+    {"optimizer": "natural_gradient"},
 ]
 
 
 @pytest.mark.parametrize(
-    "options", METHODS, ids=["best", "differences", "spsa", "subset"]
+    "options", METHODS, ids=["best", "differences", "spsa", "subset", "natural"]
 )
 def test_exact_backends_give_what_one_gives(options):
     shares = {"mock_ideal": 2, "cirq": 1, "qiskit": 1}
