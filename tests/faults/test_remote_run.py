@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.servers.ionq import KEY
+from tests.servers.ionq_jobs import Fault
 from tests.servers.ionq_process import ROOT, in_another_process
 
 KILLS = 20
+SLOW = Fault("post", "slow", None, seconds=0.02)  # so that some are killed meanwhile
 
 
 @pytest.mark.timeout(120)
@@ -19,7 +21,7 @@ def test_a_run_that_is_killed_again_and_again_pays_nothing_twice(tmp_path):
     environment.pop("PENNYLANE_IONQ_API_KEY", None)
     folder = tmp_path / "runs"
     folder.mkdir()
-    with in_another_process(tmp_path, delay=0.03) as server:
+    with in_another_process(tmp_path, delay=0.03, faults=[SLOW]) as server:
         command = [sys.executable, "-m", "tests.faults.remote_run"]
         command += [server.url, str(server.log), str(folder), str(KILLS)]
         run = subprocess.run(
