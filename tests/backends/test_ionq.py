@@ -89,6 +89,22 @@ def rotated(angles, shots, measured, n_wires=3):
     return Batch(circuit, angles, np.full(len(angles), shots))
 
 
+@pytest.mark.parametrize("name", ["ionq_simulator", "ionq_qpu"])
+def test_a_bell_state_is_00_or_11(ionq_server, monkeypatch, name):
+    monkeypatch.setitem(ERRORS, "aria-1", (0.0, 0.0, 0.0))
+    on = BackendManager().get_backend(name, shots=1000, seed=0).device(2)
+    found = qml.QNode(bell, on)()
+    assert found[1] == found[2] == 0
+    assert abs(found[0] - 0.5) <= 5 * np.sqrt(0.25 / 1000)
+    assert ionq_server.jobs[0].payload.circuits[0][1].name == "cnot"
+
+
+def bell():
+    qml.Hadamard(0)
+    qml.CNOT([0, 1])
+    return qml.probs(wires=[0, 1])
+
+
 def test_outcomes_of_a_quantum_computer_are_taken_as_they_are(ionq_server):
     batch = rotated([[1.0, 2.0], [0.4, 0.0]], 1000, (2, 1))
     (shares,) = IonQMachine(qpu=True).run([batch], TICKET)
