@@ -164,7 +164,7 @@ class MachineDevice(devices.ResumableDevice):
         shots = np.array([tape.shots.total_shots or 0 for tape in circuits])
         tapes = [qml.transforms.convert_to_numpy_parameters(t)[0][0] for t in circuits]
         order = self._order(tapes)
-        batches = devices.together(tapes, self.machine.gate_set, order)
+        batches = devices.in_batches(tapes, self.machine.gate_set, order)
         parts: list[Part] = []
         places: list[Int1D] = []
         for one in batches:

@@ -35,8 +35,8 @@ from qstore_pl.devices.parametric import (
     Circuit,
     Gate,
     Parametric,
+    in_batches,
     parametric,
-    together,
 )
 from qstore_pl.devices.program_cache import CacheInfo
 from qstore_pl.devices.resumable import ResumableDevice
@@ -114,6 +114,7 @@ __all__ = [
     "gates",
     "generator_state",
     "has_groups",
+    "in_batches",
     "in_threads",
     "is_native",
     "is_ours",
@@ -134,7 +135,6 @@ __all__ = [
     "symbols",
     "symbols_of",
     "tape_metric",
-    "together",
     "traced",
     "twice",
     "untied_columns",

@@ -407,7 +407,7 @@ def _controlled_z(wires: Any) -> list[Operator]:
 _RULES: dict[str, Callable[[Any], list[Operator]]] = {"CZ": _controlled_z}
 
 
-def together(
+def in_batches(
     tapes: Sequence[QuantumScript], gate_set: Collection[str], order: Sequence[Any]
 ) -> list[Numeric]:
     """Tapes of numbers, one for each sample, in batches that share their gates.
