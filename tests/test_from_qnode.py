@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pennylane as qml
@@ -404,6 +405,18 @@ def test_a_circuit_for_batches_only_is_right():
     X = RNG.uniform(-1, 1, (5, 2))
     expected = np.cos(X[:, 0]) * np.cos(model.parameters[0] * X[:, 1])
     np.testing.assert_allclose(model(X), expected[:, None], atol=1e-12)
+
+
+def test_a_partial_function():
+    def circuit(inputs, w, axis):
+        qml.RX(inputs[..., 0], 0)
+        axis(w, 0)
+        return qml.expval(qml.Z(0))
+
+    qnode = qnode_of(partial(circuit, axis=qml.RY))
+    model = QuantumModel.from_qnode(qnode, {"w": ()}, input_dim=1)
+    (w,) = model.parameters
+    np.testing.assert_allclose(model([[0.3]]), np.cos(0.3) * np.cos([[w]]))
 
 
 def test_a_circuit_without_data():

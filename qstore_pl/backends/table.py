@@ -22,6 +22,7 @@ from qstore_pl.backends.kinds import DEVICE_OPTIONS, KINDS, GivenDevice
 from qstore_pl.backends.machine import Limits, Machine
 from qstore_pl.backends.mitigation import MITIGATION
 from qstore_pl.backends.prices import price_list
+from qstore_pl.backends.zero_noise import can_extrapolate
 from qstore_pl.devices.memory import fits
 
 BY_CIRCUITS = ("parameter_shift", "finite_diff", "spsa", "random_subset")
@@ -178,11 +179,14 @@ def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:
     kind = KINDS[name]
     limits: Limits | None = None
     target, found = target_of(name, given), None
+    mitigation: tuple[str, ...] = MITIGATION
     if not kind.required:
         words = {option: given[option] for option in ("machine",) if option in given}
         home = importlib.import_module(f"qstore_pl.backends.{kind.module}")
         machine: Machine = getattr(home, kind.machine)(**kind.fixed, **words)
         limits = machine.limits
+        if not can_extrapolate(machine):
+            mitigation = tuple(word for word in mitigation if word != "zero_noise")
     if "api_key" in given:
         found = "quantum_api_key"
     else:
@@ -197,7 +201,7 @@ def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:
         exact=None if limits is None else limits.exact,
         shots=None if limits is None else limits.sampled,
         remote=kind.remote,
-        options=(*kind.options, *MITIGATION, *DEVICE_OPTIONS),
+        options=(*kind.options, *mitigation, *DEVICE_OPTIONS),
         required=kind.required,
         price=_in_words(target),
         least=least(target, 1),

@@ -96,7 +96,7 @@ class ZeroNoise(Machine):
     ) -> None:
         check_zero_noise_options(scale_factors=scale_factors, extrapolate=extrapolate)
         self._has_barriers = BARRIER in machine.gate_set
-        if not (self._has_barriers or machine.limits.verbatim):
+        if not can_extrapolate(machine):
             raise ValueError(
                 f"Backend {machine.name} may cancel gates with their inverses, and so "
                 "all that zero-noise extrapolation adds. Leave out zero_noise."
@@ -193,6 +193,11 @@ class ZeroNoise(Machine):
                     own = own._replace(column=circuit.n_columns + gate.column)
                 gates.append(own._replace(wires=gate.wires))
         return tuple(gates)
+
+
+def can_extrapolate(machine: Machine) -> bool:
+    """Whether a machine runs gates followed by their inverses, and cancels none."""
+    return BARRIER in machine.gate_set or machine.limits.verbatim
 
 
 def check_zero_noise_options(

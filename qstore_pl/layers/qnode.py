@@ -95,11 +95,15 @@ class QNodeLayer(Encoding):
         """The derivatives as they are, or zeros if the QNode takes no samples."""
         return gradient if self._takes_inputs else np.zeros(inputs.shape)
 
+    @property
+    def name(self) -> str:
+        """The name of the QNode; empty if it has none, as a partial function."""
+        return getattr(self.qnode.func, "__name__", "")
+
     def options(self) -> dict[str, Any]:
         """The name of the QNode, its weights, and a digest of its gates."""
         shapes = {name: list(shape) for name, shape in self.weight_shapes.items()}
-        name = getattr(self.qnode.func, "__name__", "")
-        return {"qnode": name, "weight_shapes": shapes, "gates": self._digest}
+        return {"qnode": self.name, "weight_shapes": shapes, "gates": self._digest}
 
     def readout(self) -> Readout:
         """What the QNode measures, on positions of wires.
@@ -135,7 +139,7 @@ class QNodeLayer(Encoding):
         function = self.qnode.func
         one, other = devices.twice(function, lambda: self._example_of(shape))
         same = devices.alike(one.circuit, other.circuit)
-        devices.check_alike(function.__name__, same)
+        devices.check_alike(self.name, same)
         return one
 
     @cached_property
@@ -184,7 +188,7 @@ class QNodeLayer(Encoding):
         try:
             return devices.recorded(self.qnode.func, (), given).tape
         except devices.SymbolError as error:
-            raise devices.needs_value(self.qnode.func.__name__, error) from error
+            raise devices.needs_value(self.name, error) from error
 
 
 def _checked(qnode: Any) -> qml.QNode:

@@ -53,6 +53,7 @@ def test_what_is_known_of_the_simulators():
     assert table["mock_noisy"].qubits < table["mock_ideal"].qubits
     assert table["cirq"].options == (*MITIGATION, *DEVICE_OPTIONS)
     assert "noise" in table["cirq_mixed"].options
+    assert "zero_noise" not in table["ionq_qpu"].options  # it would be refused
     assert "adjoint" not in table["cirq"].gradient_methods
     assert {table[name].key for name in (*OURS, *OTHERS)} == {"not needed"}
 
