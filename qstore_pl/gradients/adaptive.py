@@ -43,14 +43,17 @@ class AdaptiveShift(GradientEstimator):
     unshifted circuits take as many shots as the shifted ones that take the most.
 
     Args:
-        expectations: The circuit, on a device of this package.
+        expectations: The circuit, on a device of this package or a machine that has a
+            name as a backend.
         budget: Most shots of all circuits of one gradient together. If the rule asks
             for more, what it asks for beyond ``FEWEST`` is reduced by the same factor
             in all circuits.
+        share: Share of the samples of each mini-batch, in (0, 1], that this estimator
+            is given where others run the rest: it asks for as much less.
 
     Raises:
         ValueError: If the circuit runs on another device, has noise that depends on the
-            values of gates or a measurement inside, or cannot be compiled.
+            values of gates, or cannot be compiled.
 
     References:
         Gu, Lowe, Dub, Coles and Arrasmith, Adaptive shot allocation for fast
