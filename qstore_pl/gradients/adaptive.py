@@ -71,11 +71,11 @@ class AdaptiveShift(GradientEstimator):
         lanes = expectations.lanes((), shifted=True)
         if lanes is None:
             raise ValueError(
-                "Adaptive shots need a device of this package, and a circuit that can "
-                "be compiled with shifts there, without a measurement inside and with "
-                "noise that does not depend on the values of gates, but the circuit is "
-                f"another, or runs on another device, {expectations.backend}. Give a "
-                "number of shots."
+                "Adaptive shots need a device of this package, or a machine that is a "
+                "backend by its name, and a circuit that can be compiled with shifts "
+                "there, with noise that does not depend on the values of gates, but "
+                "the circuit is another, or runs on another device, "
+                f"{expectations.backend}. Give a number of shots."
             )
         self._lanes, self._budget, self._share = lanes, budget, share
         n = expectations.n_weights
