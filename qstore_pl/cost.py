@@ -10,39 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
+from qstore_pl.backends import Bill
+
 UNKNOWN = "unknown"
-
-
-@final
-@dataclass(frozen=True)
-class Cost:
-    """What is run in a part of a training run.
-
-    Args:
-        circuits: Number of circuits.
-        shots: Number of shots of all circuits together; 0 if values are exact.
-        one_qubit_gates: Number of gates on one qubit in all circuits, after they were
-            decomposed into gates of the backend; None where gates are not counted.
-        two_qubit_gates: Number of gates on two qubits, in the same way.
-        jobs: Number of submissions; None where nothing is submitted.
-        dollars: The price in US dollars; None if it is not known.
-    """
-
-    circuits: int = 0
-    shots: int = 0
-    one_qubit_gates: int | None = 0
-    two_qubit_gates: int | None = 0
-    jobs: int | None = 0
-    dollars: float | None = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(**{k: _sum(v, asdict(other)[k]) for k, v in asdict(self).items()})
-
-    def __sub__(self, other: Cost) -> Cost:
-        negative: dict[str, Any] = {
-            k: None if v is None else -v for k, v in asdict(other).items()
-        }
-        return self + Cost(**negative)
 
 
 @final
@@ -96,7 +66,7 @@ class CostEstimate:
         notes: What the numbers do not hold for.
 
     Example:
-        >>> step, epoch = Cost(10, 1000), Cost(40, 4000)
+        >>> step, epoch = Bill(10, 1000), Bill(40, 4000)
         >>> estimate = CostEstimate("cirq", "spsa", step, (epoch, epoch))
         >>> estimate.total.circuits
         80
@@ -106,10 +76,10 @@ class CostEstimate:
 
     backend: str
     method: str
-    step: Cost
-    epochs: tuple[Cost, ...]
-    methods: Mapping[str, Cost] = field(default_factory=dict)
-    unfrozen: Cost | None = None
+    step: Bill
+    epochs: tuple[Bill, ...]
+    methods: Mapping[str, Bill] = field(default_factory=dict)
+    unfrozen: Bill | None = None
     formula: Formula | None = None
     seconds: tuple[float | None, float | None] = (None, None)
     time_source: str = ""
@@ -118,12 +88,12 @@ class CostEstimate:
     notes: tuple[str, ...] = ()
 
     @property
-    def total(self) -> Cost:
+    def total(self) -> Bill:
         """The whole run."""
-        return sum(self.epochs, Cost())
+        return sum(self.epochs, Bill())
 
     @property
-    def saved(self) -> Cost | None:
+    def saved(self) -> Bill | None:
         """What the whole run does not run since weights are frozen; None if none is."""
         return None if self.unfrozen is None else self.unfrozen - self.total
 
@@ -182,10 +152,6 @@ class CostEstimate:
         return f"{', '.join(parts)}. {self.time_source}".strip()
 
 
-def _sum(one: Any, other: Any) -> Any:
-    return None if one is None or other is None else one + other
-
-
 def _check(formula: Formula) -> str:
     lines = [
         "Check: samples x groups of observables x (1 + 2P), with P the number of "
@@ -197,7 +163,7 @@ def _check(formula: Formula) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Mapping[str, Cost]) -> str:
+def _table(rows: Mapping[str, Bill]) -> str:
     """Costs in columns, a row for each."""
     head = ["", "circuits", "shots", "1-qubit gates", "2-qubit gates", "jobs", "price"]
     body = [

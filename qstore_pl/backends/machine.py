@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -62,32 +62,31 @@ class Bill:
     Args:
         circuits: Number of circuits.
         shots: Number of shots of all circuits together.
-        one_qubit_gates: Number of gates on one qubit in all circuits.
-        two_qubit_gates: Number of gates on two qubits in all circuits.
-        jobs: Number of submissions.
+        one_qubit_gates: Number of gates on one qubit in all circuits, after they were
+            decomposed into gates of the machine; None where gates are not counted.
+        two_qubit_gates: Number of gates on two qubits, in the same way.
+        jobs: Number of submissions; None where nothing is submitted.
         dollars: What the machine takes for it, in US dollars; None if the price is not
             known.
     """
 
     circuits: int = 0
     shots: int = 0
-    one_qubit_gates: int = 0
-    two_qubit_gates: int = 0
-    jobs: int = 0
+    one_qubit_gates: int | None = 0
+    two_qubit_gates: int | None = 0
+    jobs: int | None = 0
     dollars: float | None = 0.0
 
     def __add__(self, other: Bill) -> Bill:
-        dollars = None
-        if self.dollars is not None and other.dollars is not None:
-            dollars = self.dollars + other.dollars
-        return Bill(
-            self.circuits + other.circuits,
-            self.shots + other.shots,
-            self.one_qubit_gates + other.one_qubit_gates,
-            self.two_qubit_gates + other.two_qubit_gates,
-            self.jobs + other.jobs,
-            dollars,
-        )
+        return Bill(*map(_sum, astuple(self), astuple(other)))
+
+    def __sub__(self, other: Bill) -> Bill:
+        negative: list[Any] = [None if n is None else -n for n in astuple(other)]
+        return self + Bill(*negative)
+
+
+def _sum(one: Any, other: Any) -> Any:
+    return None if one is None or other is None else one + other
 
 
 class Ticket(NamedTuple):

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, final
 
 from qstore_pl import devices
-from qstore_pl.backends import MachineDevice
+from qstore_pl.backends import Bill, MachineDevice
 from qstore_pl.backends.counted import CountingDevice, counting_of
 from qstore_pl.backends.prices import Price, PriceList
 from qstore_pl.callbacks import Callback
-from qstore_pl.cost import Cost
 from qstore_pl.gradients import GradientEstimator
 from qstore_pl.history import History
 from qstore_pl.trainer.trainable import Trainable
@@ -49,10 +48,10 @@ class Counts(Callback):
 
     trainer: Trainer
     prices: PriceList
-    step: Cost | None = None
+    step: Bill | None = None
     samples: int = 0  # of this step
-    epochs: list[Cost] = field(default_factory=list)
-    _begin: Cost = field(default_factory=Cost)
+    epochs: list[Bill] = field(default_factory=list)
+    _begin: Bill = field(default_factory=Bill)
 
     def on_train_begin(self, model: Any, history: History) -> None:
         """Begin to count."""
@@ -71,9 +70,9 @@ class Counts(Callback):
         self._begin = now
 
     @property
-    def total(self) -> Cost:
+    def total(self) -> Bill:
         """The whole run."""
-        return sum(self.epochs, Cost())
+        return sum(self.epochs, Bill())
 
     @property
     def parts(self) -> Sequence[GradientEstimator]:
@@ -85,22 +84,22 @@ class Counts(Callback):
         assert self.trainer.estimator is not None
         return self.trainer.estimator
 
-    def _now(self) -> Cost:
+    def _now(self) -> Bill:
         """All that was run so far."""
-        return sum((self._by(part) for part in self.parts), Cost())
+        return sum((self._by(part) for part in self.parts), Bill())
 
-    def _by(self, part: GradientEstimator) -> Cost:
+    def _by(self, part: GradientEstimator) -> Bill:
         """All that was run so far on one backend."""
         device = part.expectations.device
         if isinstance(device, MachineDevice):
-            return Cost(**dataclasses.asdict(device.spent))
+            return device.spent
         is_free = self.prices.of(price_name(part)) == Price()
         dollars = 0.0 if is_free or devices.is_ours(device) else None
         gates: dict[str, Any] = dict.fromkeys(GATES)
         if isinstance(device, CountingDevice):
             bill = dataclasses.asdict(device.spent)
             gates = {name: bill[name] for name in GATES}
-        return Cost(part.circuits, part.spent, **gates, dollars=dollars)
+        return Bill(part.circuits, part.spent, **gates, dollars=dollars)
 
 
 def price_name(part: GradientEstimator) -> str:

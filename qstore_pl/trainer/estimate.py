@@ -15,12 +15,12 @@ from typing import Any, final
 import numpy as np
 
 from qstore_pl import devices
-from qstore_pl.backends import Backend, BackendManager, MachineDevice
+from qstore_pl.backends import Backend, BackendManager, Bill, MachineDevice
 from qstore_pl.backends.counted import CountingBackends, counting_of
 from qstore_pl.backends.kinds import GivenDevice
 from qstore_pl.backends.prices import PriceList
 from qstore_pl.config import ADAPTIVE, DEFAULTS, TrainingConfig
-from qstore_pl.cost import Cost, CostEstimate
+from qstore_pl.cost import CostEstimate
 from qstore_pl.gradients import OPTIONS, GradientEstimator
 from qstore_pl.placed import Placed
 from qstore_pl.trainer.counts import Counts, Trainer, price_name
@@ -90,7 +90,7 @@ class Preflight:
         if not runs_here and config.shots != ADAPTIVE:
             others = [name for name in COMPARED if name != method]
             methods |= {name: self._run(_with_method(name)) for name in others}
-        unfrozen: Cost | None = None
+        unfrozen: Bill | None = None
         if config.freeze_schedule is not None or not self._all_trained():
             unfrozen = self._run({"freeze_schedule": None}, unfrozen=True).total
         sources = [self._prices_of(p).source_of(price_name(p)) for p in parts]
@@ -258,7 +258,7 @@ def _at_most(estimate: CostEstimate) -> CostEstimate:
         "most that the budget allows, and the price is not known before the run."
     )
 
-    def without_price(cost: Cost) -> Cost:
+    def without_price(cost: Bill) -> Bill:
         free = cost.dollars == 0.0
         return dataclasses.replace(cost, dollars=0.0 if free else None)
 

@@ -1,7 +1,6 @@
 """The cost of a run: what is counted before it is what the run takes."""
 
 import copy
-import dataclasses
 import json
 
 import numpy as np
@@ -22,7 +21,7 @@ from qstore_pl.backends import Backend, Bill, Limits, Machine, MachineDevice
 from qstore_pl.backends.prices import price_list
 from qstore_pl.callbacks import Callback
 from qstore_pl.cli import main
-from qstore_pl.cost import Cost, CostEstimate
+from qstore_pl.cost import CostEstimate
 from qstore_pl.layers import AngleEncoding
 from tests.servers.ionq import KEY, IonQServer
 from tests.servers.ionq_jobs import Price
@@ -77,10 +76,6 @@ class Steps(Callback):
         self.first = self.first or self.device.spent
 
 
-def spent(bill):
-    return Cost(**dataclasses.asdict(bill))
-
-
 def both(model, config, data, val_data=None, **options):
     """The estimate, and what the run takes by three who count; they must agree."""
     trainer = QuantumTrainer(config, **options)
@@ -91,10 +86,10 @@ def both(model, config, data, val_data=None, **options):
     with qml.Tracker(device) as tracker:
         history = trainer.train(model, data, val_data, callbacks=steps)
     assert device.machine.ran == device.spent
-    assert estimate.total == spent(device.spent)
+    assert estimate.total == device.spent
     assert estimate.total.circuits == tracker.totals["executions"]
     assert estimate.total.shots == tracker.totals.get("shots", 0)
-    assert estimate.step == spent(steps.first)
+    assert estimate.step == steps.first
     if "circuits" in history.columns and not isinstance(
         trainer.optimizer, NaturalGradient
     ):
@@ -263,7 +258,7 @@ def test_counts_with_error_mitigation():
         model, trainer = angle_model(backend=where), QuantumTrainer(config)
         estimate = trainer.estimate_cost(model, (X[:3], Y[:3]))
         trainer.train(model, (X[:3], Y[:3]))
-        assert estimate.total == spent(model.placed.device.spent)
+        assert estimate.total == model.placed.device.spent
         # Two scale factors, and twice the two circuits that measure the readout.
         assert estimate.total.circuits == 2 * (2 * 3 * 13) + 2 * 2
 
@@ -275,7 +270,7 @@ def test_counts_on_real_simulators(name, shots):
     model, trainer = angle_model(), QuantumTrainer(config)
     estimate = trainer.estimate_cost(model, (X, Y), (X[:1], Y[:1]))
     trainer.train(model, (X, Y), (X[:1], Y[:1]))
-    assert estimate.total == spent(model.placed.device.spent)
+    assert estimate.total == model.placed.device.spent
     assert estimate.backend == name
     assert estimate.total.dollars == 0.0
 
@@ -288,7 +283,7 @@ def test_counts_on_several_backends():
     trainer.train(model, (X, Y))
     parts = [part.expectations.device.spent for part in trainer.estimator.parts]
     assert [part.circuits for part in parts] == [2 * 26, 5 * 26]
-    assert estimate.total == spent(parts[0] + parts[1])
+    assert estimate.total == parts[0] + parts[1]
     assert estimate.backend == "cirq and qiskit"
 
 
@@ -588,9 +583,9 @@ def test_the_command(tmp_path, capsys):
 
 
 def test_the_table_of_an_estimate():
-    one = Cost(10, 0, 40, 10, 1, 5.0)
+    one = Bill(10, 0, 40, 10, 1, 5.0)
     estimate = CostEstimate("b", "spsa", one, (one, one + one), seconds=(7300.0, None))
-    assert estimate.total == Cost(30, 0, 120, 30, 3, 15.0)
+    assert estimate.total == Bill(30, 0, 120, 30, 3, 15.0)
     lines = [line.split("  ") for line in str(estimate).splitlines()[2:6]]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells == [
