@@ -16,8 +16,8 @@ from qstore_pl.backends.machine import (
     Outcomes,
     Ticket,
     drawn,
-    gates_run,
     marginal,
+    simulated,
 )
 from qstore_pl.devices import Gate
 
@@ -214,13 +214,3 @@ def _populations(batch: Batch, noise: Any) -> Float2D:
     states = _after(_ground(2 * n, batch), batch, act)
     matrices = states.reshape(1 << n, 1 << n, len(batch))
     return np.diagonal(matrices).real
-
-
-def simulated(batches: Sequence[Batch]) -> Bill:
-    """What a simulator that costs nothing runs of some batches, in one submission."""
-    bill = Bill(jobs=1)
-    for batch in batches:
-        one, more = gates_run(batch)
-        shots = 0 if batch.shots is None else int(batch.shots.sum())
-        bill += Bill(len(batch), shots, int(one.sum()), int(more.sum()))
-    return bill

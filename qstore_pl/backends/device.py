@@ -247,10 +247,10 @@ class MachineDevice(devices.ResumableDevice):
             tape,
             pairs,
             self.machine.gate_set,
+            self._order([tape]),
             n_weights=n_weights,
             n_features=n_features,
             shifted=shifted,
-            order=self._order([tape]),
         )
         return MachineLanes(self, circuit)
 

@@ -1,14 +1,14 @@
 """Machines of other packages: the only door through which circuits leave.
 
 A machine runs batches of circuits, lists of gates with an angle each, and gives back
-what was measured. Whatever is added to one, a budget or an error mitigation, is a
-machine that wraps it. This module knows arrays and gates, not PennyLane and no network.
+what was measured. Error mitigation, and counting without running, are machines that
+wrap another one. This module knows arrays and gates, not PennyLane and no network.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, NamedTuple, final
 
@@ -133,13 +133,11 @@ class Machine(ABC):
         name: Name of the backend, as users know it.
         gate_set: PennyLane's names of its gates.
         limits: What it takes at once.
-        remote: Whether circuits leave this computer.
     """
 
     name: str
     gate_set: frozenset[str]
     limits: Limits
-    remote = False
 
     @property
     def price_name(self) -> str:
@@ -204,6 +202,25 @@ def gates_run(batch: Batch) -> tuple[Int1D, Int1D]:
         elif gate.angle != 0.0 and gate.name != "Barrier":
             total += 1
     return one, more
+
+
+def simulated(
+    batches: Sequence[Batch],
+    gates: Callable[[Batch], tuple[Int1D, Int1D]] = gates_run,
+) -> Bill:
+    """What a simulator that costs nothing runs of some batches, in one submission.
+
+    Args:
+        batches: The circuits.
+        gates: Function from a batch to numbers of gates on one qubit, and on more, of
+            each circuit.
+    """
+    bill = Bill(jobs=1)
+    for batch in batches:
+        one, more = gates(batch)
+        shots = 0 if batch.shots is None else int(batch.shots.sum())
+        bill += Bill(len(batch), shots, int(one.sum()), int(more.sum()))
+    return bill
 
 
 def marginal(probabilities: Float2D, n_wires: int, wires: Sequence[int]) -> Float2D:

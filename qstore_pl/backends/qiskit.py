@@ -9,7 +9,6 @@ from typing import Any, final
 import numpy as np
 
 from qstore_pl._checks import choice
-from qstore_pl.backends.cirq import simulated
 from qstore_pl.backends.machine import (
     Batch,
     Bill,
@@ -19,6 +18,7 @@ from qstore_pl.backends.machine import (
     Ticket,
     joined,
     shares_of,
+    simulated,
 )
 from qstore_pl.devices import Circuit
 from qstore_pl.errors import QuantumCircuitError

@@ -63,7 +63,6 @@ class RemoteMachine(Machine):
     """
 
     target: str
-    remote = True
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from qstore_pl.backends.machine import (
     Ticket,
     joined,
     shares_of,
+    simulated,
 )
 from qstore_pl.backends.qiskit import METHODS
 
@@ -77,13 +78,7 @@ class SamplerMachine(Machine):
 
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches; it costs nothing."""
-        bill = Bill(jobs=1)
-        for batch in batches:
-            assert batch.shots is not None  # its limits say that it needs shots
-            one, more = self._translator.gates(batch)
-            shots = int(batch.shots.sum())
-            bill += Bill(len(batch), shots, int(one.sum()), int(more.sum()))
-        return bill
+        return simulated(batches, self._translator.gates)
 
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:
         """Run batches of circuits, those with as many shots in one job of the sampler.

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import (
     Callable,
-    Collection,
     Hashable,
     Iterable,
     Iterator,
@@ -31,7 +30,7 @@ from qstore_pl.devices.amplitudes import preparation, real_angles
 from qstore_pl.devices.aside import aside
 from qstore_pl.devices.entries import CannotCompileError
 from qstore_pl.devices.groups import Grouped, grouped
-from qstore_pl.devices.lowering import DerivedPlaces, wire_order
+from qstore_pl.devices.lowering import DerivedPlaces
 from qstore_pl.devices.records import Record, RecordCopy
 from qstore_pl.devices.registry import has_own_decomposition, is_foreign, made_of
 from qstore_pl.devices.shifts import Pair, measured_wires, turned
@@ -156,12 +155,12 @@ class Parametric:
 def parametric(
     tape: QuantumScript,
     pairs: Sequence[Pair],
-    gate_set: Collection[str],
+    gate_set: frozenset[str],
+    order: Sequence[Any],
     *,
     n_weights: int,
     n_features: int,
-    shifted: bool = False,
-    order: Sequence[Any] | None = None,
+    shifted: bool,
 ) -> Parametric:
     """A circuit whose parameters are functions of weights and features.
 
@@ -170,17 +169,16 @@ def parametric(
         pairs: Its operations, each with what its parameters are.
         gate_set: PennyLane's names of the gates of the machine, which have at most one
             parameter.
+        order: Wire labels in the order of the register.
         n_weights: Length of the weights.
         n_features: Columns of the features.
         shifted: Whether gates can be shifted; the columns of the shifts come behind the
             features.
-        order: Wire labels in the order of the register; None takes that of the tape.
 
     Raises:
         DeviceError: If an operation cannot be decomposed into these gates, or a gate
             that is to be shifted has no shift rule.
     """
-    order = tuple(wire_order(tape)) if order is None else tuple(order)
     uses: list[Use] = []
     operations = list(pairs)
     if shifted:
@@ -188,7 +186,7 @@ def parametric(
         operations, uses = turned(
             pairs, measured, None, n_features=n_features, inputs=False
         )
-    made = _Gates(order, frozenset(gate_set))
+    made = _Gates(order, gate_set)
     for op, params in operations:
         made.add(op, params)
     sizes = {"n_weights": n_weights, "n_features": n_features}
@@ -197,7 +195,7 @@ def parametric(
     gates = made.placed(n_polynomials)
     n_columns = n_polynomials + sum((1 << p.n_wires) - 1 for p in made.preparations)
     read = grouped(tape.measurements, order)
-    circuits = _circuits(gates, read, order, frozenset(gate_set), n_columns)
+    circuits = _circuits(gates, read, order, gate_set, n_columns)
     return Parametric(
         circuits,
         read,
@@ -408,7 +406,7 @@ _RULES: dict[str, Callable[[Any], list[Operator]]] = {"CZ": _controlled_z}
 
 
 def in_batches(
-    tapes: Sequence[QuantumScript], gate_set: Collection[str], order: Sequence[Any]
+    tapes: Sequence[QuantumScript], gate_set: frozenset[str], order: Sequence[Any]
 ) -> list[Numeric]:
     """Tapes of numbers, one for each sample, in batches that share their gates.
 
@@ -420,10 +418,9 @@ def in_batches(
     Raises:
         DeviceError: If an operation cannot be decomposed into these gates.
     """
-    known = frozenset(gate_set)
     found: dict[Hashable, tuple[list[int], list[list[float]], list[Gate]]] = {}
     for index, tape in enumerate(tapes):
-        made = _Gates(order, known)
+        made = _Gates(order, gate_set)
         for op in tape.operations:
             made.add(op, _constants(op))
         gates, values = _columns(made.placed(0))
@@ -436,7 +433,7 @@ def in_batches(
     for which, rows, gates in found.values():
         read = grouped(tapes[which[0]].measurements, order)
         n_columns = len(rows[0])
-        circuits = _circuits(gates, read, order, known, n_columns)
+        circuits = _circuits(gates, read, order, gate_set, n_columns)
         angles = np.array(rows, dtype=np.float64).reshape(len(which), n_columns)
         batches.append(Numeric(Parametric(circuits, read, none), angles, which))
     return batches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pennylane as qml
 import pytest
+from qiskit_aer import noise
 
 from qstore_pl import BackendManager
 from qstore_pl.backends import Batch, ReadoutMitigation, Ticket
@@ -44,7 +45,6 @@ def test_shots_are_corrected_on_average():
 
 
 def test_aer_with_misread_wires():
-    noise = pytest.importorskip("qiskit_aer.noise")
     model = noise.NoiseModel()
     for wire, (p10, p01) in enumerate(RATES):
         error = noise.ReadoutError([[1 - p10, p10], [p01, 1 - p01]])

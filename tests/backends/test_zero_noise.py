@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import cirq
 import numpy as np
 import pennylane as qml
 import pytest
+from qiskit_aer import AerSimulator, noise
 
 from qstore_pl import BackendManager
 from qstore_pl.backends import Batch, ZeroNoise
@@ -38,14 +40,13 @@ def test_simulators_run_folded_gates_as_they_are(name):
     """In a circuit without idle wires, to which cirq would give noise too."""
     strength = 0.01
     if name == "qiskit":
-        noise = pytest.importorskip("qiskit_aer.noise")
         model = noise.NoiseModel(basis_gates=["rx", "ry", "cx"])
         error = noise.depolarizing_error(4 * strength / 3, 1)
         model.add_all_qubit_quantum_error(error, ["rx", "ry"])
         model.add_all_qubit_quantum_error(error.tensor(error), ["cx"])
         options = {"noise_model": model}
     else:
-        options = {"noise": pytest.importorskip("cirq").depolarize(strength)}
+        options = {"noise": cirq.depolarize(strength)}
 
     def turned():
         qml.RX(0.4, 0)
@@ -69,7 +70,7 @@ def test_simulators_run_folded_gates_as_they_are(name):
 
 def test_no_compiler_cancels_folded_gates():
     """Qiskit's translation for a chip optimises, but not past a barrier."""
-    simulator = pytest.importorskip("qiskit_aer").AerSimulator()
+    simulator = AerSimulator()
     gates = (Gate("RX", (0,), column=0), Gate("CZ", (0, 1)), Gate("CNOT", (1, 0)))
     batch = Batch(
         Circuit(2, gates, (1, 0), 1), np.array([[0.4], [0.9]]), np.array([9, 9])
