@@ -7,6 +7,7 @@ the chip itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -78,7 +79,8 @@ class SamplerMachine(Machine):
 
     def bill(self, batches: Sequence[Batch]) -> Bill:
         """What :meth:`run` would run of these batches; it costs nothing."""
-        return simulated(batches, self._translator.gates)
+        jobs = len({part.shots for part in parts_of(batches)})
+        return replace(simulated(batches, self._translator.gates), jobs=jobs)
 
     def run(self, batches: Sequence[Batch], ticket: Ticket) -> list[Outcomes]:
         """Run batches of circuits, those with as many shots in one job of the sampler.

@@ -135,6 +135,7 @@ def test_wires_angles_and_shots_are_told_apart(backend, runs):
     found = machine.run(batches, TICKET)
     assert [one.shape for one in found] == [(3, 4), (3, 8)]
     assert [one.argmax(axis=1).tolist() for one in found] == [[2, 3, 3], [2, 7, 7]]
+    assert machine.bill(batches).jobs == len(calls) == 2
     counts = found[0] * shots[:, None]
     np.testing.assert_allclose(counts, np.rint(counts), rtol=0, atol=1e-9)
     assert [[pub[2] for pub in call] for call in calls] == [[100, 100], [300, 300]]
