@@ -21,6 +21,8 @@ _HOME = {
     "Callback": "callbacks",
     "BudgetError": "errors",
     "CheckpointError": "errors",
+    "CheckpointIndex": "index",
+    "EmbeddingIndex": "index",
     "FidelityKernel": "kernels",
     "FiniteDifferenceGradient": "gradients",
     "GradientResult": "gradients",
@@ -47,21 +49,25 @@ _HOME = {
     "RMSprop": "optimizers",
     "SGD": "optimizers",
     "SPSAGradient": "gradients",
+    "StoreError": "errors",
     "TrainingConfig": "config",
     "UnseenWarning": "errors",
+    "VectorStore": "store",
     "ZZEncoding": "layers",
     "audit_gradients": "gradients",
     "compile": "compiled",
+    "open_store": "store",
     "report": "baselines",
 }
 
 _MODULES = (
     *("aio", "autoencoder", "backends", "baselines", "callbacks", "checkpoint"),
-    *("circuit", "compiled", "config", "cost", "devices", "diagnostics", "encoding"),
-    "errors",
+    *("circuit", "compiled", "config", "cost", "devices", "diagnostics", "embedding"),
+    *("encoding", "errors"),
     *(
         "gradients",
         "history",
+        "index",
         "interfaces",
         "kernels",
         "layers",
@@ -71,6 +77,7 @@ _MODULES = (
         "placed",
         "readout",
         "sklearn",
+        "store",
         "summary",
         "templates",
         "trainer",
@@ -88,6 +95,8 @@ __all__ = [
     "BudgetError",
     "Callback",
     "CheckpointError",
+    "CheckpointIndex",
+    "EmbeddingIndex",
     "FidelityKernel",
     "FiniteDifferenceGradient",
     "GradientResult",
@@ -113,12 +122,15 @@ __all__ = [
     "QuantumTrainer",
     "RMSprop",
     "SPSAGradient",
+    "StoreError",
     "TrainingConfig",
     "UnseenWarning",
+    "VectorStore",
     "ZZEncoding",
     "__version__",
     "audit_gradients",
     "compile",
+    "open_store",
     "report",
 ]
 
@@ -135,10 +147,12 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import cost as cost
     from qstore_pl import devices as devices
     from qstore_pl import diagnostics as diagnostics
+    from qstore_pl import embedding as embedding
     from qstore_pl import encoding as encoding
     from qstore_pl import errors as errors
     from qstore_pl import gradients as gradients
     from qstore_pl import history as history
+    from qstore_pl import index as index
     from qstore_pl import interfaces as interfaces
     from qstore_pl import kernels as kernels
     from qstore_pl import layers as layers
@@ -148,6 +162,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl import placed as placed
     from qstore_pl import readout as readout
     from qstore_pl import sklearn as sklearn
+    from qstore_pl import store as store
     from qstore_pl import summary as summary
     from qstore_pl import templates as templates
     from qstore_pl import trainer as trainer
@@ -163,6 +178,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.errors import CheckpointError as CheckpointError
     from qstore_pl.errors import QStoreError as QStoreError
     from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError
+    from qstore_pl.errors import StoreError as StoreError
     from qstore_pl.errors import UnseenWarning as UnseenWarning
     from qstore_pl.gradients import FiniteDifferenceGradient as FiniteDifferenceGradient
     from qstore_pl.gradients import GradientResult as GradientResult
@@ -174,6 +190,8 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.gradients import SPSAGradient as SPSAGradient
     from qstore_pl.gradients import audit_gradients as audit_gradients
     from qstore_pl.history import History as History
+    from qstore_pl.index import CheckpointIndex as CheckpointIndex
+    from qstore_pl.index import EmbeddingIndex as EmbeddingIndex
     from qstore_pl.kernels import FidelityKernel as FidelityKernel
     from qstore_pl.kernels import HammingKernel as HammingKernel
     from qstore_pl.kernels import ProjectedKernel as ProjectedKernel
@@ -193,6 +211,8 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.optimizers import RMSprop as RMSprop
     from qstore_pl.sklearn import QuantumClassifier as QuantumClassifier
     from qstore_pl.sklearn import QuantumRegressor as QuantumRegressor
+    from qstore_pl.store import VectorStore as VectorStore
+    from qstore_pl.store import open_store as open_store
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
 else:  # type checkers must not see this: any misspelt name would be Any to them
 

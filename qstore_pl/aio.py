@@ -23,6 +23,8 @@ from qstore_pl import BasisEncoding as BasisEncoding
 from qstore_pl import BudgetError as BudgetError
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
+from qstore_pl import CheckpointIndex as CheckpointIndex
+from qstore_pl import EmbeddingIndex as EmbeddingIndex
 from qstore_pl import FidelityKernel as FidelityKernel
 from qstore_pl import GradientResult as GradientResult
 from qstore_pl import HammingKernel as HammingKernel
@@ -42,12 +44,15 @@ from qstore_pl import (
 from qstore_pl import QuantumPoolingLayer as QuantumPoolingLayer
 from qstore_pl import QuantumRegressor as QuantumRegressor
 from qstore_pl import RMSprop as RMSprop
+from qstore_pl import StoreError as StoreError
 from qstore_pl import TrainingConfig as TrainingConfig
 from qstore_pl import UnseenWarning as UnseenWarning
+from qstore_pl import VectorStore as VectorStore
 from qstore_pl import ZZEncoding as ZZEncoding
 from qstore_pl import __version__ as __version__
 from qstore_pl import audit_gradients as audit_gradients
 from qstore_pl import compile as compile
+from qstore_pl import open_store as open_store
 from qstore_pl import report as report
 from qstore_pl import templates as templates
 

@@ -100,7 +100,7 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
             f"Argument `path` must lie in an existing directory, but `{target.parent}` "
             "is not one. Create it first."
         )
-    replace_file(target, _to_bytes(tree), prefix=".tmp-checkpoint-")
+    replace_file(target, to_bytes(tree), prefix=".tmp-checkpoint-")
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -125,7 +125,19 @@ def load(path: str | os.PathLike[str]) -> Any:
         raise IsADirectoryError(
             f"Argument `path` must name a file, but `{path}` is a directory."
         )
-    data = source.read_bytes()
+    return from_bytes(source.read_bytes(), source)
+
+
+def from_bytes(data: bytes, source: Path | str) -> Any:
+    """The tree in the bytes that :func:`to_bytes` made.
+
+    Args:
+        data: The bytes.
+        source: Where they come from, for errors.
+
+    Raises:
+        CheckpointError: As :func:`load`.
+    """
     archive = _checked(source, data)
     try:
         return _from_archive(source, archive)
@@ -134,7 +146,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _refuse(
-    source: Path, expected: str, found: str, cause: Exception | None = None
+    source: Path | str, expected: str, found: str, cause: Exception | None = None
 ) -> NoReturn:
     raise CheckpointError(
         f"Checkpoint `{source}` cannot be read: expected {expected}, found {found}."
@@ -144,7 +156,7 @@ def _refuse(
 # --- the file --------------------------------------------------------------------
 
 
-def _checked(source: Path, data: bytes) -> bytes:
+def _checked(source: Path | str, data: bytes) -> bytes:
     """The archive in ``data``, whose first bytes and digest are checked."""
     if data[:1] == b"\x80":
         _refuse(
@@ -166,7 +178,7 @@ def _checked(source: Path, data: bytes) -> bytes:
     return archive
 
 
-def _from_archive(source: Path, data: bytes) -> Any:
+def _from_archive(source: Path | str, data: bytes) -> Any:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         document = json.loads(
             _array(archive, "document.npy").tobytes().decode("utf-8", "surrogatepass"),
@@ -213,7 +225,16 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
 # --- the tree --------------------------------------------------------------------
 
 
-def _to_bytes(tree: Any) -> bytes:
+def to_bytes(tree: Any) -> bytes:
+    """The bytes of the file that :func:`save` writes.
+
+    Args:
+        tree: As for :func:`save`.
+
+    Raises:
+        TypeError: As :func:`save`.
+        ValueError: As :func:`save`.
+    """
     arrays: list[NDArray[Any]] = []
     document = {
         "format": FORMAT,

@@ -299,12 +299,18 @@ class TrainingConfig:
         progress: Whether a progress bar with the loss is shown.
         strict_callbacks: Whether an error in a callback ends the run instead of being
             logged.
-        pinecone_api_key: Key for the Pinecone vector store, or ``"env:NAME"`` for the
-            environment variable that has it; this version does not use it.
-        pinecone_environment: Environment of the Pinecone vector store; this version
-            does not use it.
-        pinecone_index_name: Name of the index in the Pinecone vector store; this
-            version does not use it.
+        store_directory: Directory of an embedded vector store (LanceDB). A run writes
+            its checkpoints and the embeddings of its training samples there, where they
+            can be searched.
+        store_samples: Number of training samples, from the first, whose embeddings a
+            run writes to its vector store, >= 0.
+        pinecone_api_key: Key for Pinecone, or ``"env:NAME"`` for the environment
+            variable that has it. The vector store is then there instead of in a
+            directory.
+        pinecone_environment: Where a new index of Pinecone is made: a region, as
+            ``"us-east-1"``, or region and cloud, as ``"us-central1-gcp"``.
+        pinecone_index_name: Name of the index of Pinecone that has the embeddings;
+            that of the checkpoints has the suffix ``-checkpoints``.
 
     Raises:
         TypeError: If a value is of the wrong kind.
@@ -402,6 +408,9 @@ class TrainingConfig:
     log_interval: int | None = _integer()
     progress: bool | None = _switch(default=False)
     strict_callbacks: bool | None = _switch(default=False)
+    # vector store
+    store_directory: str | PathLike[str] | None = _field(_directory)
+    store_samples: int | None = _integer(default=1000, minimum=0)
     pinecone_api_key: str | Secret | None = _secret()
     pinecone_environment: str | None = _name()
     pinecone_index_name: str | None = _name()

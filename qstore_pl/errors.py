@@ -66,5 +66,33 @@ class LedgerError(QStoreError):
     """The record of remote jobs cannot be read or written, or has no such job."""
 
 
+class StoreError(QStoreError):
+    """A vector store cannot be opened, read or written, or its contents are damaged."""
+
+
+class StoreTimeoutError(StoreError):
+    """A vector store did not answer, or did not show what was written, in time."""
+
+
+class UpsertError(StoreError):
+    """Some records could not be written, also when they were sent again.
+
+    Args:
+        message: What failed, and what to do about it.
+        failed: Identifiers of the records that are not known to be in the store.
+    """
+
+    def __init__(self, message: str, *, failed: list[str]) -> None:
+        self.message, self.failed = message, failed
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), failed=self.failed), (self.message,)
+
+
+class ProvenanceError(StoreError):
+    """Records in a store were made by another model than the one that asks for them."""
+
+
 class UnseenWarning(UserWarning):
     """No output of a model depends on some of its features or weights."""

@@ -403,14 +403,46 @@ class QuantumModel:
             >>> np.array_equal(twin.parameters, model.parameters)
             True
         """
-        found = checkpoint.load(path)
+        return cls.from_tree(
+            checkpoint.load(path),
+            f"The file `{path}`",
+            backend=backend,
+            layers=layers,
+            readout=readout,
+            qnode=qnode,
+        )
+
+    @classmethod
+    def from_tree(
+        cls,
+        tree: Any,
+        source: str,
+        *,
+        backend: Any = None,
+        layers: Sequence[Layer] | None = None,
+        readout: Readout | None = None,
+        qnode: qml.QNode | None = None,
+    ) -> QuantumModel:
+        """The model that the contents of a checkpoint describe.
+
+        Args:
+            tree: What :meth:`get_state` returned, or a checkpoint of a training run.
+            source: Where it comes from, for errors.
+            backend: As for :meth:`from_checkpoint`.
+            layers: As for :meth:`from_checkpoint`.
+            readout: As for :meth:`from_checkpoint`.
+            qnode: As for :meth:`from_checkpoint`.
+
+        Raises:
+            CheckpointError: If it holds no model.
+        """
         try:
-            state = found["model"] if "run" in found else found
+            state = tree["model"] if "run" in tree else tree
             model = cls(**arguments_of(state["model"], layers, readout, qnode))
             model.load_state(state)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"The file `{path}` must hold a model, but does not: {error}. Use "
+                f"{source} must hold a model, but does not: {error}. Use "
                 "QuantumModel.save, or a checkpoint that training wrote."
             ) from error
         if backend is None and qnode is not None:

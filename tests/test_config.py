@@ -80,11 +80,15 @@ GOOD = {
     "log_interval": 10,
     "progress": True,
     "strict_callbacks": True,
+    "store_directory": "states.db",
+    "store_samples": 50,
     "pinecone_api_key": Secret("env:PINECONE_API_KEY"),
     "pinecone_environment": "eu-west-1",
     "pinecone_index_name": "states",
 }
-TEXT_FIELDS = ("monitor", "quantum_target", "checkpoint_directory")
+TEXT_FIELDS = (
+    *("monitor", "quantum_target", "checkpoint_directory", "store_directory"),
+)
 
 
 def test_every_field_is_unset_at_first_and_resolves_to_its_default():
@@ -125,6 +129,7 @@ def test_the_defaults():
         "on_interrupt": "return",
         "progress": False,
         "strict_callbacks": False,
+        "store_samples": 1000,
     }
 
 

@@ -38,6 +38,7 @@ RESUMABLE = {  # settings that may change between a run and its continuation
     *("max_cost", "max_circuits", "max_shots", "on_budget"),
     *("quantum_api_key", "max_concurrent_circuits"),
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
+    *("store_directory", "store_samples"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 }
 RENAMED = {  # settings that had another name in earlier versions

@@ -35,7 +35,6 @@ from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.trainable import Trainable
 
-STORE_FIELDS = {"pinecone_api_key", "pinecone_environment", "pinecone_index_name"}
 LIMITS = {"max_cost", "max_circuits", "max_shots"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
@@ -93,6 +92,10 @@ def _check_dependent(config: TrainingConfig) -> None:
             ("checkpoint_directory" in given, "checkpoint_directory"),
         ),
     }
+    for name in ("pinecone_environment", "pinecone_index_name"):
+        needed[name] = ("pinecone_api_key" in given, "pinecone_api_key")
+    stored = bool(given & {"pinecone_api_key", "store_directory"})
+    needed["store_samples"] = (stored, "pinecone_api_key or store_directory")
     for name, (is_used, other) in needed.items():
         if name in given and not is_used:
             raise ValueError(
@@ -108,6 +111,11 @@ def _check_dependent(config: TrainingConfig) -> None:
         raise ValueError(
             "Configuration shots_per_circuit must be unset where shots is set, which "
             "means the same."
+        )
+    if given >= {"pinecone_api_key", "store_directory"}:
+        raise ValueError(
+            "Configuration store_directory must be unset where pinecone_api_key is "
+            "set: the vector store is Pinecone then."
         )
     if given >= {"backend_shares", "quantum_sdk"}:
         raise ValueError(
@@ -200,12 +208,6 @@ def check_run(config: TrainingConfig, *, validated: bool) -> None:
         raise ValueError(
             "Configuration validation_interval must be unset without `val_data` or "
             "validation_split, since it would be ignored."
-        )
-    if config.set_fields() & STORE_FIELDS:
-        _log.warning(
-            "Configuration %s is not used: this version of qstore_pl has no vector "
-            "store, and nothing is sent anywhere.",
-            ", ".join(sorted(config.set_fields() & STORE_FIELDS)),
         )
 
 
