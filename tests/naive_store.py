@@ -1,4 +1,4 @@
-"""A vector store in memory, written to be read: the twin that real stores must equal."""
+"""A vector store in memory, written to be read: the twin of the real stores."""
 
 import numpy as np
 
