@@ -115,6 +115,11 @@ class PineconeStore(VectorStore):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_client": None}
 
+    @property
+    def plain(self) -> PineconeStore:
+        """The same store, whose methods block until they are done."""
+        return self
+
     # --- the door's abstract methods ------------------------------------------------
 
     def optimize(self) -> None:
@@ -212,8 +217,7 @@ class PineconeStore(VectorStore):
         """The client of this process."""
         self._must_be_open()
         if self._client is None or self._client[0] != os.getpid():
-            with self._account.connect() as service:
-                self._client = os.getpid(), service.index(host=self._host)
+            self._client = os.getpid(), self._account.index(self._host)
         return self._client[1]
 
     def _must_be_open(self) -> None:

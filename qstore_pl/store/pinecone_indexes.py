@@ -56,12 +56,30 @@ class Account:
 
     def connect(self) -> Any:
         """A new client for what concerns whole indexes."""
+        return self._made("Pinecone", self.host)
+
+    def index(self, host: str, *, kind: str = "Index") -> Any:
+        """A new client for the index at a host.
+
+        Args:
+            host: The host.
+            kind: Name of the client's class: ``"Index"`` or ``"AsyncIndex"``.
+        """
+        return self._made(kind, host)
+
+    def _made(self, kind: str, host: str) -> Any:
         package = client()
         key = self.reveal()
         try:
-            return package.Pinecone(key, host=self.host, timeout=self.timeout)
+            return getattr(package, kind)(
+                api_key=key,
+                host=host,
+                timeout=self.timeout,
+                # Without encryption no certificates are loaded, which takes 50 ms.
+                ssl_verify=not host.startswith("http://"),
+            )
         except package.PineconeError as error:
-            failed = translated(error, self.host, key)
+            failed = translated(error, host, key)
         raise failed
 
 
