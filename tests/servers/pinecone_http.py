@@ -171,7 +171,11 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "garbled":
             self._send(status, body, {"Content-Type": JSON, "Content-Encoding": "gzip"})
         elif kind == "other":
-            self._send(200, b'{"matches": 3, "vectors": 3}', {"Content-Type": JSON})
+            self._send(
+                200,
+                b'{"matches": 3, "vectors": 3, "namespaces": 3}',
+                {"Content-Type": JSON},
+            )
         elif kind == "truncated":
             self._send(status, body[:-1], {"Content-Type": JSON}, size=len(body))
             self._hang_up()

@@ -129,7 +129,7 @@ def test_what_is_sent_in_clear_stays_on_this_machine(host, safe):
 
 def test_an_index_at_a_host_that_is_not_safe_is_not_spoken_to(server, store):
     server._models["states"]["host"] = "http://example.com"
-    with pytest.raises(StoreError, match="at http://example.com, where the API key"):
+    with pytest.raises(StoreError, match=r"at http://example[.]com, where the API key"):
         PineconeStore(index="states")
     assert PineconeStore(index="states", allow_insecure=True).dimension == 3
 
@@ -140,7 +140,7 @@ def test_a_new_index_is_waited_for(monkeypatch):
         assert server.paths("GET") == ["/indexes/slow"] * 5
         server._described["slow"] = -100
         monkeypatch.setattr(indexes, "OPENING", 0.0)
-        with pytest.raises(StoreTimeoutError, match="not ready.*but Initializing"):
+        with pytest.raises(StoreTimeoutError, match=r"not ready.*but Initializing"):
             PineconeStore(index="slow")
         server._described["slow"] = 100
         server._models["slow"]["status"] = {"ready": False, "state": "Terminating"}
