@@ -13,7 +13,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from qstore_pl.store.records import MAX_INTEGER, checked_key
+from qstore_pl.store.records import MAX_INTEGER, checked_key, encodable
 
 ORDERS: Final = ("$gt", "$gte", "$lt", "$lte")
 MEMBERS: Final = ("$in", "$nin")
@@ -181,8 +181,8 @@ def _operand(name: str, key: str, operator: Any, value: Any) -> Any:
                 f"Argument `{name}` must have at most {MAX_VALUES} values for {where}, "
                 f"but has {len(value)}."
             )
-        return tuple(_scalar(name, where, item) for item in value)
-    found = _scalar(name, where, value)
+        return tuple(_scalar(name, key, operator, item) for item in value)
+    found = _scalar(name, key, operator, value)
     if operator in ORDERS and not isinstance(found, float):
         raise TypeError(
             f"Argument `{name}` must have a number for {where}, but has {value!r}."
@@ -190,11 +190,14 @@ def _operand(name: str, key: str, operator: Any, value: Any) -> Any:
     return found
 
 
-def _scalar(name: str, where: str, value: Any) -> Value:
+def _scalar(name: str, key: str, operator: str, value: Any) -> Value:
+    where = f"{operator} of {key!r}"
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return encodable(name, key, value)
     if isinstance(value, int | float):
         if abs(value) > MAX_INTEGER and isinstance(value, int):
             raise ValueError(
