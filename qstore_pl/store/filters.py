@@ -20,6 +20,7 @@ MEMBERS: Final = ("$in", "$nin")
 OPERATORS: Final = ("$eq", "$ne", *ORDERS, *MEMBERS, "$exists")
 MAX_VALUES: Final = 10_000
 MAX_DEPTH: Final = 20
+MAX_CONDITIONS: Final = 1_000  # 50,000 overflow the stack of a store that recurses
 
 Value = str | float | bool
 
@@ -77,7 +78,13 @@ def checked_filter(name: str, given: Any) -> Condition:
         >>> checked_filter("filter", {"label": {"$in": ["a", "b"]}})
         Comparison(key='label', operator='$in', value=('a', 'b'))
     """
-    return _condition(name, given, 0)
+    found = _condition(name, given, 0)
+    if (count := _count(found)) > MAX_CONDITIONS:
+        raise ValueError(
+            f"Argument `{name}` must have at most {MAX_CONDITIONS} conditions, but has "
+            f"{count}. Write several values of one key with $in or $nin."
+        )
+    return found
 
 
 def mongo(condition: Condition) -> dict[str, Any]:
@@ -114,6 +121,12 @@ def _condition(name: str, given: Any, depth: int) -> Condition:
     return (
         found[0] if len(found) == 1 else Combination(all=True, conditions=tuple(found))
     )
+
+
+def _count(condition: Condition) -> int:
+    if isinstance(condition, Combination):
+        return sum(map(_count, condition.conditions))
+    return 1
 
 
 def _combination(name: str, word: str, value: Any, depth: int) -> Condition:
