@@ -188,9 +188,9 @@ class Handler(BaseHTTPRequestHandler):
             return {}
         index = self.owner.indexes[match["index"]]
         if match["path"] in ("/vectors/upsert", "/vectors/delete"):
-            return {"x-pinecone-request-lsn": str(index.committed)}
+            return {"x-pinecone-lsn-committed": str(index.committed)}
         if match["path"] == "/query":
-            return {"x-pinecone-max-indexed-lsn": str(index.reconciled)}
+            return {"x-pinecone-lsn-reconciled": str(index.reconciled)}
         return {}
 
     def _error(self, refused: Refused, headers: dict[str, str] | None = None) -> None:
