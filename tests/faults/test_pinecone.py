@@ -139,6 +139,7 @@ def test_pauses_grow_and_are_bounded(store, server, monkeypatch):
     assert 0.1 <= slept[1] <= 0.2
     longest = [steps.pause(attempt).seconds for attempt in range(30)]
     assert max(longest) <= steps.LONGEST_PAUSE
+    assert len(set(longest)) == 30
 
 
 def test_a_service_that_is_too_slow_is_a_timeout(server):

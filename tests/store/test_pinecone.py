@@ -1,6 +1,7 @@
 """PineconeStore with the real client, over the conformance server on loopback."""
 
 import copy
+import gc
 import json
 import os
 import pickle
@@ -155,9 +156,20 @@ def test_somebody_else_may_be_quicker_to_make_an_index(server, store):
     assert server.faults[0].struck == 1
 
 
-def test_an_index_of_documents_is_refused(server, store):
-    field = {"type": "dense_vector", "dimension": 3, "metric": "cosine"}
-    server._models["states"]["schema"] = {"fields": {"embedding": field}}
+DENSE = {"type": "dense_vector", "dimension": 3, "metric": "cosine"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding": DENSE},
+        {"_values": DENSE, "text": DENSE},
+        {"_values": {"type": "sparse_vector"}},
+    ],
+    ids=["other", "more", "sparse"],
+)
+def test_an_index_of_documents_is_refused(server, store, fields):
+    server._models["states"]["schema"] = {"fields": fields}
     with pytest.raises(StoreError, match="not an index of dense vectors"):
         PineconeStore(index="states")
 
@@ -193,6 +205,7 @@ def test_numbers_arrive_as_they_are_kept(server, store):
         "t": ["x", ""],
     }
     assert type(found["a"].metadata["n"]) is float
+    assert found["a"].metadata["b"] is True
     assert found["d"].values.dtype == np.float32
     assert np.array_equal(found["d"].values, values[3])
     (match,) = store.query(values[1], top_k=1, namespace="n1", include_values=True)
@@ -202,14 +215,14 @@ def test_numbers_arrive_as_they_are_kept(server, store):
 
 @pytest.mark.parametrize(
     ("n_records", "dimension", "length"),
-    [(2500, 2, 1), (700, 256, 512), (6, 20_000, 3), (90, 3, 5)],
+    [(2500, 2, 4), (700, 256, 4), (1500, 50, 512), (6, 20_000, 3), (90, 3, 5)],
 )
 def test_requests_are_as_large_as_they_may_be(n_records, dimension, length):
     rng = np.random.default_rng(n_records)
     values = -np.exp(rng.normal(-60, 1, (n_records, dimension))).astype(np.float32)
     text = "\x01é" * (4000 if dimension == 3 else 1)
     batch = Batch(
-        [f'"{i:0{length}}'[:512] for i in range(n_records)],
+        [f"{i}".rjust(length, '"') for i in range(n_records)],
         values,
         [{"text": text} for _ in range(n_records)],
     )
@@ -389,3 +402,28 @@ def test_other_indexes_beside(store):
         assert store.indexes() == ["more", "states"]
         assert more.query([1, 1])[0].score == 7.0
     assert repr(more).startswith("PineconeStore(index='more', dimension=2, metric=")
+
+
+def test_other_indexes_are_opened_in_the_same_way(server):
+    options = {"environment": "eastus2-azure", "timeout": 7.0, "allow_insecure": True}
+    with (
+        PineconeStore(host=f"{server.url}/", dimension=2, **options) as store,
+        store.beside("more", dimension=2) as more,
+    ):
+        assert more._account == store._account
+    made = [one.body for one in server.requests if one.method == "POST"]
+    assert made[0]["deployment"] == made[1]["deployment"]
+    assert made[1]["deployment"]["cloud"] == "azure"
+
+
+def test_a_store_that_is_forgotten_closes_its_connection(store):
+    """Warnings of sockets that stay open are errors here."""
+    other = store.beside("more", dimension=2)
+    other.list()
+    closed = []
+    other._client[1]._http.close = lambda: closed.append(1)
+    connection = other._client[1]
+    del other
+    gc.collect()
+    assert closed == [1]
+    connection._http._client.close()
