@@ -14,6 +14,7 @@ from qstore_pl.errors import StoreError, StoreTimeoutError, UpsertError
 from qstore_pl.store import PineconeStore, Vectors, open_store
 from qstore_pl.store import pinecone as module
 from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.pinecone_errors import translated
 from tests.servers.pinecone import KEY, Fault, serving
 
@@ -164,7 +165,7 @@ def test_after_the_deadline_nothing_is_sent_again(store, server, monkeypatch):
 @pytest.fixture
 def few(monkeypatch):
     """At most 40 records in a request."""
-    monkeypatch.setattr(steps, "MOST_RECORDS", 40)
+    monkeypatch.setattr(writes, "MOST_RECORDS", 40)
 
 
 @pytest.mark.usefixtures("few")

@@ -14,7 +14,9 @@ from qstore_pl._secrets import Secret
 from qstore_pl.errors import StoreError, StoreTimeoutError
 from qstore_pl.store import PineconeStore, Record, Vectors, open_store
 from qstore_pl.store import pinecone_indexes as indexes
+from qstore_pl.store import pinecone_reads as reads
 from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.records import Batch
 from tests.servers.pinecone import KEY, Fault, serving
 
@@ -226,7 +228,7 @@ def test_requests_are_as_large_as_they_may_be(n_records, dimension, length):
         values,
         [{"text": text} for _ in range(n_records)],
     )
-    parts = list(batch.parts(steps.sizes(batch)))
+    parts = list(batch.parts(writes.sizes(batch)))
     assert [one for part in parts for one in part.ids] == batch.ids
     sent = [
         len(
@@ -268,11 +270,11 @@ def test_identifiers_of_any_length_fit_into_addresses(server, store):
 
 def test_chunks_of_identifiers_are_not_longer_than_addresses():
     ids = ["é" * n for n in range(1, 300)]
-    groups = list(steps.chunks(ids))
+    groups = list(reads.chunks(ids))
     assert [one for group in groups for one in group] == ids
     for group in groups:
         assert len(group) == 1 or sum(6 * len(one) + 5 for one in group) <= 4000
-    assert list(steps.chunks([])) == []
+    assert list(reads.chunks([])) == []
 
 
 # --- what is not there -----------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from qstore_pl.errors import StoreError, UpsertError
 from qstore_pl.store import PineconeStore, Vectors
-from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.pinecone_async import AsyncPineconeStore
 from tests.servers.pinecone import Fault, serving
 
@@ -167,7 +167,7 @@ def test_each_event_loop_has_its_own_connections(plain):
 
 
 def test_failures_are_the_same(plain, server, monkeypatch):
-    monkeypatch.setattr(steps, "MOST_RECORDS", 100)
+    monkeypatch.setattr(writes, "MOST_RECORDS", 100)
 
     async def used():
         async with AsyncPineconeStore(plain) as store:
