@@ -120,7 +120,7 @@ def test_mixed_states_and_every_metric(metric):
             ([one.overlap for one in found], overlaps),
         ]:
             np.testing.assert_allclose(values, expected[row, 10:][order], atol=1e-5)
-    kept = index.store.fetch(names(30), namespace=index.store.list() or space(index))
+    kept = index.store.fetch(names(30), namespace=space(index))
     found = [kept[one].metadata["qstore_purity"] for one in names(30)]
     np.testing.assert_allclose(found, purities[10:], atol=1e-10)
 
@@ -272,6 +272,16 @@ def trained(model):
     model.parameters[:] += 0.1
 
 
+def assert_same(found, expected):
+    """The same neighbours; those of one batch differ from others in the last bits."""
+    for one, other in zip(found, expected, strict=True):
+        assert [x.id for x in one] == [x.id for x in other]
+        assert [x.metadata for x in one] == [x.metadata for x in other]
+        np.testing.assert_allclose(
+            [x.fidelity for x in one], [x.fidelity for x in other], atol=1e-6
+        )
+
+
 def namespaces(index):
     """Number of records in each namespace but that of chunks."""
     found = index.store.stats().namespaces
@@ -290,7 +300,7 @@ def test_reindex_embeds_all_records_with_the_present_weights(keep):
     assert index.reindex(batch=10, keep=keep) == 25
     expected = EmbeddingIndex(model, MemoryStore(64))
     expected.add(names(25), X, labels)
-    assert index.search(X) == expected.search(X)
+    assert_same(index.search(X), expected.search(X))
     left = {earlier: 25} if keep else {}
     models = {"embeddings.models": 1 + keep}
     assert namespaces(index) == {space(index): 25} | models | left
@@ -337,7 +347,7 @@ def test_an_interrupted_reindex_is_finished_by_the_next(method, fails_at):
     after.reindex(batch=10)
     expected = EmbeddingIndex(model, MemoryStore(16))
     expected.add(names(25), X)
-    assert after.search(X) == expected.search(X)
+    assert_same(after.search(X), expected.search(X))
     assert namespaces(after) == {space(after): 25, "embeddings.models": 1}
 
 
@@ -374,7 +384,6 @@ def test_which_records_are_embedded_anew():
         index.reindex(fingerprint="xyz")
     first = index.models()[0].fingerprint
     assert index.reindex(fingerprint=first[:10], keep=True) == 1
-    other = a_model(n_qubits=3)
     other = QuantumModel(1, 1, layers=[AngleEncoding(), QuantumLayer()], n_qubits=2)
     with pytest.raises(ProvenanceError, match=r"samples of 2 features.* takes 1"):
         EmbeddingIndex(other, store).reindex(fingerprint=first)
