@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from qstore_pl.errors import StoreError
 from qstore_pl.store.pinecone import BESIDE, PineconeStore
-from qstore_pl.store.pinecone_errors import client, translated
+from qstore_pl.store.pinecone_errors import failures, translated
 from qstore_pl.store.pinecone_steps import Call, Pause, Step, Steps
 
 
@@ -26,7 +26,7 @@ class AsyncPineconeStore(PineconeStore):
     store.close()``.
 
     Args:
-        store: A store that is open, and stays so.
+        store: A store that is open; it is closed together with its twin.
 
     Example:
         An index is opened in a thread, so that the event loop is free meanwhile::
@@ -133,7 +133,7 @@ class AsyncPineconeStore(PineconeStore):
         connection = self._connected()
         try:
             return await getattr(connection, method)(**arguments)
-        except client().PineconeError as error:
+        except failures() as error:
             failed = translated(error, self._host, self._account.reveal())
         raise failed
 
