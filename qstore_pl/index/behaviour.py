@@ -12,19 +12,23 @@ from typing import Any, Final
 import numpy as np
 import pennylane as qml
 
-from qstore_pl._checks import Float2D, finite
+from qstore_pl._checks import Float1D, Float2D, finite
 from qstore_pl.model import QuantumModel
 
 DIMENSION: Final = 256  # of all vectors; the first entry is 1, so that none is zero
 MOST_OUTPUTS: Final = DIMENSION - 1
 
 
-def outputs_on(model: QuantumModel, probe: Float2D) -> Float2D:
+def outputs_on(
+    model: QuantumModel, probe: Float2D, parameters: Float1D | None = None
+) -> Float2D:
     """The exact outputs of a model without noise.
 
     Args:
         model: The model.
         probe: The probe set, shape ``(n_probe, input_dim)``.
+        parameters: Weights of its circuit, then those of its readout, shape
+            ``(n_parameters,)``; None takes those that it has.
 
     Returns:
         Shape ``(n_probe, output_dim)``.
@@ -35,8 +39,10 @@ def outputs_on(model: QuantumModel, probe: Float2D) -> Float2D:
     """
     # Without noise it is the ideal device, which has channels of a circuit as well.
     exact = qml.device("qstore.mock_noisy", noise=None, seed=0)
-    values = model.on(exact).values(model.prepare(probe), model.weights)
-    return model.readout.outputs(values, model.parameters[model.n_weights :])
+    numbers = model.parameters if parameters is None else parameters
+    weights, rest = np.split(numbers, [model.n_weights])
+    values = model.on(exact).values(model.prepare(probe), weights)
+    return model.readout.outputs(values, rest)
 
 
 def vector_of(outputs: Float2D | None) -> Float2D:

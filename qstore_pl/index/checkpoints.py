@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self, final
@@ -23,6 +24,7 @@ from qstore_pl.errors import CheckpointError, StoreError
 from qstore_pl.history import History
 from qstore_pl.index.behaviour import (
     DIMENSION,
+    MOST_OUTPUTS,
     checked_outputs,
     checked_probe,
     digest_of,
@@ -44,7 +46,10 @@ SUFFIX: Final = "-checkpoints"
 CHECKPOINTS, PROBES = "checkpoints", "probes"
 METRIC: Final = "euclidean"
 KEYS: Final = frozenset(
-    {"epoch", "step", "loss", "model", "input_dim", "output_dim", "probe", "n_probe"}
+    {
+        *("epoch", "step", "loss", "time", "model"),
+        *("input_dim", "output_dim", "probe", "n_probe"),
+    }
 )
 Names = list[str]
 
@@ -56,8 +61,9 @@ class Saved:
     Attributes:
         name: Its name.
         metadata: What is known of it: ``"epoch"``, ``"step"`` and ``"loss"`` of a
-            training run, ``"model"`` in words, and what :meth:`CheckpointIndex.save`
-            was given. Numbers are floats.
+            training run, ``"model"`` in words, the ``"time"`` when it was written, in
+            seconds since 1970, and what :meth:`CheckpointIndex.save` was given.
+            Numbers are floats.
     """
 
     name: str
@@ -158,6 +164,7 @@ class CheckpointIndex:
         tree: Any,
         *,
         model: QuantumModel | None = None,
+        outputs: Any = None,
         probe: Any = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -171,14 +178,17 @@ class CheckpointIndex:
                 checkpoint file, of ``model.get_state()``, or others.
             model: The model whose exact outputs on the probe set are the vector of the
                 checkpoint. Without it :meth:`search` does not find the checkpoint.
+            outputs: Outputs on the probe set in the place of the model's, shape
+                ``(n_probe, n_outputs)``.
             probe: The probe set, shape ``(n_probe, input_dim)``, with
-                ``n_probe * output_dim <= 255``.
+                ``n_probe * n_outputs <= 255``.
             metadata: More to be known of it, by keys that do not begin with
                 ``qstore_``: strings, numbers, bools or lists of strings.
 
         Raises:
-            ValueError: If only one of model and probe is given, the probe set does not
-                fit, or metadata have a key that this method writes.
+            ValueError: If model or outputs come without a probe set or the other way
+                round, the probe set does not fit, or metadata have a key that this
+                method writes.
             TypeError: If the tree holds what a checkpoint cannot.
             StoreError: If the store cannot be written.
         """
@@ -188,25 +198,25 @@ class CheckpointIndex:
                 "Argument `metadata` must not have keys that are filled in, "
                 f"{', '.join(sorted(KEYS))}, but has {', '.join(taken)}."
             )
-        if (model is None) != (probe is None):
+        if (model is not None) + (outputs is not None) != (probe is not None):
             raise ValueError(
-                "Arguments `model` and `probe` must be given together, but "
-                f"{'`model`' if model is None else '`probe`'} is missing."
+                "Argument `probe` must be given with one of `model` and `outputs`, and "
+                "only then."
             )
-        data, outputs = checkpoint.to_bytes(tree), None
-        found = _described(tree)
-        if model is not None:
+        data, vector = checkpoint.to_bytes(tree), vector_of(None)
+        found = _described(tree) | {"time": time.time()}
+        if probe is not None:
             samples = checked_probe(probe)
-            outputs = checked_outputs(outputs_on(model, samples), len(samples))
+            given_or_run = outputs if model is None else outputs_on(model, samples)
+            numbers = checked_outputs(given_or_run, len(samples))
+            vector = vector_of(numbers)
             found |= {
-                "input_dim": model.input_dim,
-                "output_dim": outputs.shape[1],
+                "input_dim": samples.shape[1],
+                "output_dim": numbers.shape[1],
                 "probe": self._keep_probe(samples),
                 "n_probe": len(samples),
             }
-        write_blob(
-            self.store, CHECKPOINTS, name, data, found | given, vector_of(outputs)
-        )
+        write_blob(self.store, CHECKPOINTS, name, data, found | given, vector)
 
     def _keep_probe(self, probe: Float2D) -> str:
         """Write a probe set unless it is there, and return its digest."""
@@ -401,7 +411,10 @@ class CheckpointIndex:
                 alike
                 for samples in probes
                 for alike in self._nearest(
-                    digest_of(samples), outputs_on(what, samples), top_k, filter
+                    digest_of(samples),
+                    checked_outputs(outputs_on(what, samples), len(samples)),
+                    top_k,
+                    filter,
                 )
             ]
             return sorted(found, key=lambda alike: alike.difference)[:top_k]
@@ -473,6 +486,7 @@ class CheckpointIndex:
             digest
             for digest, record in records.items()
             if record.metadata["input_dim"] == model.input_dim
+            and record.metadata["n_probe"] * model.output_dim <= MOST_OUTPUTS
         ]
         if not fitting:
             raise StoreError(
