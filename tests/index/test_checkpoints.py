@@ -74,9 +74,7 @@ def test_a_model_is_made_again(five):
     assert made.parameters.tobytes() == MODELS[3].parameters.tobytes()
     noisy = five.model("run/3", backend="mock_noisy")
     assert noisy.backend.name == "mock_noisy"
-    with pytest.raises(
-        CheckpointError, match="`bare` must hold a model"
-    ):
+    with pytest.raises(CheckpointError, match="`bare` must hold a model"):
         five.model("bare")
 
 
