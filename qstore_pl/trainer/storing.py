@@ -23,6 +23,7 @@ from qstore_pl.config import TrainingConfig
 from qstore_pl.errors import StoreError
 from qstore_pl.index import CheckpointIndex, EmbeddingIndex
 from qstore_pl.index.behaviour import MOST_OUTPUTS, outputs_on
+from qstore_pl.index.rows import MAX_FEATURES
 from qstore_pl.losses import get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.trainer.first_samples import FirstSamples
@@ -106,7 +107,7 @@ class Storing(Saver):
             why = f"the samples have more than {MAX_FEATURES} features"
         else:
             kinds = ["local"]
-            if model.n_qubits <= embedding.MAX_PAULI_QUBITS:
+            if model.n_qubits <= embedding.MAX_QUBITS:
                 kinds.insert(0, "pauli")
             for kind in kinds:
                 try:

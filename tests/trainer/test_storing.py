@@ -346,9 +346,7 @@ def test_a_run_with_a_key_writes_to_the_service_but_not_the_key(tmp_path, monkey
             assert KEY.encode() not in files.to_bytes(index.load(name))
         monkeypatch.setenv("PINECONE_API_KEY", "wrong")
         before = model.parameters.copy()
-        with pytest.raises(
-            StoreError, match=r"Nothing was.*pinecone_index_name"
-        ):
+        with pytest.raises(StoreError, match=r"Nothing was.*pinecone_index_name"):
             trained(model=model, pinecone_api_key="env:PINECONE_API_KEY")
         assert model.parameters.tobytes() == before.tobytes()
     for path in tmp_path.iterdir():
