@@ -74,6 +74,10 @@ AWAITABLE = {
         *("open", "beside", "save", "load", "model", "export", "names", "ls"),
         *("delete", "gc", "verify", "search"),
     ),
+    "EmbeddingIndex": (
+        *("open", "from_store", "add", "reindex"),
+        *("search", "classify", "state", "models"),
+    ),
 }
 """The classes that differ from those of ``qstore_pl``, and their coroutines."""
 
@@ -201,6 +205,23 @@ class CheckpointIndex(plain.CheckpointIndex):  # type: ignore[misc]
     gc = _on_plain(plain.CheckpointIndex, "gc")
     verify = _on_plain(plain.CheckpointIndex, "verify")
     search = _on_plain(plain.CheckpointIndex, "search")
+
+
+class EmbeddingIndex(plain.EmbeddingIndex):  # type: ignore[misc]
+    """As :class:`qstore_pl.EmbeddingIndex`, but all its methods are coroutines.
+
+    They are ``open``, ``from_store``, ``add``, ``reindex``, ``search``, ``classify``,
+    ``state`` and ``models``. ``len(index)`` waits for the store.
+    """
+
+    open = _on_plain(plain.EmbeddingIndex, "open")
+    from_store = _on_plain(plain.EmbeddingIndex, "from_store")
+    add = _on_plain(plain.EmbeddingIndex, "add")
+    reindex = _on_plain(plain.EmbeddingIndex, "reindex")
+    search = _on_plain(plain.EmbeddingIndex, "search")
+    classify = _on_plain(plain.EmbeddingIndex, "classify")
+    state = _on_plain(plain.EmbeddingIndex, "state")
+    models = _on_plain(plain.EmbeddingIndex, "models")
 
 
 @functools.wraps(plain.open_store)

@@ -105,11 +105,8 @@ def test_the_embeddings_are_those_of_the_first_samples(run):
     path, _, model = run
     index = EmbeddingIndex.open(model, path / "store")
     assert len(index) == 20
-    device = qml.device("default.qubit", wires=3)
-    state = qml.QNode(
-        lambda x: (model.circuit(x, model.weights), qml.state())[1], device
-    )
-    states = np.stack([state(model.prepare(x[None])[0]) for x in X[:20]])
+    elsewhere = model.on(qml.device("default.qubit", wires=3))
+    states = elsewhere.states(model.prepare(X[:20]), model.weights)
     exact = np.abs(states.conj() @ states[4]) ** 2
     found = index.search(X[4], top_k=20)
     assert found[0].id == "000004"
