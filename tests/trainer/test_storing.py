@@ -209,7 +209,7 @@ WITHOUT = {
 def test_where_no_embeddings_are_written_a_line_says_why(case, tmp_path, caplog):
     make, why = WITHOUT[case]
     with caplog.at_level(logging.INFO, "qstore_pl"):
-        trained(model=make(), store_directory=tmp_path, epochs=1)
+        trained((X[:4], Y[:4]), make(), store_directory=tmp_path, epochs=1)
     lines = [record.getMessage() for record in caplog.records]
     (line,) = [line for line in lines if "No embeddings" in line]
     assert why in line
