@@ -73,9 +73,15 @@ def run_store(options: argparse.Namespace) -> int:
 
     Raises:
         StoreError: If the store cannot be opened or read, or has no such thing.
+        ValueError: If a number is out of its range.
     """
+    from qstore_pl._checks import integer, real
     from qstore_pl.errors import StoreError
 
+    if options.what == "search":
+        integer("top-k", options.top_k, minimum=1)
+    if options.what == "gc":
+        real("older-than", options.older_than, minimum=0.0)
     with _opened(options.store, options.index) as store:
         match options.what:
             case "verify":

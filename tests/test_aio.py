@@ -253,19 +253,18 @@ def test_the_event_loop_goes_on_while_a_service_is_slow(monkeypatch):
                 aio.open_store("pinecone", index="another", dimension=3),
             )
         ]
-        longest, last = 0.0, time.perf_counter()
+        ticks = 0
         while not all(task.done() for task in waiting):
             await asyncio.sleep(0.001)
-            now = time.perf_counter()
-            longest, last = max(longest, now - last), now
+            ticks += 1
         server.faults.clear()
         opened = [task.result() for task in waiting][-1]
         await opened.close()
         await store.close()
-        return longest
+        return ticks
 
-    with serving(monkeypatch) as server:
-        assert asyncio.run(watched(server)) < 0.15
+    with serving(monkeypatch) as server:  # each request would be one tick
+        assert asyncio.run(watched(server)) > 5 * len(server.requests) > 15
 
 
 def test_an_awaited_run_writes_to_its_store(tmp_path):
