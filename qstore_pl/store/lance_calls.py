@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Final, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Final, TypeVar, final
 
 from qstore_pl.errors import StoreError, StoreTimeoutError
 
@@ -16,6 +18,9 @@ T = TypeVar("T")
 
 DEADLINE: Final = 60.0  # seconds, for a change that other writers come before
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0
+
+_FAILURES: Final = (KeyError, OSError, RuntimeError, ValueError)
+_PANIC: Final = "RustPanic"
 
 # What LanceDB says when another writer was faster, or added the same table or column.
 _CONFLICT = re.compile(
@@ -38,25 +43,64 @@ def lancedb() -> ModuleType:
         raise ModuleNotFoundError(
             'LanceStore needs LanceDB: pip install "qstore-pl[lance]".'
         ) from error
+    check_process()
     return lancedb
 
 
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn what LanceDB and Arrow raise into a StoreError.
+def check_process() -> None:
+    """Refuse to use LanceDB in the child of a process that has used it.
 
-    Args:
-        doing: What cannot be done if something fails: ``"read index `a`"``.
+    Its threads do not survive a fork: a child that goes on hangs, or dies of a
+    segmentation fault, in some of the cases.
 
     Raises:
-        StoreError: If the block raises an OSError, RuntimeError or ValueError, as
-            LanceDB does for damaged files, full disks and missing permissions.
+        StoreError: If this process was forked after LanceDB was used.
     """
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = _SOURCE.sub("", str(error)).strip()
-        raise StoreError(f"Cannot {doing}: {reason[:1000]}") from error
+    if os.getpid() != _first_process():
+        raise StoreError(
+            "LanceDB cannot be used in a process that was forked after LanceDB was "
+            'used. Start such processes by the method "spawn" or "forkserver" of '
+            "multiprocessing."
+        )
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class translated:
+    """A context that turns what LanceDB and Arrow raise into a StoreError.
+
+    LanceDB and Arrow raise OSError, RuntimeError and ValueError for damaged files, full
+    disks and missing permissions, KeyError for damaged names of columns, and for some
+    damaged files an exception that no module offers: it is known by its name.
+
+    Args:
+        doing: What cannot be done if something fails: ``"read index `a` in `b`"``.
+
+    Raises:
+        StoreError: If the block raises one of these.
+    """
+
+    doing: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and (
+            issubclass(kind, _FAILURES) or kind.__name__ == _PANIC
+        ):
+            reason = _SOURCE.sub("", str(error)).strip()
+            raise StoreError(f"Cannot {self.doing}: {reason[:1000]}") from error
 
 
 def is_conflict(error: Exception) -> bool:
