@@ -4,10 +4,17 @@ A place holds indexes. ``open`` opens one of them as a store whose methods block
 methods of a store that is made for asyncio are awaited in one event loop.
 """
 
+import asyncio
+import contextlib
 import inspect
+import os
 
-from qstore_pl.store import VectorStore
+import pytest
+
+from qstore_pl.store import LanceStore, PineconeStore, VectorStore
+from qstore_pl.store.pinecone_async import AsyncPineconeStore
 from tests.naive_store import MemoryStore
+from tests.servers.pinecone import serving
 
 
 class Memory:
@@ -32,10 +39,18 @@ class Memory:
 
 
 class Awaited:
-    """A store whose methods are coroutines, as one whose methods block."""
+    """A store whose methods are coroutines, as one whose methods block.
 
-    def __init__(self, store, loop):
-        self.store, self.loop = store, loop
+    Stores that it opens are closed with ``held``, a ``contextlib.ExitStack``.
+    """
+
+    def __init__(self, store, loop, held):
+        self.store, self.loop, self.held = store, loop, held
+        held.callback(self.close)
+
+    def close(self):
+        self.loop.run_until_complete(self.store.close())
+        self.loop.run_until_complete(asyncio.sleep(0))  # connections end here
 
     def __getattr__(self, name):
         value = getattr(self.store, name)
@@ -49,7 +64,7 @@ class Awaited:
         def run(*args, **kwargs):
             found = self.loop.run_until_complete(call(*args, **kwargs))
             is_store = isinstance(found, VectorStore)
-            return Awaited(found, self.loop) if is_store else found
+            return Awaited(found, self.loop, self.held) if is_store else found
 
         return run
 
@@ -61,6 +76,62 @@ class Awaited:
         self.loop.run_until_complete(self.store.__aexit__(*failure))
 
 
+class Lance:
+    """A directory."""
+
+    def __init__(self, path):
+        self.path = path / "stored"
+
+    def open(self, dimension=None, metric=None, *, index="qstore"):
+        return LanceStore(self.path, index=index, dimension=dimension, metric=metric)
+
+    def trace(self):
+        return {
+            f"{folder}/{name}"
+            for folder, _, names in os.walk(self.path.parent)
+            for name in names
+        }
+
+    def close(self):
+        pass
+
+
+class Pinecone:
+    """The conformance server, and the client that it is for."""
+
+    def __init__(self, path):
+        self.held = contextlib.ExitStack()
+        patch = self.held.enter_context(pytest.MonkeyPatch.context())
+        self.server = self.held.enter_context(serving(patch))
+
+    def open(self, dimension=None, metric=None, *, index="qstore"):
+        made = PineconeStore(index=index, dimension=dimension, metric=metric)
+        self.held.callback(made.close)
+        return made
+
+    def trace(self):
+        return len(self.server.requests)
+
+    def close(self):
+        self.held.close()
+
+
+class AwaitedPinecone(Pinecone):
+    """The same, whose store is awaited."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.loop = asyncio.new_event_loop()
+        self.held.callback(self.loop.close)
+
+    def open(self, dimension=None, metric=None, *, index="qstore"):
+        made = AsyncPineconeStore(super().open(dimension, metric, index=index))
+        return Awaited(made, self.loop, self.held)
+
+
 PLACES = {
     "memory": lambda path: Memory(),
+    "lance": Lance,
+    "pinecone": Pinecone,
+    "pinecone-async": AwaitedPinecone,
 }
