@@ -1,0 +1,94 @@
+"""Calls of LanceDB: the package, its errors as ours, and repeats after conflicts."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Final, TypeVar
+
+from qstore_pl.errors import StoreError, StoreTimeoutError
+
+T = TypeVar("T")
+
+DEADLINE: Final = 60.0  # seconds, for a change that other writers come before
+_FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0
+
+# What LanceDB says when another writer was faster, or added the same table or column.
+_CONFLICT = re.compile(
+    r"commit conflict|concurrent writ|write contention|manifest contention"
+    r"|please retry|already exists",
+    re.IGNORECASE,
+)
+_SOURCE = re.compile(r",? ?/\S+\.rs:\d+(:\d+)?")  # where in LanceDB it happened
+
+
+def lancedb() -> ModuleType:
+    """The package.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+    """
+    try:
+        import lancedb
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'LanceStore needs LanceDB: pip install "qstore-pl[lance]".'
+        ) from error
+    return lancedb
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn what LanceDB and Arrow raise into a StoreError.
+
+    Args:
+        doing: What cannot be done if something fails: ``"read index `a`"``.
+
+    Raises:
+        StoreError: If the block raises an OSError, RuntimeError or ValueError, as
+            LanceDB does for damaged files, full disks and missing permissions.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = _SOURCE.sub("", str(error)).strip()
+        raise StoreError(f"Cannot {doing}: {reason[:1000]}") from error
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether LanceDB refused a change because another writer was faster."""
+    return bool(_CONFLICT.search(str(error)))
+
+
+def repeated(change: Callable[[], T], doing: str, *, deadline: float = DEADLINE) -> T:
+    """Make a change, again and again while other writers are faster.
+
+    Args:
+        change: Makes the change as a whole, or raises and changes nothing.
+        doing: As in :func:`translated`.
+        deadline: Seconds after which it is not tried again.
+
+    Raises:
+        StoreTimeoutError: If it did not succeed before the deadline.
+        StoreError: If it fails for another reason.
+    """
+    end = time.monotonic() + deadline
+    wait = _FIRST_WAIT
+    while True:
+        with translated(doing):
+            try:
+                return change()
+            except (RuntimeError, ValueError) as error:
+                if not is_conflict(error):
+                    raise
+                if time.monotonic() + wait > end:
+                    raise StoreTimeoutError(
+                        f"Cannot {doing}: other writers changed it again and again for "
+                        f"{deadline:g} seconds. Write from fewer processes."
+                    ) from error
+        time.sleep(wait * random.uniform(0.5, 1.0))
+        wait = min(2 * wait, _LONGEST_WAIT)
