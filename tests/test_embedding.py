@@ -10,7 +10,12 @@ from pennylane.exceptions import DeviceError, PennyLaneDeprecationWarning
 
 from qstore_pl import QuantumModel, embedding
 from qstore_pl.devices import NoiseSpec
-from qstore_pl.layers import AngleEncoding, QuantumLayer, QuantumPoolingLayer, ZZEncoding
+from qstore_pl.layers import (
+    AngleEncoding,
+    QuantumLayer,
+    QuantumPoolingLayer,
+    ZZEncoding,
+)
 from tests import cases
 
 NOISE = NoiseSpec(p1=0.02, p2=0.05)

@@ -13,6 +13,7 @@ import base64
 import binascii
 import hashlib
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -68,7 +69,7 @@ def write_blob(
         ]
         vectors = np.tile(first_unit_vector(store), (len(metadata), 1))
         store.upsert(
-            Vectors(ids[some], vectors, metadata), namespace=_chunks(namespace)
+            Vectors(ids[some], vectors, metadata), namespace=chunks_space(namespace)
         )
     more = {_COUNT: len(pieces), _DIGEST: digest, _SIZE: len(data)}
     row = first_unit_vector(store) if vector is None else vector
@@ -107,7 +108,7 @@ def read_blob(store: VectorStore, namespace: str, key: str) -> tuple[bytes, Meta
     pieces: list[bytes] = []
     for start in range(0, len(ids), CHUNKS_AT_A_TIME):
         some = ids[start : start + CHUNKS_AT_A_TIME]
-        records = store.fetch(some, namespace=_chunks(namespace))
+        records = store.fetch(some, namespace=chunks_space(namespace))
         pieces += [_piece(key, one, records.get(one)) for one in some]
     data = b"".join(pieces)
     if hashlib.sha256(data).hexdigest() != digest:
@@ -141,7 +142,7 @@ def unused_chunks(
     Raises:
         StoreError: If the store cannot be read.
     """
-    space = _chunks(namespace)
+    space = chunks_space(namespace)
     ids = store.list(namespace=space)  # before the manifests: no new one is missed
     known = manifests(store, namespace).values()
     named = {manifest.get(_DIGEST) for manifest in known}
@@ -161,7 +162,7 @@ def chunk_ids(digest: str, count: int) -> list[str]:
     return [f"{digest}.{i:06d}" for i in range(count)]
 
 
-def check_own_keys(name: str, metadata: Metadata) -> None:
+def check_own_keys(name: str, metadata: Mapping[str, Any]) -> None:
     """Refuse metadata of a user that have a key of ours.
 
     Raises:
@@ -187,7 +188,8 @@ def first_unit_vector(store: VectorStore) -> Any:
     return vector
 
 
-def _chunks(namespace: str) -> str:
+def chunks_space(namespace: str) -> str:
+    """The namespace of the chunks of blobs whose manifests are in a namespace."""
     return f"{namespace}.chunks"
 
 
