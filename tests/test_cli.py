@@ -131,6 +131,10 @@ def test_the_same_seed_prints_the_same(tmp_path, monkeypatch, capsys):
     first = printed("1")
     assert printed("1") == first
     assert printed("2") != first
+    # The store has the flowers of the last run, and no others.
+    stats = qstore_pl.open_store(quickstart.STORE, index=quickstart.INDEX).stats()
+    n_flowers = [n for name, n in stats.namespaces.items() if "models" not in name]
+    assert n_flowers == [120]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +207,18 @@ def test_what_cannot_be_written_is_found_before_training(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "cannot write quickstart.npz" in shown.err
+
+
+def test_a_file_in_the_place_of_the_store_is_found_before_training(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart.lance").write_text("mine")
+    assert cli.main(["quickstart"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "quickstart.lance" in shown.err.splitlines()[-1]
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["mine"]
 
 
 # --- train ------------------------------------------------------------------------
