@@ -29,7 +29,13 @@ from qstore_pl.index.provenance import (
     records_space,
 )
 from qstore_pl.index.reindexing import embed_anew, sources_of
-from qstore_pl.index.rows import MAX_FEATURES, MODEL, metadata_of, rows_of
+from qstore_pl.index.rows import (
+    MAX_FEATURES,
+    MODEL,
+    embedded,
+    metadata_of,
+    rows_of,
+)
 from qstore_pl.layers import Layer
 from qstore_pl.model import QuantumModel
 from qstore_pl.readout import Readout
@@ -221,7 +227,8 @@ class EmbeddingIndex:
             Number of records.
 
         Raises:
-            ValueError: If an argument does not fit, or an embedding is zero.
+            ValueError: If an argument does not fit, or an embedding is zero and the
+                metric of the store the cosine.
             ProvenanceError: If the model has changed since this index was used, or a
                 reindex was interrupted.
             UpsertError: If some records could not be written; it lists them.
@@ -445,15 +452,7 @@ class EmbeddingIndex:
         return samples
 
     def _embedded(self, samples: Float2D) -> Float2D:
-        vectors = self.model.embed(samples, self.kind)
-        empty = ~vectors.any(axis=1)
-        if empty.any():
-            raise ValueError(
-                f"Argument `X` must have samples whose {self.kind!r} embedding is not "
-                f"zero, but sample {int(np.argmax(empty))} has a zero one, which a "
-                'store cannot compare. Embeddings of kind="pauli" are never zero.'
-            )
-        return vectors
+        return embedded(self.model, samples, kind=self.kind, metric=self.store.metric)
 
     def _nearest(
         self, samples: Float2D, top_k: int, filter: Mapping[str, Any] | None

@@ -20,7 +20,7 @@ from qstore_pl.index.provenance import (
     one_of,
     records_space,
 )
-from qstore_pl.index.rows import metadata_of, rows_of
+from qstore_pl.index.rows import embedded, metadata_of, rows_of
 from qstore_pl.model import QuantumModel
 from qstore_pl.store import Vectors, VectorStore
 
@@ -128,7 +128,7 @@ def embed_anew(
             if not records:
                 continue
             samples = rows_of(records, model.input_dim)
-            vectors = model.embed(samples, mine.kind)
+            vectors = embedded(model, samples, kind=mine.kind, metric=store.metric)
             given = [without_own_keys(record.metadata) for record in records]
             kept = metadata_of(
                 mine.fingerprint, samples, vectors, given, kind=mine.kind

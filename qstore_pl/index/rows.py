@@ -12,13 +12,50 @@ from numpy.typing import NDArray
 
 from qstore_pl.errors import ProvenanceError
 from qstore_pl.index.neighbours import PURITY
+from qstore_pl.model import QuantumModel
 from qstore_pl.store import Metadata, Record
 
 Float2D = NDArray[np.float64]
 
 MODEL: Final = "qstore_model"  # the fingerprint of the model that made the record
 INPUT: Final = "qstore_input"  # the sample, the base64 of its float64 numbers
+NO_DIRECTION: Final = 1e-9  # lengths below it are rounding errors
+SHORTEST: Final = 1e-15
 MAX_FEATURES: Final = 3_000  # which leaves 8 kB of metadata for what users give
+
+
+def embedded(
+    model: QuantumModel, samples: Float2D, *, kind: str, metric: str
+) -> Float2D:
+    """The embeddings of samples, as a store takes them.
+
+    No store takes a vector of zeros, as the local one of a Bell state. Where it has no
+    direction to compare, it is refused; else it is moved by 1e-15, which is nothing in
+    single precision.
+
+    Args:
+        model: The model.
+        samples: Shape ``(n_samples, input_dim)``.
+        kind: Kind of the embeddings.
+        metric: The metric of the store.
+
+    Returns:
+        Shape ``(n_samples, dimension)``.
+
+    Raises:
+        ValueError: If an embedding is zero and the metric the cosine; or as
+            :meth:`QuantumModel.embed`.
+    """
+    vectors = model.embed(samples, kind)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if metric == "cosine" and (lengths < NO_DIRECTION).any():
+        raise ValueError(
+            f"Argument `X` must have samples whose {kind!r} embedding is not zero, but "
+            f"sample {int(np.argmin(lengths))} has a zero one, which has no cosine. "
+            'Take a store with metric="euclidean", or kind="pauli".'
+        )
+    vectors[lengths < SHORTEST, 0] = SHORTEST
+    return vectors
 
 
 def metadata_of(

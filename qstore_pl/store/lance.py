@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
@@ -43,7 +42,8 @@ from qstore_pl.store.store import Ids, Matches, Query, VectorStore
 PART_BYTES: Final = 16e6  # of vectors in one commit
 INDEXED_ROWS: Final = 10_000  # from here on an index is faster than a scan
 OPTIMIZED_AFTER: Final = 64  # commits
-KEPT_VERSIONS: Final = timedelta(minutes=5)  # a reader may still be in them
+KEPT_VERSIONS: Final = timedelta(minutes=2)  # a reader may still be in them
+VECTORS_AT_ONCE: Final = 100  # of searches beside each other
 IDS_AT_ONCE: Final = 10_000
 ROWS_AT_ONCE: Final = 4096
 
@@ -126,7 +126,7 @@ class LanceStore(VectorStore):
     def optimize(self) -> None:
         """Make later queries faster: join small files, and build an index.
 
-        What changes nothing any more is removed five minutes later: until then readers
+        What changes nothing any more is removed two minutes later: until then readers
         may be in it.
 
         Raises:
@@ -228,34 +228,37 @@ class LanceStore(VectorStore):
             vector = found[query.id].values
         if table is None:
             return []
+        search = functools.partial(self._nearest, table, query, [vector])
         if query.include_values:
-            rows = self._sound(lambda: self._nearest(table, query, vector))
+            rows = self._sound(search)
             values: Sequence[Float32 | None] = list(vectors(rows))
         else:
             with translated(self._tables.doing("read")):
-                rows = self._nearest(table, query, vector)
+                rows = search()
             values = [None] * rows.num_rows
         more = metadata(rows) if query.include_metadata else [{} for _ in values]
-        scores = self._scores(rows["_distance"].to_numpy(), vector)
+        scores = (self._score(one, vector) for one in rows["_distance"].to_pylist())
         return [
             Match(*match)
             for match in zip(rows["id"].to_pylist(), scores, values, more, strict=True)
         ]
 
-    def _nearest(self, table: Any, query: Query, vector: Float32) -> Any:
-        """The rows that are nearest to a vector, as an Arrow table."""
+    def _nearest(self, table: Any, query: Query, sought: Sequence[Float32]) -> Any:
+        """The rows that are nearest to each vector, as an Arrow table."""
         columns = table.schema.names
         selected = ["id", "_distance"]
         if query.include_values:
             selected = [*columns, "_distance"]  # the checksum is over all of them
         elif query.include_metadata:
             selected += metadata_columns(columns)
+        scaled = [self._scaled(vector) for vector in sought]
+        several = len(sought) > 1
         search = (
-            table.search(self._scaled(vector), vector_column_name="vector")
+            table.search(scaled if several else scaled[0])
             .distance_type(_DISTANCES[self.metric])
             .nprobes(_EVERY_PARTITION)
             .limit(query.top_k)
-            .select(selected)
+            .select([*selected, *["query_index"] * several])
         )
         if query.condition is not None:
             search = search.where(where(query.condition, columns), prefilter=True)
@@ -274,17 +277,39 @@ class LanceStore(VectorStore):
     def _exponent(self, vector: Float32) -> int:
         return _QUERY_LENGTH - math.frexp(float(np.linalg.norm(vector)))[1]
 
-    def _scores(self, distances: Any, vector: Float32) -> list[float]:
-        found = distances.astype(np.float64)
+    def _score(self, distance: float, vector: Float32) -> float:
         if self.metric == "euclidean":
-            return found.tolist()
+            return distance
         if self.metric == "cosine":
-            return (1.0 - found).tolist()
-        return np.ldexp(1.0 - found, -self._exponent(vector)).tolist()
+            return 1.0 - distance
+        return math.ldexp(1.0 - distance, -self._exponent(vector))
 
     def _query_many(self, queries: Sequence[Query]) -> Sequence[Matches]:
-        with ThreadPoolExecutor() as threads:
-            return list(threads.map(self._query, queries))
+        table = self._tables.find(queries[0].namespace) if queries else None
+        if table is None:
+            return [[] for _ in queries]
+        found: list[Matches] = []
+        for start in range(0, len(queries), VECTORS_AT_ONCE):
+            found += self._query_some(table, queries[start : start + VECTORS_AT_ONCE])
+        return found
+
+    def _query_some(self, table: Any, queries: Sequence[Query]) -> list[Matches]:
+        sought = [query.vector for query in queries if query.vector is not None]
+        with translated(self._tables.doing("read")):
+            rows = self._nearest(table, queries[0], sought)
+        found: list[Matches] = [[] for _ in sought]
+        several = len(sought) > 1
+        matches = zip(
+            rows["query_index"].to_pylist() if several else [0] * rows.num_rows,
+            rows["id"].to_pylist(),
+            rows["_distance"].to_pylist(),
+            metadata(rows),
+            strict=True,
+        )
+        for i, one, distance, more in matches:
+            score = self._score(distance, sought[i])
+            found[i].append(Match(one, score, metadata=more))
+        return found
 
     def _fetch(self, ids: Ids, namespace: str) -> dict[str, Record]:
         table = self._tables.find(namespace)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import ModuleType
-from typing import Final, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Final, TypeVar, final
 
 from qstore_pl.errors import StoreError, StoreTimeoutError
 
@@ -16,6 +16,9 @@ T = TypeVar("T")
 
 DEADLINE: Final = 60.0  # seconds, for a change that other writers come before
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0
+
+_FAILURES: Final = (OSError, RuntimeError, ValueError)
+_PANIC: Final = "RustPanic"
 
 # What LanceDB says when another writer was faster, or added the same table or column.
 _CONFLICT = re.compile(
@@ -41,22 +44,38 @@ def lancedb() -> ModuleType:
     return lancedb
 
 
-@contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Turn what LanceDB and Arrow raise into a StoreError.
+@final
+@dataclass(frozen=True, slots=True)
+class translated:
+    """A context that turns what LanceDB and Arrow raise into a StoreError.
+
+    LanceDB raises OSError, RuntimeError and ValueError for damaged files, full disks
+    and missing permissions, and for some damaged files an exception that no module
+    offers: it is known by its name.
 
     Args:
-        doing: What cannot be done if something fails: ``"read index `a`"``.
+        doing: What cannot be done if something fails: ``"read index `a` in `b`"``.
 
     Raises:
-        StoreError: If the block raises an OSError, RuntimeError or ValueError, as
-            LanceDB does for damaged files, full disks and missing permissions.
+        StoreError: If the block raises one of these.
     """
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = _SOURCE.sub("", str(error)).strip()
-        raise StoreError(f"Cannot {doing}: {reason[:1000]}") from error
+
+    doing: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and (
+            issubclass(kind, _FAILURES) or kind.__name__ == _PANIC
+        ):
+            reason = _SOURCE.sub("", str(error)).strip()
+            raise StoreError(f"Cannot {self.doing}: {reason[:1000]}") from error
 
 
 def is_conflict(error: Exception) -> bool:

@@ -7,8 +7,10 @@ schema says what the index is, and making it makes the index.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, final
@@ -32,7 +34,7 @@ def table_name(namespace: str) -> str:
 
     Example:
         >>> table_name(""), table_name("flowers")
-        ('default', 'flowers-b3ed58b4')
+        ('default', 'flowers-846d124b')
     """
     if not namespace:
         return DEFAULT
@@ -180,6 +182,7 @@ class Tables:
                 "dimension": str(dimension),
                 "metric": metric or "cosine",
             }
+            said["checksum"] = _checksum(said)
             schema = pa.schema([pa.field("nothing", pa.bool_())], metadata=said)
             return self._database().create_table(ABOUT, schema=schema)
 
@@ -193,9 +196,11 @@ class Tables:
                 key.decode(): value.decode()
                 for key, value in (about.schema.metadata or {}).items()
             }
-        if said.get("format") != FORMAT:
+        checksum = said.pop("checksum", None)
+        if said.get("format") != FORMAT or checksum != _checksum(said):
             raise StoreError(
-                f"Cannot {self.doing('open')}: it was not written by qstore_pl."
+                f"Cannot {self.doing('open')}: it was not written by qstore_pl, or is "
+                "damaged."
             )
         if int(said["version"]) > VERSION:
             raise StoreError(
@@ -220,3 +225,7 @@ class Tables:
             f"There is no index `{self.index}` in `{self.directory.parent}`. To make "
             "it, give the argument `dimension`."
         )
+
+
+def _checksum(said: Mapping[str, str]) -> str:
+    return str(zlib.crc32(json.dumps(said, sort_keys=True).encode()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import sleep
@@ -13,7 +14,7 @@ from qstore_pl._secrets import Secret
 from qstore_pl.errors import StoreError
 from qstore_pl.store import pinecone_indexes, pinecone_steps
 from qstore_pl.store.filters import Condition
-from qstore_pl.store.pinecone_errors import client, translated
+from qstore_pl.store.pinecone_errors import failures, translated
 from qstore_pl.store.pinecone_indexes import Account
 from qstore_pl.store.pinecone_steps import Call, Pause, Steps
 from qstore_pl.store.records import (
@@ -115,6 +116,11 @@ class PineconeStore(VectorStore):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_client": None}
 
+    @property
+    def plain(self) -> PineconeStore:
+        """The same store, whose methods block until they are done."""
+        return self
+
     # --- the door's abstract methods ------------------------------------------------
 
     def optimize(self) -> None:
@@ -204,7 +210,7 @@ class PineconeStore(VectorStore):
         connection = self._connected()
         try:
             return getattr(connection, method)(**arguments)
-        except client().PineconeError as error:
+        except failures() as error:
             failed = translated(error, self._host, self._account.reveal())
         raise failed
 
@@ -212,8 +218,9 @@ class PineconeStore(VectorStore):
         """The client of this process."""
         self._must_be_open()
         if self._client is None or self._client[0] != os.getpid():
-            with self._account.connect() as service:
-                self._client = os.getpid(), service.index(host=self._host)
+            connection = self._account.index(self._host)
+            weakref.finalize(self, connection.close)
+            self._client = os.getpid(), connection
         return self._client[1]
 
     def _must_be_open(self) -> None:

@@ -52,11 +52,18 @@ def client() -> ModuleType:
     return pinecone
 
 
+def failures() -> tuple[type[Exception], ...]:
+    """What the client raises: its own exceptions, and some of its transport's."""
+    import httpx
+
+    return client().PineconeError, httpx.HTTPError, httpx.InvalidURL
+
+
 def translated(error: Exception, where: str, key: str) -> StoreError:
     """The error of this package for one of the client.
 
     Args:
-        error: What the client raised, one of its own exceptions.
+        error: What the client raised, one of :func:`failures`.
         where: The host that it spoke to.
         key: The API key, which is not shown.
 
@@ -74,6 +81,8 @@ def translated(error: Exception, where: str, key: str) -> StoreError:
 
 
 def _translated(error: Exception, where: str, shown: str) -> StoreError:
+    import httpx
+
     errors = client().errors
     match error:
         case errors.UnauthorizedError():
@@ -89,7 +98,7 @@ def _translated(error: Exception, where: str, shown: str) -> StoreError:
             return StoreTimeoutError(f"{where} did not answer in time: {shown}")
         case errors.PineconeConnectionError():
             return UnavailableError(f"The connection to {where} failed: {shown}")
-        case errors.ResponseParsingError():
+        case errors.ResponseParsingError() | httpx.HTTPError():
             return UnavailableError(f"The reply of {where} cannot be read: {shown}")
         case errors.RateLimitError() | errors.ServiceError():
             return UnavailableError(f"{where} is not available: {shown}")

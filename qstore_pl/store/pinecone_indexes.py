@@ -9,18 +9,27 @@ import re
 import time
 from dataclasses import dataclass
 from typing import Any, Final, final
-from urllib.parse import urlsplit
 
 from qstore_pl._secrets import Secret
 from qstore_pl.errors import StoreError, StoreTimeoutError
 from qstore_pl.store import pinecone_steps
-from qstore_pl.store.pinecone_errors import MissingError, client, translated
+from qstore_pl.store.pinecone_errors import (
+    MissingError,
+    client,
+    failures,
+    translated,
+)
 
 FIELD: Final = "_values"  # the field that the vectors of an index are in
 CONTROLLER: Final = "https://api.pinecone.io"
 HOST_VARIABLE: Final = "PINECONE_CONTROLLER_HOST"
 CLOUDS: Final = ("aws", "gcp", "azure")
 OPENING: Final = 300.0  # seconds until a new index must be ready
+# Nothing that another reader could take for another host: no user, no second scheme.
+_HOST = re.compile(
+    r"(?P<scheme>https?://)?(?P<name>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
+    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*"
+)
 _REGION = re.compile(r"(?P<region>[a-z]+[a-z0-9-]*?)(?:-(?P<cloud>aws|gcp|azure))?")
 
 
@@ -56,12 +65,30 @@ class Account:
 
     def connect(self) -> Any:
         """A new client for what concerns whole indexes."""
+        return self._made("Pinecone", self.host)
+
+    def index(self, host: str, *, kind: str = "Index") -> Any:
+        """A new client for the index at a host.
+
+        Args:
+            host: The host.
+            kind: Name of the client's class: ``"Index"`` or ``"AsyncIndex"``.
+        """
+        return self._made(kind, host)
+
+    def _made(self, kind: str, host: str) -> Any:
         package = client()
         key = self.reveal()
         try:
-            return package.Pinecone(key, host=self.host, timeout=self.timeout)
-        except package.PineconeError as error:
-            failed = translated(error, self.host, key)
+            return getattr(package, kind)(
+                api_key=key,
+                host=host,
+                timeout=self.timeout,
+                # Without encryption no certificates are loaded, which takes 50 ms.
+                ssl_verify=not host.startswith("http://"),
+            )
+        except failures() as error:
+            failed = translated(error, host, key)
         raise failed
 
 
@@ -80,12 +107,16 @@ def controller(host: str | None, *, insecure: bool) -> str:
 
     Raises:
         TypeError: If it is no string.
-        ValueError: If the key would go there without encryption.
+        ValueError: If it is no address, or the key would go there without encryption.
     """
     if host is not None and not isinstance(host, str):
         raise TypeError(f"Argument `host` must be a string, but is {host!r}.")
-    found = host or os.environ.get(HOST_VARIABLE, "") or CONTROLLER
-    found = found.rstrip("/")
+    found = (host or os.environ.get(HOST_VARIABLE) or CONTROLLER).rstrip("/")
+    if not _HOST.fullmatch(found):
+        raise ValueError(
+            "Argument `host` must be an address such as https://api.pinecone.io, but "
+            f"is {found!r}."
+        )
     if not is_safe(found) and not insecure:
         raise ValueError(
             f"Argument `host` must be https:// or on this machine, but is {found!r}: "
@@ -97,9 +128,12 @@ def controller(host: str | None, *, insecure: bool) -> str:
 
 def is_safe(host: str) -> bool:
     """Whether what is sent to a host is encrypted, or stays on this machine."""
-    if not host.lower().startswith("http://"):
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    if match["scheme"] != "http://":
         return True
-    name = (urlsplit(host).hostname or "").rstrip(".")
+    name = match["name"].lower().strip("[].")
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
@@ -183,7 +217,7 @@ def names(account: Account) -> list[str]:
 def _asked(account: Account, ask: Any) -> Any:
     try:
         return ask()
-    except client().PineconeError as error:
+    except failures() as error:
         failed = translated(error, account.host, account.reveal())
     raise failed
 
@@ -211,7 +245,7 @@ def _create(
         )
     except client().ConflictError:
         return  # somebody else was quicker
-    except client().PineconeError as error:
+    except failures() as error:
         failed = translated(error, account.host, account.reveal())
     else:
         return

@@ -234,7 +234,9 @@ def test_records_of_another_model_in_the_namespace_are_refused():
     index = EmbeddingIndex(model, MemoryStore(16))
     index.add(names(3), X)
     index.store.upsert([("foreign", np.ones(16))], namespace=space(index))
-    with pytest.raises(ProvenanceError, match="`foreign` .* was not made by the model"):
+    with pytest.raises(
+        ProvenanceError, match=r"`foreign` .* was not made by the model"
+    ):
         index.search(X)
 
 

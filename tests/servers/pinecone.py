@@ -34,7 +34,9 @@ class Fault:
         kind: A status code; "drop" (the connection is closed, nothing was done); "lost"
             (the request is done, and the connection closed without a reply);
             "truncated" (done, but the reply ends early); "html" (done, but the reply is
-            no JSON); "slow" (the reply waits for ``seconds``).
+            no JSON); "garbled" (done, but the reply is not compressed as it says);
+            "other" (done, but the reply is of another form); "slow" (the reply waits
+            for ``seconds``).
         where: End of the path of the requests; "" are all.
         times: How many of them it strikes; None strikes for ever.
         after: How many of them it leaves alone first.

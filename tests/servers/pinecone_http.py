@@ -168,6 +168,10 @@ class Handler(BaseHTTPRequestHandler):
             self._hang_up()
         elif kind == "html":
             self._send(200, b"<html>no JSON</html>", {"Content-Type": "text/html"})
+        elif kind == "garbled":
+            self._send(status, body, {"Content-Type": JSON, "Content-Encoding": "gzip"})
+        elif kind == "other":
+            self._send(200, b'{"matches": 3, "vectors": 3}', {"Content-Type": JSON})
         elif kind == "truncated":
             self._send(status, body[:-1], {"Content-Type": JSON}, size=len(body))
             self._hang_up()
