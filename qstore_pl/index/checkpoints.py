@@ -524,9 +524,6 @@ class CheckpointIndex:
         data, _ = read_blob(self.store, namespace, name)
         return checkpoint.from_bytes(data, f"{self.store.index}: {name}")
 
-    def __len__(self) -> int:
-        return self.store.stats().namespaces.get(CHECKPOINTS, 0)
-
     def __repr__(self) -> str:
         return f"CheckpointIndex({self.store!r})"
 

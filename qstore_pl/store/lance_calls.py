@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
 import re
 import time
@@ -17,7 +19,7 @@ T = TypeVar("T")
 DEADLINE: Final = 60.0  # seconds, for a change that other writers come before
 _FIRST_WAIT, _LONGEST_WAIT = 0.01, 1.0
 
-_FAILURES: Final = (OSError, RuntimeError, ValueError)
+_FAILURES: Final = (KeyError, OSError, RuntimeError, ValueError)
 _PANIC: Final = "RustPanic"
 
 # What LanceDB says when another writer was faster, or added the same table or column.
@@ -41,7 +43,30 @@ def lancedb() -> ModuleType:
         raise ModuleNotFoundError(
             'LanceStore needs LanceDB: pip install "qstore-pl[lance]".'
         ) from error
+    check_process()
     return lancedb
+
+
+def check_process() -> None:
+    """Refuse to use LanceDB in the child of a process that has used it.
+
+    Its threads do not survive a fork: a child that goes on hangs, or dies of a
+    segmentation fault, in some of the cases.
+
+    Raises:
+        StoreError: If this process was forked after LanceDB was used.
+    """
+    if os.getpid() != _first_process():
+        raise StoreError(
+            "LanceDB cannot be used in a process that was forked after LanceDB was "
+            'used. Start such processes by the method "spawn" or "forkserver" of '
+            "multiprocessing."
+        )
+
+
+@functools.cache
+def _first_process() -> int:
+    return os.getpid()
 
 
 @final
@@ -49,9 +74,9 @@ def lancedb() -> ModuleType:
 class translated:
     """A context that turns what LanceDB and Arrow raise into a StoreError.
 
-    LanceDB raises OSError, RuntimeError and ValueError for damaged files, full disks
-    and missing permissions, and for some damaged files an exception that no module
-    offers: it is known by its name.
+    LanceDB and Arrow raise OSError, RuntimeError and ValueError for damaged files, full
+    disks and missing permissions, KeyError for damaged names of columns, and for some
+    damaged files an exception that no module offers: it is known by its name.
 
     Args:
         doing: What cannot be done if something fails: ``"read index `a` in `b`"``.

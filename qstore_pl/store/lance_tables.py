@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from qstore_pl.errors import StoreError
-from qstore_pl.store.lance_calls import lancedb, repeated, translated
+from qstore_pl.store.lance_calls import check_process, lancedb, repeated, translated
 from qstore_pl.store.lance_rows import fixed_fields, metadata_fields
 
 ABOUT: Final = "about"
@@ -73,7 +72,7 @@ class Tables:
     def __init__(
         self, path: Path, index: str, dimension: int | None, metric: str | None
     ) -> None:
-        self._connect: Any = lancedb().connect
+        connect = lancedb().connect
         self.directory = path / index
         self.index = index
         for directory in (path, self.directory):
@@ -81,10 +80,14 @@ class Tables:
                 raise StoreError(
                     f"Cannot open index `{index}` in `{path}`: `{directory}` is a file."
                 )
-        self._process = -1
-        self._known: dict[str, Any] = {}
         if dimension is None and not (self.directory / f"{ABOUT}.lance").is_dir():
             raise self._missing()
+        with translated(self.doing("open")):
+            # Every read sees what other processes wrote.
+            self._database: Any = connect(
+                self.directory, read_consistency_interval=timedelta(0)
+            )
+        self._known: dict[str, Any] = {}
         self._read_about(self._about(dimension, metric), dimension, metric)
 
     def find(self, namespace: str) -> Any:
@@ -106,7 +109,7 @@ class Tables:
             if (found := self._find(name)) is not None:
                 return found
             fields = [*fixed_fields(self.dimension), *metadata_fields(columns)]
-            return self._database().create_table(name, schema=pa.schema(fields))
+            return self._database.create_table(name, schema=pa.schema(fields))
 
         table = self._known[name] = repeated(make, self.doing("write"))
 
@@ -132,25 +135,14 @@ class Tables:
 
     # --- the database -------------------------------------------------------------
 
-    def _database(self) -> Any:
-        """The connection of this process: after a fork, the child opens its own."""
-        if self._process != os.getpid():
-            self._known = {}
-            # Every read sees what other processes wrote.
-            self._connection = self._connect(
-                self.directory, read_consistency_interval=timedelta(0)
-            )
-            self._process = os.getpid()
-        return self._connection
-
     def _find(self, name: str) -> Any:
+        check_process()
         with translated(self.doing("open")):
-            database = self._database()
             if name not in self._known:
                 if not (self.directory / f"{name}.lance").is_dir():
                     return None
                 try:
-                    self._known[name] = database.open_table(name)
+                    self._known[name] = self._database.open_table(name)
                 except ValueError as error:
                     if "was not found" in str(error):  # it is being made just now
                         return None
@@ -159,10 +151,10 @@ class Tables:
 
     def _names(self) -> list[str]:
         found: list[str] = []
-        page = self._database().list_tables()
+        page = self._database.list_tables()
         found += page.tables
         while page.page_token:
-            page = self._database().list_tables(page_token=page.page_token)
+            page = self._database.list_tables(page_token=page.page_token)
             found += page.tables
         return found
 
@@ -184,7 +176,7 @@ class Tables:
             }
             said["checksum"] = _checksum(said)
             schema = pa.schema([pa.field("nothing", pa.bool_())], metadata=said)
-            return self._database().create_table(ABOUT, schema=schema)
+            return self._database.create_table(ABOUT, schema=schema)
 
         return repeated(make, self.doing("open"))
 

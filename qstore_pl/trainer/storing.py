@@ -17,12 +17,13 @@ from typing import Any, Final, Self, final
 import numpy as np
 from pennylane.exceptions import DeviceError
 
-from qstore_pl import devices
+from qstore_pl import devices, embedding
 from qstore_pl._checks import Float2D
 from qstore_pl.config import TrainingConfig
 from qstore_pl.errors import StoreError
 from qstore_pl.index import CheckpointIndex, EmbeddingIndex
 from qstore_pl.index.behaviour import MOST_OUTPUTS, outputs_on
+from qstore_pl.index.rows import MAX_FEATURES
 from qstore_pl.losses import get_loss
 from qstore_pl.model import QuantumModel
 from qstore_pl.trainer.first_samples import FirstSamples
@@ -32,9 +33,9 @@ from qstore_pl.trainer.settings import STORES
 from qstore_pl.trainer.state import TrainState
 from qstore_pl.trainer.trainable import Trainable
 
-MOST_PAULI_QUBITS: Final = 7  # that embeddings of the kind "pauli" can have
 MOST_TARGETS: Final = 16  # that the metadata of a sample have
 
+_MADE_BY: Final = {"pauli": embedding.pauli, "local": embedding.local}
 _log = logging.getLogger("qstore_pl.trainer")
 
 
@@ -102,13 +103,15 @@ class Storing(Saver):
             why = f"the states on {model.device.name} are not at hand"
         elif model.device.shots:
             why = f"the states cannot be known from shots of {model.device.name}"
+        elif model.input_dim > MAX_FEATURES:
+            why = f"the samples have more than {MAX_FEATURES} features"
         else:
             kinds = ["local"]
-            if model.n_qubits <= MOST_PAULI_QUBITS:
+            if model.n_qubits <= embedding.MAX_QUBITS:
                 kinds.insert(0, "pauli")
             for kind in kinds:
                 try:
-                    model.embed(model.examples()[:1], kind=kind)
+                    _MADE_BY[kind](model.placed, model.examples()[:1], model.weights)
                 except DeviceError as error:
                     why = str(error)
                 else:
