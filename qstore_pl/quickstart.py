@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qstore_pl.index import EmbeddingIndex
 
 CHECKPOINT, PLOT, STORE = "quickstart.npz", "quickstart.png", "quickstart.lance"
-INDEX = "iris"
+NAME = "iris"  # of the records in the store
 
 
 def quickstart(*, seed: int) -> float:
@@ -60,7 +60,7 @@ def quickstart(*, seed: int) -> float:
     X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
 
     model = QuantumModel(4, 3, n_layers=3, readout="affine", seed=seed)
-    index = EmbeddingIndex.open(model, STORE, index=INDEX)
+    index = EmbeddingIndex.open(model, STORE, name=NAME)
     print("Iris: 120 flowers to train on, 30 to test; 4 qubits, 3 layers, 3 classes")
     config = TrainingConfig(
         learning_rate=0.05, epochs=60, batch_size=32, loss="cross_entropy", seed=seed
@@ -111,7 +111,8 @@ def _index(
 ) -> None:
     """Write the states of flowers, in the place of those of an earlier quickstart."""
     for namespace in index.store.stats().namespaces:
-        index.store.delete(delete_all=True, namespace=namespace)
+        if namespace.startswith(f"{NAME}."):
+            index.store.delete(delete_all=True, namespace=namespace)
     metadata = [
         {"species": str(name), "row": int(row)}
         for name, row in zip(species, rows, strict=True)

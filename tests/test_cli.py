@@ -132,7 +132,7 @@ def test_the_same_seed_prints_the_same(tmp_path, monkeypatch, capsys):
     assert printed("1") == first
     assert printed("2") != first
     # The store has the flowers of the last run, and no others.
-    stats = qstore_pl.open_store(quickstart.STORE, index=quickstart.INDEX).stats()
+    stats = qstore_pl.open_store(quickstart.STORE).stats()
     n_flowers = [n for name, n in stats.namespaces.items() if "models" not in name]
     assert n_flowers == [120]
 
