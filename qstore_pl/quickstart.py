@@ -143,11 +143,13 @@ def _check_writable(directory: Path) -> None:
         for path in (directory / CHECKPOINT, directory / PLOT):
             if path.exists():
                 path.open("ab").close()
-        tempfile.TemporaryFile(dir=directory).close()
+        for place in (directory, directory / STORE):
+            if place.is_dir():
+                tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise OSError(
-            f"The quickstart cannot write {CHECKPOINT} and {PLOT} into the current "
-            f"directory: {error}. Go to another directory first."
+            f"The quickstart cannot write {CHECKPOINT}, {PLOT} and {STORE} into the "
+            f"current directory: {error}. Go to another directory first."
         ) from error
 
 
