@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,9 @@ def test_quickstart(tmp_path):
     plot = Path(match(r"^plot: (.+)$", done.stdout).group(1))
     assert saved == tmp_path.resolve() / "quickstart.npz"
     assert plot == tmp_path.resolve() / "quickstart.png"
-    assert sorted(tmp_path.iterdir()) == [saved, plot]
+    store = Path(match(r"^store: (.+)$", done.stdout).group(1))
+    assert store == tmp_path.resolve() / "quickstart.lance"
+    assert sorted(tmp_path.iterdir()) == [store, saved, plot]
     assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
     loaded = QuantumTrainer().load_checkpoint(saved)
@@ -75,13 +78,29 @@ def test_quickstart(tmp_path):
     assert f"{loaded['loss']:.4f}" == epochs[-1][1]
     model = QuantumModel(4, 3, n_layers=3, readout="affine")
     model.load_state(loaded["model_state"])
-    X, y = load_iris(return_X_y=True)
-    X_train, X_test, _, y_test = train_test_split(
-        X, y, test_size=0.2, stratify=y, random_state=seed
+    iris = load_iris()
+    X, y, rows = iris.data, iris.target, np.arange(150)
+    X_train, X_test, y_train, y_test, rows_train, _ = train_test_split(
+        X, y, rows, test_size=0.2, stratify=y, random_state=seed
     )
-    X_test = StandardScaler().fit(X_train).transform(X_test)
+    scaler = StandardScaler().fit(X_train)
+    X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
     accuracy = np.mean(model.forward(X_test).argmax(axis=1) == y_test)
     assert f"{accuracy:.2f}" == printed
+
+    # the nearest states, by overlaps of state vectors
+    fidelities = np.abs(model.states(X_test) @ model.states(X_train).conj().T) ** 2
+    nearest = np.argsort(-fidelities, axis=1)[:, :5]
+    shown = re.findall(
+        r"^  fidelity (\d\.\d{3})  (\w+) +row +(\d+)$", done.stdout, re.MULTILINE
+    )
+    assert shown == [
+        (f"{fidelities[0, i]:.3f}", iris.target_names[y_train[i]], str(rows_train[i]))
+        for i in nearest[0]
+    ]
+    votes = [Counter(y_train[row]).most_common(1)[0][0] for row in nearest]
+    by_states = np.mean(votes == y_test)
+    assert f"by the 5 nearest states: {by_states:.2f}\n" in done.stdout
 
 
 def test_seed_run(tmp_path, monkeypatch, capsys):
@@ -112,6 +131,10 @@ def test_the_same_seed_prints_the_same(tmp_path, monkeypatch, capsys):
     first = printed("1")
     assert printed("1") == first
     assert printed("2") != first
+    # The store has the flowers of the last run, and no others.
+    stats = qstore_pl.open_store(quickstart.STORE).stats()
+    n_flowers = [n for name, n in stats.namespaces.items() if "models" not in name]
+    assert n_flowers == [120]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +164,7 @@ def test_an_unknown_command_in_a_process(tmp_path):
 def test_help_names_the_command_and_what_it_writes(capsys):
     for arguments, words in (
         (["--help"], ["quickstart"]),
-        (["quickstart", "--help"], ["--seed-run", "quickstart.npz", "quickstart.png"]),
+        (["quickstart", "--help"], ["--seed-run", "quickstart.png", ".lance"]),
     ):
         with pytest.raises(SystemExit) as raised:
             cli.main(arguments)
@@ -150,15 +173,19 @@ def test_help_names_the_command_and_what_it_writes(capsys):
         assert all(word in text for word in words)
 
 
-def test_without_matplotlib_it_says_what_to_install_and_trains_nothing(
-    tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("modules", "extra"),
+    [(("matplotlib", "matplotlib.figure"), "viz"), (("lancedb",), "lance")],
+)
+def test_without_an_extra_it_says_what_to_install_and_trains_nothing(
+    modules, extra, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("matplotlib", "matplotlib.figure"):  # each may have been imported
+    for name in modules:  # each may have been imported
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["quickstart"]) == 1
     shown = capsys.readouterr()
-    assert 'pip install "qstore-pl[viz]"' in shown.err
+    assert f'pip install "qstore-pl[{extra}]"' in shown.err
     assert shown.out == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -180,6 +207,18 @@ def test_what_cannot_be_written_is_found_before_training(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "cannot write quickstart.npz" in shown.err
+
+
+def test_a_file_in_the_place_of_the_store_is_found_before_training(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart.lance").write_text("mine")
+    assert cli.main(["quickstart"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "quickstart.lance" in shown.err.splitlines()[-1]
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["mine"]
 
 
 # --- train ------------------------------------------------------------------------
