@@ -91,7 +91,8 @@ def plain(name: str, value: Any) -> NDArray[Any]:
     NumPy's conversion to an array would silently use the numbers under the mask.
 
     Raises:
-        ValueError: If an entry is masked, also in an array inside a list.
+        ValueError: If an entry is masked, also in an array inside a list; or if rows
+            have different lengths.
     """
     if type(value) is np.ndarray:
         return value
@@ -102,7 +103,13 @@ def plain(name: str, value: Any) -> NDArray[Any]:
             "there with .filled(number), or leave these samples out, as .compressed() "
             "and numpy.ma.compress_rows do."
         )
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(
+            f"Argument `{name}` must have rows of the same length, but NumPy can make "
+            f"no array of it: {error}"
+        ) from error
 
 
 def finite(name: str, value: Any) -> NDArray[np.float64]:

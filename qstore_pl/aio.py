@@ -2,13 +2,15 @@
 
 Write ``from qstore_pl.aio import ...`` instead of ``from qstore_pl import ...``. A
 coroutine runs the method in a thread, and the event loop goes on meanwhile. Classes
-without slow methods are the same objects as in ``qstore_pl``.
+without slow methods are the same objects as in ``qstore_pl``. ``open_store`` is a
+coroutine, too, and gives a store whose methods are awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -23,8 +25,6 @@ from qstore_pl import BasisEncoding as BasisEncoding
 from qstore_pl import BudgetError as BudgetError
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
-from qstore_pl import CheckpointIndex as CheckpointIndex
-from qstore_pl import EmbeddingIndex as EmbeddingIndex
 from qstore_pl import FidelityKernel as FidelityKernel
 from qstore_pl import GradientResult as GradientResult
 from qstore_pl import HammingKernel as HammingKernel
@@ -52,9 +52,11 @@ from qstore_pl import ZZEncoding as ZZEncoding
 from qstore_pl import __version__ as __version__
 from qstore_pl import audit_gradients as audit_gradients
 from qstore_pl import compile as compile
-from qstore_pl import open_store as open_store
 from qstore_pl import report as report
 from qstore_pl import templates as templates
+from qstore_pl.store import PineconeStore
+from qstore_pl.store.awaitable import AsyncStore
+from qstore_pl.store.pinecone_async import AsyncPineconeStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +70,14 @@ AWAITABLE = {
     "SPSAGradient": ("compute_gradients",),
     "NaturalGradientComputer": ("compute_gradients", "compute_natural_gradient"),
     "QuantumTrainer": ("train", "estimate_cost"),
+    "CheckpointIndex": (
+        *("open", "beside", "save", "load", "model", "export", "names", "ls"),
+        *("delete", "gc", "verify", "search"),
+    ),
+    "EmbeddingIndex": (
+        *("open", "from_store", "add", "reindex"),
+        *("search", "classify", "state", "models"),
+    ),
 }
 """The classes that differ from those of ``qstore_pl``, and their coroutines."""
 
@@ -94,6 +104,24 @@ def _awaitable(method: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
             raise
 
     return run
+
+
+def _on_plain(kind: type[Any], name: str) -> Any:
+    """A coroutine that runs a method on a plain object with the same attributes.
+
+    Methods of plain classes call each other, and those calls must not be coroutines.
+    """
+    method = getattr(kind, name)
+    if inspect.ismethod(method):  # a class method
+        return classmethod(_awaitable(method.__func__))
+
+    @functools.wraps(method)
+    def run(self: Any, *args: Any, **kwargs: Any) -> Any:
+        same = object.__new__(kind)
+        same.__dict__ = self.__dict__
+        return method(same, *args, **kwargs)
+
+    return _awaitable(run)
 
 
 # Type checkers rightly object to these classes: their methods return coroutines where
@@ -156,3 +184,49 @@ class QuantumAutoencoder(plain.QuantumAutoencoder):
     """
 
     fit = _awaitable(plain.QuantumAutoencoder.fit)  # type: ignore[assignment]
+
+
+class CheckpointIndex(plain.CheckpointIndex):  # type: ignore[misc]
+    """As :class:`qstore_pl.CheckpointIndex`, but all its methods are coroutines.
+
+    They are ``open``, ``beside``, ``save``, ``load``, ``model``, ``export``, ``names``,
+    ``ls``, ``delete``, ``gc``, ``verify`` and ``search``.
+    """
+
+    open = _on_plain(plain.CheckpointIndex, "open")
+    beside = _on_plain(plain.CheckpointIndex, "beside")
+    save = _on_plain(plain.CheckpointIndex, "save")
+    load = _on_plain(plain.CheckpointIndex, "load")
+    model = _on_plain(plain.CheckpointIndex, "model")
+    export = _on_plain(plain.CheckpointIndex, "export")
+    names = _on_plain(plain.CheckpointIndex, "names")
+    ls = _on_plain(plain.CheckpointIndex, "ls")
+    delete = _on_plain(plain.CheckpointIndex, "delete")
+    gc = _on_plain(plain.CheckpointIndex, "gc")
+    verify = _on_plain(plain.CheckpointIndex, "verify")
+    search = _on_plain(plain.CheckpointIndex, "search")
+
+
+class EmbeddingIndex(plain.EmbeddingIndex):  # type: ignore[misc]
+    """As :class:`qstore_pl.EmbeddingIndex`, but all its methods are coroutines.
+
+    They are ``open``, ``from_store``, ``add``, ``reindex``, ``search``, ``classify``,
+    ``state`` and ``models``. ``len(index)`` waits for the store.
+    """
+
+    open = _on_plain(plain.EmbeddingIndex, "open")
+    from_store = _on_plain(plain.EmbeddingIndex, "from_store")
+    add = _on_plain(plain.EmbeddingIndex, "add")
+    reindex = _on_plain(plain.EmbeddingIndex, "reindex")
+    search = _on_plain(plain.EmbeddingIndex, "search")
+    classify = _on_plain(plain.EmbeddingIndex, "classify")
+    state = _on_plain(plain.EmbeddingIndex, "state")
+    models = _on_plain(plain.EmbeddingIndex, "models")
+
+
+@functools.wraps(plain.open_store)
+async def open_store(*args: Any, **kwargs: Any) -> VectorStore:
+    store = await asyncio.to_thread(plain.open_store, *args, **kwargs)
+    if isinstance(store, PineconeStore):
+        return AsyncPineconeStore(store)
+    return AsyncStore(store)

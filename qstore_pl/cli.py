@@ -1,4 +1,4 @@
-"""Train quantum models in PennyLane, and look at the checkpoints of a run."""
+"""Train quantum models in PennyLane, and look at what a run has kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from qstore_pl import __version__
 from qstore_pl.quickstart import CHECKPOINT, PLOT, quickstart, seed_run
 from qstore_pl.run_file import run_of
+from qstore_pl.store_commands import add_store, run_store
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as in shells, 128 + number of the signal
 
@@ -73,6 +74,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     _add_cost(commands)
     _add_checkpoints(commands)
     _add_jobs(commands)
+    add_store(commands)
     options = parser.parse_args(arguments)
     if options.command == "quickstart" and options.seed < 0:
         parser.error(f"--seed must be >= 0, but is {options.seed}")
@@ -178,6 +180,8 @@ def _command(options: argparse.Namespace) -> int:
             return cost(options.config, prices=options.prices)
         case "jobs":
             return _jobs(options)
+        case "store":
+            return run_store(options)
         case _:
             look = {"ls": list_checkpoints, "show": show, "verify": verify}
             return look[options.what](options.path)

@@ -19,7 +19,7 @@ from pennylane.devices import Device
 from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 
-from qstore_pl import checkpoint
+from qstore_pl import checkpoint, embedding
 from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
 from qstore_pl.backends.manager import Backend, as_backend
@@ -606,6 +606,60 @@ class QuantumModel:
             (3, 4)
         """
         return self.placed.states(self.prepare(inputs), self.weights)
+
+    def embed(self, inputs: Any, kind: str = "pauli") -> Float2D:
+        r"""Samples as vectors that say what state the circuit makes of each.
+
+        Embeddings are exact, and made by the backend of the model.
+
+        Args:
+            inputs: Shape ``(n_samples, input_dim)``.
+            kind: ``"pauli"``: the whole state of up to 7 qubits, such that the dot
+                product of two vectors is :math:`\mathrm{Tr}(\rho\sigma)`, and their
+                cosine the fidelity where states are pure; with noise it is that of the
+                noisy states. ``"local"``: the expectation values of X on all qubits,
+                then of Y, then of Z, for any number of qubits. ``"outputs"``: the
+                outputs of the model.
+
+        Returns:
+            Shape ``(n_samples, dimension)``, with the :meth:`embedding_dimension` of
+            this kind.
+
+        Raises:
+            ValueError: If the kind is unknown, there are too many qubits for it, or as
+                :meth:`prepare`.
+            DeviceError: If the backend has shots or trajectories, or the circuit has a
+                measurement inside and therefore no single state for ``"pauli"``.
+            QuantumCircuitError: If a device that is not ours fails.
+
+        Example:
+            >>> model = QuantumModel(2, 1, seed=0)
+            >>> vectors = model.embed([[0.1, 0.2], [0.1, 0.2], [2.0, 0.3]])
+            >>> vectors.shape
+            (3, 16)
+            >>> print((vectors @ vectors[0]).round(3))
+            [1.    1.    0.337]
+        """
+        self.embedding_dimension(kind)  # which knows the kinds
+        features = self.prepare(inputs)
+        if kind == "pauli":
+            return embedding.pauli(self.placed, features, self.weights)
+        if kind == "local":
+            return embedding.local(self.placed, features, self.weights)
+        values = embedding.exact_values(self.placed, features, self.weights)
+        return self.readout.outputs(values, self._parameters[self.n_weights :])
+
+    def embedding_dimension(self, kind: str = "pauli") -> int:
+        """Length of the vectors that :meth:`embed` returns.
+
+        Args:
+            kind: ``"pauli"``: 4 to the power of the number of qubits; ``"local"``: 3
+                times that number; ``"outputs"``: the number of outputs.
+
+        Raises:
+            ValueError: If the kind is unknown, or there are too many qubits for it.
+        """
+        return embedding.dimension(kind, self.n_qubits, self.output_dim)
 
     def predict(self, inputs: Any) -> NDArray[Any]:
         """The class of each sample, or its outputs, by the loss of the last training.

@@ -56,6 +56,37 @@ class Circuit(Protocol):
         """Encoded samples that differ, shape ``(n_samples, n_features)``."""
 
 
+class Measured:
+    """A circuit that measures something else than another one with the same gates.
+
+    Args:
+        circuit: The circuit with these gates.
+        measurements: PennyLane's measurements on positions of wires.
+    """
+
+    def __init__(
+        self, circuit: Circuit, measurements: Sequence[MeasurementProcess]
+    ) -> None:
+        self._circuit, self.measurements = circuit, measurements
+        self.n_qubits = circuit.n_qubits
+        self.n_features, self.n_weights = circuit.n_features, circuit.n_weights
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """The operations."""
+        return self._circuit.blocks
+
+    def examples(self) -> Float2D:
+        """Encoded samples that differ."""
+        return self._circuit.examples()
+
+
+def bloch_vectors(n_qubits: int) -> list[MeasurementProcess]:
+    """Expectation values of X on all qubits, then of Y, then of Z."""
+    wires = range(n_qubits)
+    return [qml.expval(pauli(k)) for pauli in (qml.X, qml.Y, qml.Z) for k in wires]
+
+
 class Placed:
     """A circuit of blocks on a backend.
 
@@ -215,6 +246,17 @@ class Placed:
         return np.concatenate(parts, axis=1).astype(np.float64)
 
     # --- states -------------------------------------------------------------------
+
+    @property
+    def n_qubits(self) -> int:
+        """Number of qubits of the circuit."""
+        return self._circuit.n_qubits
+
+    @cached_property
+    def local(self) -> Placed:
+        """The circuit with X, Y and Z of all qubits measured, :func:`bloch_vectors`."""
+        measured = bloch_vectors(self._circuit.n_qubits)
+        return Placed(Measured(self._circuit, measured), self.backend)
 
     @cached_property
     def states_program(self) -> devices.Program | None:

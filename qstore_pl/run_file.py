@@ -51,8 +51,10 @@ def run_of(path: Path) -> RunFile:
     arrays = arrays_of(path.parent / content["data"]["path"])
     X = arrays["X"]
     config = TrainingConfig(**content["training"])
-    if config.checkpoint_directory is not None:
-        config.checkpoint_directory = path.parent / config.checkpoint_directory
+    for name in ("checkpoint_directory", "store_directory"):
+        directory = getattr(config, name)
+        if directory is not None:
+            setattr(config, name, path.parent / directory)
     # The seed of the run is also that of the first weights, unless the model has one.
     model = QuantumModel(X.shape[1], **{"seed": config.seed} | content["model"])
     held_out = (arrays["X_val"], arrays["y_val"]) if "X_val" in arrays else None

@@ -12,6 +12,7 @@ import pytest
 
 import qstore_pl
 from qstore_pl import aio
+from tests.servers.pinecone import Fault, serving
 
 X = np.random.default_rng(3).uniform(-1.5, 1.5, (8, 2))
 Y = np.random.default_rng(4).uniform(-1, 1, (8, 2))
@@ -41,10 +42,12 @@ def test_every_public_name_is_there():
 
 
 def test_names_with_nothing_to_wait_for_are_the_same_objects():
-    for name in set(qstore_pl.__all__) - set(aio.AWAITABLE):
+    for name in set(qstore_pl.__all__) - {*aio.AWAITABLE, "open_store"}:
         assert getattr(aio, name) is getattr(qstore_pl, name)
     assert aio.TrainingConfig is qstore_pl.TrainingConfig
     assert aio.templates is qstore_pl.templates
+    assert inspect.iscoroutinefunction(aio.open_store)
+    assert inspect.signature(aio.open_store) == inspect.signature(qstore_pl.open_store)
 
 
 @pytest.mark.parametrize("name", aio.AWAITABLE)
@@ -152,6 +155,124 @@ def test_they_pickle_and_copy():
         assert outputs.tobytes() == model(qstore_pl).forward(X).tobytes()
     for made in (trainer(), aio.QuantumDataEncoder(2), aio.SPSAGradient(seed=0)):
         assert type(pickle.loads(pickle.dumps(made))) is type(made)
+
+
+# --- stores ------------------------------------------------------------------------
+
+KINDS = ("lance", "pinecone")
+
+
+@pytest.fixture(params=KINDS)
+def where(request, tmp_path, monkeypatch):
+    """A directory, or the service and its environment."""
+    if request.param == "lance":
+        yield tmp_path
+        return
+    with serving(monkeypatch):
+        yield "pinecone"
+
+
+def test_an_awaitable_store_does_what_the_plain_one_does(where):
+    records = [("a", [1.0, 0.0], {"label": 1}), ("b", [0.6, 0.8]), ("c", [0.0, 1.0])]
+
+    async def awaited():
+        async with await aio.open_store(where, dimension=2) as store:
+            assert await store.upsert(records) == 3
+            await store.optimize()
+            assert await store.indexes() == ["qstore"]
+            beside = await store.beside("other", dimension=3, metric="euclidean")
+            assert await beside.upsert([("x", np.ones(3))]) == 1
+            assert type(beside) is type(store)
+            await beside.close()
+            found = (
+                await store.query([1.0, 0.1], filter={"label": {"$exists": False}}),
+                await store.query_many(np.eye(2), top_k=1),
+                await store.fetch(["a", "c"]),
+                await store.list(),
+                await store.stats(),
+                await store.verify(),
+            )
+            await store.delete(["c"])
+            with pytest.raises(ValueError, match="must be finite"):
+                store.upsert([("d", [np.nan, 0.0])])  # at the call
+            with pytest.raises(TypeError, match="async with"):
+                store.__enter__()
+            assert repr(store.plain) in repr(store) or "PineconeStore(" in repr(store)
+            return found
+
+    found = asyncio.run(awaited())
+    with qstore_pl.open_store(where) as store:
+        assert store.list() == ["a", "b"]
+        store.upsert([("c", [0.0, 1.0])])
+        matches, many, fetched, names, stats, damaged = found
+        wanted = store.query([1.0, 0.1], filter={"label": {"$exists": False}})
+        assert matches == wanted
+        assert many == store.query_many(np.eye(2), top_k=1)
+        assert fetched["a"].metadata == {"label": 1.0}
+        assert (names, damaged) == (["a", "b", "c"], {})
+        assert stats == store.stats()
+        assert store.beside("other").list() == ["x"]
+
+
+def test_awaitable_indexes_do_what_the_plain_ones_do(where, tmp_path):
+    async def awaited():
+        ours = model()
+        states = await aio.EmbeddingIndex.open(ours, where)
+        assert await states.add(["a", "b"], X[:2]) == 2
+        found = await states.search(X[0], top_k=1)
+        assert len(await states.models()) == 1
+        runs = await aio.CheckpointIndex.beside(await aio.open_store(where))
+        await runs.save("mine", ours.get_state(), model=ours, probe=X)
+        await runs.export("mine", tmp_path / "mine.qstore")
+        made = await runs.model("mine")
+        assert [saved.name for saved in await runs.ls()] == await runs.names()
+        assert await runs.verify() == []
+        alike = await runs.search(ours)
+        rebuilt = await aio.EmbeddingIndex.from_store(states.store)
+        assert type(rebuilt) is aio.EmbeddingIndex
+        return found, alike, made
+
+    (nearest,), (alike,), made = asyncio.run(awaited())
+    assert nearest.id == "a"
+    assert nearest.fidelity == pytest.approx(1.0, abs=1e-5)
+    assert (alike.name, alike.difference) == ("mine", 0.0)
+    assert made.parameters.tobytes() == model().parameters.tobytes()
+    assert (tmp_path / "mine.qstore").is_file()
+
+
+def test_the_event_loop_goes_on_while_a_service_is_slow(monkeypatch):
+    async def watched(server):
+        store = await aio.open_store("pinecone", dimension=256, metric="euclidean")
+        index = aio.CheckpointIndex(store)
+        server.faults[:] = [Fault("slow", times=None, seconds=0.2)]
+        waiting = [
+            asyncio.create_task(each)
+            for each in (
+                index.save("name", {"number": 1}),
+                asyncio.wait_for(store.query(np.ones(256)), 30),
+                aio.open_store("pinecone", index="another", dimension=3),
+            )
+        ]
+        ticks = 0
+        while not all(task.done() for task in waiting):
+            await asyncio.sleep(0.001)
+            ticks += 1
+        server.faults.clear()
+        opened = [task.result() for task in waiting][-1]
+        await opened.close()
+        await store.close()
+        return ticks
+
+    with serving(monkeypatch) as server:  # each request would be one tick
+        assert asyncio.run(watched(server)) > 5 * len(server.requests) > 15
+
+
+def test_an_awaited_run_writes_to_its_store(tmp_path):
+    ours = model()
+    asyncio.run(trainer(store_directory=tmp_path).train(ours, (X, Y)))
+    plain = qstore_pl.CheckpointIndex.open(tmp_path)
+    assert len(plain.names()) == 2
+    assert plain.search(ours)[0].difference == 0.0
 
 
 # --- the event loop -----------------------------------------------------------------

@@ -475,7 +475,7 @@ IGNORED = {
     "what to monitor without patience": (
         lambda: train(monitor="loss"),
         ValueError,
-        ("monitor must be unset", "patience or checkpoint_directory"),
+        ("monitor must be unset", "patience, checkpoint_directory or a vector"),
     ),
     "checkpoints without a directory": (
         lambda: train(checkpoint_keep=1),

@@ -31,7 +31,7 @@ FLOORS = (
     ("cost", "callbacks", "diagnostics"),
     ("trainer", "interfaces"),
     ("autoencoder", "sklearn"),
-    ("quickstart", "run_file", "baselines"),
+    ("quickstart", "run_file", "store_commands", "baselines"),
     ("cli",),
 )
 FLOOR = {part: height for height, parts in enumerate(FLOORS) for part in parts}

@@ -20,6 +20,7 @@ SCRIPTS = (
     "kernel_widths",
     "linearly_separable",
     "natural_gradient",
+    "nearest_states",
     "phase_diagram",
     "trained_kernel",
     "wine_and_cancer",

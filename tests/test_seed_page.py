@@ -17,6 +17,7 @@ from pennylane import numpy as pnp
 import qstore_pl
 from qstore_pl import aio
 from qstore_pl.losses import get_loss
+from tests.servers.pinecone import serving
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -105,6 +106,13 @@ async def basic():
     )
 
 
+@pytest.fixture
+def service(monkeypatch):
+    """A server that takes the key on the page, in the place of Pinecone."""
+    with serving(monkeypatch, key="your-api-key") as server:
+        yield server
+
+
 async def started(**settings):
     """A trainer, a model and data for the blocks that go on from there."""
     config = aio.TrainingConfig(
@@ -124,7 +132,7 @@ async def started(**settings):
 
 
 @awaited
-async def test_basic_training_example(capsys):
+async def test_basic_training_example(capsys, service):
     names = await basic()
     assert len(names["history"]) == 10
     assert names["history"]["losses"][-1] < names["history"]["losses"][0]
@@ -133,6 +141,19 @@ async def test_basic_training_example(capsys):
     final = names["history"]["losses"][-1]
     assert capsys.readouterr().out == f"Final loss: {final:.4f}\n"
     assert names["model"].count_parameters() == 24
+    # The run is in the store that the key stands for.
+    config, model = names["config"], names["model"]
+    runs = await aio.CheckpointIndex.open(config)
+    best, last = await runs.ls()
+    assert best.name.endswith("/best")
+    assert last.metadata["loss"] == final
+    again = await runs.model(last.name)
+    assert again.parameters.tobytes() == model.parameters.tobytes()
+    states = await aio.EmbeddingIndex.open(model, config)
+    (nearest,) = await states.search(names["data_loader"][1]["inputs"][2], top_k=1)
+    assert nearest.id == "000007"
+    assert nearest.fidelity == pytest.approx(1.0, abs=1e-5)
+    assert sorted(service.indexes) == ["qstore", "qstore-checkpoints"]
 
 
 HARDWARE = """

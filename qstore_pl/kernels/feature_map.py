@@ -178,31 +178,6 @@ class FeatureMap:
         return f"input_dim={self.input_dim}, {words}, n_qubits={self.n_qubits}{scale}"
 
 
-class Measured:
-    """A feature map after which something is measured.
-
-    Args:
-        feature_map: The feature map, whose weights are used as they are at each call.
-        measurements: PennyLane's measurements on positions of wires.
-    """
-
-    def __init__(
-        self, feature_map: FeatureMap, measurements: Sequence[MeasurementProcess]
-    ) -> None:
-        self._map, self.measurements = feature_map, measurements
-        self.n_qubits = feature_map.n_qubits
-        self.n_features, self.n_weights = feature_map.n_features, feature_map.n_weights
-
-    @property
-    def blocks(self) -> Sequence[Block]:
-        """The operations of the feature map."""
-        return self._map.blocks
-
-    def examples(self) -> Float2D:
-        """Encoded samples that differ."""
-        return self._map.examples()
-
-
 class InversionTest:
     r"""The circuit :math:`U(x)^\dagger U(y)` of pairs of samples, and its outcomes.
 

@@ -12,11 +12,11 @@ from scipy.spatial.distance import cdist
 from qstore_pl import devices
 from qstore_pl._blas import one_blas_thread
 from qstore_pl._checks import real
-from qstore_pl.kernels.feature_map import DEFAULT_ENCODING, Measured
+from qstore_pl.kernels.feature_map import DEFAULT_ENCODING
 from qstore_pl.kernels.kernel import Float1D, Float2D, Kernel, PullBack, compiled
 from qstore_pl.layers import Layer
 from qstore_pl.model import QuantumModel
-from qstore_pl.placed import Circuit
+from qstore_pl.placed import Circuit, Measured, bloch_vectors
 
 
 @final
@@ -180,9 +180,8 @@ class ProjectedKernel(Kernel):
         return 2.0 / self.n_qubits if gamma is None else real("gamma", gamma, above=0.0)
 
     def _circuit(self) -> Circuit:
-        wires = range(self._feature_map.n_qubits)
-        measured = [qml.expval(p(k)) for p in (qml.X, qml.Y, qml.Z) for k in wires]
-        return Measured(self._feature_map, measured)
+        found = bloch_vectors(self._feature_map.n_qubits)
+        return Measured(self._feature_map, found)
 
     def _options(self) -> dict[str, Any]:
         return {"gamma": self.gamma}

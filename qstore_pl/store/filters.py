@@ -13,13 +13,14 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from qstore_pl.store.records import MAX_INTEGER, checked_key
+from qstore_pl.store.records import MAX_INTEGER, checked_key, encodable
 
 ORDERS: Final = ("$gt", "$gte", "$lt", "$lte")
 MEMBERS: Final = ("$in", "$nin")
 OPERATORS: Final = ("$eq", "$ne", *ORDERS, *MEMBERS, "$exists")
 MAX_VALUES: Final = 10_000
 MAX_DEPTH: Final = 20
+MAX_CONDITIONS: Final = 1_000  # 50,000 overflow the stack of a store that recurses
 
 Value = str | float | bool
 
@@ -77,7 +78,13 @@ def checked_filter(name: str, given: Any) -> Condition:
         >>> checked_filter("filter", {"label": {"$in": ["a", "b"]}})
         Comparison(key='label', operator='$in', value=('a', 'b'))
     """
-    return _condition(name, given, 0)
+    found = _condition(name, given, 0)
+    if (count := _count(found)) > MAX_CONDITIONS:
+        raise ValueError(
+            f"Argument `{name}` must have at most {MAX_CONDITIONS} conditions, but has "
+            f"{count}. Write several values of one key with $in or $nin."
+        )
+    return found
 
 
 def mongo(condition: Condition) -> dict[str, Any]:
@@ -114,6 +121,12 @@ def _condition(name: str, given: Any, depth: int) -> Condition:
     return (
         found[0] if len(found) == 1 else Combination(all=True, conditions=tuple(found))
     )
+
+
+def _count(condition: Condition) -> int:
+    if isinstance(condition, Combination):
+        return sum(map(_count, condition.conditions))
+    return 1
 
 
 def _combination(name: str, word: str, value: Any, depth: int) -> Condition:
@@ -181,8 +194,8 @@ def _operand(name: str, key: str, operator: Any, value: Any) -> Any:
                 f"Argument `{name}` must have at most {MAX_VALUES} values for {where}, "
                 f"but has {len(value)}."
             )
-        return tuple(_scalar(name, where, item) for item in value)
-    found = _scalar(name, where, value)
+        return tuple(_scalar(name, key, operator, item) for item in value)
+    found = _scalar(name, key, operator, value)
     if operator in ORDERS and not isinstance(found, float):
         raise TypeError(
             f"Argument `{name}` must have a number for {where}, but has {value!r}."
@@ -190,11 +203,14 @@ def _operand(name: str, key: str, operator: Any, value: Any) -> Any:
     return found
 
 
-def _scalar(name: str, where: str, value: Any) -> Value:
+def _scalar(name: str, key: str, operator: str, value: Any) -> Value:
+    where = f"{operator} of {key!r}"
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, bool | str):
+    if isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return encodable(name, key, value)
     if isinstance(value, int | float):
         if abs(value) > MAX_INTEGER and isinstance(value, int):
             raise ValueError(

@@ -47,8 +47,9 @@ def open_store(
 
     Raises:
         ModuleNotFoundError: If the package of the store is not installed.
+        TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range, or the configuration names no
-            store.
+            store or two.
         StoreError: If it cannot be opened, is not there and has no dimension to be made
             with, or has another dimension or metric.
 
@@ -63,17 +64,17 @@ def open_store(
     if isinstance(where, TrainingConfig):
         key, environment = where.pinecone_api_key, where.pinecone_environment
         directory = os.fspath(where.store_directory or "")
-        index = index or where.pinecone_index_name
-        if key is None and not directory:
+        index = where.pinecone_index_name if index is None else index
+        if (key is None) == (not directory):
             raise ValueError(
                 "Configuration pinecone_api_key or store_directory must be set to open "
-                "a store, but neither is."
+                f"a store, but {'neither is' if key is None else 'both are'}."
             )
-    elif where == PINECONE:
+    elif isinstance(where, str) and where == PINECONE:
         key = PINECONE_KEY
     else:
-        directory = os.fspath(where)
-    index = index or INDEX
+        directory = _directory(where)
+    index = INDEX if index is None else index
     if key is None:
         _log.info("The store is LanceDB in `%s`, index `%s`.", directory, index)
         return LanceStore(directory, index=index, dimension=dimension, metric=metric)
@@ -81,3 +82,18 @@ def open_store(
     return PineconeStore(
         key, index=index, dimension=dimension, metric=metric, environment=environment
     )
+
+
+def _directory(where: str | os.PathLike[str]) -> str:
+    found = os.fspath(where) if isinstance(where, str | os.PathLike) else None
+    if not isinstance(found, str):
+        raise TypeError(
+            "Argument `where` must be a directory, `pinecone` or a TrainingConfig, but "
+            f"is {where!r}."
+        )
+    if not found:
+        raise ValueError(
+            "Argument `where` must name a directory, but is empty. The current one is "
+            '".".'
+        )
+    return found

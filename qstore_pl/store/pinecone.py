@@ -66,6 +66,13 @@ class PineconeStore(VectorStore):
         StoreError: If the service cannot be reached, does not accept the key, has no
             such index, or has it with another dimension or metric.
 
+    Example:
+        With a key in the environment variable PINECONE_API_KEY::
+
+            with PineconeStore(index="states", dimension=256) as store:
+                store.upsert([("a", vector, {"label": 1})])
+                matches = store.query(vector, top_k=3, filter={"label": {"$eq": 1}})
+
     References:
         https://docs.pinecone.io
     """

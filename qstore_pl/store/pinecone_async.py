@@ -115,6 +115,8 @@ class AsyncPineconeStore(PineconeStore):
                 return await asyncio.sleep(seconds)
             case Call(method, arguments):
                 return await self._sent(method, arguments)
+        if len(step) == 1:
+            return [await self._run(step[0])]
         free = asyncio.Semaphore(BESIDE)
 
         async def one(steps: Steps[Any]) -> Any:

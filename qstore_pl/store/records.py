@@ -168,7 +168,7 @@ def checked_namespace(value: Any) -> str:
         ValueError: If it has other characters than letters, digits, ``.``, ``_`` and
             ``-``, or more than 128.
     """
-    if value in ("", DEFAULT_NAMESPACE):
+    if isinstance(value, str) and value in ("", DEFAULT_NAMESPACE):
         return ""
     return _matching(
         "namespace",
@@ -193,24 +193,23 @@ def checked_id(name: str, value: Any) -> str:
             f"Argument `{name}` must hold strings of 1 to {MAX_ID} printable ASCII "
             f"characters, but has {_short(value)}."
         )
-    return value
+    return str.__str__(value)  # of exactly this type, as clients expect
 
 
 def checked_ids(name: str, values: Any) -> list[str]:
     """Return identifiers as a list, each of which must come once.
 
     Raises:
-        TypeError: If they are a single string, or one of them is no string.
+        TypeError: If they are a single string or cannot be iterated over, or one of
+            them is no string.
         ValueError: If one is not an identifier, or comes twice.
     """
-    if isinstance(values, str | bytes):
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(
             f"Argument `{name}` must be a sequence of identifiers, but is {values!r}. "
             "Write [identifier] for a single one."
         )
-    found = list(values)
-    for value in found:
-        checked_id(name, value)
+    found = [checked_id(name, value) for value in values]
     if len(set(found)) < len(found):
         twice = next(one for one, count in Counter(found).items() if count > 1)
         raise ValueError(
@@ -352,6 +351,10 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
     """
     if metadata is None:
         return [{} for _ in range(n_records)]
+    if isinstance(metadata, str | Mapping) or not isinstance(metadata, Iterable):
+        raise TypeError(
+            f"Argument `metadata` must be a list of dicts, but is {metadata!r:.200}."
+        )
     given = list(metadata)
     if len(given) != n_records:
         raise ValueError(
@@ -388,7 +391,7 @@ def _value(key: str, value: Any) -> Any:
         value = value.item()
     kind = type(value)
     if kind is str:
-        return value if value.isascii() else _encodable(key, value)
+        return value if value.isascii() else encodable("metadata", key, value)
     if kind is bool:
         return value
     if kind is int:
@@ -405,7 +408,7 @@ def _value(key: str, value: Any) -> Any:
             )
         return value
     if kind in (list, tuple) and all(isinstance(item, str) for item in value):
-        return [_encodable(key, str(item)) for item in value]
+        return [encodable("metadata", key, item) for item in value]
     raise TypeError(
         "Argument `metadata` must hold strings, numbers, bools and lists of strings, "
         f"but {key!r} is {value!r}. Leave a key out that has no value; write anything "
@@ -413,15 +416,20 @@ def _value(key: str, value: Any) -> Any:
     )
 
 
-def _encodable(key: str, value: str) -> str:
+def encodable(name: str, key: str, value: str) -> str:
+    """Return text as a plain string that can be written as UTF-8.
+
+    Raises:
+        ValueError: If it has half of a surrogate pair.
+    """
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"Argument `metadata` must hold text that UTF-8 can hold, but {key!r} has "
+            f"Argument `{name}` must hold text that UTF-8 can hold, but {key!r} has "
             "a lone surrogate."
         ) from error
-    return value
+    return str.__str__(value)
 
 
 def _length(value: Any) -> int:

@@ -152,7 +152,7 @@ class VectorStore(ABC):
                 "Argument `namespace` must be given with `delete_all`, so that no "
                 'namespace is emptied by mistake; namespace="" is the default one.'
             )
-        space = checked_namespace(namespace or "")
+        space = checked_namespace("" if namespace is None else namespace)
         if ids is not None:
             return self._delete(checked_ids("ids", ids), space)
         if filter is not None:
@@ -296,7 +296,8 @@ class VectorStore(ABC):
         Raises:
             StoreError: If the store cannot be read.
         """
-        first = checked_id("prefix", prefix) if prefix else ""
+        whole = isinstance(prefix, str) and not prefix
+        first = "" if whole else checked_id("prefix", prefix)
         return self._list(first, checked_namespace(namespace))
 
     def stats(self) -> Stats:
@@ -403,17 +404,22 @@ class VectorStore(ABC):
 
 def _columns(records: Iterable[Any]) -> Vectors:
     """Records in Pinecone's forms, as columns."""
+    if not isinstance(records, Iterable):
+        raise TypeError(
+            "Argument `vectors` must be Vectors or an iterable of records, but is "
+            f"{records!r:.200}."
+        )
     ids, values, metadata = [], [], []
     for record in records:
         match record:
             case (one, vector):
-                found: tuple[Any, Any, Any] = one, vector, {}
+                found: tuple[Any, Any, Any] = one, vector, None
             case (_, _, _):
                 found = record
             case Record(id=one, values=vector, metadata=more):
                 found = one, vector, more
             case Mapping() if record.keys() - {"metadata"} == {"id", "values"}:
-                found = record["id"], record["values"], record.get("metadata") or {}
+                found = record["id"], record["values"], record.get("metadata")
             case _:
                 raise TypeError(
                     "Argument `vectors` must hold (id, values), (id, values, metadata) "
@@ -421,5 +427,5 @@ def _columns(records: Iterable[Any]) -> Vectors:
                 )
         ids.append(found[0])
         values.append(found[1])
-        metadata.append(found[2])
+        metadata.append({} if found[2] is None else found[2])
     return Vectors(ids, values, metadata)

@@ -109,7 +109,7 @@ class Batches:
             empty = False
             if i < skip:
                 continue
-            inputs, targets = _pair(batch, self.name)
+            inputs, targets = pair_of(batch, self.name)
             features, prepared = _prepared(
                 inputs, targets, None, self.name, self.model, self.loss
             )
@@ -242,7 +242,17 @@ def split(
     return tuple(parts[0::2]), tuple(parts[1::2])
 
 
-def _pair(batch: Any, name: str) -> tuple[Any, Any]:
+def pair_of(batch: Any, name: str) -> tuple[Any, Any]:
+    """The inputs and the targets of a batch.
+
+    Args:
+        batch: ``(inputs, targets)``, or a dict with these keys.
+        name: Name of the argument it comes from, for errors.
+
+    Raises:
+        ValueError: If it has other keys or a third part.
+        TypeError: If it is of another form.
+    """
     if isinstance(batch, dict):
         if set(batch) != {"inputs", "targets"}:
             raise ValueError(

@@ -36,6 +36,7 @@ NOT_COUNTED = (
     *("checkpoint_directory", "checkpoint_interval", "checkpoint_keep"),
     *("log_interval", "progress"),
     *("max_cost", "max_circuits", "max_shots", "on_budget"),
+    *("store_directory", "store_samples"),
     *("pinecone_api_key", "pinecone_environment", "pinecone_index_name"),
 )
 

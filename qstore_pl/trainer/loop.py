@@ -49,7 +49,7 @@ class Loop:
         metrics: Functions of (predictions, targets) to record, by name.
         callbacks: The callbacks to call.
         interrupts: Through which a signal or another thread asks the run to stop.
-        saver: Writes checkpoints; None writes none.
+        savers: What writes checkpoints, to files and to a vector store.
         bar: Progress bar; None shows none.
         guarded: Whether a step may fail, and is undone then. It takes time.
         stop: Why the run ended, if its budget did not allow another step.
@@ -64,7 +64,7 @@ class Loop:
     metrics: Metrics
     callbacks: Sequence[Callback]
     interrupts: Interrupts
-    saver: Saver | None = None
+    savers: Sequence[Saver] = ()
     bar: Any = None
     guarded: bool = False
     stop: BudgetError | None = None
@@ -77,10 +77,11 @@ class Loop:
         if not state.good:
             self._keep_good()
         machines = (isinstance(d, MachineDevice) for d in self.step.estimator.devices)
-        if self.saver is not None and any(machines):
+        if self.savers and any(machines):
             # Jobs of a run that is killed before its first checkpoint are found again.
             state.estimator = self.step.estimator.state
-            self.saver.at_the_beginning(state)
+            for saver in self.savers:
+                saver.at_the_beginning(state)
         try:
             while state.epoch < self.epochs and not state.stopped:
                 if not self._epoch():
@@ -88,17 +89,20 @@ class Loop:
         except BudgetError as error:
             self.stop = error
         except (QuantumCircuitError, LedgerError):
-            if self.saver is not None and self.guarded:
-                self.saver.at_the_end(state)
+            if self.guarded:
+                self._save_the_end()
             raise
-        if self.saver is not None:
-            self.saver.at_the_end(state)
+        self._save_the_end()
         early = self.config.patience is not None
         done = state.step == 0 and bool(state.stopped or state.epoch == self.epochs)
         best = state.best_parameters
         if early and done and best.size and self.config.resolve("restore_best"):
             self.step.model.parameters[:] = best
         self.tell("on_train_end", state.history)
+
+    def _save_the_end(self) -> None:
+        for saver in self.savers:
+            saver.at_the_end(self.state)
 
     # --- an epoch -----------------------------------------------------------------
 
@@ -143,8 +147,8 @@ class Loop:
         self._watch(row)
         self._show(row)
         self.tell("on_epoch_end", row)
-        if self.saver is not None:
-            self.saver.after_epoch(state)
+        for saver in self.savers:
+            saver.after_epoch(state)
         return not self.interrupts.requested
 
     def _undone(self) -> AbstractContextManager[Any]:
@@ -280,8 +284,8 @@ class Loop:
         if not math.isnan(value) and (first or sign * (state.best - value) > least):
             state.best, state.best_epoch, state.waited = value, state.epoch - 1, 0
             state.best_parameters = self.step.model.parameters.copy()
-            if self.saver is not None:
-                self.saver.keep_best(state)
+            for saver in self.savers:
+                saver.keep_best(state)
             return
         state.waited += 1
         if config.patience is not None and state.waited >= config.patience:

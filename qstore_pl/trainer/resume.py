@@ -73,6 +73,7 @@ class Parts:
         settings: All other settings on which the result depends, by name.
         shots: Measurements per circuit, >= 1; None leaves them to the device.
         run_on: The devices of the run; the first one is that of the model.
+        run_id: Name of the run in a vector store; empty if it was never in one.
     """
 
     model: Trainable
@@ -81,6 +82,7 @@ class Parts:
     settings: dict[str, Any]
     shots: int | None
     run_on: Sequence[Device]
+    run_id: str = ""
 
     def tree(self, state: TrainState) -> dict[str, Any]:
         """The contents of a checkpoint of the run, without its history."""
@@ -93,6 +95,8 @@ class Parts:
         }
         if others:
             found["other_generators"] = others
+        if self.run_id:
+            found["run_id"] = self.run_id
         return self._fixed | found
 
     @cached_property
@@ -147,6 +151,7 @@ class Parts:
                 f"A resumed run must have the model it began with. {error}"
             ) from error
         state = TrainState.from_tree(found["run"])
+        self.run_id = found.get("run_id", self.run_id)
         if found["version"] < 3:
             state.shots = (self.shots or 0) * state.circuits
         if found["version"] < 4 and state.step == 0:

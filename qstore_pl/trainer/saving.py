@@ -1,12 +1,13 @@
-"""Decides when checkpoints of a run are written, and what happens if that fails."""
+"""Decides when checkpoint files are written, and what happens if that fails."""
 
 from __future__ import annotations
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from qstore_pl.errors import CheckpointError
 from qstore_pl.trainer.resume import Parts
@@ -18,8 +19,29 @@ SHARE = 0.05  # of the time of a run that may go into checkpoints
 _log = logging.getLogger("qstore_pl.trainer")
 
 
-class Saver:
-    """Writes checkpoints of the latest and of the best epoch.
+class Saver(ABC):
+    """Writes checkpoints of a run somewhere."""
+
+    @abstractmethod
+    def at_the_beginning(self, state: TrainState) -> None:
+        """Save the state before the first step, from which a run is begun again."""
+
+    @abstractmethod
+    def keep_best(self, state: TrainState) -> None:
+        """Remember the present state of the run as the best one."""
+
+    @abstractmethod
+    def after_epoch(self, state: TrainState) -> None:
+        """Write a checkpoint if it is time."""
+
+    @abstractmethod
+    def at_the_end(self, state: TrainState) -> None:
+        """Save what is not saved yet."""
+
+
+@final
+class FileSaver(Saver):
+    """Writes the checkpoints of the latest and of the best epoch to files.
 
     Args:
         directory: The directory of the run.

@@ -35,6 +35,8 @@ from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.trainable import Trainable
 
+STORES = {"pinecone_api_key", "store_directory"}
+A_STORE = "a vector store (store_directory, pinecone_api_key)"
 LIMITS = {"max_cost", "max_circuits", "max_shots"}
 MODEL_FIELDS = ("n_qubits", "circuit_depth", "entanglement")
 METHOD_FIELDS = {  # field of the configuration -> option of the gradient method
@@ -74,7 +76,9 @@ def _check_dependent(config: TrainingConfig) -> None:
             "Configuration learning_rate must be unset where the schedule is a "
             "function, which gives the rate of every epoch."
         )
-    watched = "patience" in given or "checkpoint_directory" in given
+    stored = bool(given & STORES)
+    saved = "checkpoint_directory" in given or stored
+    watched = "patience" in given or saved
     needed: dict[str, tuple[bool, str]] = {
         "schedule_epochs": (config.schedule == "cosine", 'schedule="cosine"'),
         "schedule_every": (config.schedule == "step", 'schedule="step"'),
@@ -85,17 +89,14 @@ def _check_dependent(config: TrainingConfig) -> None:
         "on_budget": (bool(given & LIMITS), "max_cost, max_circuits or max_shots"),
         **dict.fromkeys(
             ("monitor", "monitor_mode", "min_delta"),
-            (watched, "patience or checkpoint_directory"),
+            (watched, f"patience, checkpoint_directory or {A_STORE}"),
         ),
-        **dict.fromkeys(
-            ("checkpoint_interval", "checkpoint_keep"),
-            ("checkpoint_directory" in given, "checkpoint_directory"),
-        ),
+        "checkpoint_interval": (saved, f"checkpoint_directory or {A_STORE}"),
+        "checkpoint_keep": ("checkpoint_directory" in given, "checkpoint_directory"),
+        "store_samples": (stored, A_STORE),
     }
     for name in ("pinecone_environment", "pinecone_index_name"):
         needed[name] = ("pinecone_api_key" in given, "pinecone_api_key")
-    stored = bool(given & {"pinecone_api_key", "store_directory"})
-    needed["store_samples"] = (stored, "pinecone_api_key or store_directory")
     for name, (is_used, other) in needed.items():
         if name in given and not is_used:
             raise ValueError(

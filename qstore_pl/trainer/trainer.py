@@ -2,7 +2,7 @@
 
 All random draws of a run come from one seed. On the devices of this package a training
 step is two calls of compiled kernels; on any other device it runs through PennyLane.
-The trainer knows no vector store, and prints nothing but a progress bar if asked to.
+The trainer prints nothing but a progress bar if asked to.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
 from qstore_pl.trainer.resume import Parts, found_in
 from qstore_pl.trainer.run_directory import RunDirectory
-from qstore_pl.trainer.saving import Saver
+from qstore_pl.trainer.saving import FileSaver, Saver
 from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
     LIMITS,
@@ -63,6 +63,7 @@ from qstore_pl.trainer.settings import (
 )
 from qstore_pl.trainer.state import TrainState
 from qstore_pl.trainer.step import Step
+from qstore_pl.trainer.storing import Storing, has_store
 from qstore_pl.trainer.trainable import Trainable, check_trainable
 
 OPTIMIZER_FIELDS = {"optimizer", "learning_rate", "momentum", "weight_decay", "damping"}
@@ -176,6 +177,9 @@ class QuantumTrainer:
         once. By default this method then returns, and :attr:`stopped` names the signal.
         With ``config.on_interrupt="raise"`` the signal ends the program.
 
+        With a vector store in the configuration, the run writes its last and its best
+        checkpoint there at its end, and embeddings of the first training samples.
+
         Args:
             model: The model. If it has no backend of its own it runs on
                 ``config.quantum_sdk``.
@@ -213,6 +217,9 @@ class QuantumTrainer:
                 the state before that step are written as after a signal.
             BudgetError: If the budget allows no further step, and
                 ``config.on_budget="raise"``.
+            StoreError: If the vector store of the run cannot be opened, in which case
+                nothing was trained, or cannot be written at its end.
+            ModuleNotFoundError: If the package of the vector store is not installed.
         """
         config = self.config
         _check_model(model, data)
@@ -228,7 +235,7 @@ class QuantumTrainer:
         callbacks = _checked_callbacks(callbacks)
         places = self._bind(model)
         run_on = [placed.device for placed in places]
-        loss, sources = self._loss_and_sources(model, data, val_data, epochs)
+        loss, data, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
         history.monitor = monitor_of(config, validated=validated)
@@ -241,17 +248,25 @@ class QuantumTrainer:
             shots=shots_of(config),
             run_on=run_on,
         )
+        storing = None
+        if has_store(config):
+            storing = Storing(config, model, data, parts)
+            sources[0] = storing.first.watched(sources[0])
         found = found_in(resume, config.checkpoint_directory)
         run_directory = self._run_directory(found and found[0], overwrite=overwrite)
         with ExitStack() as stack:
             if run_directory is not None:
                 stack.enter_context(run_directory)
+            if storing is not None:
+                stack.enter_context(storing)
             if found is None:
                 state = state_of(config, model, loss, history, self._metrics, places)
             else:
                 state = parts.take_over(found[1], epochs)
                 state.history.monitor = history.monitor
                 state.history.mode = history.mode
+            if storing is not None:
+                storing.begin(parts.run_id)
             self.history, self.stopped = state.history, ""
             estimator = gradients_of(model, config, state.method_rng, places)
             self.estimator = estimator
@@ -268,13 +283,18 @@ class QuantumTrainer:
                 guarded=bool(config.set_fields() & LIMITS)
                 or not all(map(devices.is_ours, run_on)),
             )  # fmt: skip
+            savers: list[Saver] = []
             if run_directory is not None:
-                loop.saver = Saver(
+                to_files = FileSaver(
                     run_directory,
                     parts,
                     interval=config.checkpoint_interval,
                     written=lambda path: loop.tell("on_checkpoint", path),
                 )
+                savers.append(to_files)
+            if storing is not None:
+                savers.append(storing)
+            loop.savers = savers
             if config.resolve("progress"):
                 loop.bar = stack.enter_context(_bar(epochs, state.epoch))
             try:
@@ -288,6 +308,8 @@ class QuantumTrainer:
             self.stopped = state.stopped
             if state.epoch < epochs and not state.stopped:
                 self.stopped = self._interrupts.requested
+            if storing is not None:
+                storing.write()
         if loop.stop is not None:
             self.stopped = "budget"
             if config.resolve("on_budget") == "raise":
@@ -299,8 +321,8 @@ class QuantumTrainer:
 
     def _loss_and_sources(
         self, model: Trainable, data: Any, val_data: Any, epochs: int
-    ) -> tuple[Loss, list[Source]]:
-        """The loss, with weights of classes and samples, and the data in batches."""
+    ) -> tuple[Loss, Any, list[Source]]:
+        """The loss, with weights; the training data; and all data in batches."""
         config = self.config
         loss = get_loss(config.resolve("loss"))
         check_metrics(self._metrics, loss)
@@ -321,7 +343,7 @@ class QuantumTrainer:
         if val_data is not None:
             held_out = source_of(val_data, "val_data", model, loss, None, epochs)
             sources.append(held_out)
-        return loss, sources
+        return loss, data, sources
 
     def _tell_of_the_stop(self, state: TrainState) -> None:
         """Log that the run ended early, and raise the signal if that is wanted."""

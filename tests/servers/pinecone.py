@@ -4,8 +4,8 @@ It speaks the REST interface as far as our store uses it, as we read it. That a 
 passes over it says that our requests and the client's are right in form, and not that
 the service behaves in this way.
 
-``PineconeServer`` is a context manager; ``serving`` also points the client to it, and
-forgets what the client has learnt about loopback:
+``PineconeServer`` is a context manager; ``serving`` also points the client to it, lets
+it not wait between attempts, and forgets what it has learnt about loopback:
 
     with serving(monkeypatch) as server:
         store = PineconeStore(KEY, index="states", dimension=4)
@@ -13,6 +13,7 @@ forgets what the client has learnt about loopback:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
@@ -203,6 +204,20 @@ def forget_failures() -> None:
     get_budget_registry()._reset()
 
 
+def without_pauses(monkeypatch: Any) -> None:
+    """Let the client and our store not wait between attempts."""
+    from pinecone._internal import http_client
+
+    from qstore_pl.store import pinecone_steps
+
+    async def at_once(_seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(http_client, "_retry_sleep", lambda _seconds: None)
+    monkeypatch.setattr(http_client, "_async_retry_sleep", at_once)
+    monkeypatch.setattr(pinecone_steps, "FIRST_PAUSE", 0.0)
+
+
 @contextlib.contextmanager
 def serving(monkeypatch: Any, **options: Any) -> Iterator[PineconeServer]:
     """A server to which the client goes, with the key of the tests in the environment.
@@ -212,6 +227,7 @@ def serving(monkeypatch: Any, **options: Any) -> Iterator[PineconeServer]:
         options: Those of :class:`PineconeServer`.
     """
     forget_failures()
+    without_pauses(monkeypatch)
     with PineconeServer(**options) as server:
         monkeypatch.setenv("PINECONE_CONTROLLER_HOST", server.url)
         monkeypatch.setenv("PINECONE_API_KEY", server.key)

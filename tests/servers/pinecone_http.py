@@ -171,7 +171,11 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "garbled":
             self._send(status, body, {"Content-Type": JSON, "Content-Encoding": "gzip"})
         elif kind == "other":
-            self._send(200, b'{"matches": 3, "vectors": 3}', {"Content-Type": JSON})
+            self._send(
+                200,
+                b'{"matches": 3, "vectors": 3, "namespaces": 3}',
+                {"Content-Type": JSON},
+            )
         elif kind == "truncated":
             self._send(status, body[:-1], {"Content-Type": JSON}, size=len(body))
             self._hang_up()
@@ -184,9 +188,9 @@ class Handler(BaseHTTPRequestHandler):
             return {}
         index = self.owner.indexes[match["index"]]
         if match["path"] in ("/vectors/upsert", "/vectors/delete"):
-            return {"x-pinecone-request-lsn": str(index.committed)}
+            return {"x-pinecone-lsn-committed": str(index.committed)}
         if match["path"] == "/query":
-            return {"x-pinecone-max-indexed-lsn": str(index.reconciled)}
+            return {"x-pinecone-lsn-reconciled": str(index.reconciled)}
         return {}
 
     def _error(self, refused: Refused, headers: dict[str, str] | None = None) -> None:

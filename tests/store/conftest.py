@@ -1,0 +1,21 @@
+"""The places that the suite of vector stores runs over."""
+
+import pytest
+
+from tests.store.places import PLACES
+
+
+@pytest.fixture(params=PLACES)
+def place(request, tmp_path):
+    """An empty place of its own for each test."""
+    made = PLACES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def shared_place(request, tmp_path_factory):
+    """A place that the tests of a file share."""
+    made = PLACES[request.param](tmp_path_factory.mktemp(request.param))
+    yield made
+    made.close()
