@@ -27,9 +27,12 @@ from qstore_pl import (
     run_file,
 )
 from qstore_pl.trainer.state import history_of
+from tests import processes
+from tests.processes import Forked
 
 SCRIPT = [str(Path(sysconfig.get_path("scripts")) / "qstore")]
 MODULE = [sys.executable, "-m", "qstore_pl"]
+COMMAND = "import sys; from qstore_pl import cli; sys.exit(cli.main())"
 TIMEOUT = 120  # seconds: kernels may have to be compiled first
 
 
@@ -45,8 +48,8 @@ def match(pattern, text):
     return found
 
 
-# The script and ``python -m qstore_pl`` call one function: some of the tests that start
-# a process use the one, some the other.
+# The script, ``python -m qstore_pl`` and `COMMAND` call one function: some of the tests
+# that start a process use the one, some the other.
 def test_quickstart(tmp_path):
     seed = 3
     done = run([*SCRIPT, "quickstart", "--seed", str(seed)], tmp_path)
@@ -348,8 +351,8 @@ def elsewhere(tmp_path_factory):
     """The parameters that another process finds, for each of `DRAWS` with seed 0."""
     place = tmp_path_factory.mktemp("elsewhere")
     paths = [seeded(place / f"{i}", 0, drawn) for i, drawn in enumerate(DRAWS)]
-    done = run([sys.executable, "-c", COMMANDS, *map(str, paths)], place)
-    assert done.returncode == 0, done.stderr
+    status, _, errors = processes.run(COMMANDS, *paths, cwd=place)
+    assert status == 0, errors
     return dict(zip(DRAWS, map(trained_parameters, paths), strict=True))
 
 
@@ -404,9 +407,11 @@ def test_resume_gives_the_bits_of_a_run_without_a_break(tmp_path, capsys):
     shutil.copytree(tmp_path / "whole" / "run", folder / "run")
     for late in (folder / "run").glob("epoch00000[34]*"):
         late.unlink()
-    done = run([*SCRIPT, "train", "config.toml", "--resume"], folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == whole.splitlines()[2:]
+    status, out, errors = processes.run(
+        COMMAND, "train", "config.toml", "--resume", cwd=folder
+    )
+    assert status == 0, errors
+    assert out.splitlines() == whole.splitlines()[2:]
     last = "epoch000004-step000000.qstore"
     ours, history = parameters_of(folder / "run" / last)
     wanted, uninterrupted = parameters_of(tmp_path / "whole" / "run" / last)
@@ -445,20 +450,10 @@ def test_early_stopping_is_said(tmp_path, capsys):
 @pytest.mark.timeout(TIMEOUT)
 def test_a_signal_ends_it_with_status_130_and_a_checkpoint(tmp_path):
     write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
-    process = subprocess.Popen(
-        [*SCRIPT, "train", "config.toml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
+    with Forked(COMMAND, "train", "config.toml", cwd=tmp_path) as process:
         assert process.stdout.readline().startswith("epoch 1 ")
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert out.splitlines()[-1] == "stopped: SIGINT"
     assert len(list((tmp_path / "run").glob("epoch*"))) == 1
@@ -539,11 +534,10 @@ def test_a_file_with_other_tables_is_refused(text, words, tmp_path, capsys):
 
 
 def test_errors_in_a_process_have_no_traceback(tmp_path):
-    done = run([*SCRIPT, "train", "nothing.toml"], tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("qstore: ")
-    assert len(done.stderr.splitlines()) == 1
+    status, out, errors = processes.run(COMMAND, "train", "nothing.toml", cwd=tmp_path)
+    assert (status, out) == (1, "")
+    assert errors.startswith("qstore: ")
+    assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -605,20 +599,11 @@ STOPPED = re.compile(r"Training was stopped by stop\(\) after epoch \d+, batch 0
 @pytest.mark.timeout(TIMEOUT)
 def test_training_stops_when_nobody_reads_any_more(tmp_path):
     write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
-    process = subprocess.Popen(
-        [*SCRIPT, "train", "config.toml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
+    with Forked(COMMAND, "train", "config.toml", cwd=tmp_path) as process:
         process.stdout.readline()
         process.stdout.close()  # as `head -1` does
         assert process.wait(timeout=60) == 141
-        assert STOPPED.fullmatch(process.stderr.read().decode())
-    finally:
-        process.kill()
-        process.stderr.close()
+        assert STOPPED.fullmatch(process.errors)
     assert len(list((tmp_path / "run").glob("epoch*"))) == 1
 
 
