@@ -45,7 +45,7 @@ class MemoryStore(VectorStore):
     def _upsert(self, batch, namespace):
         space = self.spaces.setdefault(namespace, {})
         for one, values, metadata in zip(
-            batch.ids, batch.values, batch.metadata, strict=True
+            batch.ids, batch.values, batch.metadata(), strict=True
         ):
             kept = {key: as_kept(value) for key, value in metadata.items()}
             space[one] = Record(one, values.copy(), kept)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import json
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +15,7 @@ from qstore_pl.store.lance_sql import KINDS, column_name
 from qstore_pl.store.records import MAX_DIMENSION, Batch, Float32, Metadata, Record
 
 UInt64 = NDArray[np.uint64]
+Columns = dict[str, Any]  # from the name of a column to an Arrow array
 
 FIXED: Final = ("id", "vector", "checksum")
 # With this mark on the identifier, two writers that insert it at the same time are a
@@ -42,13 +41,18 @@ def metadata_fields(names: Iterable[str]) -> list[Any]:
     """Arrow fields of columns of metadata, by the names of the columns."""
     import pyarrow as pa
 
-    types = {
+    return [pa.field(name, _arrow_type(kind_of(name))) for name in names]
+
+
+def _arrow_type(kind: str) -> Any:
+    import pyarrow as pa
+
+    return {
         "string": pa.string(),
         "number": pa.float64(),
         "bool": pa.bool_(),
         "strings": pa.list_(pa.string()),
-    }
-    return [pa.field(name, types[kind_of(name)]) for name in names]
+    }[kind]
 
 
 def kind_of(column: str) -> str:
@@ -66,16 +70,23 @@ def metadata_columns(names: Iterable[str]) -> list[str]:
     return [name for name in names if kind_of(name) in KINDS]
 
 
-def columns_of(batch: Batch) -> dict[str, list[Any]]:
-    """The metadata of a batch as columns, one for each key and kind of value."""
-    found: dict[str, list[Any]] = {}
-    for key, values in batch.columns().items():
-        kinds = sorted(
-            {_KIND[kind] for kind in set(map(type, values)) if kind in _KIND}
-        )
-        for kind in kinds:
-            only = len(kinds) == 1 and kind != "number"
-            found[column_name(kind, key)] = values if only else _of_kind(kind, values)
+def columns_of(batch: Batch) -> Columns:
+    """The metadata of a batch as Arrow arrays, one for each key and kind of value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found: Columns = {}
+    for key, values in batch.columns.items():
+        kinds = {_KIND[kind] for kind in set(map(type, values)) if kind in _KIND}
+        for kind in sorted(kinds):
+            column = values
+            if len(kinds) > 1:
+                column = [x if _KIND.get(type(x)) == kind else None for x in values]
+            array = pa.array(column, type=_arrow_type(kind))
+            if kind == "number":
+                # The sum makes -0.0 to 0.0, which compares the same everywhere.
+                array = pc.add(array, 0.0)
+            found[column_name(kind, key)] = array
     return found
 
 
@@ -88,23 +99,10 @@ _KIND: Final = {
 }
 
 
-def _of_kind(kind: str, values: Sequence[Any]) -> list[Any]:
-    if kind == "number":
-        # The sum makes -0.0 to 0.0, which compares the same everywhere.
-        if set(map(type, values)) <= {int, float}:
-            numbers: list[float] = (np.array(values, dtype=np.float64) + 0.0).tolist()
-            return numbers
-        return [
-            float(value) + 0.0 if type(value) in (float, int) else None
-            for value in values
-        ]
-    return [value if _KIND.get(type(value)) == kind else None for value in values]
-
-
 # --- to and from Arrow -----------------------------------------------------------
 
 
-def arrow_table(batch: Batch, columns: Mapping[str, list[Any]], schema: Any) -> Any:
+def arrow_table(batch: Batch, columns: Columns, schema: Any) -> Any:
     """A batch as an Arrow table.
 
     Args:
@@ -115,20 +113,16 @@ def arrow_table(batch: Batch, columns: Mapping[str, list[Any]], schema: Any) -> 
     """
     import pyarrow as pa
 
-    dimension = batch.values.shape[1]
+    ids = pa.array(batch.ids)
     fixed = {
-        "id": batch.ids,
+        "id": ids,
         "vector": pa.FixedSizeListArray.from_arrays(
-            pa.array(batch.values.reshape(-1)), dimension
+            pa.array(batch.values.reshape(-1)), batch.values.shape[1]
         ),
-        "checksum": checksums(batch.ids, batch.values, columns),
+        "checksum": pa.array(checksums(ids, batch.values, columns)),
     }
     arrays = [
-        pa.array(fixed[field.name], type=field.type)
-        if field.name in fixed
-        else pa.array(columns[field.name], type=field.type)
-        if field.name in columns
-        else pa.nulls(len(batch), field.type)
+        (fixed | columns).get(field.name, pa.nulls(len(batch), field.type))
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
@@ -168,67 +162,93 @@ def damaged(table: Any) -> list[str]:
             np.logical_or, (np.asarray(table[name].is_null()) for name in FIXED)
         )
         return [str(one) for one in table["id"].filter(pa.array(missing)).to_pylist()]
-    columns = {
-        name: table[name].to_pylist() for name in metadata_columns(table.column_names)
-    }
-    ids = table["id"].to_pylist()
+    names = metadata_columns(table.column_names)
+    columns = {name: table[name].combine_chunks() for name in names}
+    ids = table["id"].combine_chunks()
     wanted = table["checksum"].to_numpy()
     wrong = checksums(ids, vectors(table), columns) != wanted
-    return list(itertools.compress(ids, wrong))
+    return list(itertools.compress(ids.to_pylist(), wrong))
 
 
 # --- checksums -------------------------------------------------------------------
 
 
-def checksums(
-    ids: Sequence[str], values: Float32, columns: Mapping[str, Sequence[Any]]
-) -> UInt64:
+def checksums(ids: Any, values: Float32, columns: Columns) -> UInt64:
     """A number for each row that changes with every single bit of the row.
 
-    It is the sum, modulo 2**64, of the 32-bit words of the vector and of a code of each
-    text and value, each times an odd number of its own. An odd factor maps no change of
-    a word to zero. A value that a row has not adds nothing, so that new columns leave
-    the checksums of old rows as they are.
+    It is the sum, modulo 2**64, of the words of the vector, the bytes of the
+    texts and the words of the numbers, each times an odd number of its own. An odd
+    factor maps no change of a word to zero. A value that a row has not adds nothing, so
+    that new columns leave the checksums of old rows as they are.
 
     Args:
-        ids: Identifiers of the rows.
+        ids: Identifiers of the rows, an Arrow array.
         values: Vectors, shape ``(n_rows, dimension)``.
-        columns: Metadata by the name of their column; None where a row has no value.
+        columns: Metadata as Arrow arrays; null where a row has no value.
 
     Returns:
         Shape ``(n_rows,)``.
     """
-    words = np.ascontiguousarray(values).view(np.uint32)
-    total: UInt64 = words @ _weights()[: words.shape[1]]
+    import pyarrow.compute as pc
+
+    total = _vectors(values)
     for name, column in {"id": ids, **columns}.items():
         factor, offset = _column_weights(name)
         code = _CODES["string" if name == "id" else kind_of(name)]
-        total += code(column) * factor
-        if name != "id":
-            present = np.fromiter((v is not None for v in column), bool, len(column))
-            total += present * offset
+        present = np.asarray(pc.is_valid(column))
+        total += np.where(present, code(column) * factor + offset, np.uint64(0))
     return total
 
 
-def _texts(column: Sequence[str | None]) -> UInt64:
-    crc = zlib.crc32
-    codes = (0 if text is None else crc(text.encode()) for text in column)
-    return np.fromiter(codes, np.uint64, len(column))
+def _vectors(values: Float32) -> UInt64:
+    """The numbers of each vector, two in a word, each word times its weight."""
+    n_rows, dimension = values.shape
+    if dimension % 2:
+        values = np.concatenate([values, np.zeros((n_rows, 1), np.float32)], axis=1)
+    words = np.ascontiguousarray(values).view(np.uint64)
+    found: UInt64 = words @ _weights()[: words.shape[1]]
+    return found
 
 
-def _numbers(column: Sequence[float | None]) -> UInt64:
-    codes = (0.0 if value is None else value for value in column)
-    return np.fromiter(codes, np.float64, len(column)).view(np.uint64)
+def _texts(column: Any) -> UInt64:
+    """The bytes of each text, each times the weight of its place, and its length."""
+    _, starts, data = column.buffers()
+    offsets = np.frombuffer(starts, np.int32)[column.offset :][: len(column) + 1]
+    if data is None:
+        return np.zeros(len(column), np.uint64)
+    text = np.frombuffer(data, np.uint8)
+    return _weighed(text[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
-def _bools(column: Sequence[bool | None]) -> UInt64:
-    return np.fromiter(map(bool, column), np.uint64, len(column))
+def _weighed(numbers: NDArray[Any], offsets: NDArray[Any]) -> UInt64:
+    """For each row the sum of its numbers times weights, and the weighed length.
+
+    Args:
+        numbers: The numbers of all rows, one row after the other.
+        offsets: Where each row begins, and where the last one ends.
+    """
+    lengths = np.diff(offsets)
+    places = np.arange(len(numbers)) - np.repeat(offsets[:-1], lengths)
+    sums = np.zeros(len(numbers) + 1, np.uint64)
+    np.cumsum(numbers * _weights().take(places, mode="wrap"), out=sums[1:])
+    return sums[offsets[1:]] - sums[offsets[:-1]] + lengths.astype(np.uint64) * _LENGTH
 
 
-def _lists(column: Sequence[list[str] | None]) -> UInt64:
-    return _texts([None if one is None else json.dumps(one) for one in column])
+def _numbers(column: Any) -> UInt64:
+    return np.asarray(column.fill_null(0.0)).view(np.uint64)
 
 
+def _bools(column: Any) -> UInt64:
+    return np.asarray(column.fill_null(False)).astype(np.uint64)  # noqa: FBT003
+
+
+def _lists(column: Any) -> UInt64:
+    offsets = np.asarray(column.offsets)
+    codes = _texts(column.values)[offsets[0] : offsets[-1]]
+    return _weighed(codes, offsets - offsets[0])
+
+
+_LENGTH: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, and unlike the weights
 _CODES: Final[dict[str, Callable[[Any], UInt64]]] = {
     "string": _texts,
     "number": _numbers,

@@ -26,7 +26,7 @@ def sizes(batch: Batch) -> Iterator[int]:
     """Numbers of records for requests that are small enough."""
     values = 25 * batch.values.shape[1]  # -1.1754943508222875e-38 and a comma
     count = total = 0
-    for one, metadata in zip(batch.ids, batch.metadata, strict=True):
+    for one, metadata in zip(batch.ids, batch.metadata(), strict=True):
         own = values + 2 * len(one) + 50
         own += len(json.dumps(metadata, ensure_ascii=False).encode())
         if count == MOST_RECORDS or (count and total + own > MOST_BYTES):
@@ -69,7 +69,7 @@ def _send(part: Batch, namespace: str) -> Steps[int | None]:
     records = [
         {"id": one, "values": values, **({"metadata": metadata} if metadata else {})}
         for one, values, metadata in zip(
-            part.ids, part.values.tolist(), part.metadata, strict=True
+            part.ids, part.values.tolist(), part.metadata(), strict=True
         )
     ]
     for attempt in itertools.count():
@@ -115,7 +115,7 @@ def _written(
     return all(
         one in found
         and np.array_equal(found[one].values, part.values[-1])
-        and found[one].metadata == kept(part.metadata[-1])
+        and found[one].metadata == kept(part.metadata()[-1])
         for one, part in last.items()
     )
 

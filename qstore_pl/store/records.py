@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,8 @@ MAX_INTEGER: Final = 1 << 53  # beyond it, a float64 has gaps between integers
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _INDEX = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,43}[a-z0-9])?")
+_NUMBER = 24  # bytes of a number as JSON, at most
+_LARGEST = {int: MAX_INTEGER, float: np.finfo(np.float64).max}
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -117,17 +120,18 @@ class Vectors:
 @final
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records that were checked.
+    """Records that were checked, as columns.
 
     Attributes:
         ids: Identifiers, each once.
         values: Vectors, C-ordered float32 of shape ``(n_records, dimension)``.
-        metadata: A dict for each record, with values of Python's own types.
+        columns: Metadata by key: the value of each record, of Python's own types, and
+            None where it has none.
     """
 
     ids: list[str]
     values: Float32
-    metadata: list[Metadata]
+    columns: dict[str, list[Any]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -137,12 +141,17 @@ class Batch:
         ends = list(itertools.accumulate(sizes))
         for start, end in zip([0, *ends], ends, strict=False):
             cut = slice(start, end)
-            yield Batch(self.ids[cut], self.values[cut], self.metadata[cut])
+            columns = {key: column[cut] for key, column in self.columns.items()}
+            yield Batch(self.ids[cut], self.values[cut], columns)
 
-    def columns(self) -> dict[str, list[Any]]:
-        """The metadata by key: the value of each record, None where it has none."""
-        keys = dict.fromkeys(itertools.chain.from_iterable(self.metadata))
-        return {key: [one.get(key) for one in self.metadata] for key in keys}
+    def metadata(self) -> list[Metadata]:
+        """The metadata as a dict for each record."""
+        found: list[Metadata] = [{} for _ in self.ids]
+        for key, column in self.columns.items():
+            for kept, value in zip(found, column, strict=True):
+                if value is not None:
+                    kept[key] = value
+        return found
 
 
 # --- names -----------------------------------------------------------------------
@@ -209,14 +218,24 @@ def checked_ids(name: str, values: Any) -> list[str]:
             f"Argument `{name}` must be a sequence of identifiers, but is {values!r}. "
             "Write [identifier] for a single one."
         )
-    found = [checked_id(name, value) for value in values]
-    if len(set(found)) < len(found):
+    found = list(values)
+    distinct = set(found) if set(map(type, found)) == {str} else None
+    if distinct is None or not _are_plain_ids(found) or "" in distinct:
+        found = [checked_id(name, value) for value in found]
+        distinct = set(found)
+    if len(distinct) < len(found):
         twice = next(one for one, count in Counter(found).items() if count > 1)
         raise ValueError(
             f"Argument `{name}` must have every identifier once, but has {twice!r} "
             "several times."
         )
     return found
+
+
+def _are_plain_ids(values: Sequence[str]) -> bool:
+    """Whether strings are identifiers or empty, found out without a loop of Python."""
+    text = "".join(values)
+    return max(map(len, values)) <= MAX_ID and text.isascii() and text.isprintable()
 
 
 def checked_key(name: str, key: Any) -> str:
@@ -341,8 +360,11 @@ def checked_vector(name: str, values: Any, dimension: int) -> Float32:
 # --- metadata --------------------------------------------------------------------
 
 
-def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
-    """Return the metadata of records, with values of Python's own types.
+def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
+    """Return the metadata of records as columns, with values of Python's own types.
+
+    Returns:
+        By key the value of each record, None where it has none.
 
     Raises:
         TypeError: If one is no dict, or has a value of another kind.
@@ -350,7 +372,7 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
             finite or an integer beyond 2**53, or one takes more than 40,960 bytes.
     """
     if metadata is None:
-        return [{} for _ in range(n_records)]
+        return {}
     if isinstance(metadata, str | Mapping) or not isinstance(metadata, Iterable):
         raise TypeError(
             f"Argument `metadata` must be a list of dicts, but is {metadata!r:.200}."
@@ -361,27 +383,20 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
             f"Argument `metadata` must have {n_records} dicts, one for each record, "
             f"but has {len(given)}."
         )
-    for one in given:
-        if not isinstance(one, Mapping):
-            raise TypeError(f"Argument `metadata` must hold dicts, but has {one!r}.")
-    keys = dict.fromkeys(itertools.chain.from_iterable(given))
+    if set(map(type, given)) != {dict}:
+        for one in given:
+            if not isinstance(one, Mapping):
+                raise TypeError(
+                    f"Argument `metadata` must hold dicts, but has {one!r}."
+                )
+    found: dict[str, list[Any]] = {}
     longest = 2
-    found: list[Metadata] = [{} for _ in given]
-    for key in keys:
-        checked_key("metadata", key)
-        column = [one[key] for one in given if key in one]
-        if not _is_plain(column):
-            column = [_value(key, value) for value in column]
-        having = found
-        if len(column) < len(given):
-            having = [
-                one for one, full in zip(found, given, strict=True) if key in full
-            ]
-        for kept, value in zip(having, column, strict=True):
-            kept[key] = value
-        longest += len(key) + 4 + _longest(column)
+    for key in dict.fromkeys(itertools.chain.from_iterable(given)):
+        found[key], length = _column(checked_key("metadata", key), given)
+        longest += len(key) + 4 + length
     if longest > MAX_METADATA:  # a bound for all records; now they are measured
-        for row, kept in enumerate(found):
+        for row, values in enumerate(zip(*found.values(), strict=True)):
+            kept = {k: v for k, v in zip(found, values, strict=True) if v is not None}
             size = len(json.dumps(kept, ensure_ascii=False).encode())
             if size > MAX_METADATA:
                 raise ValueError(
@@ -391,14 +406,22 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
     return found
 
 
-def _is_plain(column: Sequence[Any]) -> bool:
-    """Whether all are ASCII text, or all are numbers in range: they stay as is."""
+def _column(key: str, given: Sequence[Mapping[str, Any]]) -> tuple[list[Any], int]:
+    """The value of each record for one key, and at least the bytes of the longest."""
+    try:
+        column = list(map(operator.itemgetter(key), given))
+    except KeyError:  # a None that was given is refused, and not taken for no value
+        column = [_value(key, one[key]) if key in one else None for one in given]
+        return column, max(map(_length, column))
     kinds = set(map(type, column))
-    if kinds == {str}:
-        return all(map(str.isascii, column))
-    if kinds == {int}:
-        return min(column) >= -MAX_INTEGER and max(column) <= MAX_INTEGER
-    return kinds == {float} and bool(np.isfinite(column).all())
+    if kinds == {str} and "".join(column).isascii():
+        return column, 6 * max(map(len, column)) + 2
+    if kinds in ({int}, {float}):
+        numbers = np.array(column)
+        if numbers.dtype != object and (np.abs(numbers) <= _LARGEST[kinds.pop()]).all():
+            return column, _NUMBER
+    column = [_value(key, value) for value in column]
+    return column, max(map(_length, column))
 
 
 def _value(key: str, value: Any) -> Any:
@@ -448,20 +471,10 @@ def encodable(name: str, key: str, value: str) -> str:
     return str.__str__(value)
 
 
-def _longest(column: Sequence[Any]) -> int:
-    """At least the bytes that any of the values takes as JSON."""
-    kinds = set(map(type, column))
-    if kinds == {str}:
-        return 6 * max(map(len, column)) + 2
-    if kinds <= {int, float, bool}:
-        return _length(column[0])
-    return max(map(_length, column))
-
-
 def _length(value: Any) -> int:
     """At least the bytes that a value takes as JSON."""
     if isinstance(value, str):
         return 6 * len(value) + 2
     if isinstance(value, list):
         return 2 + sum(6 * len(item) + 4 for item in value)
-    return 24
+    return _NUMBER

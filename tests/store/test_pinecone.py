@@ -226,7 +226,7 @@ def test_requests_are_as_large_as_they_may_be(n_records, dimension, length):
     batch = Batch(
         [f"{i}".rjust(length, '"') for i in range(n_records)],
         values,
-        [{"text": text} for _ in range(n_records)],
+        {"text": [text] * n_records},
     )
     parts = list(batch.parts(writes.sizes(batch)))
     assert [one for part in parts for one in part.ids] == batch.ids
@@ -237,7 +237,7 @@ def test_requests_are_as_large_as_they_may_be(n_records, dimension, length):
                     "vectors": [
                         {"id": i, "values": v, "metadata": m}
                         for i, v, m in zip(
-                            part.ids, part.values.tolist(), part.metadata, strict=True
+                            part.ids, part.values.tolist(), part.metadata(), strict=True
                         )
                     ],
                     "namespace": "n" * 128,
