@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qstore_pl import __version__
-from qstore_pl.quickstart import CHECKPOINT, PLOT, quickstart, seed_run
+from qstore_pl.quickstart import CHECKPOINT, PLOT, STORE, quickstart, seed_run
 from qstore_pl.run_file import run_of
 from qstore_pl.store_commands import add_store, run_store
 
@@ -60,9 +60,10 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     quick = commands.add_parser(
         "quickstart",
-        help="train a quantum classifier on Iris and draw its curves",
+        help="train a quantum classifier on Iris, and search its states",
         description="Train on scikit-learn's Iris: 4 qubits, 3 classes. Writes "
-        f"{CHECKPOINT} and {PLOT} into the current directory.",
+        f"{CHECKPOINT}, {PLOT}, and a vector store with the states of the flowers, "
+        f"{STORE}, into the current directory.",
     )
     quick.add_argument(
         "--seed-run",

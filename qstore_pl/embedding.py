@@ -41,7 +41,7 @@ Float2D = NDArray[np.float64]
 KINDS: Final = ("pauli", "local", "outputs")
 MAX_QUBITS: Final = 7  # 4**7 = 16,384 numbers; a store takes vectors of up to 20,000
 
-_BYTES = 1 << 21  # of the largest array while Pauli vectors are computed
+_BYTES = 1 << 17  # of an array of products, which then stays in the cache
 
 
 def dimension(kind: str, n_qubits: int, n_outputs: int) -> int:

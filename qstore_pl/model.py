@@ -637,8 +637,8 @@ class QuantumModel:
             >>> vectors = model.embed([[0.1, 0.2], [0.1, 0.2], [2.0, 0.3]])
             >>> vectors.shape
             (3, 16)
-            >>> print((vectors @ vectors[0]).round(3))
-            [1.    1.    0.337]
+            >>> print((vectors @ vectors[0]).round(2))
+            [1.   1.   0.34]
         """
         self.embedding_dimension(kind)  # which knows the kinds
         features = self.prepare(inputs)

@@ -1,19 +1,27 @@
-"""The runs of ``qstore quickstart``: a first training on Iris or on made-up data."""
+"""The runs of ``qstore quickstart``: Iris, trained and searched, or made-up data."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-CHECKPOINT, PLOT = "quickstart.npz", "quickstart.png"
+if TYPE_CHECKING:
+    from qstore_pl.index import EmbeddingIndex
+
+CHECKPOINT, PLOT, STORE = "quickstart.npz", "quickstart.png", "quickstart.lance"
+NAME = "iris"  # of the records in the store
 
 
 def quickstart(*, seed: int) -> float:
-    """Train on Iris, print one line per epoch, and write a checkpoint and a plot.
+    """Train on Iris, print one line per epoch, and search the states of the flowers.
+
+    A checkpoint, a plot, and a vector store with the states of the training flowers are
+    written into the current directory. They replace those of an earlier quickstart.
 
     Args:
         seed: Seed of the split of the data, the first weights and the batches, >= 0.
@@ -22,9 +30,12 @@ def quickstart(*, seed: int) -> float:
         Accuracy on the held-out fifth of the data.
 
     Raises:
-        ModuleNotFoundError: If matplotlib is missing; nothing is trained then.
+        ModuleNotFoundError: If matplotlib or lancedb is missing; nothing is trained
+            then.
         OSError: If a file cannot be written. Where possible this is found out before
             training.
+        StoreError: If the store cannot be opened, which is found out before training,
+            or cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -38,16 +49,19 @@ def quickstart(*, seed: int) -> float:
     from sklearn.preprocessing import StandardScaler
 
     from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
+    from qstore_pl.index import EmbeddingIndex
 
-    X, y = load_iris(return_X_y=True)
-    X_train, X_test, y_train, y_test = train_test_split(
-        X, y, test_size=0.2, stratify=y, random_state=seed
+    iris = load_iris()
+    X, y, rows = iris.data, iris.target, np.arange(len(iris.target))
+    X_train, X_test, y_train, y_test, rows_train, rows_test = train_test_split(
+        X, y, rows, test_size=0.2, stratify=y, random_state=seed
     )
     scaler = StandardScaler().fit(X_train)
     X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
 
-    print("Iris: 120 flowers to train on, 30 to test; 4 qubits, 3 layers, 3 classes")
     model = QuantumModel(4, 3, n_layers=3, readout="affine", seed=seed)
+    index = EmbeddingIndex.open(model, STORE, name=NAME)
+    print("Iris: 120 flowers to train on, 30 to test; 4 qubits, 3 layers, 3 classes")
     config = TrainingConfig(
         learning_rate=0.05, epochs=60, batch_size=32, loss="cross_entropy", seed=seed
     )
@@ -78,13 +92,45 @@ def quickstart(*, seed: int) -> float:
         },
         path,
     )
+    species = np.array(iris.target_names)
+    _index(index, X_train, species[y_train], rows_train)
+    _search(index, X_test, species[y_test], rows_test)
+
     print(f"checkpoint: {path}")
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     _draw(figure, history)
     plot = Path(PLOT).resolve()
     figure.savefig(plot, dpi=150)
     print(f"plot: {plot}")
+    print(f"store: {Path(STORE).resolve()}")
     return accuracy
+
+
+def _index(
+    index: EmbeddingIndex, X: Any, species: NDArray[np.str_], rows: NDArray[np.int_]
+) -> None:
+    """Write the states of flowers, in the place of those of an earlier quickstart."""
+    for namespace in index.store.stats().namespaces:
+        if namespace.startswith(f"{NAME}."):
+            index.store.delete(delete_all=True, namespace=namespace)
+    metadata = [
+        {"species": str(name), "row": int(row)}
+        for name, row in zip(species, rows, strict=True)
+    ]
+    index.add([f"flower-{row:03d}" for row in rows], X, metadata)
+
+
+def _search(
+    index: EmbeddingIndex, X: Any, species: NDArray[np.str_], rows: NDArray[np.int_]
+) -> None:
+    """Print the states nearest to that of the first flower, and classify them all."""
+    print(f"states nearest to that of test flower {rows[0]}, {species[0]}:")
+    for neighbour in index.search(X[0], top_k=5):
+        name, row = neighbour.metadata["species"], neighbour.metadata["row"]
+        print(f"  fidelity {neighbour.fidelity:.3f}  {name:<10}  row {row:3.0f}")
+    found = index.classify(X, k=5, label="species", min_agreement=0.0)
+    accuracy = np.mean(found.labels == species)
+    print(f"accuracy by the 5 nearest states: {accuracy:.2f}")
 
 
 def _check_writable(directory: Path) -> None:
@@ -97,11 +143,13 @@ def _check_writable(directory: Path) -> None:
         for path in (directory / CHECKPOINT, directory / PLOT):
             if path.exists():
                 path.open("ab").close()
-        tempfile.TemporaryFile(dir=directory).close()
+        for place in (directory, directory / STORE):
+            if place.is_dir():
+                tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         raise OSError(
-            f"The quickstart cannot write {CHECKPOINT} and {PLOT} into the current "
-            f"directory: {error}. Go to another directory first."
+            f"The quickstart cannot write {CHECKPOINT}, {PLOT} and {STORE} into the "
+            f"current directory: {error}. Go to another directory first."
         ) from error
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,12 @@ from qstore_pl import (
     run_file,
 )
 from qstore_pl.trainer.state import history_of
+from tests import processes
+from tests.processes import Forked
 
 SCRIPT = [str(Path(sysconfig.get_path("scripts")) / "qstore")]
 MODULE = [sys.executable, "-m", "qstore_pl"]
+COMMAND = "import sys; from qstore_pl import cli; sys.exit(cli.main())"
 TIMEOUT = 120  # seconds: kernels may have to be compiled first
 
 
@@ -44,8 +48,8 @@ def match(pattern, text):
     return found
 
 
-# The script and ``python -m qstore_pl`` call one function: some of the tests that start
-# a process use the one, some the other.
+# The script, ``python -m qstore_pl`` and `COMMAND` call one function: some of the tests
+# that start a process use the one, some the other.
 def test_quickstart(tmp_path):
     seed = 3
     done = run([*SCRIPT, "quickstart", "--seed", str(seed)], tmp_path)
@@ -67,7 +71,9 @@ def test_quickstart(tmp_path):
     plot = Path(match(r"^plot: (.+)$", done.stdout).group(1))
     assert saved == tmp_path.resolve() / "quickstart.npz"
     assert plot == tmp_path.resolve() / "quickstart.png"
-    assert sorted(tmp_path.iterdir()) == [saved, plot]
+    store = Path(match(r"^store: (.+)$", done.stdout).group(1))
+    assert store == tmp_path.resolve() / "quickstart.lance"
+    assert sorted(tmp_path.iterdir()) == [store, saved, plot]
     assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
     loaded = QuantumTrainer().load_checkpoint(saved)
@@ -75,13 +81,29 @@ def test_quickstart(tmp_path):
     assert f"{loaded['loss']:.4f}" == epochs[-1][1]
     model = QuantumModel(4, 3, n_layers=3, readout="affine")
     model.load_state(loaded["model_state"])
-    X, y = load_iris(return_X_y=True)
-    X_train, X_test, _, y_test = train_test_split(
-        X, y, test_size=0.2, stratify=y, random_state=seed
+    iris = load_iris()
+    X, y, rows = iris.data, iris.target, np.arange(150)
+    X_train, X_test, y_train, y_test, rows_train, _ = train_test_split(
+        X, y, rows, test_size=0.2, stratify=y, random_state=seed
     )
-    X_test = StandardScaler().fit(X_train).transform(X_test)
+    scaler = StandardScaler().fit(X_train)
+    X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
     accuracy = np.mean(model.forward(X_test).argmax(axis=1) == y_test)
     assert f"{accuracy:.2f}" == printed
+
+    # the nearest states, by overlaps of state vectors
+    fidelities = np.abs(model.states(X_test) @ model.states(X_train).conj().T) ** 2
+    nearest = np.argsort(-fidelities, axis=1)[:, :5]
+    shown = re.findall(
+        r"^  fidelity (\d\.\d{3})  (\w+) +row +(\d+)$", done.stdout, re.MULTILINE
+    )
+    assert shown == [
+        (f"{fidelities[0, i]:.3f}", iris.target_names[y_train[i]], str(rows_train[i]))
+        for i in nearest[0]
+    ]
+    votes = [Counter(y_train[row]).most_common(1)[0][0] for row in nearest]
+    by_states = np.mean(votes == y_test)
+    assert f"by the 5 nearest states: {by_states:.2f}\n" in done.stdout
 
 
 def test_seed_run(tmp_path, monkeypatch, capsys):
@@ -112,6 +134,10 @@ def test_the_same_seed_prints_the_same(tmp_path, monkeypatch, capsys):
     first = printed("1")
     assert printed("1") == first
     assert printed("2") != first
+    # The store has the flowers of the last run, and no others.
+    stats = qstore_pl.open_store(quickstart.STORE).stats()
+    n_flowers = [n for name, n in stats.namespaces.items() if "models" not in name]
+    assert n_flowers == [120]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +167,7 @@ def test_an_unknown_command_in_a_process(tmp_path):
 def test_help_names_the_command_and_what_it_writes(capsys):
     for arguments, words in (
         (["--help"], ["quickstart"]),
-        (["quickstart", "--help"], ["--seed-run", "quickstart.npz", "quickstart.png"]),
+        (["quickstart", "--help"], ["--seed-run", "quickstart.png", ".lance"]),
     ):
         with pytest.raises(SystemExit) as raised:
             cli.main(arguments)
@@ -150,15 +176,19 @@ def test_help_names_the_command_and_what_it_writes(capsys):
         assert all(word in text for word in words)
 
 
-def test_without_matplotlib_it_says_what_to_install_and_trains_nothing(
-    tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("modules", "extra"),
+    [(("matplotlib", "matplotlib.figure"), "viz"), (("lancedb",), "lance")],
+)
+def test_without_an_extra_it_says_what_to_install_and_trains_nothing(
+    modules, extra, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("matplotlib", "matplotlib.figure"):  # each may have been imported
+    for name in modules:  # each may have been imported
         monkeypatch.setitem(sys.modules, name, None)
     assert cli.main(["quickstart"]) == 1
     shown = capsys.readouterr()
-    assert 'pip install "qstore-pl[viz]"' in shown.err
+    assert f'pip install "qstore-pl[{extra}]"' in shown.err
     assert shown.out == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -180,6 +210,18 @@ def test_what_cannot_be_written_is_found_before_training(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "cannot write quickstart.npz" in shown.err
+
+
+def test_a_file_in_the_place_of_the_store_is_found_before_training(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart.lance").write_text("mine")
+    assert cli.main(["quickstart"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "quickstart.lance" in shown.err.splitlines()[-1]
+    assert [one.read_text() for one in tmp_path.iterdir()] == ["mine"]
 
 
 # --- train ------------------------------------------------------------------------
@@ -309,8 +351,8 @@ def elsewhere(tmp_path_factory):
     """The parameters that another process finds, for each of `DRAWS` with seed 0."""
     place = tmp_path_factory.mktemp("elsewhere")
     paths = [seeded(place / f"{i}", 0, drawn) for i, drawn in enumerate(DRAWS)]
-    done = run([sys.executable, "-c", COMMANDS, *map(str, paths)], place)
-    assert done.returncode == 0, done.stderr
+    status, _, errors = processes.run(COMMANDS, *paths, cwd=place)
+    assert status == 0, errors
     return dict(zip(DRAWS, map(trained_parameters, paths), strict=True))
 
 
@@ -365,9 +407,11 @@ def test_resume_gives_the_bits_of_a_run_without_a_break(tmp_path, capsys):
     shutil.copytree(tmp_path / "whole" / "run", folder / "run")
     for late in (folder / "run").glob("epoch00000[34]*"):
         late.unlink()
-    done = run([*SCRIPT, "train", "config.toml", "--resume"], folder)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == whole.splitlines()[2:]
+    status, out, errors = processes.run(
+        COMMAND, "train", "config.toml", "--resume", cwd=folder
+    )
+    assert status == 0, errors
+    assert out.splitlines() == whole.splitlines()[2:]
     last = "epoch000004-step000000.qstore"
     ours, history = parameters_of(folder / "run" / last)
     wanted, uninterrupted = parameters_of(tmp_path / "whole" / "run" / last)
@@ -406,20 +450,10 @@ def test_early_stopping_is_said(tmp_path, capsys):
 @pytest.mark.timeout(TIMEOUT)
 def test_a_signal_ends_it_with_status_130_and_a_checkpoint(tmp_path):
     write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
-    process = subprocess.Popen(
-        [*SCRIPT, "train", "config.toml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
+    with Forked(COMMAND, "train", "config.toml", cwd=tmp_path) as process:
         assert process.stdout.readline().startswith("epoch 1 ")
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert process.returncode == 130
     assert out.splitlines()[-1] == "stopped: SIGINT"
     assert len(list((tmp_path / "run").glob("epoch*"))) == 1
@@ -500,11 +534,10 @@ def test_a_file_with_other_tables_is_refused(text, words, tmp_path, capsys):
 
 
 def test_errors_in_a_process_have_no_traceback(tmp_path):
-    done = run([*SCRIPT, "train", "nothing.toml"], tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("qstore: ")
-    assert len(done.stderr.splitlines()) == 1
+    status, out, errors = processes.run(COMMAND, "train", "nothing.toml", cwd=tmp_path)
+    assert (status, out) == (1, "")
+    assert errors.startswith("qstore: ")
+    assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -566,20 +599,11 @@ STOPPED = re.compile(r"Training was stopped by stop\(\) after epoch \d+, batch 0
 @pytest.mark.timeout(TIMEOUT)
 def test_training_stops_when_nobody_reads_any_more(tmp_path):
     write(tmp_path, epochs=10**6, checkpoint_interval=10**6)
-    process = subprocess.Popen(
-        [*SCRIPT, "train", "config.toml"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
+    with Forked(COMMAND, "train", "config.toml", cwd=tmp_path) as process:
         process.stdout.readline()
         process.stdout.close()  # as `head -1` does
         assert process.wait(timeout=60) == 141
-        assert STOPPED.fullmatch(process.stderr.read().decode())
-    finally:
-        process.kill()
-        process.stderr.close()
+        assert STOPPED.fullmatch(process.errors)
     assert len(list((tmp_path / "run").glob("epoch*"))) == 1
 
 

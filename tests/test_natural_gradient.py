@@ -11,12 +11,12 @@ import pytest
 
 from tests.benchmarks import iris_natural, natural_gradient
 
-SEEDS = natural_gradient.SEEDS[::2]  # of those of the script
+SEEDS = natural_gradient.SEEDS[::4]  # of those of the script
 
 
 @pytest.fixture(scope="module")
 def steps():
-    """Of each optimizer, the steps to the target from every second seed."""
+    """Of each optimizer, the steps to the target from every fourth seed."""
 
     def of(name, seed):
         return natural_gradient.steps_to_target(natural_gradient.costs(name, seed))
@@ -30,10 +30,10 @@ def steps():
 @pytest.mark.slow
 def test_half_of_adams_steps_on_random_circuits(steps):
     natural, adam = steps["natural gradient"], steps["Adam"]
-    assert len(natural) == len(adam) == 20
+    assert len(natural) == len(adam) == 10
     assert np.median(natural) <= 14
     assert np.median(natural) <= 0.5 * np.median(adam)
-    assert np.sum(natural > adam) <= 2
+    assert np.sum(natural > adam) <= 1
 
 
 @pytest.mark.slow

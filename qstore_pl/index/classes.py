@@ -25,7 +25,7 @@ class Classified:
         neighbours: The neighbours of each sample, the nearest first.
     """
 
-    labels: NDArray[np.object_]
+    labels: NDArray[Any]
     agreement: NDArray[np.float64]
     neighbours: list[list[Neighbour]]
 

@@ -341,22 +341,15 @@ class LanceStore(VectorStore):
         )
 
     def _verify(self) -> dict[str, Ids]:
-        import pyarrow as pa
-
         found: dict[str, Ids] = {}
         for space, table in self._tables.all():
             with translated(self._tables.doing("read")):
-                wrong = [
-                    one
-                    for rows in table.search().to_batches(ROWS_AT_ONCE)
-                    for one in damaged(pa.Table.from_batches([rows]))
-                ]
+                wrong = _damaged_in(table)
                 if wrong:
                     time.sleep(_MIXED_WAIT)
-                    again = [damaged(_rows(table, some)) for some in _cut(wrong)]
-                    wrong = sorted(one for some in again for one in some)
+                    wrong = _damaged_in(table)
             if wrong:
-                found[space] = wrong
+                found[space] = sorted(wrong)
         return found
 
     def _sound(self, read: Callable[[], Any]) -> Any:
@@ -382,6 +375,16 @@ class LanceStore(VectorStore):
         if self._open is None:
             raise StoreError("The store is closed. Open it again with open_store().")
         return self._open
+
+
+def _damaged_in(table: Any) -> Ids:
+    import pyarrow as pa
+
+    return [
+        one
+        for rows in table.search().to_batches(ROWS_AT_ONCE)
+        for one in damaged(pa.Table.from_batches([rows]))
+    ]
 
 
 def _rows(table: Any, ids: Ids) -> Any:

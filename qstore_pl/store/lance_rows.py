@@ -89,9 +89,11 @@ _KIND: Final = {
 
 
 def _of_kind(kind: str, values: Sequence[Any]) -> list[Any]:
-    if (
-        kind == "number"
-    ):  # the sum makes -0.0 to 0.0, which compares the same everywhere
+    if kind == "number":
+        # The sum makes -0.0 to 0.0, which compares the same everywhere.
+        if set(map(type, values)) <= {int, float}:
+            numbers: list[float] = (np.array(values, dtype=np.float64) + 0.0).tolist()
+            return numbers
         return [
             float(value) + 0.0 if type(value) in (float, int) else None
             for value in values

@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 from qstore_pl._checks import boolean, real
 from qstore_pl._secrets import Secret
 from qstore_pl.errors import StoreError
-from qstore_pl.store import pinecone_indexes, pinecone_steps
+from qstore_pl.store import pinecone_indexes, pinecone_reads, pinecone_writes
 from qstore_pl.store.filters import Condition
 from qstore_pl.store.pinecone_errors import failures, translated
 from qstore_pl.store.pinecone_indexes import Account
-from qstore_pl.store.pinecone_steps import Call, Pause, Steps
+from qstore_pl.store.pinecone_steps import Call, Pause, Step, Steps
 from qstore_pl.store.records import (
     Batch,
     checked_dimension,
@@ -162,28 +162,28 @@ class PineconeStore(VectorStore):
     # As `_run` decides how to wait, these return awaitables in the awaitable store.
 
     def _upsert(self, batch: Batch, namespace: str) -> Any:
-        return self._run(pinecone_steps.upsert(batch, namespace))
+        return self._run(pinecone_writes.upsert(batch, namespace))
 
     def _delete(self, what: list[str] | Condition | None, namespace: str) -> Any:
-        return self._run(pinecone_steps.delete(what, namespace, self.dimension))
+        return self._run(pinecone_writes.delete(what, namespace, self.dimension))
 
     def _query(self, query: Query) -> Any:
-        return self._run(pinecone_steps.query(query))
+        return self._run(pinecone_reads.query(query))
 
     def _query_many(self, queries: Sequence[Query]) -> Any:
-        return self._run(pinecone_steps.query_many(queries))
+        return self._run(pinecone_reads.query_many(queries))
 
     def _fetch(self, ids: list[str], namespace: str) -> Any:
-        return self._run(pinecone_steps.fetch(ids, namespace))
+        return self._run(pinecone_reads.fetch(ids, namespace))
 
     def _list(self, prefix: str, namespace: str) -> Any:
-        return self._run(pinecone_steps.list_ids(prefix, namespace))
+        return self._run(pinecone_reads.list_ids(prefix, namespace))
 
     def _stats(self) -> Any:
-        return self._run(pinecone_steps.stats(self.dimension, self.metric))
+        return self._run(pinecone_reads.stats(self.dimension, self.metric))
 
     def _verify(self) -> Any:
-        return self._run(pinecone_steps.verify())
+        return self._run(pinecone_reads.verify())
 
     # --- requests -------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class PineconeStore(VectorStore):
             except StoreError as error:
                 failed = error
 
-    def _done(self, step: pinecone_steps.Step) -> Any:
+    def _done(self, step: Step) -> Any:
         match step:
             case Pause(seconds):
                 return sleep(seconds)

@@ -369,11 +369,17 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
     found: list[Metadata] = [{} for _ in given]
     for key in keys:
         checked_key("metadata", key)
-        column = [_value(key, one[key]) if key in one else None for one in given]
-        for kept, value in zip(found, column, strict=True):
-            if value is not None:
-                kept[key] = value
-        longest += len(key) + 4 + max(map(_length, column))
+        column = [one[key] for one in given if key in one]
+        if not _is_plain(column):
+            column = [_value(key, value) for value in column]
+        having = found
+        if len(column) < len(given):
+            having = [
+                one for one, full in zip(found, given, strict=True) if key in full
+            ]
+        for kept, value in zip(having, column, strict=True):
+            kept[key] = value
+        longest += len(key) + 4 + _longest(column)
     if longest > MAX_METADATA:  # a bound for all records; now they are measured
         for row, kept in enumerate(found):
             size = len(json.dumps(kept, ensure_ascii=False).encode())
@@ -383,6 +389,16 @@ def checked_metadata(metadata: Any, n_records: int) -> list[Metadata]:
                     f"JSON for each record, but that of record {row} takes {size}."
                 )
     return found
+
+
+def _is_plain(column: Sequence[Any]) -> bool:
+    """Whether all are ASCII text, or all are numbers in range: they stay as is."""
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return all(map(str.isascii, column))
+    if kinds == {int}:
+        return min(column) >= -MAX_INTEGER and max(column) <= MAX_INTEGER
+    return kinds == {float} and bool(np.isfinite(column).all())
 
 
 def _value(key: str, value: Any) -> Any:
@@ -430,6 +446,16 @@ def encodable(name: str, key: str, value: str) -> str:
             "a lone surrogate."
         ) from error
     return str.__str__(value)
+
+
+def _longest(column: Sequence[Any]) -> int:
+    """At least the bytes that any of the values takes as JSON."""
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return 6 * max(map(len, column)) + 2
+    if kinds <= {int, float, bool}:
+        return _length(column[0])
+    return max(map(_length, column))
 
 
 def _length(value: Any) -> int:

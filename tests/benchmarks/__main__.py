@@ -17,7 +17,7 @@ for library in ("OMP", "OPENBLAS", "MKL", "QSTORE"):
 
 PEERS = (
     *("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer"),
-    *("pennylane_cirq", "pennylane_qiskit"),
+    *("pennylane_cirq", "pennylane_qiskit", "lancedb"),
 )
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
@@ -27,12 +27,13 @@ ROWS = (
     *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
     *("kernel-4q", "kernel-8q"),
     *("cirq-4q", "cirq-shots-4q", "aer-4q", "aer-shots-4q"),
+    *("store-upsert", "store-query", "store-query-filtered", "store-states-4q"),
 )
 COMPARISONS = (
     *("training", "noisy", "trajectories", "metric", "natural-step"),
     *("shift", "shots", "spsa", "audit"),
     *("compile", "tracing", "torch-module", "jax-step", "kernel"),
-    *("cirq", "aer"),
+    *("cirq", "aer", "store"),
 )
 
 
@@ -62,6 +63,10 @@ def run(name, repeats):
         from tests.benchmarks.qnode_gradient import qnode_gradient
 
         return qnode_gradient(repeats)
+    if name.startswith("store"):
+        from tests.benchmarks.store import store
+
+        return store(name, repeats)
     if name == "lowering":
         from tests.benchmarks.lowering import lowering
 

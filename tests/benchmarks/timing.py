@@ -18,7 +18,7 @@ TOLERANCE = 1e-9
 PACKAGES = (
     *("qstore-pl", "pennylane", "pennylane-lightning", "numpy", "numba", "autograd"),
     *("torch", "jax", "jaxlib", "qulacs", "qiskit", "qiskit-aer"),
-    *("cirq-core", "pennylane-cirq", "pennylane-qiskit"),
+    *("cirq-core", "pennylane-cirq", "pennylane-qiskit", "lancedb", "pyarrow"),
 )
 
 

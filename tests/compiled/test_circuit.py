@@ -8,7 +8,6 @@ import functools
 import importlib
 import inspect
 import pickle
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from pennylane import numpy as pnp
 
 from qstore_pl import compile
 from qstore_pl.compiled import MAX_TRACES
+from tests.processes import run
 
 jax.config.update("jax_enable_x64", True)
 DEVICE = qml.device("qstore.mock_ideal", wires=2)
@@ -614,12 +614,6 @@ def test_pickle_into_another_process(tmp_path, monkeypatch):
         "import pickle, sys; one, other = pickle.loads(bytes.fromhex(sys.argv[1]));"
         "print(one(0.3), other(0.3))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", load, dumped],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    close([float(value) for value in found.stdout.split()], np.cos([0.3, 0.6]))
+    status, out, errors = run(load, dumped, cwd=tmp_path)
+    assert status == 0, errors
+    close([float(value) for value in out.split()], np.cos([0.3, 0.6]))

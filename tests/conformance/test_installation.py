@@ -15,60 +15,36 @@ import numpy as np
 import pytest
 
 import qstore_pl
+from tests.processes import Forked
 
-# Neither differentiates anything: the backward kernels take as long again to compile,
-# and are compiled and kept as these are.
-HEAD = """
+# Kernels of optimizers are compiled and kept as all others are, which take longer.
+STEPS = """
 import logging
 logging.basicConfig(level=logging.INFO, format="%(name)s %(message)s")
 import numpy as np
 import qstore_pl
+from qstore_pl.optimizers import get_optimizer
 print(qstore_pl.__file__)
-"""
-CIRCUIT = (
-    HEAD
-    + """
-import pennylane as qml
-
-@qml.qnode(qml.device("qstore.mock_ideal", wires=2))
-def circuit(x, w):
-    qml.AngleEmbedding(x, [0, 1])
-    qml.BasicEntanglerLayers(w, [0, 1])
-    return qml.expval(qml.Z(0))
-
-print(circuit(np.ones((3, 2)), np.ones((1, 2))).tolist())
-"""
-)
-STEP = (
-    HEAD
-    + """
 parameters = np.ones(3)
-qstore_pl.Adam(0.1).step(parameters, np.ones(3))
-print(parameters.tolist())
+for name in ("adam", "sgd", "rmsprop"):
+    get_optimizer(name, 0.1).step(parameters, np.ones(3))
+    print(parameters.tolist())
 """
-)
 COMPILED = re.compile(r"qstore_pl compiled (\w+) once, kept in (.+)")
 
 
-def start(place: Path, program: str, **environment: str) -> subprocess.Popen[str]:
-    """Run a program with no variable that names a place to write but those given."""
+def variables(**environment: str) -> dict[str, str]:
+    """An environment that names no place to write but those given."""
     places = ("HOME", "XDG_CACHE_HOME", "QSTORE_CACHE_DIR", "NUMBA_CACHE_DIR")
     kept = {k: v for k, v in os.environ.items() if k not in places}
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=place,
-        env=kept | environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return kept | environment
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Lines printed, and the kernels compiled with the directory they are kept in."""
+def finish(process: Forked) -> tuple[str, list[str]]:
+    """What it prints, and the kernels it compiled."""
     out, log = process.communicate(timeout=200)
     assert process.returncode == 0, log
-    return out.splitlines(), COMPILED.findall(log)
+    return out, [name for name, _ in COMPILED.findall(log)]
 
 
 @pytest.mark.timeout(240)
@@ -84,19 +60,26 @@ def test_a_read_only_installation_compiles_elsewhere(tmp_path):
     before = sorted(installed.rglob("*"))
     try:
         # Permissions do not bind the superuser; this home cannot be written by anyone.
-        run = start(
-            tmp_path,
-            STEP,
-            HOME="/proc/nonexistent",
-            TMPDIR=str(temporary),
-            PYTHONPATH=str(site),
-            PYTHONDONTWRITEBYTECODE="1",
+        done = subprocess.run(
+            [sys.executable, "-c", STEPS],
+            cwd=tmp_path,
+            env=variables(
+                HOME="/proc/nonexistent",
+                TMPDIR=str(temporary),
+                PYTHONPATH=str(site),
+                PYTHONDONTWRITEBYTECODE="1",
+            ),
+            capture_output=True,
+            text=True,
+            timeout=200,
         )
-        (place, stepped), compiled = finish(run)
         after = sorted(installed.rglob("*"))
     finally:
         for path in [site, installed, *installed.rglob("*")]:
             path.chmod(path.stat().st_mode | 0o200)
+    assert done.returncode == 0, done.stderr
+    place, stepped, *_ = done.stdout.splitlines()
+    compiled = COMPILED.findall(done.stderr)
     assert Path(place).parent == installed
     np.testing.assert_allclose(json.loads(stepped), 0.9, atol=1e-7)
     assert after == before
@@ -107,11 +90,15 @@ def test_a_read_only_installation_compiles_elsewhere(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_processes_starting_together_compile_each_kernel_once(tmp_path):
-    cache = tmp_path / "cache"
-    runs = [start(tmp_path, CIRCUIT, QSTORE_CACHE_DIR=str(cache)) for _ in range(2)]
-    outputs, compiled = zip(*map(finish, runs), strict=True)
-    counts = collections.Counter(name for run in compiled for name, _ in run)
-    assert counts
+    environment = variables(QSTORE_CACHE_DIR=str(tmp_path / "cache"))
+    with (
+        Forked(STEPS, env=environment) as one,
+        Forked(STEPS, env=environment) as other,
+    ):
+        (out, compiled), (same, compiled_too) = finish(one), finish(other)
+    counts = collections.Counter(compiled + compiled_too)
+    assert len(counts) == 3
     assert set(counts.values()) == {1}
-    assert len({values for _, values in outputs}) == 1
-    assert finish(start(tmp_path, CIRCUIT, QSTORE_CACHE_DIR=str(cache)))[1] == []
+    assert out == same
+    with Forked(STEPS, env=environment) as late:
+        assert finish(late) == (out, [])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import textwrap
 
 import pytest
+
+from tests.processes import run
 
 SCRIPT = """
     import sys
@@ -58,11 +59,7 @@ STATE = 16 * 2**21 / 2**20  # MB
     [(what, road) for what in ("counts", "words") for road in ("QNode", "compiled")],
 )
 def test_shots_take_the_memory_of_three_states(measured, road):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SCRIPT), measured, road],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    status, out, errors = run(textwrap.dedent(SCRIPT), measured, road)
+    assert status == 0, errors
     # The offset is for what Python and numba allocate for themselves.
-    assert float(done.stdout) < 2.7 * STATE + 8
+    assert float(out) < 2.7 * STATE + 8

@@ -17,6 +17,7 @@ import pytest
 from qstore_pl.engine import compile as compilation
 from qstore_pl.engine import statevector, updates
 from qstore_pl.engine.compile import F1, F1_IN, F8, I8, Kernel, inner, kernel
+from tests import processes
 
 ENGINE = Path(compilation.__file__).parent
 # Where the kernels of all other tests are.
@@ -446,22 +447,13 @@ print(hashlib.sha256(model.parameters.tobytes()).hexdigest(), history["losses"])
 @pytest.mark.timeout(250)
 def test_a_first_run_that_dies_ends_as_one_on_a_warm_machine(tmp_path):
     cache = {**os.environ, "QSTORE_CACHE_DIR": str(tmp_path / "cache")}
-    run_directory = str(tmp_path / "run")
-    first = subprocess.run(
-        [sys.executable, "-c", TRAIN, run_directory, "die"], env=cache, timeout=150
-    )
-    assert first.returncode == -9  # with the kernels it had just compiled
-    resumed = subprocess.run(
-        [sys.executable, "-c", TRAIN, run_directory, "resume"],
-        **{"env": cache, "timeout": 100, "capture_output": True, "text": True},
-    )
-    warm = subprocess.run(
-        [sys.executable, "-c", TRAIN],
-        **{"env": cache, "timeout": 100, "capture_output": True, "text": True},
-    )
-    assert resumed.returncode == warm.returncode == 0, resumed.stderr + warm.stderr
-    assert resumed.stdout == warm.stdout
-    assert "epoch" not in resumed.stdout
+    directory = tmp_path / "run"
+    first = processes.run(TRAIN, directory, "die", env=cache)
+    assert first == (-9, "", "")  # with the kernels it had just compiled
+    resumed = processes.run(TRAIN, directory, "resume", env=cache)
+    assert resumed[0] == 0, resumed[2]
+    assert processes.run(TRAIN, env=cache) == resumed
+    assert "epoch" not in resumed[1]
 
 
 FORK = """

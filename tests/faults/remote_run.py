@@ -1,8 +1,9 @@
 """Trains on the loopback server, and is killed again and again; then it finishes.
 
 ``python -m tests.faults.remote_run URL LOG FOLDER KILLS``. One process is forked for
-each attempt, so that the packages are imported once. Where it is not known whether a
-job was taken, this program does what the error says: it looks at the service.
+each attempt, so that the packages are imported, and kernels loaded, once. Where it is
+not known whether a job was taken, this program does what the error says: it looks at
+the service.
 """
 
 import os
@@ -43,6 +44,14 @@ def train(folder):
     np.save(folder / "parameters.npy", model.parameters)
 
 
+def prepare():
+    """Load the kernels of a training run with shots, which all attempts inherit."""
+    config = TrainingConfig(
+        epochs=1, batch_size=2, shots=100, gradient_method="parameter_shift"
+    )
+    QuantumTrainer(config).train(QuantumModel(2, 1, n_layers=2), (X, Y))
+
+
 def attempt(folder, seconds=None):
     """One process that trains; it is killed after some seconds. Returns its status."""
     pid = os.fork()
@@ -79,9 +88,10 @@ def main():
     url, log, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     kills = int(sys.argv[4])
     APIClient.BASE_URL = url
+    prepare()
     whole = folder / "whole"
     whole.mkdir()
-    attempt(whole)  # kernels are compiled, and kept
+    attempt(whole)
     other = folder / "timed"
     other.mkdir()
     begin = time.monotonic()

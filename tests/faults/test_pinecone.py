@@ -14,6 +14,7 @@ from qstore_pl.errors import StoreError, StoreTimeoutError, UpsertError
 from qstore_pl.store import PineconeStore, Vectors, open_store
 from qstore_pl.store import pinecone as module
 from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.pinecone_errors import translated
 from tests.servers.pinecone import KEY, Fault, serving
 
@@ -139,6 +140,7 @@ def test_pauses_grow_and_are_bounded(store, server, monkeypatch):
     assert 0.1 <= slept[1] <= 0.2
     longest = [steps.pause(attempt).seconds for attempt in range(30)]
     assert max(longest) <= steps.LONGEST_PAUSE
+    assert len(set(longest)) == 30
 
 
 def test_a_service_that_is_too_slow_is_a_timeout(server):
@@ -163,7 +165,7 @@ def test_after_the_deadline_nothing_is_sent_again(store, server, monkeypatch):
 @pytest.fixture
 def few(monkeypatch):
     """At most 40 records in a request."""
-    monkeypatch.setattr(steps, "MOST_RECORDS", 40)
+    monkeypatch.setattr(writes, "MOST_RECORDS", 40)
 
 
 @pytest.mark.usefixtures("few")

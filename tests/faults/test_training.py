@@ -9,8 +9,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -22,6 +20,7 @@ from qstore_pl.callbacks import Callback, CSVLogger, JSONLLogger
 from qstore_pl.errors import CheckpointError
 from qstore_pl.optimizers import OPTIMIZERS
 from qstore_pl.trainer.run_directory import latest_in
+from tests.processes import Forked, run
 
 X = np.random.default_rng(3).uniform(-1.5, 1.5, (12, 3))
 Y = np.random.default_rng(4).uniform(-1, 1, (12, 2))
@@ -124,18 +123,11 @@ def long_run(*, resume="", **options):
 
 
 @pytest.mark.slow
-def test_killed_runs_are_resumed_to_the_same_bits(tmp_path, request):
+def test_killed_runs_are_resumed_to_the_same_bits(tmp_path):
     rng = random.Random(2)
     epochs = [0]
     for attempt in range(3):
-        command = [sys.executable, "-W", "error", "-c", TRAIN]
-        with subprocess.Popen(
-            [*command, str(tmp_path), "auto"],
-            cwd=request.config.rootpath,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as child:
+        with Forked(TRAIN, tmp_path, "auto") as child:
             told = [child.stdout.readline() for _ in range(rng.randrange(10, 26))]
             time.sleep(rng.uniform(0, 0.004))
             child.kill()
@@ -524,11 +516,6 @@ print(resident[10_000] - resident[1000])
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 def test_ten_thousand_steps_grow_by_less_than_two_megabytes(loss, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", GROW, str(tmp_path), loss],
-        capture_output=True,
-        text=True,
-        timeout=55,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 2e6
+    status, out, errors = run(GROW, tmp_path, loss)
+    assert status == 0, errors
+    assert int(out) < 2e6

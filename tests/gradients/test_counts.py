@@ -74,9 +74,15 @@ def test_49_circuits_for_24_weights_one_sample_and_all_outputs(device, shots):
     agree(result, totals, 49 - 2 * 5, shots)
 
 
-@pytest.mark.parametrize("n_outputs", [1, 3])
-@pytest.mark.parametrize("entanglement", ENTANGLEMENTS)
-@pytest.mark.parametrize("device", ["default.qubit", "lightning.qubit"])
+# On either device in turn: both are given tapes.
+@pytest.mark.parametrize(
+    ("device", "entanglement", "n_outputs"),
+    [
+        (("default.qubit", "lightning.qubit")[(i + k) % 2], entanglement, n_outputs)
+        for i, entanglement in enumerate(ENTANGLEMENTS)
+        for k, n_outputs in enumerate((1, 3))
+    ],
+)
 def test_frozen_weights_and_those_no_output_sees_cost_nothing(
     device, entanglement, n_outputs
 ):

@@ -1,6 +1,7 @@
 """PineconeStore with the real client, over the conformance server on loopback."""
 
 import copy
+import gc
 import json
 import os
 import pickle
@@ -13,7 +14,9 @@ from qstore_pl._secrets import Secret
 from qstore_pl.errors import StoreError, StoreTimeoutError
 from qstore_pl.store import PineconeStore, Record, Vectors, open_store
 from qstore_pl.store import pinecone_indexes as indexes
+from qstore_pl.store import pinecone_reads as reads
 from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.records import Batch
 from tests.servers.pinecone import KEY, Fault, serving
 
@@ -155,9 +158,20 @@ def test_somebody_else_may_be_quicker_to_make_an_index(server, store):
     assert server.faults[0].struck == 1
 
 
-def test_an_index_of_documents_is_refused(server, store):
-    field = {"type": "dense_vector", "dimension": 3, "metric": "cosine"}
-    server._models["states"]["schema"] = {"fields": {"embedding": field}}
+DENSE = {"type": "dense_vector", "dimension": 3, "metric": "cosine"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"embedding": DENSE},
+        {"_values": DENSE, "text": DENSE},
+        {"_values": {"type": "sparse_vector"}},
+    ],
+    ids=["other", "more", "sparse"],
+)
+def test_an_index_of_documents_is_refused(server, store, fields):
+    server._models["states"]["schema"] = {"fields": fields}
     with pytest.raises(StoreError, match="not an index of dense vectors"):
         PineconeStore(index="states")
 
@@ -193,6 +207,7 @@ def test_numbers_arrive_as_they_are_kept(server, store):
         "t": ["x", ""],
     }
     assert type(found["a"].metadata["n"]) is float
+    assert found["a"].metadata["b"] is True
     assert found["d"].values.dtype == np.float32
     assert np.array_equal(found["d"].values, values[3])
     (match,) = store.query(values[1], top_k=1, namespace="n1", include_values=True)
@@ -202,18 +217,18 @@ def test_numbers_arrive_as_they_are_kept(server, store):
 
 @pytest.mark.parametrize(
     ("n_records", "dimension", "length"),
-    [(2500, 2, 1), (700, 256, 512), (6, 20_000, 3), (90, 3, 5)],
+    [(2500, 2, 4), (700, 256, 4), (1500, 50, 512), (6, 20_000, 3), (90, 3, 5)],
 )
 def test_requests_are_as_large_as_they_may_be(n_records, dimension, length):
     rng = np.random.default_rng(n_records)
     values = -np.exp(rng.normal(-60, 1, (n_records, dimension))).astype(np.float32)
     text = "\x01é" * (4000 if dimension == 3 else 1)
     batch = Batch(
-        [f'"{i:0{length}}'[:512] for i in range(n_records)],
+        [f"{i}".rjust(length, '"') for i in range(n_records)],
         values,
         [{"text": text} for _ in range(n_records)],
     )
-    parts = list(batch.parts(steps.sizes(batch)))
+    parts = list(batch.parts(writes.sizes(batch)))
     assert [one for part in parts for one in part.ids] == batch.ids
     sent = [
         len(
@@ -255,11 +270,11 @@ def test_identifiers_of_any_length_fit_into_addresses(server, store):
 
 def test_chunks_of_identifiers_are_not_longer_than_addresses():
     ids = ["é" * n for n in range(1, 300)]
-    groups = list(steps.chunks(ids))
+    groups = list(reads.chunks(ids))
     assert [one for group in groups for one in group] == ids
     for group in groups:
         assert len(group) == 1 or sum(6 * len(one) + 5 for one in group) <= 4000
-    assert list(steps.chunks([])) == []
+    assert list(reads.chunks([])) == []
 
 
 # --- what is not there -----------------------------------------------------------
@@ -389,3 +404,28 @@ def test_other_indexes_beside(store):
         assert store.indexes() == ["more", "states"]
         assert more.query([1, 1])[0].score == 7.0
     assert repr(more).startswith("PineconeStore(index='more', dimension=2, metric=")
+
+
+def test_other_indexes_are_opened_in_the_same_way(server):
+    options = {"environment": "eastus2-azure", "timeout": 7.0, "allow_insecure": True}
+    with (
+        PineconeStore(host=f"{server.url}/", dimension=2, **options) as store,
+        store.beside("more", dimension=2) as more,
+    ):
+        assert more._account == store._account
+    made = [one.body for one in server.requests if one.method == "POST"]
+    assert made[0]["deployment"] == made[1]["deployment"]
+    assert made[1]["deployment"]["cloud"] == "azure"
+
+
+def test_a_store_that_is_forgotten_closes_its_connection(store):
+    """Warnings of sockets that stay open are errors here."""
+    other = store.beside("more", dimension=2)
+    other.list()
+    closed = []
+    other._client[1]._http.close = lambda: closed.append(1)
+    connection = other._client[1]
+    del other
+    gc.collect()
+    assert closed == [1]
+    connection._http._client.close()

@@ -10,7 +10,7 @@ import pytest
 
 from qstore_pl.errors import StoreError, UpsertError
 from qstore_pl.store import PineconeStore, Vectors
-from qstore_pl.store import pinecone_steps as steps
+from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.pinecone_async import AsyncPineconeStore
 from tests.servers.pinecone import Fault, serving
 
@@ -129,6 +129,22 @@ def test_a_call_that_is_cancelled_stops_at_once(plain, server):
     asyncio.run(used())
 
 
+def test_a_failure_stops_what_runs_beside_it(plain, server):
+    server.faults.append(Fault("slow", "/query", 2, seconds=20))
+    server.faults.append(Fault(400, "/query"))
+
+    async def used():
+        async with AsyncPineconeStore(plain) as store:
+            await store.stats()
+            start = time.perf_counter()
+            with pytest.raises(StoreError, match="refused"):
+                await store.query_many(np.eye(3))
+            assert time.perf_counter() - start < 5
+            assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(used())
+
+
 def test_each_event_loop_has_its_own_connections(plain):
     store = AsyncPineconeStore(plain)
     found = []
@@ -151,7 +167,7 @@ def test_each_event_loop_has_its_own_connections(plain):
 
 
 def test_failures_are_the_same(plain, server, monkeypatch):
-    monkeypatch.setattr(steps, "MOST_RECORDS", 100)
+    monkeypatch.setattr(writes, "MOST_RECORDS", 100)
 
     async def used():
         async with AsyncPineconeStore(plain) as store:
@@ -171,6 +187,7 @@ def test_failures_are_the_same(plain, server, monkeypatch):
             await store.list()
         with pytest.raises(StoreError, match="is closed"):
             plain.list()
+        assert len(store._clients) == 0
 
     asyncio.run(used())
 

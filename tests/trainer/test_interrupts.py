@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.callbacks import Callback
+from tests.processes import Forked
 
 X = np.random.default_rng(3).uniform(-1.5, 1.5, (7, 3))
 Y = np.random.default_rng(4).uniform(-1, 1, (7, 2))
@@ -79,21 +79,13 @@ for directory in sys.argv[1:]:
 class Child:
     """A process that trains in each directory, and waits for a line after a batch."""
 
-    def __init__(self, *directories, root):
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", TRAIN, *map(str, directories)],
-            cwd=root,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, *directories):
+        self.process = Forked(TRAIN, *directories)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
-        self.process.kill()
         self.process.__exit__(*error)
 
     def go_on(self):
@@ -117,11 +109,11 @@ FIRST = [
 ]
 
 
-def test_a_signal_ends_the_run_after_the_batch(tmp_path, request):
+def test_a_signal_ends_the_run_after_the_batch(tmp_path):
     """And the next run of the process is again one that a signal ends."""
     directories = [tmp_path / f"{i}" for i in range(len(FIRST))]
     whole = uninterrupted()
-    with Child(*directories, root=request.config.rootpath) as child:
+    with Child(*directories) as child:
         for directory, (number, n_batches, epoch, step) in zip(
             directories, FIRST, strict=True
         ):
@@ -142,8 +134,8 @@ def test_a_signal_ends_the_run_after_the_batch(tmp_path, request):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_second_signal_ends_it_at_once(tmp_path, request, number):
-    with Child(tmp_path, root=request.config.rootpath) as child:
+def test_the_second_signal_ends_it_at_once(tmp_path, number):
+    with Child(tmp_path) as child:
         child.wait_for(4)
         process = child.process
         process.send_signal(number)

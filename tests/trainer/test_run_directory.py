@@ -10,6 +10,7 @@ import pytest
 from qstore_pl import QuantumModel, QuantumTrainer, TrainingConfig, checkpoint
 from qstore_pl.callbacks import Callback
 from qstore_pl.errors import CheckpointError
+from tests.processes import Forked
 
 X = np.random.default_rng(3).uniform(-1.5, 1.5, (7, 3))
 Y = np.random.default_rng(4).uniform(-1, 1, (7, 2))
@@ -170,15 +171,8 @@ train(sys.argv[1], callback=Recorder(wait))
 """
 
 
-def test_a_second_process_is_refused(tmp_path, request):
-    command = [sys.executable, "-c", TRAIN_UNTIL_TOLD, str(tmp_path)]
-    with subprocess.Popen(
-        command,
-        cwd=request.config.rootpath,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
+def test_a_second_process_is_refused(tmp_path):
+    with Forked(TRAIN_UNTIL_TOLD, tmp_path) as child:
         try:
             assert child.stdout.readline() == "step\n"
             assert (tmp_path / "run.lock").read_text() == str(child.pid)
@@ -191,6 +185,7 @@ def test_a_second_process_is_refused(tmp_path, request):
             train(tmp_path / "other")
         finally:
             child.kill()
+            child.wait()
     assert (tmp_path / "run.lock").exists()
     train(tmp_path)  # the process is dead, and wrote nothing
     assert names(tmp_path) == ["best.qstore", *checkpoint_names(3, 4, 5), "other"]
