@@ -77,6 +77,19 @@ class VectorStore(ABC):
         index: Name of the index.
         dimension: Length of its vectors.
         metric: ``"cosine"``, ``"dotproduct"`` or ``"euclidean"``.
+
+    Example:
+        >>> from qstore_pl import open_store
+        >>> store = open_store("stored", dimension=2)
+        >>> store.upsert([("a", [1, 0], {"label": 0}), ("b", [3, 4], {"label": 1})])
+        2
+        >>> [(match.id, round(match.score, 3)) for match in store.query([0, 1])]
+        [('b', 0.8), ('a', 0.0)]
+        >>> [match.id for match in store.query([0, 1], filter={"label": {"$lt": 1}})]
+        ['a']
+        >>> store.delete(["a"])
+        >>> store.stats()
+        Stats(dimension=2, metric='cosine', namespaces={'': 1})
     """
 
     index: str

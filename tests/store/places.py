@@ -12,6 +12,7 @@ import os
 import pytest
 
 from qstore_pl.store import LanceStore, PineconeStore, VectorStore
+from qstore_pl.store.awaitable import AsyncStore
 from qstore_pl.store.pinecone_async import AsyncPineconeStore
 from tests.naive_store import MemoryStore
 from tests.servers.pinecone import serving
@@ -96,6 +97,23 @@ class Lance:
         pass
 
 
+class AwaitedLance(Lance):
+    """The same, whose store is awaited."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.held = contextlib.ExitStack()
+        self.loop = asyncio.new_event_loop()
+        self.held.callback(self.loop.close)
+
+    def open(self, dimension=None, metric=None, *, index="qstore"):
+        made = AsyncStore(super().open(dimension, metric, index=index))
+        return Awaited(made, self.loop, self.held)
+
+    def close(self):
+        self.held.close()
+
+
 class Pinecone:
     """The conformance server, and the client that it is for."""
 
@@ -132,6 +150,7 @@ class AwaitedPinecone(Pinecone):
 PLACES = {
     "memory": lambda path: Memory(),
     "lance": Lance,
+    "lance-async": AwaitedLance,
     "pinecone": Pinecone,
     "pinecone-async": AwaitedPinecone,
 }

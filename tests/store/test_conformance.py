@@ -403,3 +403,27 @@ def test_an_index_that_is_not_there_needs_a_dimension(place):
     with pytest.raises(StoreError, match="absent"):
         store.beside("absent", metric="cosine")
     assert store.indexes() == ["qstore"]
+
+
+# --- the door --------------------------------------------------------------------
+
+
+def test_what_is_refused_is_refused_before_anything_is_sent(place):
+    """`test_door.py` has all of it; here are some on every road there is."""
+    store = place.open(2)
+    store.upsert([("kept", [1, 2])])
+    before = place.trace()
+    for call, message in (
+        (lambda: store.upsert([("a", [1, 2]), ("b", [0, 0])]), "must not be zero"),
+        (lambda: store.upsert([("a", [1, 2]), ("a", [1, 2])]), "every identifier once"),
+        (lambda: store.query([1, 2, 3]), r"shape \(1, 2\)"),
+        (lambda: store.query([1, 2], filter={"a": {"$regex": ""}}), "operators"),
+        (lambda: store.query_many([[1, 2]], top_k=0), "`top_k` must be >= 1"),
+        (lambda: store.delete(["a"], delete_all=True), "but 2 are"),
+        (lambda: store.fetch(["a", "ψ"]), "printable ASCII"),
+        (lambda: store.list(namespace="../x"), "`namespace` must have"),
+        (lambda: store.beside("../x", dimension=2), "`index` must have"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert place.trace() == before
