@@ -6,6 +6,7 @@ moved to any of them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import operator
@@ -35,6 +36,7 @@ MAX_INTEGER: Final = 1 << 53  # beyond it, a float64 has gaps between integers
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _INDEX = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,43}[a-z0-9])?")
+_MISSING = object()
 _NUMBER = 24  # bytes of a number as JSON, at most
 _LARGEST = {int: MAX_INTEGER, float: np.finfo(np.float64).max}
 _SMALLEST = float(np.finfo(np.float32).tiny)
@@ -391,8 +393,8 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
                 )
     found: dict[str, list[Any]] = {}
     longest = 2
-    for key in dict.fromkeys(itertools.chain.from_iterable(given)):
-        found[key], length = _column(checked_key("metadata", key), given)
+    for key, column in _split(given).items():
+        found[key], length = _checked_column(checked_key("metadata", key), column)
         longest += len(key) + 4 + length
     if longest > MAX_METADATA:  # a bound for all records; now they are measured
         for row, values in enumerate(zip(*found.values(), strict=True)):
@@ -406,13 +408,19 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
     return found
 
 
-def _column(key: str, given: Sequence[Mapping[str, Any]]) -> tuple[list[Any], int]:
-    """The value of each record for one key, and at least the bytes of the longest."""
-    try:
-        column = list(map(operator.itemgetter(key), given))
-    except KeyError:  # a None that was given is refused, and not taken for no value
-        column = [_value(key, one[key]) if key in one else None for one in given]
-        return column, max(map(_length, column))
+def _split(given: Sequence[Mapping[str, Any]]) -> dict[Any, list[Any]]:
+    """The values of each key; ``_MISSING`` where a record has none."""
+    first = given[0]
+    if sum(map(len, given)) == len(first) * len(given):
+        # Usually all have the same keys, and no loop of Python is needed.
+        with contextlib.suppress(KeyError):
+            return {key: list(map(operator.itemgetter(key), given)) for key in first}
+    keys = dict.fromkeys(itertools.chain.from_iterable(given))
+    return {key: [one.get(key, _MISSING) for one in given] for key in keys}
+
+
+def _checked_column(key: str, column: list[Any]) -> tuple[list[Any], int]:
+    """The values of a key, checked, and at least the bytes of the longest one."""
     kinds = set(map(type, column))
     if kinds == {str} and "".join(column).isascii():
         return column, 6 * max(map(len, column)) + 2
@@ -420,8 +428,8 @@ def _column(key: str, given: Sequence[Mapping[str, Any]]) -> tuple[list[Any], in
         numbers = np.array(column)
         if numbers.dtype != object and (np.abs(numbers) <= _LARGEST[kinds.pop()]).all():
             return column, _NUMBER
-    column = [_value(key, value) for value in column]
-    return column, max(map(_length, column))
+    found = [None if one is _MISSING else _value(key, one) for one in column]
+    return found, max(map(_length, found))
 
 
 def _value(key: str, value: Any) -> Any:

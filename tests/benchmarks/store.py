@@ -90,17 +90,20 @@ class Direct:
 
 
 def upsert(repeats):
-    """Time to write all records into an empty index."""
+    """Time to write all records into an index that has one of them."""
     records = given(N_VECTORS, DIMENSION)
+    first = given(1, DIMENSION)
     with tempfile.TemporaryDirectory() as directory:
         places = (Path(directory, f"{i}") for i in range(1000))
 
         def ours():
             store = LanceStore(next(places), dimension=DIMENSION)
+            store.upsert(first)
             return elapsed(lambda: store.upsert(records))
 
         def peer():
             direct = Direct(next(places), DIMENSION)
+            direct.upsert(first)
             return elapsed(lambda: direct.upsert(records))
 
         return [row("store-upsert", in_turn({"ours": ours, PEER: peer}, repeats))]
