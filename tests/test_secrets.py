@@ -13,6 +13,9 @@ import pytest
 from qstore_pl import BackendManager, QuantumModel, QuantumTrainer, TrainingConfig, cli
 from qstore_pl._secrets import Secret
 from qstore_pl.callbacks import CSVLogger, JSONLLogger
+from qstore_pl.index import CheckpointIndex
+from qstore_pl.store import PineconeStore
+from tests.servers.pinecone import serving
 
 CANARY = "pcsk_canary_4f1d"
 FIELDS = ("quantum_api_key", "pinecone_api_key")
@@ -136,8 +139,14 @@ def test_no_traceback_has_it():
     assert CANARY not in shown
 
 
-def test_no_file_or_log_of_a_run_has_it(tmp_path, monkeypatch, caplog, capfd):
-    monkeypatch.setenv("PINECONE_API_KEY", CANARY)
+@pytest.fixture()
+def server(monkeypatch):
+    with serving(monkeypatch, key=CANARY) as running:
+        yield running
+
+
+@pytest.mark.timeout(60)
+def test_no_file_store_or_log_of_a_run_has_it(server, tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     config = TrainingConfig(
         epochs=2,
@@ -164,13 +173,20 @@ def test_no_file_or_log_of_a_run_has_it(tmp_path, monkeypatch, caplog, capfd):
     assert len(files) == 4 + 6  # checkpoints, and what was written here
     for path in files:
         assert CANARY.encode() not in path.read_bytes(), path
-    assert "nothing is sent anywhere" in caplog.text
+    stored = CheckpointIndex(PineconeStore(index="qstore-checkpoints"))
+    names = stored.names()
+    assert len(names) == 3  # the last one of both runs, and the best
+    assert not any(CANARY in str(stored.load(name)) for name in names)
+    bodies = [str(request.body) for request in server.requests]
+    assert not any(CANARY in body for body in bodies)
+    assert any("qstore_input" in body for body in bodies)  # embeddings came as well
     shown = capfd.readouterr()
     assert "pinecone_api_key" not in shown.out
     assert CANARY not in caplog.text + shown.out + shown.err
 
 
-def test_a_reference_in_a_checkpoint_is_only_its_name(tmp_path, monkeypatch):
+@pytest.mark.timeout(60)
+def test_a_reference_in_a_checkpoint_is_only_its_name(server, tmp_path, monkeypatch):
     monkeypatch.setenv("QSTORE_TEST_KEY", CANARY)
     config = TrainingConfig(
         epochs=1,

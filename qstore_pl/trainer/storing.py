@@ -75,11 +75,11 @@ class Storing(Saver):
             self._opened.close()
             raise StoreError(
                 f"The vector store of the run cannot be used: {error} Nothing was "
-                "trained; choose another "
+                "trained. Where it holds embeddings of another dimension, choose "
                 + (
-                    "store_directory."
+                    "another store_directory."
                     if self._config.pinecone_api_key is None
-                    else "pinecone_index_name."
+                    else "another pinecone_index_name."
                 )
             ) from error
         return self
