@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,12 @@ def add_store(commands: Any) -> None:
     ):
         one = what.add_parser(name, help=description, description=description)
         one.add_argument("store", metavar="STORE")
-        one.add_argument("--index", default="qstore", help="name of the index")
+        one.add_argument(
+            "--index",
+            default="qstore",
+            help="name of the index of the embeddings; that of the checkpoints is the "
+            "one beside it",
+        )
         if name == "search":
             how = one.add_mutually_exclusive_group(required=True)
             how.add_argument(
@@ -82,23 +88,21 @@ def run_store(options: argparse.Namespace) -> int:
         integer("top-k", options.top_k, minimum=1)
     if options.what == "gc":
         real("older-than", options.older_than, minimum=0.0)
-    with _opened(options.store, options.index) as store:
+    with ExitStack() as opened:
+        stores = _opened(options.store, options.index, opened)
         match options.what:
             case "verify":
-                return _verify(store)
+                return _verify(stores)
             case "ls":
-                lines = _ls(store)
+                lines = _ls(stores, options.store)
             case "search" if options.id is not None:
-                lines = _near(store.beside(options.index), options.id, options.top_k)
+                lines = _near(stores[0], options.id, options.top_k)
             case "search":
-                found = _checkpoints(store, options.index)
-                lines = _alike(found, options.checkpoint, options.top_k)
+                lines = _alike(_checkpoints(stores), options.checkpoint, options.top_k)
             case "export":
-                lines = _export(
-                    _checkpoints(store, options.index), options.name, options.file
-                )
+                lines = _export(_checkpoints(stores), options.name, options.file)
             case _:
-                lines = _gc(store, options.older_than)
+                lines = _gc(stores, options.older_than)
         try:
             for line in lines:
                 print(line)
@@ -107,39 +111,34 @@ def run_store(options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(where: str, index: str) -> VectorStore:
-    """An index of the store: that of the name, or that of its checkpoints."""
-    from qstore_pl import open_store
+def _opened(where: str, index: str, opened: ExitStack) -> list[VectorStore]:
+    """The index of the embeddings and that of the checkpoints, as far as they exist."""
     from qstore_pl.errors import StoreError
     from qstore_pl.index.checkpoints import SUFFIX
-    from qstore_pl.store.opening import PINECONE
+    from qstore_pl.store import PINECONE, indexes_at, open_store
 
     if where != PINECONE and not Path(where).expanduser().is_dir():
         raise StoreError(
             f"There is no directory `{where}`. Give the store_directory of a run, or "
             f"the word {PINECONE}."
         )
-    try:
-        return open_store(where, index=index)
-    except StoreError as error:
-        try:
-            return open_store(where, index=f"{index}{SUFFIX}")
-        except StoreError:
-            raise error from None
+    there = indexes_at(where)
+    names = [name for name in (index, f"{index}{SUFFIX}") if name in there]
+    if not names:
+        raise StoreError(
+            f"There is no index `{index}` in `{where}`, which has "
+            f"{', '.join(there) or 'none'}. Choose one by --index."
+        )
+    return [opened.enter_context(open_store(where, index=name)) for name in names]
 
 
-def _checkpoints(store: VectorStore, index: str) -> CheckpointIndex:
+def _checkpoints(stores: Sequence[VectorStore]) -> CheckpointIndex:
+    from qstore_pl.errors import StoreError
     from qstore_pl.index import CheckpointIndex
-    from qstore_pl.index.checkpoints import SUFFIX
 
-    return CheckpointIndex(store.beside(f"{index}{SUFFIX}"))
-
-
-def _all(store: VectorStore) -> Iterator[VectorStore]:
-    """All indexes at the place of one."""
-    for name in store.indexes():
-        with store.beside(name) as one:
-            yield one
+    if not _holds_checkpoints(stores[-1]):
+        raise StoreError(f"Index `{stores[0].index}` has no checkpoints beside it.")
+    return CheckpointIndex(stores[-1])
 
 
 def _holds_checkpoints(store: VectorStore) -> bool:
@@ -150,11 +149,12 @@ def _holds_checkpoints(store: VectorStore) -> bool:
     return suited and store.index.endswith(SUFFIX)
 
 
-def _ls(store: VectorStore) -> Lines:
+def _ls(stores: Sequence[VectorStore], where: str) -> Lines:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.index.blobs import manifests
+    from qstore_pl.store import indexes_at
 
-    for one in _all(store):
+    for one in stores:
         stats = one.stats()
         yield f"{one.index}  {stats.dimension} numbers, {stats.metric}"
         for namespace, count in sorted(stats.namespaces.items()):
@@ -165,6 +165,9 @@ def _ls(store: VectorStore) -> Lines:
         if _holds_checkpoints(one):
             for saved in CheckpointIndex(one).ls():
                 yield f"  checkpoint {saved.name}  {_summary(saved.metadata)}"
+    shown = {one.index for one in stores}
+    if others := [name for name in indexes_at(where) if name not in shown]:
+        yield f"other indexes, for --index: {', '.join(others)}"
 
 
 def _alike(checkpoints: CheckpointIndex, what: str, top_k: int) -> Lines:
@@ -206,11 +209,11 @@ def _export(checkpoints: CheckpointIndex, name: str, path: Path) -> Lines:
     yield f"{name} written to {path}"
 
 
-def _gc(store: VectorStore, older_than: float) -> Lines:
+def _gc(stores: Sequence[VectorStore], older_than: float) -> Lines:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.index.blobs import unused_chunks
 
-    for one in _all(store):
+    for one in stores:
         n_chunks = 0
         if _holds_checkpoints(one):
             n_chunks = CheckpointIndex(one).gc(older_than=older_than)
@@ -225,12 +228,12 @@ def _gc(store: VectorStore, older_than: float) -> Lines:
         one.optimize()
 
 
-def _verify(store: VectorStore) -> int:
+def _verify(stores: Sequence[VectorStore]) -> int:
     """Print what is damaged, and return 1 if something is."""
     from qstore_pl.index import CheckpointIndex
 
     n_damaged = 0
-    for one in _all(store):
+    for one in stores:
         damaged = [
             f"record {record} of namespace {namespace or '(default)'}"
             for namespace, records in one.verify().items()

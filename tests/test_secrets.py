@@ -139,7 +139,7 @@ def test_no_traceback_has_it():
     assert CANARY not in shown
 
 
-@pytest.fixture()
+@pytest.fixture
 def server(monkeypatch):
     with serving(monkeypatch, key=CANARY) as running:
         yield running

@@ -5,7 +5,14 @@ import shutil
 import numpy as np
 import pytest
 
-from qstore_pl import CheckpointIndex, QuantumModel, QuantumTrainer, TrainingConfig, cli
+from qstore_pl import (
+    CheckpointIndex,
+    QuantumModel,
+    QuantumTrainer,
+    TrainingConfig,
+    cli,
+    open_store,
+)
 from qstore_pl import checkpoint as files
 from tests.servers.pinecone import KEY, serving
 
@@ -133,9 +140,27 @@ def test_damage_is_found(store, capsys):
     assert f"damaged  qstore-checkpoints: checkpoint {name}" in lines
 
 
+def test_other_indexes_are_named_and_left_alone(store, capsys):
+    with open_store(store, index="another", dimension=2) as another:
+        another.upsert([("a", [1.0, 0.0])], namespace="x.models")
+    assert said(capsys, "ls", store)[1][-1] == "other indexes, for --index: another"
+    _, lines, _ = said(capsys, "ls", store, "--index", "another")
+    assert lines[0] == "another  2 numbers, cosine"
+    assert lines[-1] == "other indexes, for --index: qstore, qstore-checkpoints"
+    _, _, error = said(capsys, "search", store, "a", "--index", "another")
+    assert "Index `another` has no checkpoints beside it." in error
+    assert [line.split()[0] for line in said(capsys, "gc", store)[1]] == [
+        "qstore",
+        "qstore-checkpoints",
+    ]
+
+
 REFUSED = {
     "no directory": (("ls", "nothing"), "There is no directory `nothing`"),
-    "no index": (("ls", "{}", "--index", "other"), "no index `other`"),
+    "no index": (
+        ("ls", "{}", "--index", "other"),
+        "which has qstore, qstore-checkpoints. Choose one by --index.",
+    ),
     "no checkpoint": (("search", "{}", "a"), "There is no checkpoint 'a'"),
     "no record": (("search", "{}", "--id", "a"), "has no record `a`"),
     "nothing to export": (("export", "{}", "a", "b"), "There is no checkpoint 'a'"),

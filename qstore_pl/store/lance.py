@@ -149,11 +149,7 @@ class LanceStore(VectorStore):
 
     def indexes(self) -> Ids:
         """The names of all indexes in the directory, sorted."""
-        return sorted(
-            one.parent.name
-            for one in self.path.glob(f"*/{ABOUT}.lance")
-            if one.is_dir()
-        )
+        return indexes_in(self.path)
 
     def beside(
         self, index: str, *, dimension: int | None = None, metric: str | None = None
@@ -385,6 +381,12 @@ def _damaged_in(table: Any) -> Ids:
         for rows in table.search().to_batches(ROWS_AT_ONCE)
         for one in damaged(pa.Table.from_batches([rows]))
     ]
+
+
+def indexes_in(directory: Path) -> Ids:
+    """The names of all indexes in a directory, sorted."""
+    found = directory.expanduser().glob(f"*/{ABOUT}.lance")
+    return sorted(one.parent.name for one in found if one.is_dir())
 
 
 def _rows(table: Any, ids: Ids) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Final
 
 from qstore_pl._secrets import Secret
 from qstore_pl.config import TrainingConfig
-from qstore_pl.store.lance import LanceStore
-from qstore_pl.store.pinecone import PineconeStore
+from qstore_pl.store.lance import LanceStore, indexes_in
+from qstore_pl.store.pinecone import TIMEOUT, PineconeStore
+from qstore_pl.store.pinecone_indexes import Account, controller, names
 from qstore_pl.store.store import VectorStore
 
 INDEX: Final = "qstore"
@@ -82,6 +84,21 @@ def open_store(
     return PineconeStore(
         key, index=index, dimension=dimension, metric=metric, environment=environment
     )
+
+
+def indexes_at(where: str | os.PathLike[str]) -> list[str]:
+    """The names of all indexes at a place, sorted.
+
+    Args:
+        where: A directory with LanceDB, or ``"pinecone"``.
+
+    Raises:
+        StoreError: If the service cannot be reached, or does not accept the key.
+    """
+    if isinstance(where, str) and where == PINECONE:
+        host = controller(None, insecure=False)
+        return names(Account(PINECONE_KEY, host, TIMEOUT, insecure=False))
+    return indexes_in(Path(_directory(where)))
 
 
 def _directory(where: str | os.PathLike[str]) -> str:

@@ -26,6 +26,7 @@ from qstore_pl.store.records import (
 from qstore_pl.store.store import Query, VectorStore
 
 KEY: Final = Secret("env:PINECONE_API_KEY")
+TIMEOUT: Final = 30.0  # seconds
 BESIDE: Final = 8  # requests that run beside each other
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class PineconeStore(VectorStore):
         metric: str | None = None,
         environment: str | None = None,
         host: str | None = None,
-        timeout: float = 30.0,
+        timeout: float = TIMEOUT,
         allow_insecure: bool = False,
     ) -> None:
         insecure = boolean("allow_insecure", allow_insecure)
