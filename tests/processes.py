@@ -23,9 +23,13 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    ["pennylane", "qstore_pl.cli", "qstore_pl.compiled", "qstore_pl.trainer.trainer"]
+# A test process has one such server, which must know from the first what to import.
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(
+    [
+        *("pennylane", "qstore_pl.cli", "qstore_pl.compiled"),
+        *("qstore_pl.trainer.trainer", "lancedb"),
+    ]
 )
 
 
@@ -53,7 +57,7 @@ class Forked:
         # A file, as nobody reads it meanwhile.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        self._process = _context.Process(
+        self._process = context.Process(
             target=_run,
             args=(program, [str(each) for each in arguments], str(cwd)),
             kwargs={

@@ -34,7 +34,8 @@ def train(seed=0, **settings):
 def two_runs(tmp_path_factory):
     """A store with two runs, and their models."""
     path = tmp_path_factory.mktemp("store")
-    return path, [train(seed, store_directory=path) for seed in (0, 1)]
+    models = [train(seed, store_directory=path) for seed in (0, 1)]
+    return path, models
 
 
 @pytest.fixture
@@ -71,10 +72,11 @@ def test_what_is_there(two_runs, capsys):
 
 def test_which_runs_behave_alike(two_runs, tmp_path, capsys):
     path, models = two_runs
-    names = CheckpointIndex.open(path).names()
+    saved = CheckpointIndex.open(path).ls()
+    names = [one.name for one in sorted(saved, key=lambda one: one.metadata["time"])]
     status, lines, _ = said(capsys, "search", path, names[1], "--top-k", 1)
     assert (status, len(lines)) == (0, 1)
-    assert names[0] in lines[0]  # the best of the same run
+    assert names[0] in lines[0]  # the other one of the same run
     models[1].save(tmp_path / "model.qstore")
     status, lines, _ = said(capsys, "search", path, tmp_path / "model.qstore")
     assert status == 0

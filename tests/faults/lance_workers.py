@@ -36,6 +36,7 @@ def write_until(path, name, stop, answer):
     """Write own batches, and one that others write too, until the event."""
     lance_module.OPTIMIZED_AFTER = 7
     store = LanceStore(path)
+    answer.send("begun")
     number = 0
     while not stop.is_set():
         store.upsert(batch(name, number))
@@ -47,6 +48,7 @@ def write_until(path, name, stop, answer):
 def read_until(path, stop, answer):
     """Check that batches are whole, until the event; send the number of checks."""
     store, checks = LanceStore(path), 0
+    answer.send("begun")
     while not stop.is_set():
         ids = store.list()
         assert len(ids) == len(set(ids))
@@ -74,6 +76,7 @@ def fill_disk(path, answer):
 
 def write_where_not_allowed(path, answer):
     """Try to write as a user who may only read."""
+    LanceStore(path).list()  # that user may not import packages
     if os.geteuid() == 0:
         os.seteuid(65534)  # nobody: root may write everywhere
     store = LanceStore(path)

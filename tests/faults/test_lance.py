@@ -1,7 +1,6 @@
 """What goes wrong with the embedded store: kills, damage, full disks, other writers."""
 
 import contextlib
-import multiprocessing
 import random
 import tempfile
 from collections import Counter
@@ -12,17 +11,10 @@ import pytest
 
 from qstore_pl.errors import StoreError
 from qstore_pl.store import LanceStore, Vectors
+from tests import processes
 from tests.faults import lance_workers as workers
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture(scope="module")
-def processes():
-    """Quick to start: they are forked from a process that only has the imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lancedb", workers.__name__])
-    return context
 
 
 @pytest.fixture
@@ -39,13 +31,13 @@ def batches(store):
 # --- processes -------------------------------------------------------------------
 
 
-def test_a_killed_writer_leaves_whole_batches(path, processes):
+def test_a_killed_writer_leaves_whole_batches(path):
     store, clock = LanceStore(path), random.Random(0)
     wanted = set()
     for round in range(25):
-        receiver, sender = processes.Pipe(duplex=False)
+        receiver, sender = processes.context.Pipe(duplex=False)
         name = f"w{round}"
-        writer = processes.Process(
+        writer = processes.context.Process(
             target=workers.write_for_ever, args=(path, name, sender)
         )
         writer.start()
@@ -72,21 +64,23 @@ def test_a_killed_writer_leaves_whole_batches(path, processes):
     np.testing.assert_array_equal(values, given.values.astype(np.float32))
 
 
-def test_two_writers_and_a_reader(path, processes):
-    stop = processes.Event()
+def test_two_writers_and_a_reader(path):
+    stop = processes.context.Event()
     receivers, started = [], []
     for target, names in (
         (workers.write_until, ["a"]),
         (workers.write_until, ["b"]),
         (workers.read_until, []),
     ):
-        receiver, sender = processes.Pipe(duplex=False)
+        receiver, sender = processes.context.Pipe(duplex=False)
         started.append(
-            processes.Process(target=target, args=(path, *names, stop, sender))
+            processes.context.Process(target=target, args=(path, *names, stop, sender))
         )
         started[-1].start()
         sender.close()
         receivers.append(receiver)
+    for receiver in receivers:
+        assert receiver.recv() == "begun"
     started[0].join(2)
     stop.set()
     n_a, n_b, n_read = (receiver.recv() for receiver in receivers)
@@ -103,9 +97,9 @@ def test_two_writers_and_a_reader(path, processes):
     assert store.verify() == {}
 
 
-def test_a_full_disk(path, processes):
-    receiver, sender = processes.Pipe(duplex=False)
-    child = processes.Process(target=workers.fill_disk, args=(path, sender))
+def test_a_full_disk(path):
+    receiver, sender = processes.context.Pipe(duplex=False)
+    child = processes.context.Process(target=workers.fill_disk, args=(path, sender))
     child.start()
     child.join()
     assert child.exitcode == 0
@@ -115,15 +109,15 @@ def test_a_full_disk(path, processes):
     assert store.verify() == {}
 
 
-def test_a_directory_that_is_read_only(processes):
+def test_a_directory_that_is_read_only():
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
         LanceStore(path, dimension=8).upsert([("a", np.ones(8))])
         everything = [path, *path.rglob("*")]
         for one in everything:
             one.chmod(0o555 if one.is_dir() else 0o444)
-        receiver, sender = processes.Pipe(duplex=False)
-        child = processes.Process(
+        receiver, sender = processes.context.Pipe(duplex=False)
+        child = processes.context.Process(
             target=workers.write_where_not_allowed, args=(path, sender)
         )
         child.start()

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import multiprocessing
 import os
 import pickle
 import subprocess
@@ -18,6 +17,7 @@ from qstore_pl.store import lance as lance_module
 from qstore_pl.store.lance_calls import repeated
 from qstore_pl.store.lance_tables import namespace_of, table_name
 from tests.naive_store import MemoryStore
+from tests.processes import run
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -130,26 +130,33 @@ def test_copies_open_the_files_for_themselves(tmp_path):
         assert other.list() == ["a"]
 
 
-def used_in_child(path, store, results):
-    for use in (store.list, lambda: LanceStore(path)):
+# The processes of the tests have threads of others as well, and must not be forked.
+FORK = """
+import os
+import sys
+import warnings
+
+from qstore_pl import StoreError
+from qstore_pl.store import LanceStore
+
+store = LanceStore(sys.argv[1], dimension=2)
+warnings.simplefilter("ignore")  # LanceDB and Python 3.12 warn of forks with threads
+child = os.fork()
+if child == 0:
+    for use in (store.list, lambda: LanceStore(sys.argv[1])):
         try:
             use()
         except StoreError as error:
-            results.put(str(error))
+            print(error, flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
 
 
-# The process of the tests has threads, of which LanceDB and Python 3.12 warn.
-@pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_a_forked_child_is_refused(tmp_path):
-    store = LanceStore(tmp_path, dimension=2)
-    context = multiprocessing.get_context("fork")
-    results = context.SimpleQueue()
-    child = context.Process(target=used_in_child, args=(tmp_path, store, results))
-    child.start()
-    child.join(20)
-    assert child.exitcode == 0
-    for _ in range(2):
-        assert 'by the method "spawn"' in results.get()
+    status, said, _ = run(FORK, tmp_path)
+    assert status == 0
+    assert said.count('by the method "spawn"') == 2
 
 
 # --- names -----------------------------------------------------------------------
