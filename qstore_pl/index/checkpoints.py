@@ -24,7 +24,6 @@ from qstore_pl.errors import CheckpointError, StoreError
 from qstore_pl.history import History
 from qstore_pl.index.behaviour import (
     DIMENSION,
-    MOST_OUTPUTS,
     checked_outputs,
     checked_probe,
     digest_of,
@@ -37,13 +36,14 @@ from qstore_pl.index.blobs import (
     without_own_keys,
     write_blob,
 )
+from qstore_pl.index.probes import PROBES, ProbeSets
 from qstore_pl.layers import Layer
 from qstore_pl.model import QuantumModel
 from qstore_pl.readout import Readout
 from qstore_pl.store import INDEX, Metadata, Record, VectorStore, open_store
 
 SUFFIX: Final = "-checkpoints"
-CHECKPOINTS, PROBES = "checkpoints", "probes"
+CHECKPOINTS: Final = "checkpoints"  # the namespace
 METRIC: Final = "euclidean"
 KEYS: Final = frozenset(
     {
@@ -109,6 +109,7 @@ class CheckpointIndex:
 
     def __init__(self, store: VectorStore) -> None:
         self.store = store.plain
+        self._probes = ProbeSets(self.store)
         if (store.dimension, store.metric) != (DIMENSION, METRIC):
             raise ValueError(
                 f"Argument `store` must have dimension {DIMENSION} and metric "
@@ -213,19 +214,10 @@ class CheckpointIndex:
             found |= {
                 "input_dim": samples.shape[1],
                 "output_dim": numbers.shape[1],
-                "probe": self._keep_probe(samples),
+                "probe": self._probes.keep(samples),
                 "n_probe": len(samples),
             }
         write_blob(self.store, CHECKPOINTS, name, data, found | given, vector)
-
-    def _keep_probe(self, probe: Float2D) -> str:
-        """Write a probe set unless it is there, and return its digest."""
-        digest = digest_of(probe)
-        if not self.store.fetch([digest], namespace=PROBES):
-            data = checkpoint.to_bytes({"inputs": probe})
-            shape = {"n_probe": len(probe), "input_dim": probe.shape[1]}
-            write_blob(self.store, PROBES, digest, data, shape, vector_of(None))
-        return digest
 
     def delete(self, name: str) -> None:
         """Delete a checkpoint; :meth:`gc` frees its space.
@@ -272,7 +264,7 @@ class CheckpointIndex:
             StoreError: If the store cannot be read.
         """
         self._record(name)
-        return self._tree(CHECKPOINTS, name)
+        return self._tree(name)
 
     def model(
         self,
@@ -360,7 +352,7 @@ class CheckpointIndex:
         damaged = []
         for name in self.names():
             try:
-                self._tree(CHECKPOINTS, name)
+                self._tree(name)
             except CheckpointError:
                 damaged.append(name)
         return damaged
@@ -406,7 +398,7 @@ class CheckpointIndex:
                 )
             return self._like_checkpoint(what, top_k, filter)
         if isinstance(what, QuantumModel):
-            probes = self._probes_for(what, probe)
+            probes = self._probes.fitting(what, probe)
             found = [
                 alike
                 for samples in probes
@@ -425,7 +417,7 @@ class CheckpointIndex:
             )
         samples = checked_probe(probe)
         outputs = checked_outputs(what, len(samples))
-        return self._nearest(self._known(samples), outputs, top_k, filter)
+        return self._nearest(self._probes.digest(samples), outputs, top_k, filter)
 
     def _like_checkpoint(
         self, name: str, top_k: int, filter: Mapping[str, Any] | None
@@ -473,42 +465,6 @@ class CheckpointIndex:
             for match in matches
         ]
 
-    # --- probe sets ---------------------------------------------------------------
-
-    def _probes_for(self, model: QuantumModel, probe: Any) -> list[Float2D]:
-        """The probe sets on which a model is compared."""
-        if probe is not None:
-            samples = checked_probe(probe)
-            self._known(samples)
-            return [samples]
-        records = self._probe_records()
-        fitting = [
-            digest
-            for digest, record in records.items()
-            if record.metadata["input_dim"] == model.input_dim
-            and record.metadata["n_probe"] * model.output_dim <= MOST_OUTPUTS
-        ]
-        if not fitting:
-            raise StoreError(
-                f"No checkpoint can be compared with a model of {model.input_dim} "
-                f"inputs. {_listed(records)}"
-            )
-        return [self._tree(PROBES, digest)["inputs"] for digest in fitting]
-
-    def _known(self, probe: Float2D) -> str:
-        """The digest of a probe set, which must be in the store."""
-        digest, records = digest_of(probe), self._probe_records()
-        if digest not in records:
-            raise StoreError(
-                f"No checkpoint has the probe set {digest[:12]}, of {len(probe)} "
-                f"samples with {probe.shape[1]} features. {_listed(records)}"
-            )
-        return digest
-
-    def _probe_records(self) -> dict[str, Record]:
-        digests = self.store.list(namespace=PROBES)
-        return self.store.fetch(digests, namespace=PROBES) if digests else {}
-
     # --- records ------------------------------------------------------------------
 
     def _record(self, name: str) -> Record:
@@ -520,8 +476,8 @@ class CheckpointIndex:
             )
         return found[name]
 
-    def _tree(self, namespace: str, name: str) -> Any:
-        data, _ = read_blob(self.store, namespace, name)
+    def _tree(self, name: str) -> Any:
+        data, _ = read_blob(self.store, CHECKPOINTS, name)
         return checkpoint.from_bytes(data, f"{self.store.index}: {name}")
 
     def __repr__(self) -> str:
@@ -549,15 +505,3 @@ def _described(tree: Any) -> Metadata:
                 f"{parameters.size} parameters"
             )
     return found
-
-
-def _listed(records: Mapping[str, Record]) -> str:
-    """The probe sets of a store, in words."""
-    if not records:
-        return "The store has no probe set."
-    sizes = ", ".join(
-        f"{digest[:12]} ({int(r.metadata['n_probe'])} samples, "
-        f"{int(r.metadata['input_dim'])} features)"
-        for digest, r in records.items()
-    )
-    return f"The store has the probe sets {sizes}."

@@ -77,13 +77,21 @@ def open_store(
     else:
         directory = _directory(where)
     index = INDEX if index is None else index
+    store: VectorStore
     if key is None:
-        _log.info("The store is LanceDB in `%s`, index `%s`.", directory, index)
-        return LanceStore(directory, index=index, dimension=dimension, metric=metric)
-    _log.info("The store is Pinecone, index `%s`.", index)
-    return PineconeStore(
-        key, index=index, dimension=dimension, metric=metric, environment=environment
-    )
+        store = LanceStore(directory, index=index, dimension=dimension, metric=metric)
+        place = f"LanceDB in `{directory}`"
+    else:
+        store = PineconeStore(
+            key,
+            index=index,
+            dimension=dimension,
+            metric=metric,
+            environment=environment,
+        )
+        place = "Pinecone"
+    _log.info("The store is %s, index `%s`.", place, index)
+    return store
 
 
 def indexes_at(where: str | os.PathLike[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,8 +48,6 @@ DIRECTIONS = {  # column of the history -> which of its values is the best
     **dict.fromkeys(("loss", "val_loss"), "min"),
     **dict.fromkeys(("accuracy", "val_accuracy"), "max"),
 }
-
-_log = logging.getLogger("qstore_pl.trainer")
 
 
 def check_settings(config: TrainingConfig, *, natural: bool) -> None:

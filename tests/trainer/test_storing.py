@@ -230,6 +230,36 @@ class Loader:
         return iter(BATCHES)
 
 
+class OfMyOwn:
+    """A model that is trained, and is no QuantumModel."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __dir__(self):
+        return dir(self.model)
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+
+def test_other_models_have_checkpoints_only(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    model = OfMyOwn(QuantumModel(3, 2, n_layers=1, seed=0))
+    _, same = trained()
+    trained(model=model, store_directory=tmp_path)
+    assert "No embeddings of the training samples are written: a OfMyOwn" in caplog.text
+    index = CheckpointIndex.open(tmp_path)
+    assert index.store.indexes() == ["qstore-checkpoints"]
+    saved = index.ls()[-1]
+    assert "probe" not in saved.metadata
+    assert index.load(saved.name)["model"]["parameters"].tolist() == list(
+        same.parameters
+    )
+    with pytest.raises(StoreError, match="without a model and a probe set"):
+        index.search(saved.name)
+
+
 def test_batches_are_gone_over_as_often_as_without_a_store(tmp_path):
     loader = Loader()
     _, model = trained(loader, store_directory=tmp_path, batch_size=None)
