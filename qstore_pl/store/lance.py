@@ -17,6 +17,7 @@ from qstore_pl.errors import StoreError
 from qstore_pl.store.filters import Condition
 from qstore_pl.store.lance_calls import repeated, translated
 from qstore_pl.store.lance_rows import (
+    Columns,
     arrow_table,
     columns_of,
     damaged,
@@ -160,17 +161,18 @@ class LanceStore(VectorStore):
     # --- writing ------------------------------------------------------------------
 
     def _upsert(self, batch: Batch, namespace: str) -> int:
-        rows = max(1, int(PART_BYTES / batch.values[0].nbytes))
-        for part in batch.parts([rows] * math.ceil(len(batch) / rows)):
+        columns = columns_of(batch)
+        n_rows = max(1, int(PART_BYTES / batch.values[0].nbytes))
+        for start in range(0, len(batch), n_rows):
+            part = {name: one.slice(start, n_rows) for name, one in columns.items()}
             self._upsert_part(part, namespace)
         return len(batch)
 
-    def _upsert_part(self, part: Batch, namespace: str) -> None:
-        columns = columns_of(part)
+    def _upsert_part(self, columns: Columns, namespace: str) -> None:
         while True:
-            table = self._tables.made(namespace, columns)
+            table = self._tables.made(namespace, metadata_columns(columns))
             schema = table.schema
-            rows = arrow_table(part, columns, schema)
+            rows = arrow_table(columns, schema)
             merge = (
                 table.merge_insert("id")
                 .when_matched_update_all()

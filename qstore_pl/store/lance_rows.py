@@ -71,25 +71,49 @@ def metadata_columns(names: Iterable[str]) -> list[str]:
 
 
 def columns_of(batch: Batch) -> Columns:
-    """The metadata of a batch as Arrow arrays, one for each key and kind of value."""
+    """A batch as Arrow arrays by the names of their columns.
+
+    Metadata have a column for each key and kind of value.
+    """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     found: Columns = {}
     for key, values in batch.columns.items():
-        kinds = {_KIND[kind] for kind in set(map(type, values)) if kind in _KIND}
-        for kind in sorted(kinds):
-            column = values
-            if len(kinds) > 1:
-                column = [x if _KIND.get(type(x)) == kind else None for x in values]
-            array = pa.array(column, type=_arrow_type(kind))
-            if kind == "number":
-                # The sum makes -0.0 to 0.0, which compares the same everywhere.
-                array = pc.add(array, 0.0)
-            found[column_name(kind, key)] = array
-    return found
+        try:
+            arrays = [pa.array(values)]
+        except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several kinds
+            kinds = sorted({_KIND[kind] for kind in set(map(type, values)) - {_NONE}})
+            arrays = [
+                pa.array([x if _KIND.get(type(x)) == kind else None for x in values])
+                for kind in kinds
+            ]
+        for array in arrays:
+            kind, column = _as_kept(array)
+            found[column_name(kind, key)] = column
+    ids = pa.array(batch.ids)
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(batch.values.reshape(-1)), batch.values.shape[1]
+    )
+    checksum = pa.array(checksums(ids, batch.values, found))
+    return {"id": ids, "vector": vectors, "checksum": checksum, **found}
 
 
+def _as_kept(array: Any) -> tuple[str, Any]:
+    """The kind of an Arrow array, and the array with the type of its column."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(array.type):
+        return "string", array
+    if pa.types.is_boolean(array.type):
+        return "bool", array
+    if pa.types.is_list(array.type):  # of nulls, if all lists are empty
+        return "strings", array.cast(_arrow_type("strings"))
+    # The sum makes -0.0 to 0.0, which compares the same everywhere.
+    return "number", pc.add(array.cast(_arrow_type("number")), 0.0)
+
+
+_NONE: Final = type(None)
 _KIND: Final = {
     str: "string",
     float: "number",
@@ -102,27 +126,18 @@ _KIND: Final = {
 # --- to and from Arrow -----------------------------------------------------------
 
 
-def arrow_table(batch: Batch, columns: Columns, schema: Any) -> Any:
-    """A batch as an Arrow table.
+def arrow_table(columns: Columns, schema: Any) -> Any:
+    """Columns as an Arrow table.
 
     Args:
-        batch: The records.
-        columns: Their metadata, from :func:`columns_of`.
-        schema: The Arrow schema of the table; a column of metadata that the batch has
-            not is null.
+        columns: What :func:`columns_of` returned, or slices of it.
+        schema: The Arrow schema of the table; a column that is not among them is null.
     """
     import pyarrow as pa
 
-    ids = pa.array(batch.ids)
-    fixed = {
-        "id": ids,
-        "vector": pa.FixedSizeListArray.from_arrays(
-            pa.array(batch.values.reshape(-1)), batch.values.shape[1]
-        ),
-        "checksum": pa.array(checksums(ids, batch.values, columns)),
-    }
+    n_rows = len(columns["id"])
     arrays = [
-        (fixed | columns).get(field.name, pa.nulls(len(batch), field.type))
+        columns[field.name] if field.name in columns else pa.nulls(n_rows, field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -391,6 +391,7 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
                 raise TypeError(
                     f"Argument `metadata` must hold dicts, but has {one!r}."
                 )
+        given = list(map(dict, given))  # others may make up the keys they lack
     found: dict[str, list[Any]] = {}
     longest = 2
     for key, column in _split(given).items():
@@ -408,7 +409,7 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
     return found
 
 
-def _split(given: Sequence[Mapping[str, Any]]) -> dict[Any, list[Any]]:
+def _split(given: Sequence[Metadata]) -> dict[Any, list[Any]]:
     """The values of each key; ``_MISSING`` where a record has none."""
     first = given[0]
     if sum(map(len, given)) == len(first) * len(given):
