@@ -18,6 +18,7 @@ UInt64 = NDArray[np.uint64]
 Columns = dict[str, Any]  # from the name of a column to an Arrow array
 
 FIXED: Final = ("id", "vector", "checksum")
+CACHED_ROWS: Final = 4096
 # With this mark on the identifier, two writers that insert it at the same time are a
 # conflict of which one is repeated; without it, the table would have it twice.
 PRIMARY_KEY: Final = {"lance-schema:unenforced-primary-key": "true"}
@@ -242,11 +243,18 @@ def _weighed(numbers: NDArray[Any], offsets: NDArray[Any]) -> UInt64:
         numbers: The numbers of all rows, one row after the other.
         offsets: Where each row begins, and where the last one ends.
     """
-    lengths = np.diff(offsets)
-    places = np.arange(len(numbers)) - np.repeat(offsets[:-1], lengths)
-    sums = np.zeros(len(numbers) + 1, np.uint64)
-    np.cumsum(numbers * _weights().take(places, mode="wrap"), out=sums[1:])
-    return sums[offsets[1:]] - sums[offsets[:-1]] + lengths.astype(np.uint64) * _LENGTH
+    found = np.empty(len(offsets) - 1, np.uint64)
+    for start in range(0, len(found), CACHED_ROWS):  # the arrays stay in the cache
+        ends = offsets[start : start + CACHED_ROWS + 1]
+        lengths, ends = np.diff(ends), ends - ends[0]
+        first = offsets[start]
+        places = np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)
+        sums = np.zeros(len(places) + 1, np.uint64)
+        weights = _weights().take(places, mode="wrap")
+        np.cumsum(numbers[first : first + ends[-1]] * weights, out=sums[1:])
+        total = sums[ends[1:]] - sums[ends[:-1]] + lengths.astype(np.uint64) * _LENGTH
+        found[start : start + CACHED_ROWS] = total
+    return found
 
 
 def _numbers(column: Any) -> UInt64:

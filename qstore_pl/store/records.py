@@ -12,7 +12,7 @@ import json
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -38,7 +38,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _INDEX = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,43}[a-z0-9])?")
 _MISSING = object()
 _NUMBER = 24  # bytes of a number as JSON, at most
-_LARGEST = {int: MAX_INTEGER, float: np.finfo(np.float64).max}
+_IN_RANGE: Final[dict[type, Callable[[list[Any]], Any]]] = {
+    str: lambda column: "".join(column).isascii(),
+    int: lambda column: -MAX_INTEGER <= min(column) <= max(column) <= MAX_INTEGER,
+    float: lambda column: np.isfinite(column).all(),
+}
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -221,7 +225,7 @@ def checked_ids(name: str, values: Any) -> list[str]:
             "Write [identifier] for a single one."
         )
     found = list(values)
-    distinct = set(found) if set(map(type, found)) == {str} else None
+    distinct = set(found) if _all_are(str, found) else None
     if distinct is None or not _are_plain_ids(found) or "" in distinct:
         found = [checked_id(name, value) for value in found]
         distinct = set(found)
@@ -385,7 +389,7 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
             f"Argument `metadata` must have {n_records} dicts, one for each record, "
             f"but has {len(given)}."
         )
-    if set(map(type, given)) != {dict}:
+    if not _all_are(dict, given):
         for one in given:
             if not isinstance(one, Mapping):
                 raise TypeError(
@@ -409,6 +413,11 @@ def checked_metadata(metadata: Any, n_records: int) -> dict[str, list[Any]]:
     return found
 
 
+def _all_are(kind: type, values: Sequence[Any]) -> bool:
+    """Whether all values are exactly of a type, found out without a loop of Python."""
+    return list(map(type, values)).count(kind) == len(values)
+
+
 def _split(given: Sequence[Metadata]) -> dict[Any, list[Any]]:
     """The values of each key; ``_MISSING`` where a record has none."""
     first = given[0]
@@ -422,13 +431,10 @@ def _split(given: Sequence[Metadata]) -> dict[Any, list[Any]]:
 
 def _checked_column(key: str, column: list[Any]) -> tuple[list[Any], int]:
     """The values of a key, checked, and at least the bytes of the longest one."""
-    kinds = set(map(type, column))
-    if kinds == {str} and "".join(column).isascii():
-        return column, 6 * max(map(len, column)) + 2
-    if kinds in ({int}, {float}):
-        numbers = np.array(column)
-        if numbers.dtype != object and (np.abs(numbers) <= _LARGEST[kinds.pop()]).all():
-            return column, _NUMBER
+    kind = type(column[0])
+    if kind in _IN_RANGE and _all_are(kind, column) and _IN_RANGE[kind](column):
+        longest = 6 * max(map(len, column)) + 2 if kind is str else _NUMBER
+        return column, longest
     found = [None if one is _MISSING else _value(key, one) for one in column]
     return found, max(map(_length, found))
 
