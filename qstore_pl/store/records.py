@@ -241,7 +241,8 @@ def checked_ids(name: str, values: Any) -> list[str]:
 def _are_plain_ids(values: Sequence[str]) -> bool:
     """Whether strings are identifiers or empty, found out without a loop of Python."""
     text = "".join(values)
-    return max(map(len, values)) <= MAX_ID and text.isascii() and text.isprintable()
+    longest = max(map(len, values), default=0)
+    return longest <= MAX_ID and text.isascii() and text.isprintable()
 
 
 def checked_key(name: str, key: Any) -> str:
