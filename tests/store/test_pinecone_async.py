@@ -87,7 +87,7 @@ def test_arguments_are_checked_at_the_call(plain, server):
 def test_the_event_loop_is_free_meanwhile_and_requests_run_beside_each_other(
     plain, server
 ):
-    server.faults.append(Fault("slow", "/query", None, seconds=0.1))
+    server.faults.append(Fault("slow", "/query", None, seconds=0.3))
 
     async def used():
         ticks = []
@@ -104,11 +104,11 @@ def test_the_event_loop_is_free_meanwhile_and_requests_run_beside_each_other(
             await store.query_many(np.eye(3).repeat(5, axis=0))
             spent = time.perf_counter() - start
             ticking.cancel()
-        return spent, np.diff(ticks).max()
+        return spent, len(ticks)
 
-    spent, longest = asyncio.run(used())
-    assert 0.2 <= spent < 0.75  # fifteen requests, eight at a time
-    assert longest < 0.1
+    spent, n_ticks = asyncio.run(used())
+    assert 0.6 <= spent < 3.0  # fifteen requests, eight at a time: not 4.5 seconds
+    assert n_ticks > 10  # not one for each time that all are waited for
 
 
 def test_a_call_that_is_cancelled_stops_at_once(plain, server):
