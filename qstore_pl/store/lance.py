@@ -41,6 +41,7 @@ from qstore_pl.store.records import (
 from qstore_pl.store.store import Ids, Matches, Query, VectorStore
 
 PART_BYTES: Final = 16e6  # of vectors in one commit
+PART_ROWS: Final = 50_000  # whose metadata fit into an array of Arrow, of 2 GiB
 INDEXED_ROWS: Final = 10_000  # from here on an index is faster than a scan
 OPTIMIZED_AFTER: Final = 64  # commits
 KEPT_VERSIONS: Final = timedelta(minutes=2)  # a reader may still be in them
@@ -58,9 +59,9 @@ _MIXED_WAIT: Final = 0.1  # seconds
 class LanceStore(VectorStore):
     """Vectors in a directory of this machine, by LanceDB.
 
-    An :meth:`upsert` of up to 16 MB of vectors is written as a whole or not at all,
-    also when the process is killed; a larger one is cut into such parts. Several
-    processes can read and write at the same time.
+    An :meth:`upsert` of up to 50,000 records, with vectors of up to 16 MB together, is
+    written as a whole or not at all, also when the process is killed; a larger one is
+    cut into such parts. Several processes can read and write at the same time.
 
     Each record has a checksum of its identifier, vector and metadata, which is compared
     whenever a vector is read: by :meth:`fetch`, by :meth:`verify`, and by queries that
@@ -161,11 +162,9 @@ class LanceStore(VectorStore):
     # --- writing ------------------------------------------------------------------
 
     def _upsert(self, batch: Batch, namespace: str) -> int:
-        columns = columns_of(batch)
-        n_rows = max(1, int(PART_BYTES / batch.values[0].nbytes))
-        for start in range(0, len(batch), n_rows):
-            part = {name: one.slice(start, n_rows) for name, one in columns.items()}
-            self._upsert_part(part, namespace)
+        n_rows = rows_in_part(self.dimension)
+        for part in batch.parts([n_rows] * math.ceil(len(batch) / n_rows)):
+            self._upsert_part(columns_of(part), namespace)
         return len(batch)
 
     def _upsert_part(self, columns: Columns, namespace: str) -> None:
@@ -383,6 +382,11 @@ def _damaged_in(table: Any) -> Ids:
         for rows in table.search().to_batches(ROWS_AT_ONCE)
         for one in damaged(pa.Table.from_batches([rows]))
     ]
+
+
+def rows_in_part(dimension: int) -> int:
+    """The most records that are written in one commit."""
+    return max(1, min(PART_ROWS, int(PART_BYTES / (4 * dimension))))
 
 
 def indexes_in(directory: Path) -> Ids:

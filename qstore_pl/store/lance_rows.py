@@ -131,7 +131,7 @@ def arrow_table(columns: Columns, schema: Any) -> Any:
     """Columns as an Arrow table.
 
     Args:
-        columns: What :func:`columns_of` returned, or slices of it.
+        columns: What :func:`columns_of` returned.
         schema: The Arrow schema of the table; a column that is not among them is null.
     """
     import pyarrow as pa

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from qstore_pl.store import LanceStore, Vectors
-from qstore_pl.store.lance import PART_BYTES
+from qstore_pl.store.lance import rows_in_part
 from tests.benchmarks.timing import DisagreementError, Row, in_turn, medians
 
 N_VECTORS = 100_000
@@ -56,7 +56,7 @@ class Direct:
         """The records in parts."""
         import pyarrow as pa
 
-        rows = int(PART_BYTES / records.values[0].nbytes)
+        rows = rows_in_part(records.values.shape[1])
         for start in range(0, len(records.ids), rows):
             cut = slice(start, start + rows)
             values = records.values[cut]

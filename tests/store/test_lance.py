@@ -246,8 +246,9 @@ def test_small_writes_are_joined_and_old_versions_removed(tmp_path, monkeypatch)
     assert store.verify() == {}
 
 
-def test_a_large_upsert_is_cut_into_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(lance_module, "PART_BYTES", 16 * 100)
+@pytest.mark.parametrize("limit", [("PART_BYTES", 16 * 100), ("PART_ROWS", 100)])
+def test_a_large_upsert_is_cut_into_parts(limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(lance_module, *limit)
     store = LanceStore(tmp_path, dimension=4)
     given = records(250, 4)
     assert store.upsert(given) == 250
