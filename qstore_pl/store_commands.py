@@ -89,12 +89,12 @@ def run_store(options: argparse.Namespace) -> int:
     if options.what == "gc":
         real("older-than", options.older_than, minimum=0.0)
     with ExitStack() as opened:
-        stores = _opened(options.store, options.index, opened)
+        stores, others = _opened(options.store, options.index, opened)
         match options.what:
             case "verify":
                 return _verify(stores)
             case "ls":
-                lines = _ls(stores, options.store)
+                lines = _ls(stores, others)
             case "search" if options.id is not None:
                 lines = _near(stores[0], options.id, options.top_k)
             case "search":
@@ -111,8 +111,14 @@ def run_store(options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(where: str, index: str, opened: ExitStack) -> list[VectorStore]:
-    """The index of the embeddings and that of the checkpoints, as far as they exist."""
+def _opened(
+    where: str, index: str, opened: ExitStack
+) -> tuple[list[VectorStore], list[str]]:
+    """The index of the embeddings and that of the checkpoints, as far as they exist.
+
+    Returns:
+        The indexes, and the names of all others at the place.
+    """
     from qstore_pl.errors import StoreError
     from qstore_pl.index.checkpoints import SUFFIX
     from qstore_pl.store import PINECONE, indexes_at, open_store
@@ -129,7 +135,8 @@ def _opened(where: str, index: str, opened: ExitStack) -> list[VectorStore]:
             f"There is no index `{index}` in `{where}`, which has "
             f"{', '.join(there) or 'none'}. Choose one by --index."
         )
-    return [opened.enter_context(open_store(where, index=name)) for name in names]
+    stores = [opened.enter_context(open_store(where, index=name)) for name in names]
+    return stores, [name for name in there if name not in names]
 
 
 def _checkpoints(stores: Sequence[VectorStore]) -> CheckpointIndex:
@@ -149,10 +156,9 @@ def _holds_checkpoints(store: VectorStore) -> bool:
     return suited and store.index.endswith(SUFFIX)
 
 
-def _ls(stores: Sequence[VectorStore], where: str) -> Lines:
+def _ls(stores: Sequence[VectorStore], others: Sequence[str]) -> Lines:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.index.blobs import manifests
-    from qstore_pl.store import indexes_at
 
     for one in stores:
         stats = one.stats()
@@ -165,8 +171,7 @@ def _ls(stores: Sequence[VectorStore], where: str) -> Lines:
         if _holds_checkpoints(one):
             for saved in CheckpointIndex(one).ls():
                 yield f"  checkpoint {saved.name}  {_summary(saved.metadata)}"
-    shown = {one.index for one in stores}
-    if others := [name for name in indexes_at(where) if name not in shown]:
+    if others:
         yield f"other indexes, for --index: {', '.join(others)}"
 
 

@@ -1,8 +1,9 @@
-"""The awaitable twin of a store on this machine, whose work is done in threads."""
+"""Awaitable twins of stores; that of a store on this machine works in threads."""
 
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, final
@@ -12,8 +13,54 @@ from qstore_pl.store.records import Batch
 from qstore_pl.store.store import Ids, Query, VectorStore
 
 
+class AwaitableStore(VectorStore):
+    """What awaitable stores have in common, each of which is the twin of a plain one.
+
+    Args:
+        store: The plain store.
+    """
+
+    @abstractmethod
+    def __init__(self, store: Any) -> None: ...
+
+    async def optimize(self) -> None:  # type: ignore[override]
+        """Make later queries faster, where there is something to be done for it."""
+        await asyncio.to_thread(self.plain.optimize)
+
+    @abstractmethod
+    async def close(self) -> None:  # type: ignore[override]
+        """Give back connections; the store cannot be used afterwards."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        raise TypeError("The store is awaitable: write `async with`.")
+
+    async def indexes(self) -> Ids:  # type: ignore[override]
+        """The names of all indexes at the place of this one, sorted."""
+        return await asyncio.to_thread(self.plain.indexes)
+
+    async def beside(  # type: ignore[override]
+        self, index: str, *, dimension: int | None = None, metric: str | None = None
+    ) -> Self:
+        """Another index at the same place, as :meth:`VectorStore.beside` says."""
+        found = await asyncio.to_thread(
+            self.plain.beside, index, dimension=dimension, metric=metric
+        )
+        return type(self)(found)
+
+
 @final
-class AsyncStore(VectorStore):
+class AsyncStore(AwaitableStore):
     """The awaitable twin of any other store.
 
     Its methods have the arguments of :class:`VectorStore`, which are checked at the
@@ -47,40 +94,9 @@ class AsyncStore(VectorStore):
     def __repr__(self) -> str:
         return f"AsyncStore({self._plain!r})"
 
-    async def optimize(self) -> None:  # type: ignore[override]
-        """Make later queries faster, where there is something to be done for it."""
-        await asyncio.to_thread(self._plain.optimize)
-
     async def close(self) -> None:  # type: ignore[override]
         """Give back connections; the store cannot be used afterwards."""
         await asyncio.to_thread(self._plain.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __enter__(self) -> Self:
-        raise TypeError("The store is awaitable: write `async with`.")
-
-    async def indexes(self) -> Ids:  # type: ignore[override]
-        """The names of all indexes at the place of this one, sorted."""
-        return await asyncio.to_thread(self._plain.indexes)
-
-    async def beside(  # type: ignore[override]
-        self, index: str, *, dimension: int | None = None, metric: str | None = None
-    ) -> AsyncStore:
-        """Another index at the same place, as :meth:`VectorStore.beside` says."""
-        found = await asyncio.to_thread(
-            self._plain.beside, index, dimension=dimension, metric=metric
-        )
-        return AsyncStore(found)
 
     # The public methods return what these return, which is to be awaited.
 

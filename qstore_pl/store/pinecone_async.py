@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, final
 from weakref import WeakKeyDictionary
 
 from qstore_pl.errors import StoreError
+from qstore_pl.store.awaitable import AwaitableStore
 from qstore_pl.store.pinecone import BESIDE, PineconeStore
 from qstore_pl.store.pinecone_errors import failures, translated
 from qstore_pl.store.pinecone_steps import Call, Pause, Step, Steps
 
 
 @final
-class AsyncPineconeStore(PineconeStore):
+class AsyncPineconeStore(AwaitableStore, PineconeStore):  # type: ignore[misc]
     """The awaitable twin of a store at Pinecone.
 
     Its methods have the arguments of :class:`VectorStore`, which are checked at the
@@ -54,9 +54,6 @@ class AsyncPineconeStore(PineconeStore):
         """The same store, whose methods block until they are done."""
         return self._plain
 
-    async def optimize(self) -> None:  # type: ignore[override]
-        """Do nothing: Pinecone does by itself what there is to be done."""
-
     async def close(self) -> None:  # type: ignore[override]
         """Give back the connections of this event loop, and those of ``plain``."""
         self._closed = True
@@ -64,33 +61,6 @@ class AsyncPineconeStore(PineconeStore):
         if held is not None:
             await held.close()
         self._plain.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __enter__(self) -> Self:
-        raise TypeError("The store is awaitable: write `async with`.")
-
-    async def indexes(self) -> list[str]:  # type: ignore[override]
-        """The names of all indexes at the place of this one, sorted."""
-        return await asyncio.to_thread(self._plain.indexes)
-
-    async def beside(  # type: ignore[override]
-        self, index: str, *, dimension: int | None = None, metric: str | None = None
-    ) -> AsyncPineconeStore:
-        """Another index at the same place, as :meth:`VectorStore.beside` says."""
-        found = await asyncio.to_thread(
-            self._plain.beside, index, dimension=dimension, metric=metric
-        )
-        return AsyncPineconeStore(found)
 
     # --- requests -------------------------------------------------------------------
 

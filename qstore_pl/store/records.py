@@ -324,15 +324,8 @@ def checked_values(name: str, values: Any, shape: tuple[int | None, int]) -> Flo
         raise TypeError(
             f"Argument `{name}` must hold real numbers, but has dtype {array.dtype}."
         )
-    if (
-        array.ndim != 2
-        or array.shape[1] != dimension
-        or n_records
-        not in (
-            None,
-            len(array),
-        )
-    ):
+    wanted_rows = (None, len(array)) if array.ndim else ()
+    if array.shape[1:] != (dimension,) or n_records not in wanted_rows:
         count = "n" if n_records is None else n_records
         raise ValueError(
             f"Argument `{name}` must have shape ({count}, {dimension}), but has shape "

@@ -299,4 +299,4 @@ def always_busy():
 
 
 def full():
-    raise OSError("no space, /root/.cargo/lance-13.0.0/src/io.rs:3:4")
+    raise OSError("no space, /build/lance-13.0.0/src/io.rs:3:4")
