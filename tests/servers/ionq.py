@@ -7,7 +7,6 @@ their client, ``tests/servers/ionq_process.py`` runs it in a process that lives 
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.servers.ionq_http import Handler, Http, close
+from tests.servers.ionq_http import Handler
 from tests.servers.ionq_jobs import (
     FATES,
     FREE,
@@ -27,11 +26,12 @@ from tests.servers.ionq_jobs import (
     gates_of,
 )
 from tests.servers.ionq_payload import read
+from tests.servers.loopback import LoopbackServer
 
 KEY = "canary-key-3f1c"
 
 
-class IonQServer:
+class IonQServer(LoopbackServer):
     """A server that runs circuits at once and says so when it is asked to.
 
     Args:
@@ -56,6 +56,8 @@ class IonQServer:
         bill: What all jobs have cost, in dollars.
     """
 
+    handler, path = Handler, "/v0.4"
+
     def __init__(
         self,
         *,
@@ -70,6 +72,7 @@ class IonQServer:
         log: str | Path | None = None,
         lists: bool = False,
     ) -> None:
+        super().__init__()
         self.lists = lists
         self.key, self.delay, self.polls, self.seed = key, delay, polls, seed
         self.prices, self.most_circuits = dict(prices or {}), most_circuits
@@ -83,28 +86,6 @@ class IonQServer:
         if self._log is not None and self._log.exists():
             for job in read_log(self._log):
                 self._add(job)
-        self.closing = threading.Event()
-        self.connections: set[socket.socket] = set()
-
-    def __enter__(self) -> IonQServer:
-        handler = type("Bound", (Handler,), {"owner": self})
-        self._http = Http(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.02},
-            daemon=True,
-        )
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v0.4"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-        for connection in list(self.connections):
-            close(connection)
-        self._thread.join()
 
     @property
     def submissions(self) -> int:

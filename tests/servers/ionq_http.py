@@ -5,15 +5,14 @@ from __future__ import annotations
 import hmac
 import json
 import re
-import socket
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.ionq_jobs import SPOILT, Fault, Job
 from tests.servers.ionq_payload import BadRequest
+from tests.servers.loopback import LoopbackHandler, close
 
 if TYPE_CHECKING:
     from tests.servers.ionq import IonQServer
@@ -22,30 +21,8 @@ JOB = re.compile(r"/v0\.4/jobs/(?P<id>[0-9a-f-]+)(?P<results>/results/probabilit
 JSON = {"Content-Type": "application/json"}
 
 
-class Http(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are no news."""
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(LoopbackHandler):
     owner: IonQServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # a reply is one packet
-    disable_nagle_algorithm = True
-    timeout = 30
-
-    def setup(self) -> None:
-        super().setup()
-        self.owner.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.owner.connections.discard(self.connection)
-        super().finish()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -179,10 +156,3 @@ class Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
         close(self.connection)
-
-
-def close(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        connection.close()  # the client was first

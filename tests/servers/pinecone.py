@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.servers.ionq_http import Http
+from tests.servers.loopback import LoopbackServer
 from tests.servers.pinecone_http import Handler, Request
 from tests.servers.pinecone_records import Index, Refused, invalid
 
@@ -69,7 +69,7 @@ class Fault:
         return True
 
 
-class PineconeServer:
+class PineconeServer(LoopbackServer):
     """A server with indexes of dense vectors.
 
     Args:
@@ -86,6 +86,8 @@ class PineconeServer:
         requests: What came, in order.
     """
 
+    handler = Handler
+
     def __init__(
         self,
         *,
@@ -96,37 +98,15 @@ class PineconeServer:
         positions: bool = True,
         faults: list[Fault] | None = None,
     ) -> None:
+        super().__init__()
         self.key, self.starting, self.positions = key, starting, positions
         self.stale_reads, self.stale_seconds = stale_reads, stale_seconds
         self.faults = faults or []
         self.indexes: dict[str, Index] = {}
         self.requests: list[Request] = []
         self.lock = threading.RLock()
-        self.closing = threading.Event()
-        self.connections: set[Any] = set()
         self._models: dict[str, dict[str, Any]] = {}
         self._described: dict[str, int] = {}
-
-    def __enter__(self) -> PineconeServer:
-        handler = type("Bound", (Handler,), {"owner": self})
-        self._http = Http(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.01},
-            daemon=True,
-        )
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-        for connection in list(self.connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(2)
-        self._thread.join()
 
     def paths(self, method: str = "") -> list[str]:
         """The paths of the requests without their index, in order."""

@@ -7,11 +7,10 @@ import hmac
 import json
 import re
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.servers.ionq_http import close
+from tests.servers.loopback import LoopbackHandler, close
 from tests.servers.pinecone_records import DEFAULT, Index, Refused, invalid
 
 if TYPE_CHECKING:
@@ -34,23 +33,8 @@ class Request:
     query: dict[str, list[str]]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LoopbackHandler):
     owner: PineconeServer
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # a reply is one packet
-    disable_nagle_algorithm = True
-    timeout = 30
-
-    def setup(self) -> None:
-        super().setup()
-        self.owner.connections.add(self.connection)
-
-    def finish(self) -> None:
-        self.owner.connections.discard(self.connection)
-        super().finish()
-
-    def log_message(self, *_: object) -> None:
-        """Nothing is printed."""
 
     def do_GET(self) -> None:
         size = int(self.headers.get("Content-Length") or 0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.servers.pinecone import serving
 from tests.store.places import PLACES
 
 
@@ -24,3 +25,10 @@ def shared_place(request, tmp_path_factory):
     made = PLACES[request.param](tmp_path_factory.mktemp(request.param))
     yield made
     made.close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A conformance server, to which Pinecone's client goes."""
+    with serving(monkeypatch) as running:
+        yield running

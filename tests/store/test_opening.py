@@ -11,7 +11,7 @@ import pytest
 
 from qstore_pl import StoreError, TrainingConfig, VectorStore, open_store
 from qstore_pl.store import LanceStore, PineconeStore
-from tests.servers.pinecone import KEY, serving
+from tests.servers.pinecone import KEY
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -19,12 +19,6 @@ NO_STORE = {
     "neither": ({}, "neither is"),
     "both": ({"pinecone_api_key": "k", "store_directory": "stored"}, "both are"),
 }
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as running:
-        yield running
 
 
 @pytest.fixture

@@ -24,12 +24,6 @@ pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
 def store(server):
     with PineconeStore(index="states", dimension=3) as store:
         yield store

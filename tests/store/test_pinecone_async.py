@@ -12,15 +12,9 @@ from qstore_pl.errors import StoreError, UpsertError
 from qstore_pl.store import PineconeStore, Vectors
 from qstore_pl.store import pinecone_writes as writes
 from qstore_pl.store.pinecone_async import AsyncPineconeStore
-from tests.servers.pinecone import Fault, serving
+from tests.servers.pinecone import Fault
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(monkeypatch) as server:
-        yield server
 
 
 @pytest.fixture
