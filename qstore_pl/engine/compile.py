@@ -45,6 +45,7 @@ F1 = types.Array(types.float64, 1, "C")
 F2 = types.Array(types.float64, 2, "C")
 F1_IN = types.Array(types.float64, 1, "C", readonly=True)
 F2_IN = types.Array(types.float64, 2, "C", readonly=True)
+I1 = types.Array(types.int64, 1, "C")
 I1_IN = types.Array(types.int64, 1, "C", readonly=True)
 T1_IN = types.Array(types.int32, 1, "C", readonly=True)
 F8 = types.float64

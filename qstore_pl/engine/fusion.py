@@ -97,10 +97,10 @@ def build(
         n_features: Number of features.
         n_constants: Number of constants, in the weight slots from ``n_weights`` on.
     """
-    phase, gates = _without_phases(gates)
+    phase, gates = without_phases(gates)
     product = not any(isinstance(gate, Amplitudes) for gate in gates)
-    writer = _Writer(n_wires, n_weights, n_constants)
-    code = writer.write(fuse(gates, _kind, product=product))
+    writer = StateWriter(n_wires, n_weights, n_constants)
+    code = writer.write(fuse(gates, kind_of, product=product))
     shared = writer.tables(code, observables)
     general = bool(shared["observables"][:, 1].any()) or any(
         row[0] > PERMUTE or (row[0] == PERMUTE and row[2]) for row in code
@@ -116,7 +116,7 @@ def build(
     )
 
 
-def _without_phases(gates: Sequence[Gate]) -> tuple[Angle, list[Gate]]:
+def without_phases(gates: Sequence[Gate]) -> tuple[Angle, list[Gate]]:
     """The global phase in radians, and the gates without those that make it."""
     phase, rest = Angle(), []
     for gate in gates:
@@ -127,7 +127,8 @@ def _without_phases(gates: Sequence[Gate]) -> tuple[Angle, list[Gate]]:
     return phase, rest
 
 
-def _kind(gate: Gate) -> str:
+def kind_of(gate: Gate) -> str:
+    """The kind of block a gate makes."""
     if isinstance(gate, Permutation):
         return PERMUTATION
     if isinstance(gate, PauliRotation) and len(gate.word) == 1 and not gate.controls:
@@ -135,7 +136,9 @@ def _kind(gate: Gate) -> str:
     return SINGLE
 
 
-class _Writer(Writer):
+class StateWriter(Writer):
+    """Tables of state vectors that grow while the instructions are written."""
+
     def __init__(self, n_wires: int, n_weights: int, n_constants: int) -> None:
         super().__init__(n_wires, n_weights, n_constants)
         self.permutations: list[Affine | NDArray[np.int32]] = []
@@ -154,7 +157,7 @@ class _Writer(Writer):
         return self._values(gate)
 
     def place(self, word: str, wires: Sequence[int]) -> tuple[int, ...]:
-        return _masks(self.n_wires, word, wires)
+        return pauli_masks(self.n_wires, word, wires)
 
     def one_wire(
         self, wire: int, gates: Sequence[PauliRotation], *, op: int | None = None
@@ -217,7 +220,7 @@ class _Writer(Writer):
         return self._known[key]
 
     def _pauli(self, gate: PauliRotation) -> tuple[int, ...]:
-        x, z = _masks(self.n_wires, gate.word, gate.wires)
+        x, z = pauli_masks(self.n_wires, gate.word, gate.wires)
         controls, values = _control_masks(self.n_wires, gate.controls)
         index = self.angle(0, gate.angle)
         batched = self.rotations[index][3]
@@ -246,7 +249,7 @@ class _Writer(Writer):
         return MATRIX, first, kind, flags, k, slot, controls, values
 
 
-def _masks(n_wires: int, word: str, wires: Sequence[int]) -> tuple[int, int]:
+def pauli_masks(n_wires: int, word: str, wires: Sequence[int]) -> tuple[int, int]:
     """X mask and Z mask of a Pauli word; Y is in both."""
     x = z = 0
     for letter, wire in zip(word, wires, strict=True):

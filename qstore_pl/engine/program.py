@@ -620,15 +620,18 @@ class Pass(ABC):
             dy = cotangents[start:end]
         else:
             dy = self._no_gx
-            size = (end - start) * self._length
-            work = self._works[i if self._kept else 0]
             parts = (bra.real, bra.imag)[: self._parts]
-            for k, part in enumerate(parts, 2 * self._parts):
-                work[k * size : (k + 1) * size] = part[start:end].T.reshape(-1)
+            self._write_bra(i, [part[start:end].T.reshape(-1) for part in parts])
         self._run_backward(
             i, weights, features, rows[start:end], dy, stop,
             None if gx is None else gx[start:end],
         )  # fmt: skip
+
+    def _write_bra(self, i: int, parts: Sequence[Float1D]) -> None:
+        """Write the bra of chunk ``i``, from its parts in the order of a state."""
+        work = self._works[i if self._kept else 0]
+        for k, part in enumerate(parts, 2 * self._parts):
+            work[k * part.size : (k + 1) * part.size] = part
 
 
 def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:

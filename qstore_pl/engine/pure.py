@@ -13,11 +13,13 @@ from typing import cast, final
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.engine import statevector
+from qstore_pl.engine import statevector, sweeps
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import Gate, PauliSum
+from qstore_pl.engine.large import LARGE, LargePass
 from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+from qstore_pl.engine.sweeps import SweptTables
 
 CHUNK = 1 << 15  # amplitudes of a chunk: ket, bra and scratch stay in the L2 cache
 
@@ -32,22 +34,25 @@ class PureProgram(Program):
     Args: as :class:`Program`; the gates are no channels.
     """
 
-    tables: Tables
+    tables: Tables | SweptTables
 
     def _reads(self) -> int:
         return 1 << self.n_wires
 
-    def _build(self, observables: Sequence[PauliSum]) -> Tables:
-        return build(
-            self.n_wires,
-            cast(tuple[Gate, ...], self.gates),
-            observables,
-            n_weights=self.n_weights,
-            n_features=self.n_features + len(self.derived),
-            n_constants=self.constants.size,
-        )
+    def _build(self, observables: Sequence[PauliSum]) -> Tables | SweptTables:
+        gates = cast(tuple[Gate, ...], self.gates)
+        sizes = {
+            "n_weights": self.n_weights,
+            "n_features": self.n_features + len(self.derived),
+            "n_constants": self.constants.size,
+        }
+        if self.n_wires >= LARGE:
+            swept = sweeps.build(self.n_wires, gates, observables, **sizes)
+            if swept is not None:
+                return swept
+        return build(self.n_wires, gates, observables, **sizes)
 
-    def new_pass(self, batch: int, *, keep: bool = False) -> PurePass:
+    def new_pass(self, batch: int, *, keep: bool = False) -> Pass:
         """Work arrays for repeated runs of ``batch`` samples.
 
         Args:
@@ -55,6 +60,8 @@ class PureProgram(Program):
             keep: Whether to keep the states of all samples, however much memory they
                 take.
         """
+        if isinstance(self.tables, SweptTables):
+            return LargePass(self, batch, keep=keep)
         return PurePass(self, batch, keep=keep)
 
 

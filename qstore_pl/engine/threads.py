@@ -45,6 +45,22 @@ def run(task: Callable[[int], None], indices: Iterable[int]) -> None:
         pass
 
 
+def together(task: Callable[[int], None], workers: int) -> None:
+    """Call ``task`` with the number of each worker, in this thread and in others.
+
+    The workers share their work among themselves. The call ends when this thread has
+    found nothing more to do; a worker that has not begun by then is called off.
+    """
+    if workers == 1:
+        task(0)
+        return
+    others = [_get_pool().submit(task, worker) for worker in range(1, workers)]
+    task(0)
+    for other in others:
+        if not other.cancel():
+            other.result()
+
+
 def _get_pool() -> ThreadPoolExecutor:
     global _pool
     with _lock:

@@ -1,0 +1,195 @@
+"""One run of a large state vector: sample by sample, the threads inside one state.
+
+This module knows arrays, the kernels and threads, not circuits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.engine import swept, threads
+from qstore_pl.engine.affine import Affine
+from qstore_pl.engine.atomics import APART
+from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, kernel
+from qstore_pl.engine.outcomes import of_amplitudes
+from qstore_pl.engine.program import Float1D, Float2D, Pass, Plan, Program, Rows
+from qstore_pl.engine.sweeps import SweptTables
+from qstore_pl.engine.swept import CHUNK, PARTS
+
+LARGE = 13  # wires from which states are swept over
+ALONE = 1 << 22  # amplitudes times instructions up to which one thread is quicker
+
+
+@final
+class LargePass(Pass):
+    """Work arrays of one forward run of large state vectors, kept for its backward run.
+
+    Two states of each sample are in memory, the state and its cotangent. Amplitudes are
+    in the order of the last sweep, until somebody asks for them.
+
+    Args:
+        program: The circuit; its tables are those of :mod:`sweeps`.
+        batch: Number of samples.
+        keep: Whether to keep the states of all samples, however much memory they take.
+    """
+
+    _kernels: ModuleType = swept
+    _parts = 2
+    _digit_bits = 1
+    _tables: SweptTables
+
+    def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
+        super().__init__(program, batch, keep=keep)
+        tables = self._tables
+        self._parallel = False  # threads work on the same state
+        self._swapped = 0
+        self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
+        self._gradients = swept.gradients.compiled
+        self._workers = threads.count() if self._amount > ALONE else 1
+        self._rooms = [np.empty(self._room()) for _ in range(self._workers)]
+        self._counters = np.zeros(2 * APART * (len(tables.sweeps) + 3), np.int64)
+        lanes = 1 << tables.size - tables.rows
+        self._same_row = np.zeros(lanes, np.int64)
+
+    @property
+    def plan(self) -> Plan:
+        """How the batch is run; it says that XLA must not run it."""
+        scratch, stops = (0, 0), (self._stop, self._stop_for_inputs)
+        size = self._work_size(1)
+        return Plan(1, size, 0, scratch, stops, 0, self._amount, parallel=True)
+
+    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
+        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
+
+        Args:
+            phase: Whether the global phase is included.
+        """
+        if self._values is None:
+            raise RuntimeError("Pass.states needs a forward run before it.")
+        weights, features, rows = self._values
+        states = np.empty((self.batch, self._length), np.complex128)
+        for i in range(self.batch):
+            re, im = self._state(i, 1)
+            states[i].real, states[i].imag = re[:, 0], im[:, 0]
+        if not phase:
+            return states
+        turn = self._tables.phase.evaluate(weights, features[rows])
+        return states * np.exp(1j * turn)[:, None]
+
+    def _state(self, i: int, batch: int) -> list[Float2D]:
+        """The parts of a state in the order of their indices, copied."""
+        if not self._kept:
+            self._forward_chunk(i)
+        work = self._works[i if self._kept else 0]
+        parts = work[: 2 * self._length].reshape(2, self._length)
+        return [_sorted(part, self._tables.places)[:, None] for part in parts]
+
+    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
+        re, im = self._state(i, 1)
+        of_amplitudes(re, im, self._tables.n_wires, wires, out)
+
+    def _columns(self) -> int:
+        return 1
+
+    def _work_size(self, batch: int) -> int:
+        """Room for two states, angles, blocks, and the sums of all parts."""
+        tables, low = self._tables, (self._tables.n_wires + 1) // 2
+        sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
+        size = 4 * self._length + 2 * len(tables.rotations) + 4 * len(tables.code)
+        return size + PARTS * sums + (2 << tables.n_wires - low)
+
+    def _room(self) -> int:
+        """Numbers that each thread needs for itself."""
+        tables = self._tables
+        low = (tables.n_wires + 1) // 2
+        lanes = 1 << tables.size - tables.rows
+        phases = 5 * (1 + int(tables.steps[:, 3].max(initial=-1))) << tables.rows
+        matrices = 2 * tables.scratch * lanes + lanes
+        words = (1 << CHUNK) + 8 * len(tables.observables)
+        start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
+        end = (10 << low) + 3 * tables.n_wires
+        return (4 << tables.size) + max(phases + matrices, words, start, end)
+
+    def _run_forward(
+        self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
+    ) -> None:
+        work = self._works[i if self._kept else 0]
+        self._prepare(*self._structure, weights, features, rows, work)
+        self._same_row[:] = rows[0]
+        values = (*self._structure, weights, features, self._same_row, work)
+        self._together(lambda room: self._forward(*values, room, self._counters))
+        self._outputs(*self._structure, work, out)
+
+    def _run_backward(
+        self,
+        i: int,
+        weights: Float1D,
+        features: Float2D,
+        rows: Rows,
+        dy: Float2D,
+        stop: int,
+        gx: Float2D | None,
+    ) -> None:
+        assert self._backward is not None
+        work, backward = self._works[i if self._kept else 0], self._backward
+        self._same_row[:] = rows[0]
+        values = (*self._structure, weights, features, self._same_row, work)
+        self._together(lambda room: backward(*values, dy, stop, room, self._counters))
+        self._gradients(
+            *self._structure, weights, features, rows, work, stop, self._rooms[0],
+            self._gw[i], self._no_gx if gx is None else gx,
+        )  # fmt: skip
+
+    def _together(self, task: Any) -> None:
+        self._counters[:] = 0
+        threads.together(lambda worker: task(self._rooms[worker]), self._workers)
+
+    def _write_bra(self, i: int, parts: Sequence[Float1D]) -> None:
+        work = self._works[i if self._kept else 0]
+        for k, part in enumerate(parts, 2):
+            _scatter(part, self._tables.places, work[k * self._length :][: self._length])
+
+
+def _sorted(part: Float1D, places: Affine) -> Float1D:
+    """Numbers in the order of their indices, from their places."""
+    found = np.empty_like(part)
+    _move(part, *_halves(places), 0, found)
+    return found
+
+
+def _scatter(part: Float1D, places: Affine, found: Float1D) -> None:
+    """Numbers at their places, from the order of their indices."""
+    _move(np.ascontiguousarray(part), *_halves(places), 1, found)
+
+
+def _halves(places: Affine) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The map as two tables, of the high and the low bits of an index."""
+    n = len(places.columns)
+    low = n // 2
+    tables = []
+    for columns, shift in (
+        (places.columns[low:], places.shift),
+        (places.columns[:low], 0),
+    ):
+        table = np.empty(1 << len(columns), np.int32)
+        Affine(columns, shift).write(table)
+        tables.append(table)
+    return tables[0], tables[1]
+
+
+@kernel(F1_IN, T1_IN, T1_IN, I8, F1)
+def _move(source: Array, high: Array, low: Array, back: int, target: Array) -> None:
+    """Move numbers from places to indices, or from indices to places."""
+    n = low.shape[0]
+    for i in range(high.shape[0]):
+        for j in range(n):
+            place = high[i] ^ low[j]
+            if back == 1:
+                target[place] = source[i * n + j]
+            else:
+                target[i * n + j] = source[place]

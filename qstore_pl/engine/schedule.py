@@ -1,0 +1,288 @@
+r"""Large states: which gates run together, on tiles of the state that fit the cache.
+
+A state of n qubits is swept over a few times. In one *sweep* every tile of
+:math:`2^t` amplitudes is read, the gates on some k bits are applied to it, and it is
+written back to the places it came from. Inside a tile an index has k bits for the rows
+and the rest for the lanes: it is a small state whose batch is the other qubits.
+
+CNOT, X and SWAP move no amplitudes. They are maps :math:`i \to A i \oplus c` of
+indices over the field of two elements, as is the order in which a tile is written
+back. All of them are part of one such map, the *frame*, from the index of an amplitude
+to its place in memory. Two amplitudes that a gate on bit q mixes are apart by column q
+of the frame, and the places of a tile are a coset of the span of k such columns and of
+as many unit vectors of low bits as there is room for, so that it consists of whole
+cache lines. The frame is known when the circuit is scheduled; nothing of it depends on
+values. This module knows integers, not gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qstore_pl.engine.affine import Affine
+
+LONGEST_RUN = 6  # bits of an index that are followed in memory at most
+
+
+@dataclass(frozen=True)
+class Item:
+    """A gate, or a map of indices that moves no amplitudes.
+
+    Args:
+        bits: The bits of an index that it acts on, least significant first.
+        gate: The gate, whatever it is.
+        move: For a map of indices: where each index of these bits comes from.
+    """
+
+    bits: tuple[int, ...]
+    gate: Any = None
+    move: Affine | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Gates on a few bits, applied to one tile after the other.
+
+    Args:
+        bits: The bits of an index that are the rows of a tile, least significant first.
+        gates: What is applied, in this order.
+        read: From the index in all tiles to the place in memory before the sweep: lanes
+            first, then rows, then the number of the tile.
+        write: The same after the sweep.
+    """
+
+    bits: tuple[int, ...]
+    gates: tuple[Any, ...]
+    read: Affine
+    write: Affine
+
+
+def schedule(
+    n_bits: int, items: Sequence[Item], *, rows: int, size: int
+) -> tuple[list[Sweep], Affine]:
+    """Gather gates in sweeps, as many as fit into each.
+
+    Args:
+        n_bits: Bits of an index.
+        items: Gates and maps in the order in which they act; each gate on ``rows`` bits
+            at most.
+        rows: Bits that are rows of a tile.
+        size: Bits of an index into a tile.
+
+    Returns:
+        The sweeps, and the frame after them: from the index of an amplitude to its
+        place in memory.
+    """
+    frame, left = Affine.identity(n_bits), list(items)
+    sweeps: list[Sweep] = []
+    while left:
+        taken, moves, left = _next_sweep(left, rows)
+        if taken:
+            bits = {bit for item in taken for bit in item.bits}
+            spare = [bit for bit in range(n_bits) if bit not in bits]
+            chosen = sorted([*bits, *spare[: rows - len(bits)]])
+            read, write, frame = _tiles(frame, chosen, size)
+            gates = tuple(item.gate for item in taken)
+            sweeps.append(Sweep(tuple(chosen), gates, read, write))
+        for item in moves:
+            assert item.move is not None
+            frame = frame.after(item.move, item.bits)
+    return sweeps, frame
+
+
+def _next_sweep(
+    items: Sequence[Item], rows: int
+) -> tuple[list[Item], list[Item], list[Item]]:
+    """The gates of the next sweep, the maps of indices behind it, and what is left.
+
+    A gate is taken if there is room for its bits, and nothing before it that acts on
+    one of them is a map, which changes the frame, or is left over.
+    """
+    bits: set[int] = set()
+    moved: set[int] = set()
+    blocked: set[int] = set()
+    taken, moves, left = [], [], []
+    for item in items:
+        if not blocked.isdisjoint(item.bits):
+            fits = False
+        elif item.move is not None:
+            moves.append(item)
+            moved.update(item.bits)
+            continue
+        else:
+            fits = moved.isdisjoint(item.bits)
+            fits = fits and len(bits.union(item.bits)) <= rows
+        if fits:
+            bits.update(item.bits)
+            taken.append(item)
+        else:
+            left.append(item)
+            blocked.update(item.bits)
+    return taken, moves, left
+
+
+def _tiles(
+    frame: Affine, bits: Sequence[int], size: int
+) -> tuple[Affine, Affine, Affine]:
+    """Where tiles are read and written, and the frame after that.
+
+    Args:
+        frame: From the index of an amplitude to its place.
+        bits: The bits of an index that are rows.
+        size: Bits of an index into a tile.
+    """
+    everything = range(len(frame.columns))
+    indices = frame.inverse()
+    columns = [frame.columns[bit] for bit in bits]
+
+    def in_first_row(vector: int) -> int:
+        """The vector plus columns, so that it leads from a first row to a first row."""
+        index = indices(vector) ^ indices.shift
+        for bit, column in zip(bits, columns, strict=True):
+            if index >> bit & 1:
+                vector ^= column
+        return vector
+
+    span = _Span(columns)
+    lanes = []
+    for bit in everything:  # the lowest, so that places are next to each other
+        if len(span) < size and span.add(1 << bit):
+            lanes.append(in_first_row(1 << bit))
+    start = 0
+    for bit, column in zip(bits, columns, strict=True):
+        if indices.shift >> bit & 1:
+            start ^= column
+    rest = [1 << bit for bit in everything if bit not in span.leading]
+    others = [in_first_row(vector) for vector in rest]
+    read = Affine((*lanes, *columns, *others), start)
+    write = Affine((*span.reduced, *rest), 0)
+    moved = write.after(read.inverse(), everything)
+    return read, write, moved.after(frame, everything)
+
+
+@dataclass(frozen=True)
+class Route:
+    """The places of a tile in the order of memory.
+
+    A run is a stretch of memory that belongs to one tile.
+
+    Args:
+        run: Bits of an index into a run.
+        places: Where each run begins, relative to the tile, shape ``(n_runs,)``.
+        runs: The index in the tile of the beginning of each run, same shape.
+        inside: What is XORed to it for each place of a run, shape ``(2**run,)``.
+        tiles: Columns of the map from the number of a tile to its place.
+        start: Place of the first tile.
+    """
+
+    run: int
+    places: NDArray[np.int32]
+    runs: NDArray[np.int32]
+    inside: NDArray[np.int32]
+    tiles: tuple[int, ...]
+    start: int
+
+    @classmethod
+    def of(cls, tiles: Affine, size: int) -> Route:
+        """The route of tiles.
+
+        Args:
+            tiles: From the index in all tiles to the place in memory.
+            size: Bits of an index into a tile.
+        """
+        columns = tiles.columns[:size]
+        span = _Span(columns)
+        inside: list[int] = []
+        while len(inside) < LONGEST_RUN and span.contains(1 << len(inside)):
+            inside.append(span.combination(1 << len(inside)))
+        low = (1 << len(inside)) - 1
+        chosen = _Span()
+        places, runs = [], []
+        for index, column in enumerate(columns):  # lanes first: they share cache lines
+            if chosen.add(column & ~low):
+                places.append(column & ~low)
+                runs.append(1 << index ^ span.combination(column & low))
+        return cls(
+            len(inside),
+            combinations(places),
+            combinations(runs),
+            combinations(inside),
+            tiles.columns[size:],
+            tiles.shift,
+        )
+
+
+class _Span:
+    """Vectors over the field of two elements, and what they span.
+
+    Args:
+        vectors: They are independent.
+    """
+
+    def __init__(self, vectors: Sequence[int] = ()) -> None:
+        self._rows: dict[int, tuple[int, int]] = {}  # leading bit: vector, combination
+        for vector in vectors:
+            self.add(vector)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, vector: int) -> bool:
+        """Add a vector, if it is independent of the others, and say whether it is."""
+        rest, combination = self._reduced(vector)
+        if rest:
+            own = combination ^ 1 << len(self._rows)
+            self._rows[rest.bit_length() - 1] = rest, own
+        return rest != 0
+
+    def contains(self, vector: int) -> bool:
+        """Whether the vector is in the span."""
+        return self._reduced(vector)[0] == 0
+
+    def combination(self, vector: int) -> int:
+        """Which of the vectors add up to this one, as a mask."""
+        return self._reduced(vector)[1]
+
+    @property
+    def leading(self) -> set[int]:
+        """The highest bits of the reduced vectors."""
+        return set(self._rows)
+
+    @property
+    def reduced(self) -> list[int]:
+        """Vectors with the same span, none of which has the highest bit of another.
+
+        All unit vectors in the span are among them.
+        """
+        done: list[int] = []
+        for lead in sorted(self._rows):
+            vector = self._rows[lead][0]
+            for other in reversed(done):
+                if vector >> other.bit_length() - 1 & 1:
+                    vector ^= other
+            done.append(vector)
+        return done
+
+    def _reduced(self, vector: int) -> tuple[int, int]:
+        combination = 0
+        while vector:
+            # The highest bit may belong to no row, and a lower one to a row.
+            leads = [lead for lead in self._rows if vector >> lead & 1]
+            if not leads:
+                break
+            row, own = self._rows[max(leads)]
+            vector, combination = vector ^ row, combination ^ own
+        return vector, combination
+
+
+def combinations(vectors: Sequence[int]) -> NDArray[np.int32]:
+    """The XOR of every subset of vectors, shape ``(2**len(vectors),)``."""
+    found = np.zeros(1 << len(vectors), np.int32)
+    for i, vector in enumerate(vectors):
+        found[1 << i : 2 << i] = found[: 1 << i] ^ vector
+    return found

@@ -1,0 +1,219 @@
+"""Eight numbers at a time inside the kernels, where the compiler finds no vectors itself.
+
+In a loop over many short rows LLVM spends its time on finding out whether they overlap.
+These functions say what is meant: each is one instruction on a vector of eight float64
+numbers, on processors that have them, and a few where they are shorter. In Python they
+work on arrays of eight numbers. This module knows no states.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic, models, overload, register_model
+
+from qstore_pl.engine.compile import Array
+
+WIDTH = 8
+_LLVM = ir.VectorType(ir.DoubleType(), WIDTH)
+_FAST = ("contract", "reassoc", "nsz", "arcp", "afn")
+
+
+class _Vector(types.Type):
+    """numba's type of eight numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="EightNumbers")
+
+
+_vector = _Vector()
+
+
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _LLVM)
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _LLVM.as_pointer())
+
+
+@intrinsic
+def _load(typing: Any, array: Any, index: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *args)
+        return builder.load(place, align=8)
+
+    return _vector(array, types.intp), code
+
+
+@intrinsic
+def _store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = _address(context, builder, signature.args[0], args[0], args[1])
+        builder.store(args[2], place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), code
+
+
+@intrinsic
+def _fill(typing: Any, number: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = ir.Constant(ir.IntType(32), 0)
+        one = builder.insert_element(ir.Constant(_LLVM, ir.Undefined), args[0], first)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        return builder.shuffle_vector(one, one, lanes)
+
+    return _vector(types.float64), code
+
+
+@intrinsic
+def _fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, y, z = args
+        return builder.fadd(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
+
+    return _vector(a, b, c), code
+
+
+@intrinsic
+def _fnma(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, y, z = args
+        return builder.fsub(z, builder.fmul(x, y, flags=_FAST), flags=_FAST)
+
+    return _vector(a, b, c), code
+
+
+@intrinsic
+def _mul(typing: Any, a: Any, b: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fmul(*args, flags=_FAST)
+
+    return _vector(a, b), code
+
+
+@intrinsic
+def _add(typing: Any, a: Any, b: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fadd(*args, flags=_FAST)
+
+    return _vector(a, b), code
+
+
+@intrinsic
+def _sub(typing: Any, a: Any, b: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fsub(*args, flags=_FAST)
+
+    return _vector(a, b), code
+
+
+@intrinsic
+def _total(typing: Any, vector: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def lane(i: int) -> Any:
+            return builder.extract_element(args[0], ir.Constant(ir.IntType(32), i))
+
+        found = lane(0)
+        for i in range(1, WIDTH):
+            found = builder.fadd(found, lane(i), flags=_FAST)
+        return found
+
+    return types.float64(vector), code
+
+
+def load(array: Array, index: int) -> Any:
+    """Eight numbers from this index on."""
+    return array[index : index + WIDTH].copy()
+
+
+def store(array: Array, index: int, vector: Any) -> None:
+    """Write eight numbers from this index on."""
+    array[index : index + WIDTH] = vector
+
+
+def fill(number: float) -> Any:
+    """Eight times a number."""
+    return np.full(WIDTH, number)
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """The sum a b + c."""
+    return a * b + c
+
+
+def fnma(a: Any, b: Any, c: Any) -> Any:
+    """The difference c - a b."""
+    return c - a * b
+
+
+def mul(a: Any, b: Any) -> Any:
+    """The product a b."""
+    return a * b
+
+
+def add(a: Any, b: Any) -> Any:
+    """The sum a + b."""
+    return a + b
+
+
+def sub(a: Any, b: Any) -> Any:
+    """The difference a - b."""
+    return a - b
+
+
+def total(vector: Any) -> float:
+    """The sum of eight numbers, from the first to the last."""
+    return float(vector.sum())
+
+
+@overload(load, strict=False)
+def _(array: Any, index: Any) -> Any:
+    return lambda array, index: _load(array, index)
+
+
+@overload(store, strict=False)
+def _(array: Any, index: Any, vector: Any) -> Any:
+    return lambda array, index, vector: _store(array, index, vector)
+
+
+@overload(fill, strict=False)
+def _(number: Any) -> Any:
+    return lambda number: _fill(number)
+
+
+@overload(fma, strict=False)
+def _(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fma(a, b, c)
+
+
+@overload(fnma, strict=False)
+def _(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fnma(a, b, c)
+
+
+@overload(mul, strict=False)
+def _(a: Any, b: Any) -> Any:
+    return lambda a, b: _mul(a, b)
+
+
+@overload(add, strict=False)
+def _(a: Any, b: Any) -> Any:
+    return lambda a, b: _add(a, b)
+
+
+@overload(sub, strict=False)
+def _(a: Any, b: Any) -> Any:
+    return lambda a, b: _sub(a, b)
+
+
+@overload(total, strict=False)
+def _(vector: Any) -> Any:
+    return lambda vector: _total(vector)
