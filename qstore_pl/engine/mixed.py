@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from qstore_pl.engine import pauli
 from qstore_pl.engine.gates import PauliSum
 from qstore_pl.engine.outcomes import of_pauli_vector
-from qstore_pl.engine.pauli_fusion import PauliTables, build
+from qstore_pl.engine.pauli_fusion import TILE_DIGITS, TILED, PauliTables, build
 from qstore_pl.engine.pauli_values import TILE
-from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
+from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows, aligned
 
 CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch stay in the cache
 LANES = 8  # samples that a chunk has at least, to fill the vector units
@@ -90,6 +90,8 @@ class MixedPass(Pass):
         out[:] = of_pauli_vector(state, self._tables.n_wires, wires)
 
     def _columns(self) -> int:
+        if self._tables.n_wires >= TILED:
+            return 1
         wide = min(LANES, LARGEST // self._length)
         return max(1, min(512, CHUNK // self._length), wide)
 
@@ -97,7 +99,7 @@ class MixedPass(Pass):
         tables = self._tables
         per_sample = 3 * self._length + 2 * len(tables.rotations)
         per_sample += 12 * len(tables.elements)
-        return per_sample * max(batch, 1) + len(tables.code) + self._scratch(batch)
+        return per_sample * max(batch, 1) + len(tables.code) + self._scratch(batch) + 7
 
     def _scratch(self, batch: int) -> int:
         """Length of the part of the work array that one instruction uses at a time."""
@@ -105,7 +107,10 @@ class MixedPass(Pass):
         return each * max(batch, 1) + more
 
     def _scratch_sizes(self) -> tuple[int, int]:
-        return self._tables.scratch, TILE * self._tables.side
+        tables, more = self._tables, TILE * self._tables.side
+        if tables.n_wires >= TILED:
+            more += (2 << 2 * TILE_DIGITS) + 24 * len(tables.code) + 16
+        return tables.scratch, more
 
     def _most_checkpoints(self) -> int:
         return len(self._tables.code) * self._length
@@ -122,7 +127,7 @@ class MixedPass(Pass):
         size = self._work_size(len(rows)) + needed * len(rows) * self._length
         if size > len(self._works[index]):
             # The number of checkpoints depends on values, so it is known only now.
-            self._works[index] = np.empty(size)
+            self._works[index] = aligned(size)
             self._forward(*values, self._works[index], *last)
 
     def _run_backward(

@@ -50,8 +50,11 @@ from qstore_pl.engine.pauli_fusion import (
     KRAUS,
     PAULI,
     SCALE,
+    SHUFFLE,
     TRANSFER,
 )
+from qstore_pl.engine.pauli_groups import in_group, run_group, undo_group
+from qstore_pl.engine.pauli_tiles import pull_factor
 from qstore_pl.engine.pauli_values import (
     apply_transfer,
     fill_transfer,
@@ -127,7 +130,8 @@ def divide(
     ps = ws[at : at + 12 * n_elements * batch].reshape(n_elements, 12 * batch)
     at += 12 * n_elements * batch
     marks = ws[at : at + n_blocks]
-    return ws[: 3 * size].reshape(3, size), cs, ps, marks, ws[at + n_blocks :]
+    rest = ws[(at + n_blocks + 7) // 8 * 8 :]  # from a cache line on
+    return ws[: 3 * size].reshape(3, size), cs, ps, marks, rest
 
 
 @inner
@@ -186,11 +190,31 @@ def _make_forward(general: bool) -> Any:
         size = batch
         for j in range(batch):
             f[j] = 1.0
-        for m in range(M):
+        following = 0
+        while following < M:
+            m, following = following, following + 1
             op, a, e0, e1 = code[m, 0], code[m, 1], code[m, 2], code[m, 3]
             lanes, norm = 1, 1.0
             marks[m] = -1.0
-            if op == FACTOR:
+            group = general and in_group(code[m])
+            if group:
+                own = 1.0
+                for i in range(m, code[m, 7]):
+                    marks[i] = -1.0
+                    if code[i, 0] == SHUFFLE:
+                        norm *= matrices[code[i, 4] + (1 << 2 * code[i, 2])]
+                    else:
+                        norm *= multiply_elements(
+                            code[i, 2], code[i, 3], elements, rotations, cs, matrices,
+                            ps, 4, 1,
+                        )  # fmt: skip
+                    if i == m:
+                        own = norm
+                following = code[m, 7]
+                if keep and not growth * norm <= MOST_GROWTH:
+                    # This one alone, so that states between them can be kept.
+                    following, norm = m + 1, own
+            elif op == FACTOR:
                 lanes = batch if code[m, 4] & 2 else 1
                 multiply_elements(
                     e0, e1, elements, rotations, cs, matrices, ps, 1, lanes
@@ -206,7 +230,7 @@ def _make_forward(general: bool) -> Any:
                 extend(f, size, batch, v)
                 size *= 4
                 continue
-            if op == BLOCK or op == BATCHED:
+            elif op == BLOCK or op == BATCHED:
                 lanes = batch if op == BATCHED else 1
                 norm = multiply_elements(
                     e0, e1, elements, rotations, cs, matrices, ps, 4, lanes
@@ -229,7 +253,9 @@ def _make_forward(general: bool) -> Any:
                     o = needed * f.shape[0]
                     kept[o : o + f.shape[0]] = f
                 needed += 1
-            if op == BLOCK:
+            if group:
+                run_group(f, m, following, code, ps, wires, matrices, p)
+            elif op == BLOCK:
                 T = ps[e1 - 1, :12].reshape(12, 1)
                 apply_shared(f, batch << 2 * a, T)
             elif op == BATCHED:
@@ -307,14 +333,46 @@ def _make_backward(general: bool) -> Any:
                 gx[b, i] = 0.0
         if dy.shape[0] > 0:  # else the caller has written the cotangent
             start_cotangent(g, observables, weights_of_terms, dy, batch)
-        for m in range(M - 1, stop - 1, -1):
+        following = M - 1
+        while following >= stop:
+            m, following = following, following - 1
             op, a, e0, e1 = code[m, 0], code[m, 1], code[m, 2], code[m, 3]
             wanted = code[m, 4] & kinds
             undo = marks[m] < 0.0
             if not undo:
                 o = int(marks[m]) * f.shape[0]
                 f[:] = kept[o : o + f.shape[0]]
-            if op == FACTOR:
+            if general and in_group(code[m]):
+                first = m
+                while undo and first > max(stop, code[m, 6]) and marks[first - 1] < 0.0:
+                    first -= 1
+                following = first - 1
+                n_maps = m + 1 - first
+                C = p[: 12 * n_maps].reshape(n_maps, 12)
+                room = p[(12 * n_maps + 7) // 8 * 8 :]
+                undo_group(
+                    f, g, first, m + 1, undo, code, ps, wires, matrices, C, room
+                )
+                for i in range(m, first - 1, -1):
+                    if code[i, 0] != SHUFFLE and code[i, 4] & kinds:
+                        pull_back_block(
+                            code[i, 2], code[i, 3], elements, rotations, terms,
+                            coefficients, cs, matrices, ps,
+                            C[i - first].reshape(12, 1), room[:1], 4, 1, w, X, rows,
+                            gw, gx,
+                        )  # fmt: skip
+            elif general and op == FACTOR and code[m, 5] > 0:
+                following = -1  # all factors at once, from the highest digit down
+                for i in range(n):
+                    C = p[:3].reshape(3, 1)
+                    pull_factor(f, g, code[i, 1], p[:3])
+                    if i >= stop and code[i, 4] & kinds:
+                        pull_back_block(
+                            code[i, 2], code[i, 3], elements, rotations, terms,
+                            coefficients, cs, matrices, ps, C, p[8:9], 1, 1, w, X, rows,
+                            gw, gx,
+                        )  # fmt: skip
+            elif op == FACTOR:
                 if wanted:
                     lanes = batch if code[m, 4] & 2 else 1
                     C = p[: 3 * lanes].reshape(3, lanes)

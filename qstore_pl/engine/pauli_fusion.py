@@ -49,6 +49,7 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 
 # Columns of an instruction, by operation:
 #   FACTOR, BLOCK, BATCHED: op, digit, first element, last element, kinds, 0, 0, 0
+#   SHUFFLE:                op, first wire, k, sources, factors, 0, 0, 0
 #   PERMUTE:                op, table, norm, 0, 0, 0, 0, 0
 #   PAULI:                  op, low digit, angle, batched, kinds, word, 0, 0
 #   SCALE:                  op, first wire, k, first angle, kinds, last angle, which, 0
@@ -57,12 +58,16 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 #                           flags are INVERSE and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, k, slot kind, kinds, slot, complex, 0
 # `kinds` has bit 0 for a gradient with respect to weights, bit 1 to features.
-PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES = range(4, 9)
+# From TILED wires on the last three columns of BLOCK, BATCHED and SHUFFLE are the mask
+# of digits >= 2 in a tile, and the first and last instruction of a group on them;
+# those of FACTOR are 1, 0, 0.
+PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES, SHUFFLE = range(4, 10)
 # An element of a block: kind, then its columns. Kinds 0 to 2 are rotations by axis.
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
 #   FIXED:    kind, its 12 numbers and its norm in `matrices`
 DAMP, FIXED = 3, 4
-MOST_TABLE_WIRES = 8  # beyond, a gate on its own is not worth a table of all words
+TILED = 7  # wires from which a state is processed in tiles, and has no tables
+TILE_DIGITS = 7  # of a tile: those of state and cotangent fit the cache
 
 
 @final
@@ -118,7 +123,10 @@ def build(
     elementary = itertools.chain.from_iterable(map(_elementary, gates))
     blocks = fuse(elementary, _kind, _only_scales, product=product)
     writer = _Writer(n_wires, n_weights, n_constants)
-    code = writer.write(blocks)
+    if n_wires >= TILED:
+        code = _in_groups(writer, blocks)
+    else:
+        code = writer.write(blocks)
     return PauliTables(
         **writer.tables(code, observables),
         n_weights=n_weights,
@@ -128,7 +136,7 @@ def build(
         scales=np.array(writer.scales, np.float64).reshape(-1, 4**n_wires),
         matrices=np.array(writer.matrices, np.float64),
         side=writer.side,
-        general=any(row[0] > PERMUTE for row in code),
+        general=n_wires >= TILED or any(row[0] > PERMUTE for row in code),
     )
 
 
@@ -138,6 +146,76 @@ def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
         LETTERS.index(letter) << 2 * (n_wires - 1 - wire)
         for letter, wire in zip(word, wires, strict=True)
     )
+
+
+# --- which instructions run together on the tiles of a large state ------------------
+
+
+def _in_groups(writer: _Writer, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
+    """Write blocks in groups that take one pass over the state each."""
+    factors = [block for block in blocks if block.factor]
+    rest = [piece for block in blocks if not block.factor for piece in _pieces(block)]
+    groups = list(_groups(rest, writer.n_wires))
+    code = writer.write([*factors, *(block for _, group in groups for block in group)])
+    at = len(code) - len(rest)
+    code[:at] = [(*row[:5], 1, 0, 0) for row in code[:at]]
+    for mask, group in groups:
+        if mask:
+            last = at + len(group)
+            code[at:last] = [(*row[:5], mask, at, last) for row in code[at:last]]
+        at += len(group)
+    return code
+
+
+def _pieces(block: Block) -> list[Block]:
+    """A permutation as permutations on few wires each; another block as it is."""
+    if block.kind != PERMUTATION:
+        return [block]
+    pieces: list[Block] = []
+    for gate in block.gates:
+        wires = set(gate.wires)
+        last = next((p for p in reversed(pieces) if not wires.isdisjoint(p.wires)), None)
+        if last is not None and wires <= last.wires:
+            last.gates.append(gate)
+        else:
+            pieces.append(Block(PERMUTATION, wires, [gate]))
+    return pieces
+
+
+def _groups(
+    blocks: Sequence[Block], n_wires: int
+) -> Iterator[tuple[int, list[Block]]]:
+    """Groups of blocks, and the mask of digits from 2 on of their tiles.
+
+    A block moves left past blocks on other wires. The mask is 0 for a block that is no
+    map of few digits.
+    """
+    left = list(blocks)
+    upper = range(2, n_wires)
+    while left:
+        if left[0].kind == SINGLE:
+            yield 0, [left[0]]
+            left = left[1:]
+            continue
+        digits: set[int] = set()
+        blocked: set[int] = set()
+        taken: list[Block] = []
+        rest: list[Block] = []
+        for block in left:
+            own = {n_wires - 1 - wire for wire in block.wires} - {0, 1}
+            fits = len(digits | own) <= TILE_DIGITS - 2 or not taken
+            if fits and block.kind != SINGLE and blocked.isdisjoint(block.wires):
+                digits |= own
+                taken.append(block)
+            else:
+                rest.append(block)
+                blocked |= block.wires
+        if len(digits) > TILE_DIGITS - 2:  # a permutation on many wires
+            digits = set(upper)
+        spare = (digit for digit in upper if digit not in digits)
+        digits.update(itertools.islice(spare, max(0, TILE_DIGITS - 2 - len(digits))))
+        yield sum(1 << digit for digit in digits), taken
+        left = rest
 
 
 # --- which gates meet -------------------------------------------------------------
@@ -210,6 +288,7 @@ class _Writer(Writer):
         self.scratch, self.side = 24, 0
         self._known: dict[bytes, tuple[int, int]] = {}
         self._places: dict[Transfer, int] = {}
+        self._shuffles: dict[Any, tuple[int, int]] = {}
 
     def instruction(self, block: Block) -> tuple[int, ...]:
         gate = block.gates[0]
@@ -217,8 +296,8 @@ class _Writer(Writer):
             (wire,) = block.wires
             return self.one_wire(wire, block.gates)
         if block.kind == PERMUTATION:
-            if len(block.wires) <= 2 and self.n_wires > MOST_TABLE_WIRES:
-                return self._transfer(_product(block.gates, sorted(block.wires)))
+            if self.n_wires >= TILED:
+                return self._shuffle(sorted(block.wires), block.gates)
             return self._permutation(block.gates)
         if isinstance(gate, PauliRotation):
             return self._word(gate)
@@ -289,6 +368,22 @@ class _Writer(Writer):
         self.kinds.append(set())
         index, norm = self._known[key]
         return PERMUTE, index, norm, 0, 0, 0, 0, 0
+
+    def _shuffle(
+        self, wires: Sequence[int], gates: Sequence[MixedGate]
+    ) -> tuple[int, ...]:
+        """Write where each word on a few wires comes from, and its factor."""
+        found = _monomial(_product(gates, wires).matrix)
+        assert found is not None
+        sources, factors = found
+        if found not in self._shuffles:
+            self._shuffles[found] = len(self.wires), len(self.matrices)
+            self.wires += sources
+            self.matrices += [*factors, 1.0 / min(map(abs, factors))]
+        self.kinds.append(set())
+        k = len(wires)
+        self.side = max(self.side, 4**k)
+        return SHUFFLE, self.positions(wires), k, *self._shuffles[found], 0, 0, 0
 
     def _word(self, gate: PauliRotation) -> tuple[int, ...]:
         word = word_index(self.n_wires, gate.word, gate.wires)
