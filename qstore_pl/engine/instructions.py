@@ -95,6 +95,11 @@ class CircuitTables:
         object.__setattr__(self, "sizes", np.array([self.n_wires, *sizes], np.int64))
         self.sizes.flags.writeable = False
 
+    @property
+    def variant(self) -> str:
+        """Which of the kernels for these states run the circuit."""
+        return "general" if self.general else "core"
+
     def _pack(self, name: str, keys: Sequence[str], dtype: Any) -> None:
         """Make the arrays of these names read-only views of one."""
         arrays = [getattr(self, key) for key in keys]

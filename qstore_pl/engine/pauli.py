@@ -159,7 +159,9 @@ def multiply_elements(
     return norm
 
 
-def _make_forward(general: bool) -> Any:
+def _make_forward(general: bool, tiled: bool) -> Any:
+    small = not tiled
+
     def forward(
         sizes: Array,
         ints: Array,
@@ -196,8 +198,8 @@ def _make_forward(general: bool) -> Any:
             op, a, e0, e1 = code[m, 0], code[m, 1], code[m, 2], code[m, 3]
             lanes, norm = 1, 1.0
             marks[m] = -1.0
-            group = general and in_group(code[m])
-            if group:
+            group = tiled and in_group(code[m])
+            if tiled and group:
                 own = 1.0
                 for i in range(m, code[m, 7]):
                     marks[i] = -1.0
@@ -230,12 +232,12 @@ def _make_forward(general: bool) -> Any:
                 extend(f, size, batch, v)
                 size *= 4
                 continue
-            elif op == BLOCK or op == BATCHED:
+            elif small and (op == BLOCK or op == BATCHED):
                 lanes = batch if op == BATCHED else 1
                 norm = multiply_elements(
                     e0, e1, elements, rotations, cs, matrices, ps, 4, lanes
                 )
-            elif op == PERMUTE:
+            elif small and op == PERMUTE:
                 norm = matrices[e0]
             elif general:
                 if op == SCALE:
@@ -253,15 +255,15 @@ def _make_forward(general: bool) -> Any:
                     o = needed * f.shape[0]
                     kept[o : o + f.shape[0]] = f
                 needed += 1
-            if group:
+            if tiled and group:
                 run_group(f, m, following, code, ps, wires, matrices, p)
-            elif op == BLOCK:
+            elif small and op == BLOCK:
                 T = ps[e1 - 1, :12].reshape(12, 1)
                 apply_shared(f, batch << 2 * a, T)
-            elif op == BATCHED:
+            elif small and op == BATCHED:
                 T = ps[e1 - 1].reshape(12, batch)
                 apply_lanes(f, a, batch, T)
-            elif op == PERMUTE:
+            elif small and op == PERMUTE:
                 permute(t, f, tables[a], scales[a], batch)
                 f, t = t, f
             elif general:
@@ -298,7 +300,9 @@ def _make_forward(general: bool) -> Any:
     return forward
 
 
-def _make_backward(general: bool) -> Any:
+def _make_backward(general: bool, tiled: bool) -> Any:
+    small = not tiled
+
     def backward(
         sizes: Array,
         ints: Array,
@@ -342,7 +346,7 @@ def _make_backward(general: bool) -> Any:
             if not undo:
                 o = int(marks[m]) * f.shape[0]
                 f[:] = kept[o : o + f.shape[0]]
-            if general and in_group(code[m]):
+            if tiled and in_group(code[m]):
                 first = m
                 while undo and first > max(stop, code[m, 6]) and marks[first - 1] < 0.0:
                     first -= 1
@@ -361,7 +365,7 @@ def _make_backward(general: bool) -> Any:
                             C[i - first].reshape(12, 1), room[:1], 4, 1, w, X, rows,
                             gw, gx,
                         )  # fmt: skip
-            elif general and op == FACTOR and code[m, 5] > 0:
+            elif tiled and op == FACTOR:
                 following = -1  # all factors at once, from the highest digit down
                 for i in range(n):
                     C = p[:3].reshape(3, 1)
@@ -372,7 +376,7 @@ def _make_backward(general: bool) -> Any:
                             coefficients, cs, matrices, ps, C, p[8:9], 1, 1, w, X, rows,
                             gw, gx,
                         )  # fmt: skip
-            elif op == FACTOR:
+            elif small and op == FACTOR:
                 if wanted:
                     lanes = batch if code[m, 4] & 2 else 1
                     C = p[: 3 * lanes].reshape(3, lanes)
@@ -382,7 +386,7 @@ def _make_backward(general: bool) -> Any:
                         e0, e1, elements, rotations, terms, coefficients, cs, matrices,
                         ps, C, v, 1, lanes, w, X, rows, gw, gx,
                     )  # fmt: skip
-            elif op == BLOCK or op == BATCHED:
+            elif small and (op == BLOCK or op == BATCHED):
                 lanes = batch if op == BATCHED else 1
                 T = ps[e1 - 1, : 12 * lanes].reshape(12, lanes)
                 C = p[: 12 * lanes].reshape(12, lanes)
@@ -398,7 +402,7 @@ def _make_backward(general: bool) -> Any:
                         e0, e1, elements, rotations, terms, coefficients, cs, matrices,
                         ps, C, V[0], 4, lanes, w, X, rows, gw, gx,
                     )  # fmt: skip
-            elif op == PERMUTE:
+            elif small and op == PERMUTE:
                 if undo:
                     permute_back(t, f, tables[a], scales[a], batch, 1)
                     f, t = t, f
@@ -477,20 +481,33 @@ _FORWARD = (*_TABLES, *_VALUES, F1, I8, I8, F2)
 _BACKWARD = (*_TABLES, *_VALUES, F1, I8, F2_IN, I8, I8, F1, F2)
 
 
-def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:
-    function = make(general)
+def _variant(
+    make: Any, name: str, signature: tuple[Any, ...], general: bool, tiled: bool
+) -> Kernel:
+    function = make(general, tiled)
     function.__name__ = function.__qualname__ = name
     return Kernel(function, signature)
 
 
-# As for pure states: kernels of the instructions of usual models compile faster.
-forward_core = _variant(_make_forward, "mixed_forward_core", _FORWARD, general=False)
-backward_core = _variant(
-    _make_backward, "mixed_backward_core", _BACKWARD, general=False
-)
+# Each kernel has the instructions that its circuits need, so that it compiles faster:
+# as for pure states those of usual models, or all; and those of small or large states.
+forward_core = _variant(_make_forward, "mixed_forward_core", _FORWARD, False, False)
+backward_core = _variant(_make_backward, "mixed_backward_core", _BACKWARD, False, False)
 forward_general = _variant(
-    _make_forward, "mixed_forward_general", _FORWARD, general=True
+    _make_forward, "mixed_forward_general", _FORWARD, True, False
 )
 backward_general = _variant(
-    _make_backward, "mixed_backward_general", _BACKWARD, general=True
+    _make_backward, "mixed_backward_general", _BACKWARD, True, False
+)
+forward_tiled_core = _variant(
+    _make_forward, "mixed_forward_tiled_core", _FORWARD, False, True
+)
+backward_tiled_core = _variant(
+    _make_backward, "mixed_backward_tiled_core", _BACKWARD, False, True
+)
+forward_tiled_general = _variant(
+    _make_forward, "mixed_forward_tiled_general", _FORWARD, True, True
+)
+backward_tiled_general = _variant(
+    _make_backward, "mixed_backward_tiled_general", _BACKWARD, True, True
 )

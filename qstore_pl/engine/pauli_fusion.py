@@ -99,6 +99,11 @@ class PauliTables(CircuitTables):
     matrices: NDArray[np.float64]
     side: int
 
+    @property
+    def variant(self) -> str:
+        """Which of the kernels for Pauli vectors run the circuit."""
+        return f"tiled_{super().variant}" if self.n_wires >= TILED else super().variant
+
 
 def build(
     n_wires: int,
@@ -136,7 +141,7 @@ def build(
         scales=np.array(writer.scales, np.float64).reshape(-1, 4**n_wires),
         matrices=np.array(writer.matrices, np.float64),
         side=writer.side,
-        general=n_wires >= TILED or any(row[0] > PERMUTE for row in code),
+        general=any(PERMUTE < row[0] < SHUFFLE for row in code),
     )
 
 

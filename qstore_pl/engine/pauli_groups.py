@@ -131,9 +131,9 @@ def undo_group(
                 side = 1 << 2 * e0
                 digits, sources = wires[a : a + e0], wires[e1 : e1 + side]
                 factors = matrices[code[m, 4] : code[m, 4] + side]
-                if undo:
-                    shuffle(tile, digits, rows, sources, factors, 1, more)
-                shuffle(other, digits, rows, sources, factors, 2, more)
+                for back in range(1 if undo else 2, 3):
+                    one = tile if back == 1 else other
+                    shuffle(one, digits, rows, sources, factors, back, more)
         if rest:
             move_rows(f, base, rows, tile, True)
             move_rows(g, base, rows, other, True)

@@ -342,7 +342,7 @@ class Pass(ABC):
 
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         tables = self._tables = program.tables
-        variant = "general" if tables.general else "core"
+        variant = tables.variant
         self._forward = getattr(self._kernels, f"forward_{variant}").compiled
         self._backward: Callable[..., Any] | None = None  # compiled when first needed
         self._backward_kernel: Kernel = getattr(self._kernels, f"backward_{variant}")
@@ -484,7 +484,7 @@ class Pass(ABC):
     @property
     def kernels(self) -> tuple[Kernel, Kernel]:
         """The forward and the backward kernel of the circuit."""
-        variant = "general" if self._tables.general else "core"
+        variant = self._tables.variant
         forward = getattr(self._kernels, f"forward_{variant}")
         return forward, self._backward_kernel
 
