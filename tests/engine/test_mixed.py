@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import mixed as mixed_module
-from qstore_pl.engine import pauli_fusion, threads
+from qstore_pl.engine import threads
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine.gates import (
     FEATURE,
@@ -225,12 +225,6 @@ def test_matrices_take_wide_batches_in_tiles(seed):
     pairs = [program.vjp(*arguments, dy[p], p, inputs=True) for p in parts]
     agree([gw], [sum(pair[0] for pair in pairs)], 1e-12)
     agree([gx], [np.concatenate([pair[1] for pair in pairs])], 1e-12)
-
-
-def test_permutations_without_a_table_agree(circuit, monkeypatch):
-    tables = numbers(circuit)
-    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 0)
-    agree(numbers(circuit), tables, 1e-12)
 
 
 @pytest.fixture

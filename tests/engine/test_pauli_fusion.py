@@ -266,15 +266,6 @@ def test_equal_permutations_share_a_table_and_equal_matrices_a_place():
     assert transfers[0, 3] == transfers[1, 3]
 
 
-@pytest.mark.parametrize(("most", "later"), [(3, PERMUTE), (2, TRANSFER)])
-def test_on_many_wires_a_pair_is_not_worth_a_table(most, later, monkeypatch):
-    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", most)
-    ring = [cnot(0, 1), cnot(1, 2), cnot(2, 0)]
-    pair = [cnot(2, 1), depolarizing(1), two_wires(1, 2, 0.9)]
-    codes, _ = operations(3, [*ring, turn("X", 1), *pair])
-    assert codes == [FACTOR] * 3 + [PERMUTE, BLOCK, later]
-
-
 @pytest.mark.parametrize(
     ("gates", "first_weight", "first_feature"),
     [
