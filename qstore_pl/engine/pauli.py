@@ -159,7 +159,7 @@ def multiply_elements(
     return norm
 
 
-def _make_forward(general: bool, tiled: bool) -> Any:
+def _make_forward(*, general: bool, tiled: bool) -> Any:
     small = not tiled
 
     def forward(
@@ -300,7 +300,7 @@ def _make_forward(general: bool, tiled: bool) -> Any:
     return forward
 
 
-def _make_backward(general: bool, tiled: bool) -> Any:
+def _make_backward(*, general: bool, tiled: bool) -> Any:
     small = not tiled
 
     def backward(
@@ -354,9 +354,7 @@ def _make_backward(general: bool, tiled: bool) -> Any:
                 n_maps = m + 1 - first
                 C = p[: 12 * n_maps].reshape(n_maps, 12)
                 room = p[(12 * n_maps + 7) // 8 * 8 :]
-                undo_group(
-                    f, g, first, m + 1, undo, code, ps, wires, matrices, C, room
-                )
+                undo_group(f, g, first, m + 1, undo, code, ps, wires, matrices, C, room)
                 for i in range(m, first - 1, -1):
                     if code[i, 0] != SHUFFLE and code[i, 4] & kinds:
                         pull_back_block(
@@ -481,33 +479,29 @@ _FORWARD = (*_TABLES, *_VALUES, F1, I8, I8, F2)
 _BACKWARD = (*_TABLES, *_VALUES, F1, I8, F2_IN, I8, I8, F1, F2)
 
 
-def _variant(
-    make: Any, name: str, signature: tuple[Any, ...], general: bool, tiled: bool
-) -> Kernel:
-    function = make(general, tiled)
-    function.__name__ = function.__qualname__ = name
+def _variant(name: str, *, backward: bool, general: bool, tiled: bool) -> Kernel:
+    make, signature = _make_forward, _FORWARD
+    if backward:
+        make, signature = _make_backward, _BACKWARD
+    function = make(general=general, tiled=tiled)
+    function.__name__ = function.__qualname__ = f"mixed_{name}"
     return Kernel(function, signature)
+
+
+def _pair(variant: str, *, general: bool, tiled: bool) -> tuple[Kernel, Kernel]:
+    """The forward and the backward kernel of a variant."""
+    options = {"general": general, "tiled": tiled}
+    return (
+        _variant(f"forward_{variant}", backward=False, **options),
+        _variant(f"backward_{variant}", backward=True, **options),
+    )
 
 
 # Each kernel has the instructions that its circuits need, so that it compiles faster:
 # as for pure states those of usual models, or all; and those of small or large states.
-forward_core = _variant(_make_forward, "mixed_forward_core", _FORWARD, False, False)
-backward_core = _variant(_make_backward, "mixed_backward_core", _BACKWARD, False, False)
-forward_general = _variant(
-    _make_forward, "mixed_forward_general", _FORWARD, True, False
-)
-backward_general = _variant(
-    _make_backward, "mixed_backward_general", _BACKWARD, True, False
-)
-forward_tiled_core = _variant(
-    _make_forward, "mixed_forward_tiled_core", _FORWARD, False, True
-)
-backward_tiled_core = _variant(
-    _make_backward, "mixed_backward_tiled_core", _BACKWARD, False, True
-)
-forward_tiled_general = _variant(
-    _make_forward, "mixed_forward_tiled_general", _FORWARD, True, True
-)
-backward_tiled_general = _variant(
-    _make_backward, "mixed_backward_tiled_general", _BACKWARD, True, True
+forward_core, backward_core = _pair("core", general=False, tiled=False)
+forward_general, backward_general = _pair("general", general=True, tiled=False)
+forward_tiled_core, backward_tiled_core = _pair("tiled_core", general=False, tiled=True)
+forward_tiled_general, backward_tiled_general = _pair(
+    "tiled_general", general=True, tiled=True
 )

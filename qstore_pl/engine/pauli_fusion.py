@@ -128,10 +128,7 @@ def build(
     elementary = itertools.chain.from_iterable(map(_elementary, gates))
     blocks = fuse(elementary, _kind, _only_scales, product=product)
     writer = _Writer(n_wires, n_weights, n_constants)
-    if n_wires >= TILED:
-        code = _in_groups(writer, blocks)
-    else:
-        code = writer.write(blocks)
+    code = _in_groups(writer, blocks) if n_wires >= TILED else writer.write(blocks)
     return PauliTables(
         **writer.tables(code, observables),
         n_weights=n_weights,
@@ -179,7 +176,9 @@ def _pieces(block: Block) -> list[Block]:
     pieces: list[Block] = []
     for gate in block.gates:
         wires = set(gate.wires)
-        last = next((p for p in reversed(pieces) if not wires.isdisjoint(p.wires)), None)
+        last = next(
+            (p for p in reversed(pieces) if not wires.isdisjoint(p.wires)), None
+        )
         if last is not None and wires <= last.wires:
             last.gates.append(gate)
         else:
@@ -187,9 +186,7 @@ def _pieces(block: Block) -> list[Block]:
     return pieces
 
 
-def _groups(
-    blocks: Sequence[Block], n_wires: int
-) -> Iterator[tuple[int, list[Block]]]:
+def _groups(blocks: Sequence[Block], n_wires: int) -> Iterator[tuple[int, list[Block]]]:
     """Groups of blocks, and the mask of digits from 2 on of their tiles.
 
     A block moves left past blocks on other wires. The mask is 0 for a block that is no

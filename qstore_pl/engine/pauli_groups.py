@@ -56,7 +56,7 @@ def run_group(
         tile, more = p[:size], p[size:]
     while True:
         if rest:
-            move_rows(f, base, rows, tile, False)
+            move_rows(f, base, rows, tile, back=False)
         for m in range(first, last):
             a, e0, e1 = code[m, 1], code[m, 2], code[m, 3]
             if code[m, 0] != SHUFFLE:
@@ -67,7 +67,7 @@ def run_group(
                 factors = matrices[code[m, 4] : code[m, 4] + side]
                 shuffle(tile, digits, rows, sources, factors, 0, more)
         if rest:
-            move_rows(f, base, rows, tile, True)
+            move_rows(f, base, rows, tile, back=True)
         base = next_place(base, rest)
         if base == 0:
             break
@@ -120,8 +120,8 @@ def undo_group(
                 v[1] = v[6] = v[11] = 1.0
     while True:
         if rest:
-            move_rows(f, base, rows, tile, False)
-            move_rows(g, base, rows, other, False)
+            move_rows(f, base, rows, tile, back=False)
+            move_rows(g, base, rows, other, back=False)
         for m in range(last - 1, first - 1, -1):
             a, e0, e1 = code[m, 1], code[m, 2], code[m, 3]
             if code[m, 0] != SHUFFLE:
@@ -135,8 +135,8 @@ def undo_group(
                     one = tile if back == 1 else other
                     shuffle(one, digits, rows, sources, factors, back, more)
         if rest:
-            move_rows(f, base, rows, tile, True)
-            move_rows(g, base, rows, other, True)
+            move_rows(f, base, rows, tile, back=True)
+            move_rows(g, base, rows, other, back=True)
         base = next_place(base, rest)
         if base == 0:
             break

@@ -76,7 +76,8 @@ def load_rows(f: Array, at: int, step: int, other: int, digit: int) -> Any:
         at: Where the first vector begins.
         step: How far apart the first and the second, the third and the fourth are.
         other: How far apart the first and the third are.
-        digit: Vectors are crossed if it is 0 or 1, whose letters are next to each other.
+        digit: If it is 0 or 1, whose letters are next to each other, vectors are
+            crossed.
     """
     a, b = load(f, at), load(f, at + step)
     c, d = load(f, at + other), load(f, at + other + step)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qstore_pl.engine import mixed as mixed_module
-from qstore_pl.engine import threads
 from qstore_pl.engine import program as program_module
+from qstore_pl.engine import threads
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,

@@ -7,7 +7,6 @@ import pickle
 import numpy as np
 import pytest
 
-from qstore_pl.engine import pauli_fusion
 from qstore_pl.engine.gates import (
     FEATURE,
     WEIGHT,
