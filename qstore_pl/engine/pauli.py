@@ -480,9 +480,8 @@ _BACKWARD = (*_TABLES, *_VALUES, F1, I8, F2_IN, I8, I8, F1, F2)
 
 
 def _variant(name: str, *, backward: bool, general: bool, tiled: bool) -> Kernel:
-    make, signature = _make_forward, _FORWARD
-    if backward:
-        make, signature = _make_backward, _BACKWARD
+    make: Any = _make_backward if backward else _make_forward
+    signature: tuple[Any, ...] = _BACKWARD if backward else _FORWARD
     function = make(general=general, tiled=tiled)
     function.__name__ = function.__qualname__ = f"mixed_{name}"
     return Kernel(function, signature)
