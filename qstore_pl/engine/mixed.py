@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qstore_pl.engine import pauli
 from qstore_pl.engine.gates import PauliSum
 from qstore_pl.engine.outcomes import of_pauli_vector
-from qstore_pl.engine.pauli_fusion import TILE_DIGITS, TILED, PauliTables, build
+from qstore_pl.engine.pauli_fusion import TILE_DIGITS, PauliTables, build
 from qstore_pl.engine.pauli_values import TILE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows, aligned
 
@@ -90,7 +90,7 @@ class MixedPass(Pass):
         out[:] = of_pauli_vector(state, self._tables.n_wires, wires)
 
     def _columns(self) -> int:
-        if self._tables.n_wires >= TILED:
+        if self._tables.tiled:
             return 1
         wide = min(LANES, LARGEST // self._length)
         return max(1, min(512, CHUNK // self._length), wide)
@@ -108,7 +108,7 @@ class MixedPass(Pass):
 
     def _scratch_sizes(self) -> tuple[int, int]:
         tables, more = self._tables, TILE * self._tables.side
-        if tables.n_wires >= TILED:
+        if tables.tiled:
             more += (2 << 2 * TILE_DIGITS) + 24 * len(tables.code) + 16
         return tables.scratch, more
 

@@ -58,7 +58,7 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 #                           flags are INVERSE and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, k, slot kind, kinds, slot, complex, 0
 # `kinds` has bit 0 for a gradient with respect to weights, bit 1 to features.
-# From TILED wires on the last three columns of BLOCK, BATCHED and SHUFFLE are the mask
+# Where states are tiled, the last three columns of BLOCK, BATCHED and SHUFFLE are a mask
 # of digits >= 2 in a tile, and the first and last instruction of a group on them;
 # those of FACTOR are 1, 0, 0.
 PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES, SHUFFLE = range(4, 10)
@@ -66,7 +66,9 @@ PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES, SHUFFLE = range(4, 10)
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
 #   FIXED:    kind, its 12 numbers and its norm in `matrices`
 DAMP, FIXED = 3, 4
-TILED = 7  # wires from which a state is processed in tiles, and has no tables
+TILED = 7  # wires from which a state may be processed in tiles, without tables
+MOST_TABLE_WIRES = 9  # beyond, no permutation is worth a table of all words
+FUSED = 2  # permutations of few wires in one, beyond which it is worth a table
 TILE_DIGITS = 7  # of a tile: those of state and cotangent fit the cache
 
 
@@ -83,6 +85,7 @@ class PauliTables(CircuitTables):
         scales: Signs and factors of the permutations, same shape.
         matrices: Constant blocks, norms, transfer matrices and their inverses.
         side: Of the largest transfer matrix, or 0.
+        tiled: Whether the state is processed in tiles, one sample at a time.
     """
 
     INTS: ClassVar[tuple[str, ...]] = (
@@ -98,11 +101,12 @@ class PauliTables(CircuitTables):
     scales: NDArray[np.float64]
     matrices: NDArray[np.float64]
     side: int
+    tiled: bool
 
     @property
     def variant(self) -> str:
         """Which of the kernels for Pauli vectors run the circuit."""
-        return f"tiled_{super().variant}" if self.n_wires >= TILED else super().variant
+        return f"tiled_{super().variant}" if self.tiled else super().variant
 
 
 def build(
@@ -128,7 +132,8 @@ def build(
     elementary = itertools.chain.from_iterable(map(_elementary, gates))
     blocks = fuse(elementary, _kind, _only_scales, product=product)
     writer = _Writer(n_wires, n_weights, n_constants)
-    code = _in_groups(writer, blocks) if n_wires >= TILED else writer.write(blocks)
+    writer.tiled = _is_tiled(blocks, n_wires)
+    code = _in_groups(writer, blocks) if writer.tiled else writer.write(blocks)
     return PauliTables(
         **writer.tables(code, observables),
         n_weights=n_weights,
@@ -138,6 +143,7 @@ def build(
         scales=np.array(writer.scales, np.float64).reshape(-1, 4**n_wires),
         matrices=np.array(writer.matrices, np.float64),
         side=writer.side,
+        tiled=writer.tiled,
         general=any(PERMUTE < row[0] < SHUFFLE for row in code),
     )
 
@@ -151,6 +157,15 @@ def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
 
 
 # --- which instructions run together on the tiles of a large state ------------------
+
+
+def _is_tiled(blocks: Sequence[Block], n_wires: int) -> bool:
+    """Whether tiles take less time than permutations by tables, where both can be."""
+    if n_wires < TILED or n_wires > MOST_TABLE_WIRES:
+        return n_wires >= TILED
+    permutations = [block for block in blocks if block.kind == PERMUTATION]
+    pieces = sum(len(_pieces(block)) for block in permutations)
+    return pieces <= FUSED * len(permutations)
 
 
 def _in_groups(writer: _Writer, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
@@ -287,7 +302,7 @@ class _Writer(Writer):
         self.permutations: list[NDArray[np.int32]] = []
         self.scales: list[NDArray[np.float64]] = []
         self.matrices: list[float] = []
-        self.scratch, self.side = 24, 0
+        self.scratch, self.side, self.tiled = 24, 0, False
         self._known: dict[bytes, tuple[int, int]] = {}
         self._places: dict[Transfer, int] = {}
         self._shuffles: dict[Any, tuple[int, int]] = {}
@@ -298,7 +313,7 @@ class _Writer(Writer):
             (wire,) = block.wires
             return self.one_wire(wire, block.gates)
         if block.kind == PERMUTATION:
-            if self.n_wires >= TILED:
+            if self.tiled:
                 return self._shuffle(sorted(block.wires), block.gates)
             return self._permutation(block.gates)
         if isinstance(gate, PauliRotation):

@@ -5,7 +5,6 @@ import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 
-from qstore_pl.engine import mixed as mixed_module
 from qstore_pl.engine import pauli_fusion, threads
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Permutation, slot_angles
@@ -30,13 +29,18 @@ for seed, n in enumerate((7, 7)):
     CASES[f"random {seed}"] = drawn
 
 
+@pytest.fixture(autouse=True)
+def always_tiled(monkeypatch):
+    """Tiles from 7 wires on, also where tables take less time."""
+    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 0)
+
+
 @pytest.fixture
 def as_small(monkeypatch):
     """A function that makes programs from now on use the kernels of small states."""
 
     def use():
         monkeypatch.setattr(pauli_fusion, "TILED", 99)
-        monkeypatch.setattr(mixed_module, "TILED", 99)
 
     return use
 
@@ -161,3 +165,21 @@ def test_a_permutation_on_many_wires_takes_the_whole_state(as_small):
     found = numbers(circuit)
     as_small()
     agree(found, numbers(circuit), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "noise", "tiled"),
+    [
+        (6, noisy, False),
+        (7, noisy, True),
+        (9, noisy, True),
+        (7, lambda i, j: (), False),
+        (9, lambda i, j: [two_wires(i, j, 0.9)], False),
+        (10, lambda i, j: [two_wires(i, j, 0.9)], True),
+    ],
+)
+def test_permutations_that_are_one_keep_their_table(n, noise, tiled, monkeypatch):
+    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 9)
+    tables = build(n, layers(n, 2, noise))
+    assert tables.tiled is tiled
+    assert (tables.tables.size > 0) is not tiled
