@@ -58,9 +58,9 @@ from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 #                           flags are INVERSE and WANTED, for a gradient
 #   AMPLITUDES:             op, first wire, k, slot kind, kinds, slot, complex, 0
 # `kinds` has bit 0 for a gradient with respect to weights, bit 1 to features.
-# Where states are tiled, the last three columns of BLOCK, BATCHED and SHUFFLE are a mask
-# of digits >= 2 in a tile, and the first and last instruction of a group on them;
-# those of FACTOR are 1, 0, 0.
+# Where states are tiled, the last three columns of BLOCK, BATCHED and SHUFFLE are the
+# digits from 2 on of a tile, as a mask, and the first and last instruction of a group
+# on such tiles; those of FACTOR are 1, 0, 0.
 PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES, SHUFFLE = range(4, 10)
 # An element of a block: kind, then its columns. Kinds 0 to 2 are rotations by axis.
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
