@@ -12,14 +12,21 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.engine import swept, threads
+from qstore_pl.engine import atomics, swept, threads
 from qstore_pl.engine.affine import Affine
-from qstore_pl.engine.atomics import APART
 from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, kernel
 from qstore_pl.engine.outcomes import of_amplitudes
-from qstore_pl.engine.program import Float1D, Float2D, Pass, Plan, Program, Rows
+from qstore_pl.engine.program import (
+    Float1D,
+    Float2D,
+    Pass,
+    Plan,
+    Program,
+    Rows,
+    aligned,
+)
 from qstore_pl.engine.sweeps import SweptTables
-from qstore_pl.engine.swept import CHUNK, PARTS
+from qstore_pl.engine.swept import APART, CHUNK, PARTS
 
 LARGE = 13  # wires from which states are swept over
 ALONE = 1 << 22  # amplitudes times instructions up to which one thread is quicker
@@ -51,8 +58,8 @@ class LargePass(Pass):
         self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
         self._gradients = swept.gradients.compiled
         self._workers = threads.count() if self._amount > ALONE else 1
-        self._rooms = [np.empty(self._room()) for _ in range(self._workers)]
-        self._counters = np.zeros(2 * APART * (len(tables.sweeps) + 3), np.int64)
+        self._rooms = [aligned(self._room()) for _ in range(self._workers)]
+        self._counters = np.zeros(2 * atomics.APART * (len(tables.sweeps) + 3), np.int64)
         lanes = 1 << tables.size - tables.rows
         self._same_row = np.zeros(lanes, np.int64)
 
@@ -86,7 +93,8 @@ class LargePass(Pass):
         if not self._kept:
             self._forward_chunk(i)
         work = self._works[i if self._kept else 0]
-        parts = work[: 2 * self._length].reshape(2, self._length)
+        size = self._length + APART
+        parts = [work[k * size :][: self._length] for k in range(2)]
         return [_sorted(part, self._tables.places)[:, None] for part in parts]
 
     def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
@@ -100,7 +108,7 @@ class LargePass(Pass):
         """Room for two states, angles, blocks, and the sums of all parts."""
         tables, low = self._tables, (self._tables.n_wires + 1) // 2
         sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
-        size = 4 * self._length + 2 * len(tables.rotations) + 4 * len(tables.code)
+        size = 4 * (self._length + APART) + 2 * len(tables.rotations) + 4 * len(tables.code)
         return size + PARTS * sums + (2 << tables.n_wires - low)
 
     def _room(self) -> int:
@@ -113,7 +121,7 @@ class LargePass(Pass):
         words = (1 << CHUNK) + 8 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
         end = (10 << low) + 3 * tables.n_wires
-        return (4 << tables.size) + max(phases + matrices, words, start, end)
+        return 4 * ((1 << tables.size) + APART) + max(phases + matrices, words, start, end)
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
@@ -150,9 +158,9 @@ class LargePass(Pass):
         threads.together(lambda worker: task(self._rooms[worker]), self._workers)
 
     def _write_bra(self, i: int, parts: Sequence[Float1D]) -> None:
-        work = self._works[i if self._kept else 0]
+        work, size = self._works[i if self._kept else 0], self._length + APART
         for k, part in enumerate(parts, 2):
-            _scatter(part, self._tables.places, work[k * self._length :][: self._length])
+            _scatter(part, self._tables.places, work[k * size :][: self._length])
 
 
 def _sorted(part: Float1D, places: Affine) -> Float1D:

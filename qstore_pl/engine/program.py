@@ -359,7 +359,7 @@ class Pass(ABC):
         ] or [(0, 0)]
         sizes = [self._work_size(end - start) for start, end in self._spans]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
-        self._works = [np.empty(size) for size in (sizes if self._kept else sizes[:1])]
+        self._works = [aligned(size) for size in (sizes if self._kept else sizes[:1])]
         self._amount = batch * self._length * n_blocks
         self._parallel = (
             self._kept and len(self._spans) > 1 and self._amount >= PARALLEL
@@ -632,6 +632,12 @@ class Pass(ABC):
         work = self._works[i if self._kept else 0]
         for k, part in enumerate(parts, 2 * self._parts):
             work[k * part.size : (k + 1) * part.size] = part
+
+
+def aligned(size: int) -> Float1D:
+    """An array of this length that begins at a cache line."""
+    whole = np.empty(size + 7)
+    return whole[-whole.ctypes.data // 8 % 8 :][:size]
 
 
 def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:

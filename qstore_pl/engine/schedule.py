@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine.affine import Affine
 
-LONGEST_RUN = 6  # bits of an index that are followed in memory at most
+LINE = 3  # bits of a place in a cache line
+LONGEST_RUN = 6  # bits of a place in a run at most
+LINES, BLOCKS, RUNS = range(3)  # kinds of pieces: cache lines, 64 of them, longer ones
 
 
 @dataclass(frozen=True)
@@ -167,25 +169,33 @@ def _tiles(
 
 @dataclass(frozen=True)
 class Route:
-    """The places of a tile in the order of memory.
+    """The places of a tile in the order of memory, piece by piece.
 
-    A run is a stretch of memory that belongs to one tile.
+    A piece is a stretch of memory, or a block of eight stretches of eight places whose
+    numbers are eight stretches of a tile, transposed.
 
     Args:
-        run: Bits of an index into a run.
-        places: Where each run begins, relative to the tile, shape ``(n_runs,)``.
-        runs: The index in the tile of the beginning of each run, same shape.
-        inside: What is XORed to it for each place of a run, shape ``(2**run,)``.
-        tiles: Columns of the map from the number of a tile to its place.
-        start: Place of the first tile.
+        kind: LINES, BLOCKS or RUNS.
+        places: Where each piece begins, relative to the tile, shape ``(n_pieces,)``.
+        starts: The index in the tile of that place, same shape.
+        inside: The index that is XORed to it for each place of a run, or for each
+            stretch of the tile in a block.
+        lines: Where each stretch of memory in a block begins, shape ``(8,)``.
+        twists: What is XORed to a place in a stretch of memory, for each bit of the
+            number of the stretch, and to one in a stretch of the tile, shape ``(6,)``.
+        tiles: Columns of the map from the number of a tile to its place, and last the
+            place of the first.
+        shifts: The same for what is XORed to all indices in the tile.
     """
 
-    run: int
+    kind: int
     places: NDArray[np.int32]
-    runs: NDArray[np.int32]
+    starts: NDArray[np.int32]
     inside: NDArray[np.int32]
+    lines: NDArray[np.int32]
+    twists: tuple[int, ...]
     tiles: tuple[int, ...]
-    start: int
+    shifts: tuple[int, ...]
 
     @classmethod
     def of(cls, tiles: Affine, size: int) -> Route:
@@ -197,23 +207,62 @@ class Route:
         """
         columns = tiles.columns[:size]
         span = _Span(columns)
+        low = [(1 << b, span.combination(1 << b)) for b in range(LINE)]
+        lanes = [(columns[b], 1 << b) for b in range(LINE)]
+        mask = (1 << LINE) - 1
         inside: list[int] = []
-        while len(inside) < LONGEST_RUN and span.contains(1 << len(inside)):
-            inside.append(span.combination(1 << len(inside)))
-        low = (1 << len(inside)) - 1
-        chosen = _Span()
-        places, runs = [], []
-        for index, column in enumerate(columns):  # lanes first: they share cache lines
-            if chosen.add(column & ~low):
-                places.append(column & ~low)
-                runs.append(1 << index ^ span.combination(column & low))
+        lines: list[int] = []
+        twists: list[int] = []
+
+        def key(place: int, index: int) -> int:
+            return place & mask | (index & mask) << LINE
+
+        if lanes == low:
+            kind, pieces = LINES, low
+            solved = _Span([place for place, _ in pieces])
+        else:
+            kind, pieces = BLOCKS, [*low, *lanes]
+            solved = _Span([key(*piece) for piece in pieces])
+            inside = [index & ~mask for _, index in low]
+            lines = [place & ~mask for place, _ in lanes]
+            twists = [
+                *(place & mask for place, _ in lanes), *(index & mask for _, index in low)
+            ]  # fmt: skip
+        chosen = _Span([place for place, _ in pieces])
+        if len(solved) < len(pieces) or len(chosen) < len(pieces):
+            run = 0
+            while run < min(size, LONGEST_RUN) and span.contains(1 << run):
+                run += 1
+            kind, pieces = RUNS, [(1 << b, span.combination(1 << b)) for b in range(run)]
+            mask, lines, twists = (1 << run) - 1, [], []
+            inside = [index for _, index in pieces]
+            solved = chosen = _Span([place for place, _ in pieces])
+            chosen = _Span([place for place, _ in pieces])
+
+        def first(place: int, index: int) -> tuple[int, int]:
+            """The place and index where the same piece begins."""
+            wanted = key(place, index) if kind == BLOCKS else place & mask
+            which = solved.combination(wanted)
+            for i, (x, y) in enumerate(pieces):
+                if which >> i & 1:
+                    place, index = place ^ x, index ^ y
+            return place, index
+
+        begins = [
+            first(column, 1 << index)
+            for index, column in enumerate(columns)
+            if chosen.add(column)
+        ]
+        numbers = [first(place, 0) for place in (*tiles.columns[size:], tiles.shift)]
         return cls(
-            len(inside),
-            combinations(places),
-            combinations(runs),
+            kind,
+            combinations([place for place, _ in begins]),
+            combinations([index for _, index in begins]),
             combinations(inside),
-            tiles.columns[size:],
-            tiles.shift,
+            combinations(lines),
+            tuple(twists),
+            tuple(place for place, _ in numbers),
+            tuple(index for _, index in numbers),
         )
 
 

@@ -50,8 +50,8 @@ LANES = 3  # fewest bits of a tile that are lanes
 #   PERMUTE:  op, first wire, first index, first phase or -1, wires, 0, 0, 0; indices
 #             and phases are followed by the inverse ones
 # Columns of a sweep:
-#   first step, last step, rows, bits of a run, first number of what is read, first
-#   number of what is written, 0, 0
+#   first step, last step, rows, kind of the route, its pieces, indices inside one, first
+#   number of the route, first number of where tiles are written
 # Columns of a step:
 #   first instruction, last instruction, whether they are blocks on different bits,
 #   number of this among such steps of the sweep
@@ -149,7 +149,7 @@ def build(
         slots=slots.astype(np.int32),
         steps=np.array(writer.steps, np.int32).reshape(-1, 4),
         sweeps=np.array(writer.sweeps, np.int32).reshape(-1, 8),
-        routes=np.array(writer.routes, np.int32),
+        routes=np.array([*writer.routes, *[0] * 14], np.int32),  # read, if not used
         local=np.array(writer.local, np.int32),
         size=size,
         rows=rows,
@@ -276,15 +276,17 @@ class _Writer(StateWriter):
                 bits.add(row[1])
         route = Route.of(sweep.read, size)
         read = len(self.routes)
-        for numbers in (route.places, route.runs, route.inside, route.tiles):
-            self.routes += list(numbers)
-        self.routes.append(route.start)
+        for numbers in (
+            route.tiles, route.shifts, route.places, route.starts, route.inside,
+            route.lines, route.twists,
+        ):  # fmt: skip
+            self.routes += [int(number) for number in numbers]
         write = len(self.routes)
-        self.routes += list(combinations(sweep.write.columns[size - k : size]))
-        self.routes += sweep.write.columns[size:]
-        self.sweeps.append(
-            (first_step, len(self.steps), k, route.run, read, write, 0, 0)
-        )
+        self.routes += list(sweep.write.columns[size:])
+        self.routes += [int(p) for p in combinations(sweep.write.columns[size - k : size])]
+        steps = (first_step, len(self.steps))
+        pieces = (route.kind, len(route.places), len(route.inside))
+        self.sweeps.append((*steps, k, *pieces, read, write))
         return code
 
     def _inside(self, block: Block, wires: Mapping[int, int]) -> tuple[int, ...]:

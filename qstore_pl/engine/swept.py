@@ -38,17 +38,17 @@ from qstore_pl.engine.compile import (
 from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, MATRIX, PAULI
 from qstore_pl.engine.instructions import BLOCK, FACTOR, INVERSE, PERMUTE, WANTED
 from qstore_pl.engine.tiles import (
-    add_rows,
     add_terms,
     bra_of_terms,
     move_lanes,
-    read_tile,
+    move_tile,
+    read_and_turn,
     rotate,
     rotate_two,
     shuffle,
     turn,
+    turn_and_write,
     undo_rotation,
-    write_tile,
 )
 from qstore_pl.engine.values import (
     apply_matrix,
@@ -59,6 +59,7 @@ from qstore_pl.engine.values import (
 from qstore_pl.engine.words import apply_diagonal, apply_pauli, pauli_bloch
 
 PARTS = 16  # of a stage
+APART = 64  # numbers between arrays, so that they do not share sets of the cache
 CHUNK = 11  # bits of an index into a chunk, where places are taken as they come
 
 
@@ -101,8 +102,9 @@ def divide(ws: Array, sizes: Array, n_slots: int) -> Any:
     the gradient of a product state is made.
     """
     n, n_blocks, n_angles, n_words = sizes[0], sizes[1], sizes[2], sizes[4]
-    size, low = 1 << n, (n + 1) // 2
-    states = ws[: 4 * size].reshape(4, size)
+    size, low = (1 << n) + APART, (n + 1) // 2
+    states = (ws[: 1 << n], ws[size:][: 1 << n])
+    bras = (ws[2 * size :][: 1 << n], ws[3 * size :][: 1 << n])
     at = 4 * size
     cs = ws[at : at + 2 * n_angles].reshape(2 * n_angles, 1)
     at += 2 * n_angles
@@ -114,7 +116,7 @@ def divide(ws: Array, sizes: Array, n_slots: int) -> Any:
     at += PARTS * n_words
     over_high = ws[at : at + (2 * PARTS << low)].reshape(PARTS, 2 << low)
     at += 2 * PARTS << low
-    return states, cs, us, sums, measured, over_high, ws[at:]
+    return states, bras, cs, us, sums, measured, over_high, ws[at:]
 
 
 @kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1)
@@ -132,7 +134,7 @@ def prepare(
         code, rotations, terms, words, wires, slots, steps, sweeps, routes, local,
         constants, coefficients, weights_of_terms,
     ) = unpack(sizes, ints, floats)  # fmt: skip
-    states, cs, us, _, _, _, _ = divide(ws, sizes, slots[slots.shape[0] - 1])
+    _, _, cs, us, _, _, _, _ = divide(ws, sizes, slots[slots.shape[0] - 1])
     fill_angles(rotations, constants, terms, coefficients, w, X, rows, 0.5, cs)
     for m in range(code.shape[0]):
         if code[m, 0] == BLOCK or code[m, 0] == FACTOR:
@@ -140,13 +142,38 @@ def prepare(
 
 
 @inner
-def place_of(columns: Array, index: int) -> int:
-    """Where the tile of a number begins, relative to the first."""
-    place = 0
-    for b in range(columns.shape[0]):
+def place_of(columns: Array, n: int, index: int) -> int:
+    """The place of a tile, or what else follows from its number.
+
+    The columns of the map may be followed by what belongs to the number 0.
+    """
+    place = columns[columns.shape[0] - 1] if columns.shape[0] > n else 0
+    for b in range(n):
         if index >> b & 1:
             place ^= columns[b]
     return place
+
+
+@inner
+def route_of(routes: Array, sweep: Array, n: int) -> Any:
+    """The route of a sweep as views, in the order of the fields of ``Route``."""
+    n_pieces, n_inside, at = sweep[4], sweep[5], sweep[6]
+    tiles = routes[at : at + n + 1]
+    at += n + 1
+    shifts = routes[at : at + n + 1]
+    at += n + 1
+    places = routes[at : at + n_pieces]
+    at += n_pieces
+    starts = routes[at : at + n_pieces]
+    at += n_pieces
+    inside = routes[at : at + n_inside]
+    at += n_inside
+    lines = routes[at : at + 8]
+    twists = (
+        routes[at + 8], routes[at + 9], routes[at + 10], routes[at + 11],
+        routes[at + 12], routes[at + 13],
+    )  # fmt: skip
+    return tiles, shifts, places, starts, inside, lines, twists
 
 
 @inner
@@ -212,37 +239,46 @@ def all_phases(
 
 
 @inner
-def apply_step(
-    code: Array,
-    us: Array,
-    first: int,
-    last: int,
-    fr: Array,
-    fi: Array,
-    lanes: int,
-    table: Array,
-) -> None:
-    """Apply blocks on different bits to a tile."""
-    turn(fr, fi, lanes, table[0], table[1], 1.0)
-    m = first
-    while m < last:
-        bit, u = code[m, 1], us[m]
-        c, s = np.hypot(u[0], u[1]), np.hypot(u[2], u[3])
-        if m + 1 < last and code[m + 1, 1] == bit + 1:
-            v = us[m + 1]
-            d, t = np.hypot(v[0], v[1]), np.hypot(v[2], v[3])
-            rotate_two(fr, lanes << bit, c, s, d, t)
-            rotate_two(fi, lanes << bit, c, s, d, t)
-            m += 2
-        else:
-            rotate(fr, lanes << bit, c, s)
-            rotate(fi, lanes << bit, c, s)
-            m += 1
-    turn(fr, fi, lanes, table[2], table[3], 1.0)
+def rotation_of(u: Array) -> tuple[float, bool, float]:
+    """The rotation of a block as :func:`rotate` takes it, and the number left out."""
+    c, s = np.hypot(u[0], u[1]), np.hypot(u[2], u[3])
+    if s > c:
+        return c / s, True, s
+    return s / c, False, c
 
 
 @inner
-def undo_step(
+def apply_rotations(
+    code: Array, us: Array, first: int, last: int, fr: Array, fi: Array, lanes: int
+) -> None:
+    """Apply the rotations of blocks on different bits to a tile."""
+    m = first
+    while m < last:
+        bit = code[m, 1]
+        t, swapped, _ = rotation_of(us[m])
+        if m + 1 < last and code[m + 1, 1] == bit + 1:
+            u, swapped_next, _ = rotation_of(us[m + 1])
+            rotate_two(fr, lanes << bit, t, swapped, u, swapped_next)
+            rotate_two(fi, lanes << bit, t, swapped, u, swapped_next)
+            m += 2
+        else:
+            rotate(fr, lanes << bit, t, swapped)
+            rotate(fi, lanes << bit, t, swapped)
+            m += 1
+
+
+@inner
+def left_out(us: Array, first: int, last: int) -> float:
+    """The number that blocks leave out of their rotations."""
+    scale = 1.0
+    for m in range(first, last):
+        _, _, more = rotation_of(us[m])
+        scale *= more
+    return scale
+
+
+@inner
+def undo_rotations(
     code: Array,
     us: Array,
     first: int,
@@ -252,26 +288,20 @@ def undo_step(
     lr: Array,
     li: Array,
     lanes: int,
-    table: Array,
     slots: Array,
     sums: Array,
-    row_sums: Array,
 ) -> None:
-    """The sums of blocks on different bits over a tile; then the blocks are undone.
+    """The sums of X and Y of blocks on different bits over a tile; then they are undone.
 
-    Those of X and Y are between the rotation and the phases behind it.
+    What is left out of rotations is left out of ket and bra.
     """
-    add_rows(kr, ki, lr, li, lanes, row_sums)
-    turn(kr, ki, lanes, table[2], table[3], -1.0)
-    turn(lr, li, lanes, table[2], table[3], -1.0)
+    scale = 1.0
     for m in range(last - 1, first - 1, -1):
-        bit, u = code[m, 1], us[m]
-        c, s = np.hypot(u[0], u[1]), np.hypot(u[2], u[3])
-        x, y = undo_rotation(kr, ki, lr, li, lanes << bit, c, s)
-        sums[slots[m]] += x
-        sums[slots[m] + 1] += y
-    turn(kr, ki, lanes, table[0], table[1], -1.0)
-    turn(lr, li, lanes, table[0], table[1], -1.0)
+        t, swapped, more = rotation_of(us[m])
+        x, y = undo_rotation(kr, ki, lr, li, lanes << code[m, 1], t, swapped)
+        sums[slots[m]] += scale * scale * x
+        sums[slots[m] + 1] += scale * scale * y
+        scale *= more
 
 
 def _make_forward(general: bool) -> Any:
@@ -291,12 +321,12 @@ def _make_forward(general: bool) -> Any:
             constants, coefficients, weights_of_terms,
         ) = unpack(sizes, ints, floats)  # fmt: skip
         n, size = sizes[0], sizes[11]
-        states, cs, us, sums, measured, over_high, rest = divide(
+        (kr, ki), _, cs, us, _, measured, _, _ = divide(
             ws, sizes, slots[slots.shape[0] - 1]
         )
-        kr, ki = states[0], states[1]
-        tr, ti = scratch[: 1 << size], scratch[1 << size : 2 << size]
-        room = scratch[4 << size :]
+        side = (1 << size) + APART
+        tr, ti = scratch[: 1 << size], scratch[side : side + (1 << size)]
+        room = scratch[4 * side :]
         chunk = min(CHUNK, n)
         n_chunks = 1 << n - chunk
         stage = 0
@@ -330,16 +360,17 @@ def _make_forward(general: bool) -> Any:
         for i in range(sweeps.shape[0]):
             stage += 1
             sweep = sweeps[i]
-            k, run, at, to = sweep[2], sweep[3], sweep[4], sweep[5]
-            lanes, side, runs = 1 << size - k, 1 << k, 1 << size - run
-            places = routes[at : at + runs]
-            starts = routes[at + runs : at + 2 * runs]
-            inside = routes[at + 2 * runs : at + 2 * runs + (1 << run)]
-            at += 2 * runs + (1 << run)
-            columns, start = routes[at : at + n - size], routes[at + n - size]
+            k, kind = sweep[2], sweep[3]
+            lanes, side = 1 << size - k, 1 << k
+            tiles, shifts, places, starts, inside, lines, twists = route_of(
+                routes, sweep, n - size
+            )
+            to = sweep[7]
+            columns = routes[to : to + n - size]
+            to += n - size
             targets = routes[to : to + side]
-            new_columns = routes[to + side : to + side + n - size]
             all_phases(code, us, steps, sweep, room)
+            ends_turned = steps[sweep[1] - 1, 2] == 1
             at = 0
             for s in range(sweep[0], sweep[1]):
                 at += 4 * side * steps[s, 2]
@@ -347,15 +378,21 @@ def _make_forward(general: bool) -> Any:
             part = claim(counters, stage)
             while part < PARTS:
                 for t in range(n_tiles * part // PARTS, n_tiles * (part + 1) // PARTS):
-                    place = start ^ place_of(columns, t)
-                    read_tile(kr, place, 1 << run, places, starts, inside, tr)
-                    read_tile(ki, place, 1 << run, places, starts, inside, ti)
+                    place, shift = place_of(tiles, n - size, t), place_of(shifts, n - size, t)
+                    move_tile(
+                        kind, kr, ki, place, shift, places, starts, inside, lines,
+                        twists, tr, ti, False,
+                    )  # fmt: skip
                     for s in range(sweep[0], sweep[1]):
                         m, last = steps[s, 0], steps[s, 1]
                         if steps[s, 2] == 1:
                             at = 4 * side * steps[s, 3]
                             table = room[at : at + 4 * side].reshape(4, side)
-                            apply_step(code, us, m, last, tr, ti, lanes, table)
+                            scale = left_out(us, m, last)
+                            turn(tr, ti, lanes, table[0], table[1], scale, 1.0)
+                            apply_rotations(code, us, m, last, tr, ti, lanes)
+                            if s < sweep[1] - 1:
+                                turn(tr, ti, lanes, table[2], table[3], 1.0, 1.0)
                         elif general:
                             one = code[m]
                             op, a, b, c = one[0], one[1], one[2], one[3]
@@ -380,9 +417,16 @@ def _make_forward(general: bool) -> Any:
                                     tr, ti, wires[a : a + x], on, value, b, z,
                                     c & INVERSE == 1, w, X, rows[:lanes], more,
                                 )  # fmt: skip
-                    place = place_of(new_columns, t)
-                    move_lanes(kr, place, targets, lanes, tr, True)
-                    move_lanes(ki, place, targets, lanes, ti, True)
+                    place = place_of(columns, n - size, t)
+                    if ends_turned:
+                        at = 4 * side * steps[sweep[1] - 1, 3]
+                        table = room[at : at + 4 * side].reshape(4, side)
+                        turn_and_write(
+                            tr, ti, lanes, table[2], table[3], kr, ki, place, targets
+                        )
+                    else:
+                        move_lanes(kr, place, targets, lanes, tr, True)
+                        move_lanes(ki, place, targets, lanes, ti, True)
                 finish(counters, stage)
                 part = claim(counters, stage)
             wait(counters, stage, PARTS)
@@ -420,13 +464,13 @@ def _make_backward(general: bool) -> Any:
             constants, coefficients, weights_of_terms,
         ) = unpack(sizes, ints, floats)  # fmt: skip
         n, size = sizes[0], sizes[11]
-        states, cs, us, sums, measured, over_high, over_low = divide(
+        (kr, ki), (lr, li), cs, us, sums, _, over_high, over_low = divide(
             ws, sizes, slots[slots.shape[0] - 1]
         )
-        kr, ki, lr, li = states[0], states[1], states[2], states[3]
-        tr, ti = scratch[: 1 << size], scratch[1 << size : 2 << size]
-        vr, vi = scratch[2 << size : 3 << size], scratch[3 << size : 4 << size]
-        room = scratch[4 << size :]
+        side = (1 << size) + APART
+        tr, ti = scratch[: 1 << size], scratch[side : side + (1 << size)]
+        vr, vi = scratch[2 * side :][: 1 << size], scratch[3 * side :][: 1 << size]
+        room = scratch[4 * side :]
         chunk = min(CHUNK, n)
         n_chunks = 1 << n - chunk
         stage = 0
@@ -446,17 +490,20 @@ def _make_backward(general: bool) -> Any:
             sweep = sweeps[i]
             if steps[sweep[1] - 1, 1] <= stop:
                 break
+            # Nothing before the lowest sweep needs the ket.
+            lowest = i == 0 or steps[sweeps[i - 1, 1] - 1, 1] <= stop
             stage += 1
-            k, run, at, to = sweep[2], sweep[3], sweep[4], sweep[5]
-            lanes, side, runs = 1 << size - k, 1 << k, 1 << size - run
-            places = routes[at : at + runs]
-            starts = routes[at + runs : at + 2 * runs]
-            inside = routes[at + 2 * runs : at + 2 * runs + (1 << run)]
-            at += 2 * runs + (1 << run)
-            columns, start = routes[at : at + n - size], routes[at + n - size]
+            k, kind = sweep[2], sweep[3]
+            lanes, side = 1 << size - k, 1 << k
+            tiles, shifts, places, starts, inside, lines, twists = route_of(
+                routes, sweep, n - size
+            )
+            to = sweep[7]
+            columns = routes[to : to + n - size]
+            to += n - size
             sources = routes[to : to + side]
-            new_columns = routes[to + side : to + side + n - size]
             all_phases(code, us, steps, sweep, room)
+            ends_turned = steps[sweep[1] - 1, 2] == 1
             at, n_phased = 0, 0
             for s in range(sweep[0], sweep[1]):
                 at += 4 * side * steps[s, 2]
@@ -470,20 +517,36 @@ def _make_backward(general: bool) -> Any:
                     own[j] = 0.0
                 row_sums[:] = 0.0
                 for t in range(n_tiles * part // PARTS, n_tiles * (part + 1) // PARTS):
-                    place = place_of(new_columns, t)
-                    move_lanes(kr, place, sources, lanes, tr, False)
-                    move_lanes(ki, place, sources, lanes, ti, False)
-                    move_lanes(lr, place, sources, lanes, vr, False)
-                    move_lanes(li, place, sources, lanes, vi, False)
+                    place = place_of(columns, n - size, t)
+                    if ends_turned:
+                        at = 4 * side * steps[sweep[1] - 1, 3]
+                        table = room[at : at + 4 * side].reshape(4, side)
+                        read_and_turn(
+                            kr, ki, lr, li, place, sources, lanes, table[2], table[3],
+                            tr, ti, vr, vi, row_sums[steps[sweep[1] - 1, 3]],
+                        )  # fmt: skip
+                    else:
+                        move_lanes(kr, place, sources, lanes, tr, False)
+                        move_lanes(ki, place, sources, lanes, ti, False)
+                        move_lanes(lr, place, sources, lanes, vr, False)
+                        move_lanes(li, place, sources, lanes, vi, False)
                     for s in range(sweep[1] - 1, sweep[0] - 1, -1):
                         m, last = steps[s, 0], steps[s, 1]
                         if steps[s, 2] == 1:
                             at = 4 * side * steps[s, 3]
                             table = room[at : at + 4 * side].reshape(4, side)
-                            undo_step(
-                                code, us, m, last, tr, ti, vr, vi, lanes, table, slots,
-                                own, row_sums[steps[s, 3]],
-                            )  # fmt: skip
+                            if s < sweep[1] - 1:
+                                read_and_turn(
+                                    tr, ti, vr, vi, 0, sources[:0], lanes, table[2],
+                                    table[3], tr, ti, vr, vi, row_sums[steps[s, 3]],
+                                )  # fmt: skip
+                            undo_rotations(
+                                code, us, m, last, tr, ti, vr, vi, lanes, slots, own
+                            )
+                            scale = left_out(us, m, last)
+                            if s > sweep[0] or not lowest:
+                                turn(tr, ti, lanes, table[0], table[1], scale, -1.0)
+                            turn(vr, vi, lanes, table[0], table[1], scale, -1.0)
                         elif general:
                             one = code[m]
                             op, a, b, c = one[0], one[1], one[2], one[3]
@@ -536,11 +599,16 @@ def _make_backward(general: bool) -> Any:
                                     vr, vi, bits, on, value, b, z, back, w, X,
                                     rows[:lanes], more,
                                 )  # fmt: skip
-                    place = start ^ place_of(columns, t)
-                    write_tile(kr, place, 1 << run, places, starts, inside, tr)
-                    write_tile(ki, place, 1 << run, places, starts, inside, ti)
-                    write_tile(lr, place, 1 << run, places, starts, inside, vr)
-                    write_tile(li, place, 1 << run, places, starts, inside, vi)
+                    place, shift = place_of(tiles, n - size, t), place_of(shifts, n - size, t)
+                    if not lowest:
+                        move_tile(
+                            kind, kr, ki, place, shift, places, starts, inside, lines,
+                            twists, tr, ti, True,
+                        )  # fmt: skip
+                    move_tile(
+                        kind, lr, li, place, shift, places, starts, inside, lines,
+                        twists, vr, vi, True,
+                    )  # fmt: skip
                 for s in range(sweep[0], sweep[1]):
                     if steps[s, 2] == 1:
                         rows_ = row_sums[steps[s, 3]]
@@ -666,7 +734,7 @@ def outputs(sizes: Array, ints: Array, floats: Array, ws: Array, out: Array) -> 
         code, rotations, terms, words, wires, slots, steps, sweeps, routes, local,
         constants, coefficients, weights_of_terms,
     ) = unpack(sizes, ints, floats)  # fmt: skip
-    _, _, _, _, measured, _, _ = divide(ws, sizes, slots[slots.shape[0] - 1])
+    _, _, _, _, _, measured, _, _ = divide(ws, sizes, slots[slots.shape[0] - 1])
     for k in range(out.shape[1]):
         out[0, k] = 0.0
     for t in range(words.shape[0]):
@@ -695,7 +763,7 @@ def gradients(
         code, rotations, terms, words, wires, slots, steps, sweeps, routes, local,
         constants, coefficients, weights_of_terms,
     ) = unpack(sizes, ints, floats)  # fmt: skip
-    states, cs, us, sums, _, over_high, over_low = divide(
+    _, (lr, li), cs, us, sums, _, over_high, over_low = divide(
         ws, sizes, slots[slots.shape[0] - 1]
     )
     n = sizes[0]
@@ -744,7 +812,7 @@ def gradients(
         elif op == AMPLITUDES:
             bits = wires[one[1] : one[1] + one[4]]
             pull_back_amplitudes(
-                states[2], states[3], 1, bits, one[2], one[5], one[3], gw, gx
+                lr, li, 1, bits, one[2], one[5], one[3], gw, gx
             )
     if stop < n and code[0, 0] == FACTOR:
         low = (n + 1) // 2

@@ -8,6 +8,7 @@ work on arrays of eight numbers. This module knows no states.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,15 @@ def _fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def _fms(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, y, z = args
+        return builder.fsub(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
+
+    return _vector(a, b, c), code
+
+
+@intrinsic
 def _fnma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, y, z = args
@@ -113,6 +123,29 @@ def _sub(typing: Any, a: Any, b: Any) -> Any:
         return builder.fsub(*args, flags=_FAST)
 
     return _vector(a, b), code
+
+
+def _chosen(places: Callable[[int], int]) -> Any:
+    """An intrinsic: lanes of two vectors, those of the second from ``WIDTH`` on."""
+
+    @intrinsic
+    def chosen(typing: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            kind = ir.VectorType(ir.IntType(32), WIDTH)
+            lanes = ir.Constant(kind, [places(lane) for lane in range(WIDTH)])
+            return builder.shuffle_vector(*args, lanes)
+
+        return _vector(a, b), code
+
+    return chosen
+
+
+_low = [_chosen(lambda j, s=s: WIDTH + (j ^ s) if j & s else j) for s in (1, 2, 4)]
+_high = [_chosen(lambda j, s=s: WIDTH + j if j & s else j ^ s) for s in (1, 2, 4)]
+_flip = [_chosen(lambda j, s=s: j ^ s) for s in (1, 2, 4)]
+_low1, _low2, _low4 = _low
+_high1, _high2, _high4 = _high
+_flip1, _flip2, _flip4 = _flip
 
 
 @intrinsic
@@ -149,6 +182,11 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     return a * b + c
 
 
+def fms(a: Any, b: Any, c: Any) -> Any:
+    """The difference a b - c."""
+    return a * b - c
+
+
 def fnma(a: Any, b: Any, c: Any) -> Any:
     """The difference c - a b."""
     return c - a * b
@@ -167,6 +205,24 @@ def add(a: Any, b: Any) -> Any:
 def sub(a: Any, b: Any) -> Any:
     """The difference a - b."""
     return a - b
+
+
+def crossed(a: Any, b: Any, bit: int) -> Any:
+    """Two vectors with their blocks of 1, 2 or 4 lanes exchanged across: 2x2 transposed.
+
+    Args:
+        a: The first vector.
+        b: The second.
+        bit: 1, 2 or 4.
+    """
+    lane = np.arange(WIDTH)
+    upper = lane & bit != 0
+    return np.where(upper, b[lane ^ bit], a), np.where(upper, b, a[lane ^ bit])
+
+
+def twisted(vector: Any, mask: int) -> Any:
+    """The lanes of a vector at their numbers XORed with a mask."""
+    return vector[np.arange(WIDTH) ^ mask]
 
 
 def total(vector: Any) -> float:
@@ -194,6 +250,11 @@ def _(a: Any, b: Any, c: Any) -> Any:
     return lambda a, b, c: _fma(a, b, c)
 
 
+@overload(fms, strict=False)
+def _(a: Any, b: Any, c: Any) -> Any:
+    return lambda a, b, c: _fms(a, b, c)
+
+
 @overload(fnma, strict=False)
 def _(a: Any, b: Any, c: Any) -> Any:
     return lambda a, b, c: _fnma(a, b, c)
@@ -212,6 +273,32 @@ def _(a: Any, b: Any) -> Any:
 @overload(sub, strict=False)
 def _(a: Any, b: Any) -> Any:
     return lambda a, b: _sub(a, b)
+
+
+@overload(crossed, strict=False)
+def _(a: Any, b: Any, bit: Any) -> Any:
+    def code(a: Any, b: Any, bit: Any) -> Any:
+        if bit == 1:
+            return _low1(a, b), _high1(a, b)
+        if bit == 2:
+            return _low2(a, b), _high2(a, b)
+        return _low4(a, b), _high4(a, b)
+
+    return code
+
+
+@overload(twisted, strict=False)
+def _(vector: Any, mask: Any) -> Any:
+    def code(vector: Any, mask: Any) -> Any:
+        if mask & 1:
+            vector = _flip1(vector, vector)
+        if mask & 2:
+            vector = _flip2(vector, vector)
+        if mask & 4:
+            vector = _flip4(vector, vector)
+        return vector
+
+    return code
 
 
 @overload(total, strict=False)
