@@ -593,7 +593,7 @@ def _make_backward(general: bool) -> Any:
                                 if c & WANTED:
                                     pull_back_matrix(
                                         tr, ti, vr, vi, bits, on, value, 1, slot,
-                                        not back, lanes, own, states[:0],
+                                        not back, lanes, own, row_sums[:0],
                                     )  # fmt: skip
                                 apply_matrix(
                                     vr, vi, bits, on, value, b, z, back, w, X,
