@@ -1,4 +1,4 @@
-"""Sweeps over tiles against what they stand for, in exact arithmetic and index by index.
+"""Sweeps over tiles against what they stand for, in exact arithmetic, index by index.
 
 A state is a list of numbers modulo a prime, and a gate a random matrix of such numbers:
 nothing is rounded, and no two gates on the same bit commute.
@@ -219,8 +219,8 @@ def test_tiles_are_moved_piece_by_piece_as_the_map_says(scheduled):
         check_route(sweep.read, size)
 
 
-# Columns of tiles of 6 bits in a memory of 8, and where the first tile begins: the kind of
-# the route, and how many of its twists are not zero. The other columns are a complement.
+# Columns of tiles of 6 bits in a memory of 8, whose other columns are a complement, and
+# where the first tile begins: the kind of route, and how many twists are not zero.
 ROUTES = {
     "as it is": ((1, 2, 4, 8, 16, 32), 0, LINES, 0),
     "whole lines in another order": ((1, 2, 4, 128, 8, 64), 0b10110000, LINES, 0),
@@ -251,6 +251,6 @@ def test_each_kind_of_route(name):
 @pytest.mark.parametrize("n_wires", range(6, 31))
 def test_tiles_of_any_register(n_wires):
     size, rows = tile_shape(n_wires)
-    assert 3 <= size - rows  # whole cache lines
+    assert size - rows >= 3  # whole cache lines
     assert size <= min(TILE, n_wires)
     assert rows * -(-n_wires // rows) < n_wires + -(-n_wires // rows)  # in equal parts
