@@ -19,6 +19,7 @@ from qstore_pl.errors import ExecutorError
 from qstore_pl.trainer.executor import SHARDS, Executor, Function, Run
 
 CONNECTION_SECONDS = 10.0  # within which a scheduler answers
+LOOK_SECONDS = 0.5  # from one look at whether a worker is still there to the next
 MOST_LOSSES = 3  # workers that the same call may lose
 SAME_VERSION = ("qstore_pl", "pennylane", "numpy", "numba")
 # What Dask raises for a worker that is gone, or does not know what was sent to it.
@@ -219,7 +220,7 @@ class _Crew:
             try:
                 if future is None:
                     raise RuntimeError("the actor is lost")
-                outcome = future.result(timeout=max(until - time.monotonic(), 0.001))
+                outcome = self._waited(address, future, until)
             except LOST:
                 lost += part
                 del self._hands[address]
@@ -231,6 +232,25 @@ class _Crew:
         if error is not None:
             raise error
         return lost
+
+    def _waited(self, address: str, future: Any, until: float) -> _Outcome:
+        """What a call gives.
+
+        Raises:
+            OSError: If its worker is gone, or did not answer until this time.
+            RuntimeError: If its actor is lost.
+        """
+        while True:
+            left = max(until - time.monotonic(), 0.001)
+            try:
+                found: _Outcome = future.result(timeout=min(left, LOOK_SECONDS))
+            except TimeoutError:
+                # Dask may wait for the actor of a dead worker for ever.
+                late = time.monotonic() > until or future.done()
+                if late or address not in _workers(self._client):
+                    raise
+            else:
+                return found
 
     def _hire(self) -> None:
         """Make an actor on every worker that has none."""
@@ -257,12 +277,23 @@ class _Crew:
             )
             for address in sorted(there - self._hands.keys())
         }
+        actor = _distributed().Actor
         found = {}
         for address, future in made.items():
             try:
-                found[address] = future.result(timeout=self._timeout)
-            except LOST:
+                error = future.exception(timeout=self._timeout)
+            except LOST as lost:
+                error = lost
+            if error is None:
+                with self._client.as_current():  # which the actor takes for its own
+                    found[address] = actor(_Hand, address, future.key)
+            elif isinstance(error, LOST) or address not in _workers(self._client):
                 self._gone.add(address)
+            else:
+                raise ExecutorError(
+                    f"Worker {address} of Dask cannot load what was sent to it: "
+                    f"{error!r}. Modules of your own must be there, too."
+                ) from error
         self._hands |= found
         return bool(found)
 

@@ -1,4 +1,4 @@
-"""Gradients in shards, by threads: the same as the serial ones, whoever computes them."""
+"""Gradients in shards, by threads: the serial ones, whoever computes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def model(n_outputs=1, **options):
     return QuantumModel(2, n_outputs, **options)
 
 
-def trained(executor=None, data=(X, Y), made=None, resume=None, callbacks=(), **options):
+def trained(
+    executor=None, data=(X, Y), made=None, resume=None, callbacks=(), **options
+):
     made = model() if made is None else made
     config = TrainingConfig(**(SETTINGS | {"seed": 4} | options))
     trainer = QuantumTrainer(config, executor=executor)
