@@ -100,8 +100,9 @@ class Kill(Callback):
                 self.killed.append(pid)
 
 
-@pytest.mark.parametrize("n_killed", [1, 2])
-@pytest.mark.parametrize("options", [{}, {"shots": 20, "loss": mixes}])
+@pytest.mark.parametrize(
+    ("n_killed", "options"), [(1, {}), (2, {"shots": 20, "loss": mixes})]
+)
 def test_a_killed_worker_changes_nothing(client, n_killed, options):
     client.wait_for_workers(2, timeout=30)
     wanted, losses = trained(ThreadExecutor(2), **options)
@@ -118,7 +119,7 @@ def test_a_killed_worker_changes_nothing(client, n_killed, options):
 def test_a_sweep_gives_the_rows_of_a_serial_one(client):
     client.wait_for_workers(2, timeout=30)
     make = functools.partial(QuantumModel, 2, 1, readout="affine")
-    settings = [{"n_layers": 1}, {"n_layers": 1, "shots": 5}, {"entanglement": "full"}]
+    settings = [{"n_layers": 1}, {"n_layers": 1, "shots": 5}, {"loss": "hinge"}]
     config = TrainingConfig(epochs=1, batch_size=10)
     arguments = {"seeds": [0, 3], "config": config}
     serial = sweep(make, (X, Y), settings, **arguments)
@@ -179,7 +180,7 @@ def test_a_closed_client(cluster):
 
 def test_no_worker():
     with (
-        LocalCluster(n_workers=0, processes=False, **HERE) as empty,
+        LocalCluster(n_workers=0, processes=True, **HERE) as empty,
         distributed.Client(empty, set_as_default=False) as client,
         pytest.raises(ExecutorError, match=r"had no worker for 0\.1 s"),
     ):
