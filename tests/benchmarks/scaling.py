@@ -8,7 +8,8 @@ One step of T seconds on one worker takes, on W workers, with S shards,
 
 where m is the time that the client takes for the messages of one worker, b the bytes
 that leave and reach the client, r the rate at which it handles them, and L the latency
-of one round. T, m, r and L are measured here. The rest follows.
+of one round. T, m, r and L are measured here. The rest follows. All processes have one
+thread, so that the speed-up is that over one thread of one process.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def constants(client, repeats):
 
 def predicted(serial, n_workers, n_shards, measured, n_bytes):
     """Seconds of a step on some workers, by the formula of this module."""
-    busy = min(n_workers, n_shards)
+    busy = min(n_workers, n_shards, BATCH)
+    n_shards = min(n_shards, BATCH)  # a shard has a sample at least
     return (
         math.ceil(n_shards / busy) / n_shards * serial
         + busy * measured["per_worker"]
