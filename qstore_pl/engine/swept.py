@@ -341,7 +341,8 @@ def _make_backward(general: bool) -> Any:
                     s.slots[s.steps[sweep[0], 0]], s.slots[s.steps[final, 1]]
                 ):
                     sums[j] = 0.0
-                row_sums[:] = 0.0
+                for j in range(n_phased * side):
+                    room[at + j] = 0.0
                 first, last = part_of(1 << n - size, part)
                 for t in range(first, last):
                     place = place_of(columns, n - size, t)
@@ -404,7 +405,8 @@ def _make_backward(general: bool) -> Any:
             part = claim(counters, stage)
             while part < PARTS:
                 own = v.over_high[part]
-                own[:] = 0.0
+                for j in range(2 * n_low):
+                    own[j] = 0.0
                 re, im = own[:n_low], own[n_low:]
                 first, last = part_of(n_high, part)
                 for t in range(first, last):
@@ -455,8 +457,10 @@ def gradients(
     """Gradients from the sums of all parts: gw (n_shared,), gx (1, n_features)."""
     s, n = unpack(sizes, ints, floats), sizes[0]
     v = divide(ws, sizes, s.slots)
-    gw[:] = 0.0
-    gx[:] = 0.0
+    for i in range(gw.shape[0]):
+        gw[i] = 0.0
+    for i in range(gx.shape[0] * gx.shape[1]):
+        gx[0, i] = 0.0
     total, bloch = v.sums[0], room[: 3 * (s.code.shape[0] + 1)].reshape(-1, 3, 1)
     more = room[3 * (s.code.shape[0] + 1) :]
     for part in range(1, PARTS):
