@@ -218,6 +218,7 @@ class PauliWriter(Writer):
         self._places: dict[Transfer, int] = {}
 
     def instruction(self, block: Block) -> tuple[int, ...]:
+        """Write a block to the tables and return the columns of its instruction."""
         gate = block.gates[0]
         if block.kind == ONE_WIRE:
             (wire,) = block.wires
@@ -236,11 +237,13 @@ class PauliWriter(Writer):
         return self._values(gate)
 
     def place(self, word: str, wires: Sequence[int]) -> tuple[int, ...]:
+        """The row of a Pauli word in a Pauli vector."""
         return (word_index(self.n_wires, word, wires),)
 
     def one_wire(
         self, wire: int, gates: Sequence[MixedGate], *, op: int | None = None
     ) -> tuple[int, ...]:
+        """Write gates on one wire as the elements of a block."""
         first = len(self.elements)
         kinds: set[int] = set()
         pending: NDArray[np.float64] | None = None  # product of constant channels

@@ -18,9 +18,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn, final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qstore_pl.engine import propagation_kernels
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.gates import MixedGate, PauliSum
@@ -38,11 +35,12 @@ from qstore_pl.engine.propagation_tables import PropagationTables, build
 MAX_WORDS = 5_000_000  # words of all gates together
 CHUNK = 1 << 16  # numbers of a chunk, which stay in the cache
 LANES = 8  # samples that a chunk has at least, to fill the vector units
+LARGEST = 1 << 22  # most numbers of a chunk that has several samples
 WORD_BYTES = 128  # of a word in the tables, while they are written, and in a run
 
 
 class NoStatesError(RuntimeError):
-    """A whole state was asked for, of which only some components are computed."""
+    """A whole state was asked for, of which only a few components are computed."""
 
 
 @final
@@ -146,7 +144,9 @@ class PropagationPass(Pass):
             NoStatesError: Always.
         """
         del phase
-        raise NoStatesError("Pauli propagation computes no states.")
+        raise NoStatesError(
+            "Pauli propagation computes expectation values, and no states."
+        )
 
     def probabilities(self, wires: tuple[int, ...], *, last: bool = False) -> NoReturn:
         """Refuse probabilities of outcomes that are no outputs of the Program.
@@ -155,7 +155,9 @@ class PropagationPass(Pass):
             NoStatesError: Always.
         """
         del wires, last
-        raise NoStatesError("Pauli propagation computes no probabilities of outcomes.")
+        raise NoStatesError(
+            "Pauli propagation computes expectation values, and no outcomes of wires."
+        )
 
     @property
     def plan(self) -> Plan:
@@ -172,7 +174,8 @@ class PropagationPass(Pass):
 
     def _columns(self) -> int:
         n_cells = len(self._tables.factors)
-        return max(LANES, min(512, CHUNK // n_cells))
+        wide = min(LANES, LARGEST // n_cells)
+        return max(1, min(512, CHUNK // n_cells), wide)
 
     def _work_size(self, batch: int) -> int:
         tables = self._tables

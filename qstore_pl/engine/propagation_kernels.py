@@ -274,9 +274,7 @@ def propagation_backward(
             digits = wires[code[m, 6] : code[m, 6] + a]
             read_amplitudes(digits, a, b, c, code[m, 5], w, X, rows, p)
             part = f[: batch << 2 * a]
-            pull_back_amplitudes(
-                part, digits, a, b, c, code[m, 5], batch, gw, gx, p
-            )
+            pull_back_amplitudes(part, digits, a, b, c, code[m, 5], batch, gw, gx, p)
 
 
 @inner

@@ -373,4 +373,3 @@ def _pattern(gate: MixedGate) -> NDArray[np.bool_]:
             pattern[letter, letter] = gate.factors[which] != Angle(0.0)
         pattern[3, 0] = gate.shift != Angle(0.0)
     return pattern
-

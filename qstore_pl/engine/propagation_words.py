@@ -1,10 +1,10 @@
-r"""Which Pauli words expectation values depend on: found once, from the structure alone.
+r"""Which Pauli words expectation values depend on, found from the structure alone.
 
 The words that are measured are pulled back through the gates, last gate first. A gate
-that has no letter in common with a word leaves it as it is, a Clifford gate gives it
-other letters, and any other gate makes it a sum of words. Nothing is truncated, and no
-value is read. What comes of it is a list of linear steps forward in time; the derivation
-is in ``propagation.md``. This module knows arrays, not kernels.
+on wires where a word has no letter leaves it as it is, a Clifford gate gives it other
+letters, and any other gate makes it a sum of words. Nothing is truncated, and no value
+is read. What comes of it is a list of linear steps forward in time; the derivation is
+in ``propagation.md``. This module knows arrays, not kernels.
 
 A word is two masks of bits: ``x`` where it has the letter X or Y, ``z`` where it has Y
 or Z; wire q is bit q. The value of a word is kept in a *cell*, a row of the array that
@@ -27,6 +27,7 @@ Int2D = NDArray[np.int64]
 Float1D = NDArray[np.float64]
 
 MOST_WIRES = 62  # bits of a mask
+HASH_BITS = 20
 CONSTANT, IDENTITY = 0, 1  # cells of the number 1 and of the word without letters
 ONE = 0  # the number of a gate that is always 1
 
@@ -36,7 +37,7 @@ class TooManyWordsError(ValueError):
 
     Args:
         most: How many there may be.
-        gates: How many gates, from the end of the circuit, they were pulled back through.
+        gates: Through how many gates, from the end, they have been pulled back.
         of: How many gates there are.
     """
 
@@ -288,8 +289,8 @@ class PulledBack:
 
         Such a word may be needed already, by a later gate or by a measurement.
         """
-        kept = np.flatnonzero(~acted)
         wanted_x, wanted_z = rest[0][shifted], rest[1][shifted]
+        kept = self._candidates(~acted, wanted_x, wanted_z)
         joined, _ = _groups(
             np.concatenate([self._x[kept], wanted_x]),
             np.concatenate([self._z[kept], wanted_z]),
@@ -327,9 +328,18 @@ class PulledBack:
             np.concatenate([new[1], wanted_z[fresh]]),
         )
 
-    def scale(
-        self, wires: Sequence[int], numbers: Sequence[int] | Int1D
-    ) -> None:
+    def _candidates(
+        self, mask: NDArray[np.bool_], wanted_x: Int1D, wanted_z: Int1D
+    ) -> Int1D:
+        """Where the words stand that may be among the wanted ones, and few others.
+
+        Words are told apart by a few bits of a hash, before they are sorted.
+        """
+        there = np.zeros(1 << HASH_BITS, bool)
+        there[_hashes(wanted_x, wanted_z)] = True
+        return np.flatnonzero(mask & there[_hashes(self._x, self._z)])
+
+    def scale(self, wires: Sequence[int], numbers: Int1D) -> None:
         """Pull back through a gate that multiplies each word by a number.
 
         Args:
@@ -346,7 +356,7 @@ class PulledBack:
             self._cells[touched],
             self._factors[touched],
             np.arange(count),
-            np.asarray(numbers)[_digits(x, z, wires)],
+            numbers[_digits(x, z, wires)],
             self.n_cells + np.arange(count),
         )
         self._replace(touched, step, x, z)
@@ -431,6 +441,9 @@ class PulledBack:
         self.n_cells += count
 
 
+# --- words as masks ---------------------------------------------------------------
+
+
 def measured_words(
     observables: Sequence[PauliSum],
 ) -> tuple[Int1D, Int1D, list[tuple[int, int, float]]]:
@@ -505,6 +518,12 @@ def _groups(x: Int1D, z: Int1D) -> tuple[Int1D, Int1D]:
     number = np.empty(len(key), np.int64)
     number[order] = np.cumsum(starts) - 1
     return number, order[starts]
+
+
+def _hashes(x: Int1D, z: Int1D) -> Int1D:
+    """A number of ``HASH_BITS`` bits for each word."""
+    mixed = x * 0x1E3779B97F4A7C15 + z * 0x3F58476D1CE4E5B9  # wraps around
+    return mixed >> (63 - HASH_BITS) & (1 << HASH_BITS) - 1
 
 
 def _ranks(values: Int1D) -> Int1D:
