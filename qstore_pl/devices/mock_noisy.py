@@ -76,7 +76,7 @@ class MockNoisy(QStoreDevice):
             unless the method is ``"trajectories"``.
         max_words: How many Pauli words Pauli propagation may compute for a sample,
             those after each gate counted again, >= 1. A circuit that needs more is
-            refused. None, the only choice for the other methods, is 5 million.
+            refused. None, the only choice for the other methods, is 3 million.
         seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
 
     Raises:

@@ -32,7 +32,7 @@ from qstore_pl.engine.program import (
 )
 from qstore_pl.engine.propagation_tables import PropagationTables, build
 
-MAX_WORDS = 5_000_000  # words of all gates together
+MAX_WORDS = 3_000_000  # words of all gates together
 CHUNK = 1 << 16  # numbers of a chunk, which stay in the cache
 LANES = 8  # samples that a chunk has at least, to fill the vector units
 LARGEST = 1 << 22  # most numbers of a chunk that has several samples
