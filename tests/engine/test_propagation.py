@@ -168,7 +168,7 @@ def test_too_many_words_are_counted_and_refused():
         (Matrix((0, 1), (WEIGHT, 0), controls=((2, 1), (3, 0))), "matrix on 4 wires"),
         (Kraus((0, 1, 2, 3), (WEIGHT, 0), 1), "matrix on 4 wires"),
         (
-            Permutation(tuple(range(5)), tuple([*range(30), 31, 30]), 32 * (0,)),
+            Permutation(tuple(range(5)), (*range(30), 31, 30), 32 * (0,)),
             "permutation of the basis states of 5 wires",
         ),
         (Channel(tuple(range(5)), (Angle(1.0),), 1024 * (0,)), "channel on 5 wires"),
