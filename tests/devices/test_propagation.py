@@ -12,6 +12,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 import torch
+from jax.experimental import enable_x64
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
@@ -74,7 +75,13 @@ def entangled(angles):
 
 
 # ------------------------------------------------------------- every gate and channel
-ROWS = {name: row for name, row in {**GATES, **TEMPLATES}.items() if row.n_wires <= N}
+# PennyLane has no decomposition of these into gates that noise may follow.
+UNDEFINED = {"DoubleExcitationMinus", "DoubleExcitationPlus"}
+ROWS = {
+    name: row
+    for name, row in {**GATES, **TEMPLATES}.items()
+    if row.n_wires <= N and name not in UNDEFINED
+}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -384,7 +391,7 @@ def test_torch_and_jax():
     leaf = torch.tensor(weights, requires_grad=True)
     loss(node, leaf).backward()
     agree([leaf.grad], [wanted])
-    with jax.enable_x64():
+    with enable_x64():
         for found in (node, qstore_pl.compile(node)):
             gradient = jax.jit(jax.grad(functools.partial(loss, found)))
             agree([gradient(jax.numpy.array(weights))], [wanted])
@@ -406,7 +413,7 @@ def test_training_is_that_of_density_matrices(method, data):
     weights = []
     for name in ("density", "pauli_propagation"):
         backend = device(name, 3, noise)
-        model = QuantumModel(3, 2, seed=0, readout="probabilities", backend=backend)
+        model = QuantumModel(3, 2, seed=0, readout="probs", backend=backend)
         QuantumTrainer(config).train(model, data)
         weights.append(model.parameters.copy())
     agree(weights[:1], weights[1:])
