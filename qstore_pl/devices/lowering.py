@@ -9,6 +9,7 @@ sample. A tape that is compiled has no values; :mod:`bound` lowers it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -46,6 +47,7 @@ from qstore_pl.engine.gates import (
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.pure import PureProgram
+from qstore_pl.engine.trajectories import TrajectoryProgram
 
 Word = Any  # qml.pauli.PauliWord
 
@@ -305,16 +307,21 @@ class Lowering:
     @property
     def is_drawn(self) -> bool:
         """Whether the states are trajectories, which are drawn at random."""
-        return self.noise is not None and self.kind is not MixedProgram
+        kind = self.kind
+        drawn = isinstance(kind, functools.partial) and kind.func is TrajectoryProgram
+        return self.noise is not None and drawn
 
     def check_memory(self) -> None:
         """Refuse a register whose states do not fit into memory.
+
+        Pauli propagation has no states, and counts its words when it finds them.
 
         Raises:
             DeviceError: If they do not.
         """
         mixed = self.noise is not None and self.kind is MixedProgram
-        check_memory(len(self.order), mixed=mixed)
+        if mixed or self.noise is None or self.is_drawn:
+            check_memory(len(self.order), mixed=mixed)
 
     def gates_of(
         self, op: Operator, labels: Sequence[Any], params: Sequence[Any]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from pennylane.exceptions import DeviceError
+
+from qstore_pl import _memory
 
 
 def check_memory(n_wires: int, *, mixed: bool = False) -> None:
@@ -26,7 +26,7 @@ def check_memory(n_wires: int, *, mixed: bool = False) -> None:
         raise DeviceError(
             f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
             f"{'density matrices' if mixed else 'states'}, but this machine has "
-            f"{memory():,}. Use fewer wires{way_out}."
+            f"{_memory.physical():,}. Use fewer wires{way_out}."
         )
 
 
@@ -38,11 +38,4 @@ def fits(n_wires: int, *, mixed: bool = False) -> bool:
         mixed: Whether the states are density matrices.
     """
     needed = 3 * 8 << 2 * n_wires if mixed else 3 * 16 << n_wires
-    return n_wires <= (15 if mixed else 30) and needed <= memory()
-
-
-def memory() -> int:
-    """Bytes of physical memory, or ``2**62`` where the system does not tell."""
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return 1 << 62
+    return n_wires <= (15 if mixed else 30) and needed <= _memory.physical()

@@ -19,19 +19,26 @@ from qstore_pl._checks import choice, integer, real
 from qstore_pl.devices.base import PURE, Lowered, QStoreDevice
 from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.lowering import Circuit, wire_order
+from qstore_pl.devices.memory import fits
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
+from qstore_pl.devices.propagation import Propagated
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.records import postselected, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
+from qstore_pl.engine.propagation import MAX_WORDS
 from qstore_pl.engine.trajectories import TrajectoryPass
 
-METHODS = ("density", "trajectories")
+Noisy = MixedStates | TrajectoryStates | Propagated  # what noise is simulated by
+
+METHODS = ("density", "trajectories", "pauli_propagation", "auto")
+PROPAGATING = ("pauli_propagation", "auto")
+POSTSELECTED = '{} no postselected outcomes. Use method="density".'
 
 
 class MockNoisy(QStoreDevice):
@@ -60,13 +67,21 @@ class MockNoisy(QStoreDevice):
             average over trajectories. Where noise is not unital, as damping, that is
             not normalised, and estimates have a bias of the order of one over the
             number of trajectories.
+            ``"pauli_propagation"`` computes expectation values exactly, and their
+            gradients, from the Pauli words on which they depend, for circuits on many
+            wires whose entanglement is local; it has no states. ``"auto"`` is
+            ``"density"`` where density matrices have memory, and else
+            ``"pauli_propagation"``; it never draws at random.
         trajectories: Number of state vectors that are drawn for each sample, >= 1; None
             unless the method is ``"trajectories"``.
+        max_words: How many Pauli words Pauli propagation may compute for a sample,
+            those after each gate counted again, >= 1. A circuit that needs more is
+            refused. None, the only choice for the other methods, is 3 million.
         seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
 
     Raises:
         ValueError: If the preset or the method is unknown, the scale is negative or not
-            allowed, or ``trajectories`` is missing or has no use.
+            allowed, or ``trajectories`` or ``max_words`` is missing or has no use.
         TypeError: If ``noise`` is something else.
 
     **Example**
@@ -92,6 +107,7 @@ class MockNoisy(QStoreDevice):
         noise_scale: float = 1.0,
         method: str = "density",
         trajectories: int | None = None,
+        max_words: int | None = None,
         seed: Any = "global",
     ) -> None:
         super().__init__(wires=wires, shots=shots, seed=seed)
@@ -116,6 +132,15 @@ class MockNoisy(QStoreDevice):
         if trajectories is not None:
             integer("trajectories", trajectories, minimum=1)
         self._trajectories = trajectories
+        if max_words is not None:
+            integer("max_words", max_words, minimum=1)
+            if method not in PROPAGATING:
+                raise ValueError(
+                    "Argument `max_words` must be None unless the method is "
+                    '"pauli_propagation" or "auto", but is '
+                    f"{max_words} for method={method!r}."
+                )
+        self._method, self._max_words = method, max_words or MAX_WORDS
 
     @property
     def name(self) -> str:
@@ -161,8 +186,8 @@ class MockNoisy(QStoreDevice):
         """As :meth:`QStoreDevice.lowered`, with the noise of this device."""
         kind = self._kind(tape)
         if self._model is not None:
-            kind = self._mixed(tape.operations)
-            assert isinstance(kind, MixedStates)
+            kind = self._mixed(tape)
+            assert isinstance(kind, Noisy)
             if self._model.meas_map or kind.noise.records:
                 return None
         try:
@@ -170,8 +195,8 @@ class MockNoisy(QStoreDevice):
                 try:
                     return lower(kind, None)
                 except NeedsMixedStatesError:  # a channel inside another operation
-                    kind = self._mixed()
-            assert isinstance(kind, MixedStates | TrajectoryStates)
+                    kind = self._mixed(tape)
+            assert isinstance(kind, Noisy)
             if self._model is not None:
                 return lower(kind, ModelNoise(self._model))
             return lower(kind, kind.noise)
@@ -185,17 +210,31 @@ class MockNoisy(QStoreDevice):
         # same way: outcomes are drawn from the circuit with deferred measurements.
         return super()._mcm_config(config, circuit)
 
-    def _mixed(self, operations: Sequence[Any] = ()) -> StateKind:
-        records = records_of(operations)
+    def _mixed(self, tape: QuantumScript) -> StateKind:
+        records = records_of(tape.operations)
         noise = self._noise.knowing([record.wires[0] for record in records])
-        selected = postselected(operations)
+        selected = postselected(tape.operations)
+        propagated = self._propagates(tape, mixed=True)
+        if propagated:
+            if selected:
+                raise DeviceError(POSTSELECTED.format("Pauli propagation takes"))
+            return Propagated(noise, self._max_words)
         if self._trajectories is None:
             return MixedStates(noise, selected)
         if selected:
-            raise DeviceError(
-                'Trajectories take no postselected outcomes. Use method="density".'
-            )
+            raise DeviceError(POSTSELECTED.format("Trajectories take"))
         return TrajectoryStates(noise, self._trajectories, self._uniform)
+
+    def _propagates(self, tape: QuantumScript, *, mixed: bool) -> bool:
+        """Whether a circuit runs by Pauli propagation.
+
+        Args:
+            tape: The circuit.
+            mixed: Whether its states are density matrices.
+        """
+        if self._method == "auto":
+            return not fits(len(wire_order(tape)), mixed=mixed)
+        return self._method == "pauli_propagation"
 
     def _uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         with self._rng_lock:
@@ -244,20 +283,22 @@ class MockNoisy(QStoreDevice):
         return results if tape.shots else self._followed(tape, results)
 
     def _snapshot_kind(self, tape: QuantumScript) -> StateKind:
-        return self._mixed(tape.operations)
+        return self._mixed(tape)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
-        if isinstance(self._kind(tape), TrajectoryStates) and any(
+        if isinstance(self._kind(tape), TrajectoryStates | Propagated) and any(
             isinstance(op, qml.Snapshot) for op in tape.operations
         ):
             raise DeviceError(
-                "Trajectories have no density matrix to take snapshots of. Use "
-                'method="density".'
+                "Trajectories and Pauli propagation have no density matrix to take "
+                'snapshots of. Use method="density".'
             )
         super()._take_snapshots(tape)
 
     def _is_pure(self, tape: QuantumScript) -> bool:
-        """Whether neither the device nor the circuit has noise."""
+        """Whether states are vectors: neither the device nor the circuit has noise."""
+        if self._propagates(tape, mixed=False):
+            return False
         spec = self._noise.spec
         mixed = (qml.operation.Channel, qml.QubitDensityMatrix)
         return not (
@@ -269,7 +310,7 @@ class MockNoisy(QStoreDevice):
     def _kind(self, tape: QuantumScript) -> StateKind:
         """The kind of states: pure without noise, unless the tape returns a state."""
         if not self._is_pure(tape):
-            return self._mixed(tape.operations)
+            return self._mixed(tape)
         if any(type(mp) is StateMP for mp in tape.measurements):
             return MixedStates(self._noise)
         return PURE

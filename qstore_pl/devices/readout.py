@@ -76,10 +76,22 @@ class Readout(ABC):
         raise NotImplementedError
 
 
-class PauliSumValue(Readout):
-    """The expectation value of an operator with a Pauli representation."""
+class OfWords(Readout):
+    """A measurement that is linear in expectation values of Pauli words."""
 
     needs_state = False
+
+    @abstractmethod
+    def by_words(self, dy: Float) -> Float:
+        """Derivatives with respect to the words, shape ``(batch, n_words)``.
+
+        Args:
+            dy: Cotangents of the measurement, shape ``(batch, *shape)``.
+        """
+
+
+class PauliSumValue(OfWords):
+    """The expectation value of an operator with a Pauli representation."""
 
     def __init__(self, sentence: Any, order: Sequence[Any]) -> None:
         self.words = tuple(sentence)
@@ -88,6 +100,9 @@ class PauliSumValue(Readout):
 
     def value(self, words: Float, states: Complex2D | None) -> Float:
         return words @ self.coefficients
+
+    def by_words(self, dy: Float) -> Float:
+        return np.multiply.outer(dy, self.coefficients)
 
     def of_states(self, states: NDArray[Any]) -> Float:
         return _inner(states, self.bra(np.ones(len(states)), states))

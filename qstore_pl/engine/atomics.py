@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 

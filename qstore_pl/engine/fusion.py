@@ -146,6 +146,7 @@ class StateWriter(Writer):
         self._known: dict[Any, int] = {}
 
     def instruction(self, block: Block) -> tuple[int, ...]:
+        """Write a block to the tables and return the columns of its instruction."""
         gate = block.gates[0]
         if block.kind == ONE_WIRE:
             (wire,) = block.wires
@@ -157,11 +158,13 @@ class StateWriter(Writer):
         return self._values(gate)
 
     def place(self, word: str, wires: Sequence[int]) -> tuple[int, ...]:
+        """The masks of a Pauli word."""
         return pauli_masks(self.n_wires, word, wires)
 
     def one_wire(
         self, wire: int, gates: Sequence[PauliRotation], *, op: int | None = None
     ) -> tuple[int, ...]:
+        """Write gates on one wire, as :meth:`Writer.one_wire` says."""
         first = split = len(self.rotations)
         kinds: set[int] = set()
         weight_before = False

@@ -5,9 +5,11 @@ This module knows arrays, the kernels and threads, not circuits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from qstore_pl.engine.affine import Affine
 from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, kernel
 from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import (
+    PARALLEL,
     Float1D,
     Float2D,
     Pass,
@@ -26,10 +29,11 @@ from qstore_pl.engine.program import (
     aligned,
 )
 from qstore_pl.engine.sweeps import SweptTables
-from qstore_pl.engine.swept import APART, CHUNK, PARTS
+from qstore_pl.engine.swept import CHUNK
+from qstore_pl.engine.swept_views import APART, PARTS
 
 LARGE = 13  # wires from which states are swept over
-ALONE = 1 << 22  # amplitudes times instructions up to which one thread is quicker
+MANY = 17  # wires up to which each thread has a state of its own, if there are several
 
 
 @final
@@ -53,15 +57,18 @@ class LargePass(Pass):
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         super().__init__(program, batch, keep=keep)
         tables = self._tables
-        self._parallel = False  # threads work on the same state
+        several = threads.count() if self._amount >= PARALLEL else 1
+        # Threads take samples where a state is small, and else work on the same one.
+        self._parallel = self._kept and batch >= several > 1 and tables.n_wires <= MANY
         self._swapped = 0
         self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
         self._gradients = swept.gradients.compiled
-        self._workers = threads.count() if self._amount > ALONE else 1
-        self._rooms = [aligned(self._room()) for _ in range(self._workers)]
-        self._counters = np.zeros(2 * atomics.APART * (len(tables.sweeps) + 3), np.int64)
-        lanes = 1 << tables.size - tables.rows
-        self._same_row = np.zeros(lanes, np.int64)
+        alone = self._parallel or self._amount < PARALLEL * batch
+        workers = 1 if alone else several
+        self._teams = deque(
+            _Team(tables, self._room(), workers)
+            for _ in range(several if self._parallel else 1)
+        )
 
     @property
     def plan(self) -> Plan:
@@ -108,7 +115,11 @@ class LargePass(Pass):
         """Room for two states, angles, blocks, and the sums of all parts."""
         tables, low = self._tables, (self._tables.n_wires + 1) // 2
         sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
-        size = 4 * (self._length + APART) + 2 * len(tables.rotations) + 4 * len(tables.code)
+        size = (
+            4 * (self._length + APART)
+            + 2 * len(tables.rotations)
+            + 4 * len(tables.code)
+        )
         return size + PARTS * sums + (2 << tables.n_wires - low)
 
     def _room(self) -> int:
@@ -120,17 +131,19 @@ class LargePass(Pass):
         matrices = 2 * tables.scratch * lanes + lanes
         words = (1 << CHUNK) + 8 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
-        end = (10 << low) + 3 * tables.n_wires
-        return 4 * ((1 << tables.size) + APART) + max(phases + matrices, words, start, end)
+        end = (10 << low) + 3 * (len(tables.code) + 1)
+        return 4 * ((1 << tables.size) + APART) + max(
+            phases + matrices, words, start, end
+        )
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
         work = self._works[i if self._kept else 0]
         self._prepare(*self._structure, weights, features, rows, work)
-        self._same_row[:] = rows[0]
-        values = (*self._structure, weights, features, self._same_row, work)
-        self._together(lambda room: self._forward(*values, room, self._counters))
+        with self._team() as team:
+            values = (*self._structure, weights, features, team.same(rows), work)
+            team.run(lambda room: self._forward(*values, room, team.counters))
         self._outputs(*self._structure, work, out)
 
     def _run_backward(
@@ -145,22 +158,53 @@ class LargePass(Pass):
     ) -> None:
         assert self._backward is not None
         work, backward = self._works[i if self._kept else 0], self._backward
-        self._same_row[:] = rows[0]
-        values = (*self._structure, weights, features, self._same_row, work)
-        self._together(lambda room: backward(*values, dy, stop, room, self._counters))
-        self._gradients(
-            *self._structure, weights, features, rows, work, stop, self._rooms[0],
-            self._gw[i], self._no_gx if gx is None else gx,
-        )  # fmt: skip
+        with self._team() as team:
+            values = (*self._structure, weights, features, team.same(rows), work)
+            team.run(lambda room: backward(*values, dy, stop, room, team.counters))
+            self._gradients(
+                *self._structure, weights, features, rows, work, stop, team.rooms[0],
+                self._gw[i], self._no_gx if gx is None else gx,
+            )  # fmt: skip
 
-    def _together(self, task: Any) -> None:
-        self._counters[:] = 0
-        threads.together(lambda worker: task(self._rooms[worker]), self._workers)
+    @contextlib.contextmanager
+    def _team(self) -> Iterator[_Team]:
+        """A team that nobody else has."""
+        team = self._teams.pop()
+        try:
+            yield team
+        finally:
+            self._teams.append(team)
 
     def _write_bra(self, i: int, parts: Sequence[Float1D]) -> None:
         work, size = self._works[i if self._kept else 0], self._length + APART
         for k, part in enumerate(parts, 2):
             _scatter(part, self._tables.places, work[k * size :][: self._length])
+
+
+class _Team:
+    """What the threads that work on one state need, each for itself and together.
+
+    Args:
+        tables: The structure of the circuit.
+        room: Numbers that each thread needs for itself.
+        workers: Number of threads.
+    """
+
+    def __init__(self, tables: SweptTables, room: int, workers: int) -> None:
+        self.rooms = [aligned(room) for _ in range(workers)]
+        stages = len(tables.sweeps) + 3
+        self.counters = np.zeros(2 * atomics.APART * stages, np.int64)
+        self._rows = np.zeros(1 << tables.size - tables.rows, np.int64)
+
+    def same(self, rows: Rows) -> Rows:
+        """The row of the sample for each lane of a tile."""
+        self._rows[:] = rows[0]
+        return self._rows
+
+    def run(self, task: Callable[[Float1D], None]) -> None:
+        """Call a task in each thread, with the room of this thread."""
+        self.counters[:] = 0
+        threads.together(lambda worker: task(self.rooms[worker]), len(self.rooms))
 
 
 def _sorted(part: Float1D, places: Affine) -> Float1D:

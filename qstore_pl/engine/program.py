@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
 from qstore_pl._lazy import cached_property
+from qstore_pl._memory import require
 from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.derived import Columns, Derived
@@ -359,7 +360,15 @@ class Pass(ABC):
         ] or [(0, 0)]
         sizes = [self._work_size(end - start) for start, end in self._spans]
         self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
-        self._works = [aligned(size) for size in (sizes if self._kept else sizes[:1])]
+        if not self._kept:
+            sizes = sizes[:1]
+        results = 8 * self._parts * self._length * batch if keep else 0
+        require(
+            8 * sum(sizes) + results,
+            f"A run of {batch} samples on {tables.n_wires} wires",
+            "Use smaller batches, or fewer wires.",
+        )
+        self._works = [aligned(size) for size in sizes]
         self._amount = batch * self._length * n_blocks
         self._parallel = (
             self._kept and len(self._spans) > 1 and self._amount >= PARALLEL

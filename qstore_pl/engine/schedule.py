@@ -151,10 +151,11 @@ def _tiles(
         return vector
 
     span = _Span(columns)
-    lanes = []
-    for bit in everything:  # the lowest, so that places are next to each other
-        if len(span) < size and span.add(1 << bit):
-            lanes.append(in_first_row(1 << bit))
+    lanes = [  # of the lowest bits, so that places are next to each other
+        in_first_row(1 << bit)
+        for bit in everything
+        if len(span) < size and span.add(1 << bit)
+    ]
     start = 0
     for bit, column in zip(bits, columns, strict=True):
         if indices.shift >> bit & 1:
@@ -227,17 +228,21 @@ class Route:
             inside = [index & ~mask for _, index in low]
             lines = [place & ~mask for place, _ in lanes]
             twists = [
-                *(place & mask for place, _ in lanes), *(index & mask for _, index in low)
-            ]  # fmt: skip
+                *(place & mask for place, _ in lanes),
+                *(index & mask for _, index in low),
+            ]
         chosen = _Span([place for place, _ in pieces])
         if len(solved) < len(pieces) or len(chosen) < len(pieces):
             run = 0
             while run < min(size, LONGEST_RUN) and span.contains(1 << run):
                 run += 1
-            kind, pieces = RUNS, [(1 << b, span.combination(1 << b)) for b in range(run)]
+            kind, pieces = (
+                RUNS,
+                [(1 << b, span.combination(1 << b)) for b in range(run)],
+            )
             mask, lines, twists = (1 << run) - 1, [], []
             inside = [index for _, index in pieces]
-            solved = chosen = _Span([place for place, _ in pieces])
+            solved = _Span([place for place, _ in pieces])
             chosen = _Span([place for place, _ in pieces])
 
         def first(place: int, index: int) -> tuple[int, int]:

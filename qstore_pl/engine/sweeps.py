@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from qstore_pl.engine.affine import Affine, affine_of
 from qstore_pl.engine.fusion import StateWriter, kind_of, pauli_masks, without_phases
 from qstore_pl.engine.gates import (
-    WEIGHT,
     Amplitudes,
     Angle,
     Drawn,
@@ -50,8 +49,8 @@ LANES = 3  # fewest bits of a tile that are lanes
 #   PERMUTE:  op, first wire, first index, first phase or -1, wires, 0, 0, 0; indices
 #             and phases are followed by the inverse ones
 # Columns of a sweep:
-#   first step, last step, rows, kind of the route, its pieces, indices inside one, first
-#   number of the route, first number of where tiles are written
+#   first step, last step, rows, kind of the route, its pieces, indices inside one,
+#   first number of the route, first number of where tiles are written
 # Columns of a step:
 #   first instruction, last instruction, whether they are blocks on different bits,
 #   number of this among such steps of the sweep
@@ -243,7 +242,9 @@ class _Writer(StateWriter):
             for gate in block.gates:
                 move = affine_of(gate.table, gate.phases)
                 one = Block(PERMUTATION, set(gate.wires), [gate])
-                self.items.append(Item(self._bits(gate), one if move is None else None, move))
+                self.items.append(
+                    Item(self._bits(gate), one if move is None else None, move)
+                )
         return code
 
     def _bits(self, gate: Gate) -> tuple[int, ...]:
@@ -283,7 +284,9 @@ class _Writer(StateWriter):
             self.routes += [int(number) for number in numbers]
         write = len(self.routes)
         self.routes += list(sweep.write.columns[size:])
-        self.routes += [int(p) for p in combinations(sweep.write.columns[size - k : size])]
+        self.routes += [
+            int(p) for p in combinations(sweep.write.columns[size - k : size])
+        ]
         steps = (first_step, len(self.steps))
         pieces = (route.kind, len(route.places), len(route.inside))
         self.sweeps.append((*steps, k, *pieces, read, write))
@@ -292,7 +295,9 @@ class _Writer(StateWriter):
     def _inside(self, block: Block, wires: Mapping[int, int]) -> tuple[int, ...]:
         """Write a block as an instruction on the rows of a tile."""
         gates = [_on(gate, wires) for gate in block.gates]
-        found = self.instruction(Block(block.kind, {wires[w] for w in block.wires}, gates))
+        found = self.instruction(
+            Block(block.kind, {wires[w] for w in block.wires}, gates)
+        )
         gate, n_sums = gates[0], 0
         if block.kind == ONE_WIRE:
             n_sums = 3
@@ -307,7 +312,9 @@ class _Writer(StateWriter):
     def one_wire(
         self, wire: int, gates: Sequence[PauliRotation], *, op: int | None = None
     ) -> tuple[int, ...]:
-        op, bit, first, last, *_ = super().one_wire(wire, gates, op=BLOCK if op is None else op)
+        op, bit, first, last, *_ = super().one_wire(
+            wire, gates, op=BLOCK if op is None else op
+        )
         return op, bit, first, last, 0, 0, 0, 0
 
     def _permutation(self, gates: Sequence[Permutation]) -> tuple[int, ...]:
@@ -326,7 +333,9 @@ class _Writer(StateWriter):
         x, z = pauli_masks(self.n_wires, word, wires)
         flips = self.places(x) ^ self.places.shift
         indices = self.places.inverse().columns
-        signs = sum((z & column).bit_count() % 2 << b for b, column in enumerate(indices))
+        signs = sum(
+            (z & column).bit_count() % 2 << b for b, column in enumerate(indices)
+        )
         return flips, signs, (x & z).bit_count()
 
     def _rows(

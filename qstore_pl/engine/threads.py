@@ -55,10 +55,12 @@ def together(task: Callable[[int], None], workers: int) -> None:
         task(0)
         return
     others = [_get_pool().submit(task, worker) for worker in range(1, workers)]
-    task(0)
-    for other in others:
-        if not other.cancel():
-            other.result()
+    try:
+        task(0)
+    finally:
+        for other in others:
+            if not other.cancel():
+                other.result()
 
 
 def _get_pool() -> ThreadPoolExecutor:

@@ -1,14 +1,8 @@
-r"""Tiles of a large state inside the kernels: read, turned by blocks, written back.
+"""Tiles of a large state inside the kernels: read from memory, and written back.
 
 A tile is a small state: its rows are some qubits, and its lanes, the fast axis, are
-``2**l`` places of all others. Real and imaginary parts are apart.
-
-A block :math:`\begin{pmatrix} a & -b^* \\ b & a^* \end{pmatrix}` is
-:math:`\mathrm{diag}(A, B)\, R\, \mathrm{diag}(1, E)` with the real rotation R by
-:math:`c = |a|, s = |b|` and the phases :math:`A = a/|a|`, :math:`B = b/|b|` and
-:math:`E = (AB)^*`. The rotations of all blocks on a tile act on real and imaginary
-parts alike, which is half of the work, and the phases of all of them are one factor for
-each row. This module knows neither circuits nor threads.
+places of all others. Real and imaginary parts are apart. This module knows neither
+circuits nor threads.
 """
 
 from __future__ import annotations
@@ -19,102 +13,76 @@ import numpy as np
 
 from qstore_pl.engine.compile import Array, inner
 from qstore_pl.engine.schedule import BLOCKS, LINES
+from qstore_pl.engine.swept_views import Way, place_of
 from qstore_pl.engine.vectors import (
     WIDTH,
-    add,
     crossed,
     fill,
     fma,
-    fms,
     fnma,
     load,
     mul,
     store,
-    sub,
     total,
     twisted,
 )
-from qstore_pl.engine.words import COS_EIGHTH, parity_sign
+from qstore_pl.engine.words import COS_EIGHTH
 
 
 @inner
 def move_tile(
-    kind: int,
-    re: Array,
-    im: Array,
-    place: int,
-    shift: int,
-    places: Array,
-    starts: Array,
-    inside: Array,
-    lines: Array,
-    twists: Array,
-    tr: Array,
-    ti: Array,
-    back: bool,
+    way: Way, number: int, re: Array, im: Array, tr: Array, ti: Array, back: bool
 ) -> None:
-    """Read a tile from memory by a :class:`~qstore_pl.engine.schedule.Route`.
+    """Read a tile from memory, piece by piece.
 
     Args:
-        kind: The kind of the route.
+        way: Where the pieces are.
+        number: Number of the tile.
         re: Real parts of the state.
         im: Imaginary parts.
-        place: Place of the tile.
-        shift: What is XORed to indices in the tile.
-        places: Where each piece begins, relative to the tile.
-        starts: The index in the tile of that place.
-        inside: Indices in the tile, relative to that, of what a piece consists of.
-        lines: Places of the stretches of memory of a block.
-        twists: How numbers are permuted inside these stretches.
         tr: Real parts of the tile.
         ti: Imaginary parts.
         back: Whether it is written to memory instead.
     """
-    if kind == BLOCKS:
-        move_blocks(re, place, shift, places, starts, inside, lines, twists, tr, back)
-        move_blocks(im, place, shift, places, starts, inside, lines, twists, ti, back)
-    elif kind == LINES:
-        for u in range(places.shape[0]):
-            p, k = place ^ places[u], starts[u] ^ shift
+    place = place_of(way.tiles, way.n, number)
+    shift = place_of(way.shifts, way.n, number)
+    if way.kind == BLOCKS:
+        move_blocks(way, place, shift, re, tr, back)
+        move_blocks(way, place, shift, im, ti, back)
+        return
+    for u in range(way.places.shape[0]):
+        p, k = place ^ way.places[u], way.starts[u] ^ shift
+        if way.kind == LINES:
             if back:
                 store(re, p, load(tr, k))
                 store(im, p, load(ti, k))
             else:
                 store(tr, k, load(re, p))
                 store(ti, k, load(im, p))
-    else:
-        for u in range(places.shape[0]):
-            o, at = np.uint64(place ^ places[u]), starts[u] ^ shift
-            for y in range(inside.shape[0]):
-                # An unsigned index cannot be negative, which would be one question more.
-                q, e = o + np.uint64(y), np.uint64(at ^ inside[y])
-                if back:
-                    re[q] = tr[e]
-                    im[q] = ti[e]
-                else:
-                    tr[e] = re[q]
-                    ti[e] = im[q]
+            continue
+        for y in range(way.inside.shape[0]):
+            # An unsigned index cannot be negative, which would be one question more.
+            q, e = np.uint64(p + y), np.uint64(k ^ way.inside[y])
+            if back:
+                re[q] = tr[e]
+                im[q] = ti[e]
+            else:
+                tr[e] = re[q]
+                ti[e] = im[q]
 
 
 @inner
 def move_blocks(
-    state: Array,
-    place: int,
-    shift: int,
-    places: Array,
-    starts: Array,
-    inside: Array,
-    lines: Array,
-    twists: Array,
-    tile: Array,
-    back: bool,
+    way: Way, place: int, shift: int, state: Array, tile: Array, back: bool
 ) -> None:
     """Read one part of a tile, or write it, by blocks of 8 x 8 numbers, transposed."""
-    m1, m2, m4, t1, t2, t4 = twists
+    lines, inside = way.lines, way.inside
+    m1, m2, m4 = way.twists[0], way.twists[1], way.twists[2]
+    t1, t2, t4 = way.twists[3], way.twists[4], way.twists[5]
     in_memory = m1 | m2 | m4 != 0
     in_tile = t1 | t2 | t4 != 0
-    for u in range(places.shape[0]):
-        o, at = place ^ places[u], starts[u] ^ shift
+    for u in range(way.places.shape[0]):
+        o, at = place ^ way.places[u], way.starts[u] ^ shift
         if back:
             a, b = load(tile, at), load(tile, at ^ inside[1])
             c, d = load(tile, at ^ inside[2]), load(tile, at ^ inside[3])
@@ -204,7 +172,7 @@ def move_lanes(
 def turn(
     fr: Array, fi: Array, lanes: int, re: Array, im: Array, scale: float, sign: float
 ) -> None:
-    """Multiply every row by its phase and a scale; by the conjugate with ``sign`` -1."""
+    """Multiply rows by phases and a scale; by conjugate phases with ``sign`` -1."""
     for r in range(re.shape[0]):
         c, s = fill(scale * re[r]), fill(scale * sign * im[r])
         for j in range(r * lanes, (r + 1) * lanes, WIDTH):
@@ -336,216 +304,3 @@ def row_of(bits: Array, row: int, index: int) -> int:
     for b in range(bits.shape[0]):
         row |= (index >> b & 1) << bits[b]
     return row
-
-
-@inner
-def rotate(f: Array, stride: int, t: float, swapped: bool) -> None:
-    """Apply a rotation to the bit with this stride, without its larger number.
-
-    Of [[c, -s], [s, c]] it is [[1, -t], [t, 1]] with t = s / c, or if ``swapped``
-    [[t, -1], [1, t]] with t = c / s: half as many operations.
-    """
-    T = fill(t)
-    for o in range(0, f.shape[0], 2 * stride):
-        for j in range(o, o + stride, WIDTH):
-            x, y = load(f, j), load(f, j + stride)
-            if swapped:
-                store(f, j, fms(T, x, y))
-                store(f, j + stride, fma(T, y, x))
-            else:
-                store(f, j, fnma(T, y, x))
-                store(f, j + stride, fma(T, x, y))
-
-
-@inner
-def rotate_two(
-    f: Array, stride: int, t: float, swapped: bool, u: float, swapped_next: bool
-) -> None:
-    """Apply two rotations: one to the bit with this stride, one to the next."""
-    T, U = fill(t), fill(u)
-    for o in range(0, f.shape[0], 4 * stride):
-        for j in range(o, o + stride, WIDTH):
-            x, y = load(f, j), load(f, j + stride)
-            z, w = load(f, j + 2 * stride), load(f, j + 3 * stride)
-            if swapped:
-                x, y = fms(T, x, y), fma(T, y, x)
-                z, w = fms(T, z, w), fma(T, w, z)
-            else:
-                x, y = fnma(T, y, x), fma(T, x, y)
-                z, w = fnma(T, w, z), fma(T, z, w)
-            if swapped_next:
-                x, z = fms(U, x, z), fma(U, z, x)
-                y, w = fms(U, y, w), fma(U, w, y)
-            else:
-                x, z = fnma(U, z, x), fma(U, x, z)
-                y, w = fnma(U, w, y), fma(U, y, w)
-            store(f, j, x)
-            store(f, j + stride, y)
-            store(f, j + 2 * stride, z)
-            store(f, j + 3 * stride, w)
-
-
-@inner
-def undo_rotation(
-    kr: Array, ki: Array, lr: Array, li: Array, stride: int, t: float, swapped: bool
-) -> tuple[float, float]:
-    """Im<bra|P|ket> for P = X, Y on a bit; then the rotation is undone on both.
-
-    The numbers of the rotation are those of :func:`rotate`.
-    """
-    X, Y, T = fill(0.0), fill(0.0), fill(t)
-    for o in range(0, kr.shape[0], 2 * stride):
-        for j in range(o, o + stride, WIDTH):
-            p, q = load(kr, j), load(ki, j)
-            v, w = load(lr, j), load(li, j)
-            p1, q1 = load(kr, j + stride), load(ki, j + stride)
-            v1, w1 = load(lr, j + stride), load(li, j + stride)
-            X = fma(v, q1, X)
-            Y = fma(v1, p, Y)
-            X = fnma(w, p1, X)
-            Y = fnma(v, p1, Y)
-            X = fma(v1, q, X)
-            Y = fma(w1, q, Y)
-            X = fnma(w1, p, X)
-            Y = fnma(w, q1, Y)
-            if swapped:
-                store(kr, j, fma(T, p, p1))
-                store(kr, j + stride, fms(T, p1, p))
-                store(ki, j, fma(T, q, q1))
-                store(ki, j + stride, fms(T, q1, q))
-                store(lr, j, fma(T, v, v1))
-                store(lr, j + stride, fms(T, v1, v))
-                store(li, j, fma(T, w, w1))
-                store(li, j + stride, fms(T, w1, w))
-            else:
-                store(kr, j, fma(T, p1, p))
-                store(kr, j + stride, fnma(T, p, p1))
-                store(ki, j, fma(T, q1, q))
-                store(ki, j + stride, fnma(T, q, q1))
-                store(lr, j, fma(T, v1, v))
-                store(lr, j + stride, fnma(T, v, v1))
-                store(li, j, fma(T, w1, w))
-                store(li, j + stride, fnma(T, w, w1))
-    return total(X), total(Y)
-
-
-@inner
-def walsh(f: Array) -> None:
-    """Sums with all signs over every bit of an index but the lowest three, in place."""
-    stride = WIDTH
-    while stride < f.shape[0]:
-        for o in range(0, f.shape[0], 2 * stride):
-            for j in range(o, o + stride, WIDTH):
-                x, y = load(f, j), load(f, j + stride)
-                store(f, j, add(x, y))
-                store(f, j + stride, sub(x, y))
-        stride *= 2
-
-
-@inner
-def add_terms(
-    fr: Array,
-    fi: Array,
-    words: Array,
-    chunk: int,
-    first: int,
-    last: int,
-    general: bool,
-    scratch: Array,
-    sums: Array,
-) -> None:
-    """Sums of Pauli words over some chunks of a state.
-
-    Words of Z are read from the sums of squares with all signs.
-
-    Args:
-        fr: Real parts of the state.
-        fi: Imaginary parts.
-        words: For each term its output, X mask, Z mask, and number of letters Y.
-        chunk: Bits of an index into a chunk.
-        first: The first chunk.
-        last: The last chunk, exclusive.
-        general: Whether there are words with X.
-        scratch: Room for a chunk, and a row of eight numbers for each term.
-        sums: Written, shape ``(n_terms,)``.
-    """
-    n_terms, size = words.shape[0], 1 << chunk
-    squares, lanes = scratch[:size], scratch[size:]
-    for j in range(WIDTH * n_terms):
-        lanes[j] = 0.0
-    for t in range(n_terms):
-        sums[t] = 0.0
-    for i in range(first, last):
-        o = i << chunk
-        for j in range(0, size, WIDTH):
-            x, y = load(fr, o + j), load(fi, o + j)
-            store(squares, j, fma(y, y, mul(x, x)))
-        walsh(squares)
-        for t in range(n_terms):
-            x_mask, z_mask = words[t, 1], words[t, 2]
-            if x_mask == 0:
-                sign = fill(parity_sign(o, z_mask))
-                at = z_mask & (size - 1) & ~(WIDTH - 1)
-                own = load(lanes, WIDTH * t)
-                store(lanes, WIDTH * t, fma(sign, load(squares, at), own))
-            elif general:
-                re, im = COS_EIGHTH[2 * words[t, 3] % 8], COS_EIGHTH[(2 * words[t, 3] + 6) % 8]
-                found = 0.0
-                for p in range(o, o + size):
-                    q = p ^ x_mask
-                    a, b, c, d = fr[p], fi[p], fr[q], fi[q]
-                    one = re * (a * c + b * d) - im * (a * d - b * c)
-                    found += parity_sign(q, z_mask) * one
-                sums[t] += found
-    for t in range(n_terms):
-        if words[t, 1] == 0:
-            for j in range(WIDTH):
-                sums[t] += parity_sign(j, words[t, 2]) * lanes[WIDTH * t + j]
-
-
-@inner
-def bra_of_terms(
-    kr: Array,
-    ki: Array,
-    lr: Array,
-    li: Array,
-    words: Array,
-    weights: Array,
-    dy: Array,
-    chunk: int,
-    first: int,
-    last: int,
-    general: bool,
-    scratch: Array,
-) -> None:
-    """Some chunks of the bra: the sum of all words times their weights, on the ket."""
-    n_terms, size = words.shape[0], 1 << chunk
-    factors = scratch[:size]
-    for i in range(first, last):
-        o = i << chunk
-        for j in range(size):
-            factors[j] = 0.0
-        for t in range(n_terms):
-            z = words[t, 2]
-            if words[t, 1] == 0:
-                c = weights[t] * dy[words[t, 0]] * parity_sign(o, z)
-                at = z & (size - 1) & ~(WIDTH - 1)
-                for j in range(WIDTH):
-                    factors[at + j] += c * parity_sign(j, z)
-        walsh(factors)
-        for j in range(0, size, WIDTH):
-            c = load(factors, j)
-            store(lr, o + j, mul(c, load(kr, o + j)))
-            store(li, o + j, mul(c, load(ki, o + j)))
-        if general:
-            for t in range(n_terms):
-                x, z, n_y = words[t, 1], words[t, 2], words[t, 3]
-                if x == 0:
-                    continue
-                c = weights[t] * dy[words[t, 0]]
-                re, im = c * COS_EIGHTH[2 * n_y % 8], c * COS_EIGHTH[(2 * n_y + 6) % 8]
-                for p in range(o, o + size):
-                    q = p ^ x
-                    sign = parity_sign(q, z)
-                    lr[p] += sign * (re * kr[q] - im * ki[q])
-                    li[p] += sign * (re * ki[q] + im * kr[q])

@@ -1,4 +1,4 @@
-"""Eight numbers at a time inside the kernels, where the compiler finds no vectors itself.
+"""Eight numbers at a time inside the kernels, where the compiler finds no vectors.
 
 In a loop over many short rows LLVM spends its time on finding out whether they overlap.
 These functions say what is meant: each is one instruction on a vector of eight float64
@@ -140,12 +140,21 @@ def _chosen(places: Callable[[int], int]) -> Any:
     return chosen
 
 
-_low = [_chosen(lambda j, s=s: WIDTH + (j ^ s) if j & s else j) for s in (1, 2, 4)]
-_high = [_chosen(lambda j, s=s: WIDTH + j if j & s else j ^ s) for s in (1, 2, 4)]
-_flip = [_chosen(lambda j, s=s: j ^ s) for s in (1, 2, 4)]
-_low1, _low2, _low4 = _low
-_high1, _high2, _high4 = _high
-_flip1, _flip2, _flip4 = _flip
+def _low_of(bit: int) -> Any:
+    return _chosen(lambda lane: WIDTH + (lane ^ bit) if lane & bit else lane)
+
+
+def _high_of(bit: int) -> Any:
+    return _chosen(lambda lane: WIDTH + lane if lane & bit else lane ^ bit)
+
+
+def _flip_of(bit: int) -> Any:
+    return _chosen(lambda lane: lane ^ bit)
+
+
+_low1, _low2, _low4 = _low_of(1), _low_of(2), _low_of(4)
+_high1, _high2, _high4 = _high_of(1), _high_of(2), _high_of(4)
+_flip1, _flip2, _flip4 = _flip_of(1), _flip_of(2), _flip_of(4)
 
 
 @intrinsic
@@ -208,7 +217,7 @@ def sub(a: Any, b: Any) -> Any:
 
 
 def crossed(a: Any, b: Any, bit: int) -> Any:
-    """Two vectors with their blocks of 1, 2 or 4 lanes exchanged across: 2x2 transposed.
+    """Two vectors whose groups of 1, 2 or 4 lanes are exchanged across.
 
     Args:
         a: The first vector.

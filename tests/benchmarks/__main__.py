@@ -22,6 +22,7 @@ PEERS = (
 ROWS = (
     *("training-4q", "training-8q", "qnode-gradient"),
     *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
+    "propagation-30q",
     *("shift-4q", "shots-4q", "shots-noisy-4q", "spsa-8q", "audit-4q"),
     *("metric", "natural-step", "lowering", "import", "first-epoch"),
     *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
@@ -55,6 +56,10 @@ def run(name, repeats):
         from tests.benchmarks.shift import audit
 
         return audit(repeats)
+    if name == "propagation-30q":
+        from tests.benchmarks.propagation import propagation
+
+        return propagation(repeats)
     if name == "trajectories-12q":
         from tests.benchmarks.trajectories import trajectories
 
