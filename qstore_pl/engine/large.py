@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,18 +58,17 @@ class LargePass(Pass):
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         super().__init__(program, batch, keep=keep)
         tables = self._tables
-        several = threads.count() if self._amount >= PARALLEL else 1
+        # In Python counters are no atomic ones, and threads no gain.
+        much = self._amount >= PARALLEL and not numba.config.DISABLE_JIT
+        several = threads.count() if much else 1
         # Threads take samples where a state is small, and else work on the same one.
         self._parallel = self._kept and batch >= several > 1 and tables.n_wires <= MANY
         self._swapped = 0
         self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
         self._gradients = swept.gradients.compiled
         alone = self._parallel or self._amount < PARALLEL * batch
-        workers = 1 if alone else several
-        self._teams = deque(
-            _Team(tables, self._room(), workers)
-            for _ in range(several if self._parallel else 1)
-        )
+        self._workers = 1 if alone else several
+        self._teams: deque[_Team] = deque()  # made when they are needed
 
     @property
     def plan(self) -> Plan:
@@ -105,6 +105,8 @@ class LargePass(Pass):
         return [_sorted(part, self._tables.places)[:, None] for part in parts]
 
     def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
+        if not out.size:
+            return
         re, im = self._state(i, 1)
         of_amplitudes(re, im, self._tables.n_wires, wires, out)
 
@@ -139,6 +141,8 @@ class LargePass(Pass):
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
+        if not len(rows):
+            return
         work = self._works[i if self._kept else 0]
         self._prepare(*self._structure, weights, features, rows, work)
         with self._team() as team:
@@ -157,6 +161,9 @@ class LargePass(Pass):
         gx: Float2D | None,
     ) -> None:
         assert self._backward is not None
+        if not len(rows):
+            self._gw[i] = 0.0
+            return
         work, backward = self._works[i if self._kept else 0], self._backward
         with self._team() as team:
             values = (*self._structure, weights, features, team.same(rows), work)
@@ -169,7 +176,10 @@ class LargePass(Pass):
     @contextlib.contextmanager
     def _team(self) -> Iterator[_Team]:
         """A team that nobody else has."""
-        team = self._teams.pop()
+        try:
+            team = self._teams.pop()
+        except IndexError:
+            team = _Team(self._tables, self._room(), self._workers)
         try:
             yield team
         finally:

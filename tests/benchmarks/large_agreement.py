@@ -41,6 +41,7 @@ from tests.test_random_circuits import (
 CIRCUITS = 60
 WIDTHS = range(13, 19)
 BATCHES = (1, 3)
+WAYS = (1, "tiles"), (2, "tiles"), (2, "samples")
 KINDS = 12  # gates between two layers
 TOLERANCE = 1e-10
 PEER = "lightning.qubit"
@@ -101,22 +102,34 @@ def ring(n_wires: int) -> list[Step]:
     return [Step("CNOT", pair, (), None, (), 0) for pair in pairs]
 
 
-def ours(recipe: Recipe, values: Numbers, n_threads: int) -> Numbers:
-    """States, values and gradients, with this many threads on each state."""
+def ours(recipe: Recipe, values: Numbers, n_threads: int, way: str) -> Numbers:
+    """States, values and gradients.
+
+    Args:
+        recipe: The circuit.
+        values: Weights and features.
+        n_threads: Number of threads.
+        way: Whether they share ``"samples"`` or the ``"tiles"`` of each.
+
+    Raises:
+        AssertionError: If they did not.
+    """
     used = []
     together = threads.together
 
-    def counted(task, workers):
+    def counted(task: Callable[[int], None], workers: int) -> None:
         used.append(workers)
-        return together(task, workers)
+        together(task, workers)
 
     with (
         mock.patch.dict(os.environ, QSTORE_NUM_THREADS=str(n_threads)),
-        mock.patch.object(large, "ALONE", 0),
+        mock.patch.object(large, "PARALLEL", 0),
+        mock.patch.object(large, "MANY", WIDTHS[-1] if way == "samples" else 0),
         mock.patch.object(threads, "together", counted),
     ):
         found = run_autograd(recipe, qnodes(recipe, DEVICE, "autograd"), values)
-    if set(used) != {n_threads}:
+    shared = way == "samples" and recipe.batch >= n_threads
+    if set(used) != {1 if shared else n_threads}:
         raise AssertionError(f"{recipe} ran on {set(used)} threads.")
     return found
 
@@ -164,9 +177,10 @@ def difference(recipe: Recipe) -> float:
         # Autograd's own: the cotangent of a real angle inside a complex matrix.
         warnings.filterwarnings("ignore", "Casting complex values to real")
         wanted = run_autograd(recipe, theirs(recipe), values)
-        alone, both = (ours(recipe, values, n) for n in (1, 2))
-    for one, other in zip(alone, both, strict=True):
-        np.testing.assert_array_equal(one, other)
+        alone, *both = (ours(recipe, values, *way) for way in WAYS)
+    for others in both:
+        for one, other in zip(alone, others, strict=True):
+            np.testing.assert_array_equal(one, other)
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(alone, wanted, strict=True)]
     if any(a.shape != b.shape for a, b in pairs):
         raise AssertionError(f"{recipe} has results of other shapes.")

@@ -12,13 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numba
 import numpy as np
 import pytest
 
 from qstore_pl.engine import large as large_module
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine import pure as pure_module
-from qstore_pl.engine import threads
+from qstore_pl.engine import swept, threads
+from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.fusion import Tables
 from qstore_pl.engine.gates import (
@@ -427,32 +429,33 @@ def test_drawn_matrices_are_left_to_trajectories():
 
 
 # ------------------------------------------------------- threads
-@pytest.fixture
-def fresh_pool(monkeypatch):
-    """Threads work on any state, in a pool that is made when it is needed."""
-    monkeypatch.setattr(large_module, "ALONE", 0)
+@pytest.fixture(params=["samples", "tiles"])
+def shared(request, monkeypatch):
+    """Threads share samples or the tiles of each, in a pool made when it is needed."""
+    monkeypatch.setattr(large_module, "PARALLEL", 0)
+    monkeypatch.setattr(large_module, "MANY", N if request.param == "samples" else 0)
     monkeypatch.setattr(threads, "_pool", None)
-    yield
+    yield request.param
     if threads._pool is not None:
         threads._pool.shutdown()
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("count", ["2", "5", "40"])
+@pytest.mark.parametrize("count", ["2", "3", "40"])
 @pytest.mark.parametrize("name", SOME)
-def test_no_bit_depends_on_the_number_of_threads(name, count, fresh_pool, monkeypatch):
+def test_no_bit_depends_on_the_number_of_threads(name, count, shared, monkeypatch):
     one = placed(name)
     monkeypatch.setenv("QSTORE_NUM_THREADS", "1")
     alone = numbers(one)
     assert threads._pool is None
     monkeypatch.setenv("QSTORE_NUM_THREADS", count)
-    for _ in range(3):
-        same_bits(numbers(one, copy.deepcopy(one.program)), alone)
+    same_bits(numbers(one, copy.deepcopy(one.program)), alone)
     assert threads._pool is not None
 
 
 @pytest.mark.timeout(60)
-def test_a_pool_that_is_busy_is_not_waited_for(one, fresh_pool, monkeypatch):
+@pytest.mark.parametrize("shared", ["tiles"], indirect=True)
+def test_a_pool_that_is_busy_is_not_waited_for(one, shared, monkeypatch):
     monkeypatch.setenv("QSTORE_NUM_THREADS", "2")
     wanted, free = numbers(one), threading.Event()
     busy = [threads._get_pool().submit(free.wait) for _ in range(2)]
@@ -464,7 +467,16 @@ def test_a_pool_that_is_busy_is_not_waited_for(one, fresh_pool, monkeypatch):
 
 
 @pytest.mark.timeout(60)
-def test_several_threads_run_the_same_program(one, fresh_pool, monkeypatch):
+def test_a_pool_may_have_more_threads_than_are_counted(one, shared, monkeypatch):
+    wanted = numbers(one)
+    monkeypatch.setenv("QSTORE_NUM_THREADS", "6")
+    threads._get_pool()
+    monkeypatch.setenv("QSTORE_NUM_THREADS", "2")
+    same_bits(numbers(one, copy.deepcopy(one.program)), wanted)
+
+
+@pytest.mark.timeout(60)
+def test_several_threads_run_the_same_program(one, shared, monkeypatch):
     monkeypatch.setenv("QSTORE_NUM_THREADS", "3")
     start = threading.Barrier(4, timeout=30)
     tasks = [s * one.circuit.features for s in np.linspace(0.5, 1.5, 12)]
@@ -473,6 +485,21 @@ def test_several_threads_run_the_same_program(one, fresh_pool, monkeypatch):
         found = list(pool.map(lambda task: numbers(one, features=task), tasks))
     for theirs, ours in zip(found, wanted, strict=True):
         same_bits(theirs, ours)
+
+
+# ------------------------------------------------------- Python
+@pytest.mark.parametrize("name", ["phases", "matrices", "random 5"])
+def test_kernels_do_in_python_what_they_do_compiled(name, monkeypatch):
+    one = placed(name)
+    wanted = numbers(one)
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    monkeypatch.setattr(large_module, "PARALLEL", 0)
+    monkeypatch.setenv("QSTORE_NUM_THREADS", "4")  # which are not safe in Python
+    kernels = [each for each in vars(swept).values() if isinstance(each, Kernel)]
+    for each in [*kernels, large_module._move]:
+        monkeypatch.setattr(each, "_compiled", None)
+    agree(numbers(one, copy.deepcopy(one.program)), wanted, 1e-13)
+    assert threads._pool is None
 
 
 # ------------------------------------------------------- tables
