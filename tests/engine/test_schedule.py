@@ -20,6 +20,7 @@ from qstore_pl.engine.schedule import (
     schedule,
 )
 from qstore_pl.engine.sweeps import TILE, tile_shape
+from qstore_pl.engine.swept_views import Way
 from qstore_pl.engine.tiles import move_tile
 
 PRIME = 2**31 - 1
@@ -183,32 +184,19 @@ def test_every_layer_of_a_ring_is_as_many_sweeps_as_its_rows_need():
 
 
 # ------------------------------------------------------- the order of memory
-def route_of(tiles, size):
-    """A route as the kernels get it."""
-    route = Route.of(tiles, size)
-    arguments = route.places, route.starts, route.inside, route.lines
-    return route, (*arguments, route.twists or (0,) * 6)
-
-
-def sum_of(columns, index):
-    """The last number and those at the bits of an index, XORed."""
-    found = columns[-1]
-    for bit, column in enumerate(columns[:-1]):
-        found ^= column if index >> bit & 1 else 0
-    return found
-
-
 def check_route(tiles, size):
     """Tiles are read along the route as the map says, and written back."""
-    route, arrays = route_of(tiles, size)
-    n_bits, places = len(tiles.columns), all_of(tiles).reshape(-1, 1 << size)
+    route, n_bits = Route.of(tiles, size), len(tiles.columns)
+    way = Way(
+        route.kind, n_bits - size, np.array(route.tiles), np.array(route.shifts),
+        route.places, route.starts, route.inside, route.lines, route.twists or (0,) * 6,
+    )  # fmt: skip
     state = np.random.default_rng(1).normal(size=(2, 1 << n_bits))
     found, back = np.empty((2, 1 << size)), np.full(state.shape, np.nan)
-    for number, wanted in enumerate(places):
-        place, shift = sum_of(route.tiles, number), sum_of(route.shifts, number)
-        move_tile(route.kind, *state, place, shift, *arrays, *found, False)
+    for number, wanted in enumerate(all_of(tiles).reshape(-1, 1 << size)):
+        move_tile(way, number, *state, *found, back=False)
         np.testing.assert_array_equal(found, state[:, wanted])
-        move_tile(route.kind, *back, place, shift, *arrays, *found, True)
+        move_tile(way, number, *back, *found, back=True)
     np.testing.assert_array_equal(back, state)
     return route
 
