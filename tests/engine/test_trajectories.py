@@ -30,7 +30,7 @@ from qstore_pl.engine.gates import (
     slot_angles,
 )
 from qstore_pl.engine.mixed import MixedProgram
-from qstore_pl.engine.trajectories import TrajectoryProgram, standard_error
+from qstore_pl.engine.trajectories import TrajectoryProgram
 from qstore_pl.engine.transfer import kraus_matrices, transfer_matrix
 from tests.engine.test_gates import dense_gate, dense_observable, entries
 from tests.engine.test_pauli import NoisyCircuit, channel_matrix, transfer
