@@ -58,13 +58,15 @@ class Odds:
         choices: The choices of each channel.
 
     Attributes:
+        probabilities: Of each channel, as in :class:`Choices`.
         no_error: Probability of the string without errors, shape ``(n_samples,)``, or
             ``(1,)`` if all samples share it.
         rest: Probability of all other strings, of the same shape.
     """
 
     def __init__(self, choices: Sequence[Choices]) -> None:
-        each = [one.probabilities for one in choices]
+        self.probabilities = [one.probabilities for one in choices]
+        each = self.probabilities
         n_samples = max((len(one) for one in each), default=1)
         most = max((one.shape[1] for one in each), default=1)
         kept = np.empty((len(each), n_samples))
@@ -104,7 +106,7 @@ class Odds:
         first = np.empty((batch, n), np.int64)
         for b in range(batch):
             ends = self._first[:, sample[b]]
-            last = np.searchsorted(ends, ends[-1])  # the last that may have an error
+            last = int(np.searchsorted(ends, ends[-1]))  # that may have an error
             first[b] = np.minimum(np.searchsorted(ends, strata[b], side="right"), last)
         column = sample[:, None]
         begin = np.where(first > 0, self._first[first - 1, column], 0.0)
@@ -154,7 +156,7 @@ class Strata:
         n_channels, batch, n = drawn.shape
         no_error = np.broadcast_to(odds.no_error, batch)
         rest = np.broadcast_to(odds.rest, batch)
-        place, slot, sample = _merged(drawn.reshape(n_channels, -1), batch, n)
+        place, slot, sample = _merged(drawn.reshape(n_channels, batch * n), batch, n)
         within = slot % (1 + n)
         choices = np.zeros((n_channels, len(slot)), np.uint16)
         is_drawn = within > 0

@@ -221,8 +221,10 @@ class TrajectoryPass:
 
     def _pass(self, n_rows: int, checkpoints: int | None = None) -> PurePass:
         """The pass of the last run if it fits, or a new one."""
-        if self._run is None or self._fits[0] != n_rows or (
-            checkpoints is not None and self._fits[1] != checkpoints
+        if (
+            self._run is None
+            or self._fits[0] != n_rows
+            or (checkpoints is not None and self._fits[1] != checkpoints)
         ):
             self._run = None  # its memory is free before there is another
             self._fits = n_rows, checkpoints or 0
@@ -234,13 +236,21 @@ class TrajectoryPass:
     @property
     def standard_errors(self) -> Float2D:
         """Standard errors of the averages, shape ``(batch, n_outputs)``."""
-        return self.strata.standard_errors(self._last.out)
+        return self.strata.standard_errors(self.outputs)
 
     @property
     def intervals(self) -> tuple[Float2D, Float2D]:
         """Ends of the 95 % intervals, each of shape ``(batch, n_outputs)``."""
-        width = self.strata.half_widths(self._last.out, self._program.scales)
+        width = self.strata.half_widths(self.outputs, self._program.scales)
         return self.out - width, self.out + width
+
+    @property
+    def outputs(self) -> Float2D:
+        """Outputs of each trajectory that was run, in the order of :attr:`strata`.
+
+        Their shape is ``(n_rows, n_outputs)``.
+        """
+        return self._last.out
 
     @property
     def _last(self) -> PurePass:
@@ -262,9 +272,7 @@ class TrajectoryPass:
         strata = self.strata
         found = each[strata.slot]
         weights = np.broadcast_to(strata.weights[:, None], found.shape)
-        return np.divide(
-            found, weights, out=np.zeros_like(found), where=weights > 0.0
-        )
+        return np.divide(found, weights, out=np.zeros_like(found), where=weights > 0.0)
 
     def backward(
         self,
