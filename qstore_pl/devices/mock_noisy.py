@@ -59,10 +59,10 @@ class MockNoisy(QStoreDevice):
             respect to weights and inputs. A ``qml.Tracker`` records their standard
             errors in ``history["standard_errors"]``, the two ends of their 95 %
             intervals in ``history["intervals"]``, and the weight of the circuit without
-            errors in ``history["no_error_weights"]``. With shots, outcomes are drawn from the
-            average over trajectories. Where noise is not unital, as damping, that is
-            not normalised, and estimates have a bias of the order of one over the
-            number of trajectories.
+            errors in ``history["no_error_weights"]``. With shots, outcomes are drawn
+            from the average over trajectories. Where noise is not unital, as damping,
+            that is not normalised, and estimates have a bias of the order of one over
+            the number of trajectories.
         trajectories: Number of state vectors with errors that are drawn for each
             sample, >= 1; equal ones are computed once. None unless the method is
             ``"trajectories"``.

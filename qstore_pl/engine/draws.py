@@ -2,26 +2,27 @@ r"""What a trajectory may put in the place of a channel, and with which probabil
 
 Linear unravelling: a channel with Kraus matrices :math:`K_i` is replaced by
 :math:`K_i / \sqrt{q_i}` with a probability :math:`q_i` that does not depend on the
-state. The average of :math:`|\psi\rangle\langle\psi|`, left unnormalised, is the density
-matrix exactly, whatever the :math:`q_i > 0` are.
+state. The average of :math:`|\psi\rangle\langle\psi|`, left unnormalised, is the
+density matrix exactly, whatever the :math:`q_i > 0` are.
 
 A channel has many sets of Kraus matrices. The canonical one, whose matrices are
 orthogonal, :math:`\mathrm{Tr}\,K_i^\dagger K_j = \lambda_i \delta_{ij}`, has the
 largest possible :math:`\lambda_0`: the first matrix keeps as much of the channel as one
-matrix can, and is near to the identity where noise is weak. It is called *no error*, the
-others are *errors*. A Pauli channel has the Pauli words themselves, the identity first.
-The probabilities are those of the matrices in the maximally mixed state,
+matrix can, and is near to the identity where noise is weak. It is called *no error*,
+the others are *errors*. A Pauli channel has the Pauli words themselves, the identity
+first. The probabilities are those of the matrices in the maximally mixed state,
 :math:`q_i = \lambda_i / 2^k`, since a wire of an entangled state is near to it.
 
-Where errors are so many that the string without them hardly counts, another set may have
-less variance: the even mixtures :math:`\sum_i \omega^{ij} K_i` with
+Where errors are so many that the string without them hardly counts, another set may
+have less variance: the even mixtures :math:`\sum_i \omega^{ij} K_i / \sqrt{m}` with
 :math:`\omega = e^{2\pi i/m}`, drawn with equal probabilities, for damping
-:math:`K_0 \pm K_1`. They change the state little by little, where a jump of a wire that is
-nearly in :math:`|0\rangle` or :math:`|1\rangle` changes it at once. The squared norm of
-the drawn state tells which set is better, :math:`\sum_i q_i^{-1} \langle K_i^\dagger
-K_i \rangle^2`, as an average over states: half of it over all pure states, half over
-the eigenstates of the state that the channel drives to. For damping that are the even
-mixtures, for relaxation with dephasing and for weak random channels the canonical matrices.
+:math:`(K_0 \pm K_1) / \sqrt{2}`. They change the state little by little, where a jump
+of a wire that is nearly in :math:`|0\rangle` or :math:`|1\rangle` changes it at once.
+The squared norm of the drawn state tells which set is better:
+:math:`\sum_i \langle K_i^\dagger K_i \rangle^2 / q_i`, as an average over states, half
+of it over all pure states, half over the eigenstates of the state that the channel
+drives to. For damping the even mixtures are better, for relaxation with dephasing and
+for weak random channels the canonical matrices.
 
 The matrix of an error is often singular, as the jump :math:`|0\rangle\langle 1|` of a
 damping. The backward run cannot un-compute it, and keeps a checkpoint before it

@@ -1,4 +1,4 @@
-r"""Strings of errors that are run: one without errors, and drawn ones with at least one.
+r"""Strings of errors that are run: the one without errors, and others that are drawn.
 
 A *string* has one choice for each channel (:mod:`draws`); with :math:`q(s)` the product
 of their probabilities and :math:`v(s)` the value of the circuit with these matrices,
@@ -13,7 +13,7 @@ with choice k, has the probability :math:`q_{ck} \prod_{c' < c} q_{c'0}`, and fo
 from one uniform number; later channels are independent, with a number each. The
 numbers of the first error are stratified: draw :math:`i` has its number in
 :math:`[i/n, (i + 1)/n)`. Where most strings have one error, the draws so come close to
-a list of all of them, and the mean keeps having no bias. Equal strings of one sample are
+a list of all of them, and the mean still has no bias. Equal strings of one sample are
 run once, with the sum of their weights.
 
 Since neighbours among the draws come from neighbouring strata, the variance of the mean
@@ -22,14 +22,14 @@ is estimated from their differences,
 .. math:: \frac{(1 - q(0))^2}{n} \cdot
     \frac{1}{2 (n - 1)} \sum_{i=1}^{n-1} (v(s_{i+1}) - v(s_i))^2 ,
 
-which is too large rather than too small: means of neighbouring strata differ as well. An
-interval must also allow for strings that are rare and were not drawn. It is as wide as
-if one more had been, whose value is off by the scale of the observable
+which is too large rather than too small, since the means of neighbouring strata differ
+as well. An interval must also allow for strings that are rare and were not drawn. It is
+as wide as if one more had been, whose value is off by the scale of the observable
 (:func:`half_width`). This module knows arrays, not PennyLane.
 
 References:
-    W. G. Cochran, Sampling Techniques, 3rd ed., Wiley 1977, sections 5A.12 (collapsed
-    strata) and 8.11 (successive differences).
+    W. G. Cochran, Sampling Techniques, 3rd ed., Wiley 1977, chapters 5A (collapsed
+    strata) and 8 (successive differences).
 """
 
 from __future__ import annotations

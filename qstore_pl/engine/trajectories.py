@@ -1,9 +1,9 @@
 r"""Noisy circuits past the density limit: an average over drawn pure-state circuits.
 
-Every channel is replaced by one of its matrices (:mod:`draws`), and the kernels of state
-vectors run the circuits that come of it. The circuit without errors is run once for
-each sample, and has its exact weight; circuits with errors are drawn, and equal ones
-are run once (:mod:`strata`). The weighted averages of expectation values,
+Every channel is replaced by one of its matrices (:mod:`draws`), and the kernels of
+state vectors run the circuits that come of it. The circuit without errors is run once
+for each sample, and has its exact weight; circuits with errors are drawn, and equal
+ones are run once (:mod:`strata`). The weighted averages of expectation values,
 probabilities and gradients have no bias. This module knows arrays, not PennyLane.
 
 References:

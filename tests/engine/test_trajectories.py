@@ -1,7 +1,7 @@
 """Trajectories: exact when every draw is listed, unbiased when they are drawn.
 
-Two kinds of oracle. All strings of errors with their weights must give the mixed state to
-rounding. Random draws must agree with it within five standard errors, a false
+Two kinds of oracle. All strings of errors with their weights must give the mixed
+state to rounding. Random draws must agree with it within five standard errors, a false
 alarm of 6e-7 for each number if the errors are normal, 3e-6 where they are estimated
 from 100 repetitions: below 2e-3 for all numbers of this file together. Seeds are fixed.
 """
