@@ -24,8 +24,11 @@ is estimated from their differences,
 
 which is too large rather than too small, since the means of neighbouring strata differ
 as well. An interval must also allow for strings that are rare and were not drawn. It is
-as wide as if one more had been, whose value is off by the scale of the observable
-(:func:`half_width`). This module knows arrays, not PennyLane.
+as wide as if one more had been, whose value is off by the scale of the observable; or,
+where the norm of states varies and a few strings count much, by twice as much as the
+farthest that was drawn (:func:`half_width`). With noise so strong that a string without
+errors is a rare exception, averages of a few strings of damping are so skewed that even
+this is too narrow. This module knows arrays, not PennyLane.
 
 References:
     W. G. Cochran, Sampling Techniques, 3rd ed., Wiley 1977, chapters 5A (collapsed
@@ -35,7 +38,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +65,13 @@ class Odds:
         no_error: Probability of the string without errors, shape ``(n_samples,)``, or
             ``(1,)`` if all samples share it.
         rest: Probability of all other strings, of the same shape.
+        skewed: Whether the norms of states vary between strings.
     """
 
     def __init__(self, choices: Sequence[Choices]) -> None:
         self.probabilities = [one.probabilities for one in choices]
         each = self.probabilities
+        self.skewed = any(bool(np.any(one.growth != 1.0)) for one in choices)
         n_samples = max((len(one) for one in each), default=1)
         most = max((one.shape[1] for one in each), default=1)
         kept = np.empty((len(each), n_samples))
@@ -104,10 +109,11 @@ class Odds:
             return found
         strata = (np.arange(n) + uniform[0]) / n * self.rest[sample, None]
         first = np.empty((batch, n), np.int64)
-        for b in range(batch):
-            ends = self._first[:, sample[b]]
-            last = int(np.searchsorted(ends, ends[-1]))  # that may have an error
-            first[b] = np.minimum(np.searchsorted(ends, strata[b], side="right"), last)
+        for row in range(batch):
+            ends = self._first[:, sample[row]]
+            last = np.searchsorted(ends, ends[-1])  # that may have an error
+            at = np.searchsorted(ends, strata[row], side="right")
+            first[row] = np.minimum(at, last)
         column = sample[:, None]
         begin = np.where(first > 0, self._first[first - 1, column], 0.0)
         inside = (strata - begin) / self._before[first, column]
@@ -134,6 +140,7 @@ class Strata:
             of the string without errors, or of its first draw, shape ``(n_rows,)``.
         no_error: Probability of the string without errors, shape ``(batch,)``.
         rest: Probability of all others, shape ``(batch,)``.
+        skewed: Whether the norms of states vary between strings.
     """
 
     choices: NDArray[np.uint16]
@@ -143,6 +150,7 @@ class Strata:
     slot: Int1D
     no_error: Float1D
     rest: Float1D
+    skewed: bool = False
 
     @classmethod
     def draw(cls, odds: Odds, uniform: Float3D) -> Strata:
@@ -163,7 +171,7 @@ class Strata:
         choices[:, is_drawn] = drawn[:, sample[is_drawn], within[is_drawn] - 1]
         weights = np.bincount(place.ravel(), minlength=len(slot)) / n * rest[sample]
         weights[~is_drawn] = no_error
-        return cls(choices, sample, weights, place, slot, no_error, rest)
+        return cls(choices, sample, weights, place, slot, no_error, rest, odds.skewed)
 
     def sorted_by(self, key: Int1D) -> Strata:
         """The same strings in the order of a key of each.
@@ -174,14 +182,13 @@ class Strata:
         order = np.argsort(key, kind="stable")
         new = np.empty_like(order)
         new[order] = np.arange(len(order))
-        return Strata(
-            np.ascontiguousarray(self.choices[:, order]),
-            self.sample[order],
-            self.weights[order],
-            new[self.place],
-            self.slot[order],
-            self.no_error,
-            self.rest,
+        return replace(
+            self,
+            choices=np.ascontiguousarray(self.choices[:, order]),
+            sample=self.sample[order],
+            weights=self.weights[order],
+            place=new[self.place],
+            slot=self.slot[order],
         )
 
     def totals(self, each: Float2D) -> Float2D:
@@ -221,7 +228,7 @@ class Strata:
             Shape ``(batch, n_values)``.
         """
         distinct = np.array([len(np.unique(places)) for places in self.place])
-        width = half_width(each[self.place], scale, distinct)
+        width = half_width(each[self.place], scale, distinct, skewed=self.skewed)
         return scaled(self.rest[:, None], width)
 
 
@@ -239,7 +246,9 @@ def variance(draws: Float3D) -> Float2D:
     return np.asarray((np.diff(draws, axis=1) ** 2).sum(axis=1) / (2.0 * (n - 1)))
 
 
-def half_width(draws: Float3D, scale: Float1D, distinct: Int1D) -> Float2D:
+def half_width(
+    draws: Float3D, scale: Float1D, distinct: Int1D, *, skewed: bool = False
+) -> Float2D:
     r"""Half the width of the 95 % interval of the mean of draws.
 
     .. math:: t \sqrt{\frac{(n - 1)\,s^2 + r^2}{n^2}}
@@ -253,6 +262,7 @@ def half_width(draws: Float3D, scale: Float1D, distinct: Int1D) -> Float2D:
         draws: Values of draws from strata in their order, ``(batch, n, n_values)``.
         scale: How far a value may be off the mean, shape ``(n_values,)``.
         distinct: Number of distinct strings, shape ``(batch,)``.
+        skewed: Whether r is at least twice the largest distance of a draw to the mean.
 
     Returns:
         Shape ``(batch, n_values)``; infinite where there is only one draw.
@@ -262,7 +272,11 @@ def half_width(draws: Float3D, scale: Float1D, distinct: Int1D) -> Float2D:
         return np.full_like(draws[:, 0], np.inf)
     freedom = np.minimum(n, 2 * distinct) - 1
     t = stdtrit(freedom, 0.5 + 0.5 * CONFIDENCE)
-    return t[:, None] / n * np.sqrt((n - 1) * variance(draws) + scale**2)
+    off = np.broadcast_to(scale, draws[:, 0].shape)
+    if skewed:
+        far = np.abs(draws - draws.mean(axis=1, keepdims=True)).max(axis=1)
+        off = np.maximum(off, 2.0 * far)
+    return t[:, None] / n * np.sqrt((n - 1) * variance(draws) + off**2)
 
 
 def scaled(rest: Float2D, error: Float2D) -> Float2D:

@@ -37,7 +37,7 @@ Uniform = Callable[[tuple[int, ...]], Float2D]
 """A function from a shape to independent random numbers, uniform in [0, 1)."""
 
 MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
-FEW = 0.25  # no-error weight below which noise counts as strong
+FEW = 0.1  # no-error weight below which noise counts as strong
 
 
 @final

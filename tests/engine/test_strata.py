@@ -1,8 +1,8 @@
-"""Strings of errors: how they are drawn and put together, and how precise averages are.
+"""Strings of errors: how they are drawn, and how precise averages over them are.
 
-Oracles are the probabilities of strings, Mixed-state Programs, and the variance of plain
-sampling, computed from a list of all strings. Numbers drawn at random are compared
-within five standard errors. Seeds are fixed.
+Oracles are the probabilities of strings, mixed-state Programs, and the variance of
+plain sampling, computed from a list of all strings. Numbers drawn at random are
+compared within five standard errors. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -127,6 +127,9 @@ def test_variance_and_interval_of_known_values():
     t = stats.t.ppf(0.975, [2, 1])
     wanted = t * np.sqrt([(2 * 4.25 + 0.25) / 9.0, 0.25 / 9.0])
     np.testing.assert_allclose(width[:, 0], wanted, rtol=1e-12)
+    width = half_width(draws, np.array([0.5]), np.array([3, 1]), skewed=True)
+    wanted[0] = t[0] * np.sqrt((2 * 4.25 + 36.0) / 9.0)  # 6 is 3 above the mean
+    np.testing.assert_allclose(width[:, 0], wanted, rtol=1e-12)
     assert np.all(variance(draws[:, :1]) == np.inf)
     assert np.all(half_width(draws[:, :1], np.ones(1), np.ones(2, int)) == np.inf)
 
@@ -173,7 +176,7 @@ NOISE = {  # wires, channel
     "depolarizing": (4, lambda wires: depolarizing(wires[0], 0.04)),
     "depolarizing of two": (5, lambda wires: pair(wires, 0.04)),
     "amplitude damping": (5, of(qml.AmplitudeDamping(0.05, 0))),
-    "strong damping": (4, of(qml.AmplitudeDamping(0.4, 0))),
+    "strong damping": (4, of(qml.AmplitudeDamping(0.3, 0))),
     "phase damping": (6, of(qml.PhaseDamping(0.05, 0))),
     "generalized damping": (4, of(qml.GeneralizedAmplitudeDamping(0.08, 0.7, 0))),
     "relaxation": (7, of(qml.ThermalRelaxationError(0.1, 1.0, 1.2, 0.05, 0))),
@@ -220,7 +223,7 @@ def test_five_times_fewer_trajectories_are_as_precise_as_plain_ones(name, monkey
     case, n = layered(4, channel, 400, n_layers=1), 10
     work = drawn(case, n, 8).new_pass(400)
     found = work.forward(case.weights, case.features, np.arange(400), gradient=False)
-    np.testing.assert_allclose(work.strata.no_error, 0.7, rtol=0.01)
+    np.testing.assert_allclose(work.strata.no_error, 0.7, rtol=0.03)
     errors = np.mean((found - exact_values(case)) ** 2, axis=0)
     one = layered(4, channel, 1, n_layers=1)
     monkeypatch.setattr(trajectories_module, "FEW", 2.0)
