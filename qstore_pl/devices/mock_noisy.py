@@ -30,7 +30,7 @@ from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.records import postselected, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
-from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
+from qstore_pl.devices.trajectories import TrajectoryStates, precision
 from qstore_pl.engine.propagation import MAX_WORDS
 from qstore_pl.engine.trajectories import TrajectoryPass
 
@@ -59,21 +59,25 @@ class MockNoisy(QStoreDevice):
         noise_scale: Factor of the strengths of the noise, >= 0, as in
             :meth:`NoiseSpec.scaled`; 0 or 1 for a `qml.NoiseModel`.
         method: ``"density"`` simulates density matrices, exactly. ``"trajectories"``
-            averages over state vectors that are drawn at random, for more wires than
-            density matrices have memory for. It gives unbiased estimates of expectation
-            values, probabilities and their gradients with respect to weights and
-            inputs. Their standard errors are recorded by a ``qml.Tracker``, in
-            ``history["standard_errors"]``. With shots, outcomes are drawn from the
-            average over trajectories. Where noise is not unital, as damping, that is
-            not normalised, and estimates have a bias of the order of one over the
-            number of trajectories.
+            averages over state vectors, for more wires than density matrices have
+            memory for: the one of the circuit without errors has its exact weight, and
+            those of circuits with errors are drawn at random. It gives unbiased
+            estimates of expectation values, probabilities and their gradients with
+            respect to weights and inputs. A ``qml.Tracker`` records their standard
+            errors in ``history["standard_errors"]``, the two ends of their 95 %
+            intervals in ``history["intervals"]``, and the weight of the circuit without
+            errors in ``history["no_error_weights"]``. With shots, outcomes are drawn
+            from the average over trajectories. Where noise is not unital, as damping,
+            that is not normalised, and estimates have a bias of the order of one over
+            the number of trajectories.
             ``"pauli_propagation"`` computes expectation values exactly, and their
             gradients, from the Pauli words on which they depend, for circuits on many
             wires whose entanglement is local; it has no states. ``"auto"`` is
             ``"density"`` where density matrices have memory, and else
             ``"pauli_propagation"``; it never draws at random.
-        trajectories: Number of state vectors that are drawn for each sample, >= 1; None
-            unless the method is ``"trajectories"``.
+        trajectories: Number of state vectors with errors that are drawn for each
+            sample, >= 1; equal ones are computed once. None unless the method is
+            ``"trajectories"``.
         max_words: How many Pauli words Pauli propagation may compute for a sample,
             those after each gate counted again, >= 1. A circuit that needs more is
             refused. None, the only choice for the other methods, is 3 million.
@@ -248,8 +252,12 @@ class MockNoisy(QStoreDevice):
         states: NDArray[Any] | None,
     ) -> None:
         if self.tracker.active and isinstance(work, TrajectoryPass):
-            errors = standard_errors(readouts, circuit, work, states)
-            self.tracker.update(standard_errors=errors)
+            found = precision(readouts, circuit, work, states)
+            self.tracker.update(
+                standard_errors=found.standard_errors,
+                intervals=found.intervals,
+                no_error_weights=found.no_error_weights,
+            )
 
     def _refusal(self, tape: QuantumScript, kind: StateKind) -> str | None:
         if isinstance(kind, TrajectoryStates):
