@@ -495,6 +495,7 @@ def test_kernels_do_in_python_what_they_do_compiled(name, monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     monkeypatch.setattr(large_module, "PARALLEL", 0)
     monkeypatch.setenv("QSTORE_NUM_THREADS", "4")  # which are not safe in Python
+    monkeypatch.setattr(threads, "_pool", None)
     kernels = [each for each in vars(swept).values() if isinstance(each, Kernel)]
     for each in [*kernels, large_module._move]:
         monkeypatch.setattr(each, "_compiled", None)
