@@ -108,7 +108,7 @@ def main():
             'pip install -e ".[benchmark]"\n',
         )
 
-    from tests.benchmarks.timing import load_average, machine, table
+    from tests.benchmarks.race import load_average, machine, table
 
     load = {"before": load_average(allowed=0.5)}
     rows = []

@@ -35,7 +35,7 @@ from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
 from tests.benchmarks.shift import MEASURED, check_measured
 from tests.benchmarks.shift_peers import ParameterShift
-from tests.benchmarks.timing import (
+from tests.benchmarks.race import (
     DisagreementError,
     Row,
     check_agreement,
