@@ -24,19 +24,7 @@ class Qulacs(HandAdam):
 
         super().__init__(problem)
         n = problem.n_qubits
-        self._circuit = circuit = qulacs.ParametricQuantumCircuit(n)
-        rotations = (
-            circuit.add_parametric_RX_gate,
-            circuit.add_parametric_RY_gate,
-            circuit.add_parametric_RZ_gate,
-        )
-        for wire in range(n):
-            circuit.add_parametric_RY_gate(wire, 0.0)
-        for _ in range(problem.n_layers):
-            for wire, rotate in itertools.product(range(n), rotations):
-                rotate(wire, 0.0)
-            for pair in problem.ring:
-                circuit.add_CNOT_gate(*pair)
+        self._circuit = qulacs_circuit(problem)
         self._state, self._bra, self._work = (qulacs.QuantumState(n) for _ in range(3))
         self._observable = qulacs.Observable
         self._outputs = [qulacs.Observable(n) for _ in range(N_OUTPUTS)]
@@ -64,6 +52,19 @@ class Qulacs(HandAdam):
         # backprop_inner_product is half the derivative; the other 2 is the square's.
         gradient *= -4 / targets.size
         return loss / targets.size, gradient.reshape(weights.shape)
+
+
+def qulacs_circuit(problem):
+    """The problem's gates, with angles that are set by their number."""
+    import qulacs
+
+    circuit = qulacs.ParametricQuantumCircuit(problem.n_qubits)
+    for one in problem.perfect_gates(problem.inputs[0], problem.weights):
+        if one.num_params:
+            getattr(circuit, f"add_parametric_{one.name}_gate")(one.wires[0], 0.0)
+        else:
+            circuit.add_CNOT_gate(*one.wires)
+    return circuit
 
 
 class Loop(HandAdam):

@@ -76,8 +76,8 @@ IDEAL = [
     settings(
         "catalyst",
         "tests.benchmarks.training_catalyst:Catalyst",
-        {"derivative": "jacobian"},
-        {"derivative": "vjp"},
+        {"weighted": True},
+        {"weighted": False},
     ),
     settings("qulacs", "tests.benchmarks.training_loops:Qulacs"),
     settings("scaluq", "tests.benchmarks.training_loops:Scaluq"),
