@@ -13,11 +13,7 @@ import os
 import time
 from pathlib import Path
 
-# One thread for everybody, set before anything that reads these is imported.
-for library in ("OMP", "OPENBLAS", "MKL", "QSTORE", "RAYON"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
-os.environ["OMP_PROC_BIND"] = "false"  # what Kokkos warns of if it is not said
-
+from tests.benchmarks import one_thread  # noqa: F401, before numpy
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.machine import BusyMachineError, load_average, machine
 from tests.benchmarks.peers import MODULES, MissingPeerError, Peers
@@ -89,7 +85,7 @@ def main():
 
 
 def measured(name, peers, repeats):
-    """One case, as the JSON file has it: its rows, load, and the peers it went without."""
+    """One case as the JSON file has it: rows, load, and the peers that were missing."""
     load = {"before": load_average(ALONE)}
     case, start = CASES[name], time.perf_counter()
     rows, error = [], {}

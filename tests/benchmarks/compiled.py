@@ -236,6 +236,7 @@ def tracing(repeats):
             "compile(qnode)(inputs, weights), kernels loaded",
             lambda q=qnode, x=inputs, w=weights: compile(q)(x, w),
             lambda found: {"outputs": found},
+            kind="ours",
         )
         row = f"tracing {problem.n_qubits}q, a call of the QNode; at most"
         targets = {first.name: MOST_CALLS}

@@ -24,6 +24,8 @@ class Contender(abc.ABC):
     """How much its numbers may differ from those of the others."""
     first = 1
     """Units of work of the first measurement, by which the length of others is set."""
+    kind = "peer"
+    """`"peer"`; or `"ours"`, where both sides are; or `"bound"`, which is no program."""
     made_by: Any = None
     """What makes another one of a problem, where one is wanted."""
 
@@ -59,12 +61,21 @@ class Function(Call):
         run: One unit of work.
         numbers: Function from what `run` returned to what must agree, by its name.
         compile_seconds: How long it took to compile.
+        kind: What it is beside ours.
     """
 
     def __init__(
-        self, name, setting, run, numbers=lambda found: {}, compile_seconds=None
+        self,
+        name,
+        setting,
+        run,
+        numbers=lambda found: {},
+        compile_seconds=None,
+        *,
+        kind="peer",
     ):
         self.name, self.setting, self.compile_seconds = name, setting, compile_seconds
+        self.kind = kind
         self._run, self._numbers = run, numbers
 
     def run(self):

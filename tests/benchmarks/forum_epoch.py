@@ -1,4 +1,4 @@
-"""Case `forum-epoch`: an epoch of 16,384 samples in batches of 64, 2 qubits, 12 weights.
+"""Case `forum-epoch`: 16,384 samples in batches of 64, 2 qubits, 12 weights.
 
 A user of PennyLane's forum waited 100 s for it (thread 1131). Programs and check are
 those of :mod:`demos.results.forum_epoch`.

@@ -60,6 +60,8 @@ def first_parameters():
 class Training(Contender):
     """A program that trains until the accuracy is reached; that is its unit of work."""
 
+    tolerance = 1e-8  # after two epochs
+
     @abc.abstractmethod
     def until(self, reached):
         """Train from the first parameters.

@@ -88,7 +88,9 @@ class Jax(Training):
         @jax.jit
         def step(parameters, mean, square, count, x, y):
             loss, gradient = jax.value_and_grad(loss_of)(parameters, x, y)
-            mean = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, mean, gradient)
+            mean = jax.tree.map(
+                lambda m, g: BETA1 * m + (1 - BETA1) * g, mean, gradient
+            )
             square = jax.tree.map(
                 lambda v, g: BETA2 * v + (1 - BETA2) * g**2, square, gradient
             )

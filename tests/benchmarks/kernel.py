@@ -165,6 +165,7 @@ def rate(repeats):
         row="kernel-8q, products of a rectangular matrix",
         ours=times["ours"],
         peer="8 n m 2^n operations at the rate of DGEMM",
+        kind="bound",
         peer_time=times["peer"],
         target=RATE_TARGET,
         raw=raw,

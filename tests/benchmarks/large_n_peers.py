@@ -12,7 +12,11 @@ import numpy as np
 import pennylane as qml
 
 from tests.benchmarks.contender import Call
-from tests.benchmarks.training_loops import prism_circuit, qulacs_circuit, scaluq_circuit
+from tests.benchmarks.training_loops import (
+    prism_circuit,
+    qulacs_circuit,
+    scaluq_circuit,
+)
 
 
 class Gradient(Call):

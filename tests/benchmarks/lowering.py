@@ -64,7 +64,10 @@ def measured(name, peers, repeats):
     device = qml.device("qstore.mock_ideal", wires=N_WIRES)
     other = qml.device("default.qubit", wires=N_WIRES)
     rows = []
-    for kind, circuit in (("gate by gate", gate_by_gate), ("RandomLayers", random_layers)):
+    for kind, circuit in (
+        ("gate by gate", gate_by_gate),
+        ("RandomLayers", random_layers),
+    ):
         lower, numbers = compiled(circuit, weights, device)
         ours = Function(
             "qstore_pl",

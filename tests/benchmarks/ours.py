@@ -42,6 +42,7 @@ class Ours(Trainer):
     """QuantumModel and QuantumTrainer, progress off, history on."""
 
     name = "qstore_pl"
+    kind = "ours"
     setting = "QuantumTrainer.train on arrays"
     first = 10 * STEPS_PER_EPOCH
 

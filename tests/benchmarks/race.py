@@ -33,6 +33,7 @@ class Row:
         target: The least ratio of the peer's time to ours; where there is no peer the
             most that ours may be.
         at_most: Whether the target is the largest ratio instead.
+        kind: What the peer is: see :class:`~tests.benchmarks.contender.Contender`.
         unit: What the times are measured in.
         raw: Every measurement of ``"ours"`` and of ``"peer"``, the rough times of other
             settings as ``"tried"``, and what else was counted.
@@ -49,6 +50,7 @@ class Row:
     peer_time: float | None = None
     target: float | None = None
     at_most: bool = False
+    kind: str = "peer"
     unit: str = "s"
     raw: dict = field(default_factory=dict)
     compile_seconds: float | None = None
@@ -212,6 +214,7 @@ def timed(
             peer_time=times[peer],
             target=(targets or {}).get(peer.name),
             at_most=at_most,
+            kind=peer.kind,
             unit=unit,
             raw={
                 "ours": raw[ours],
@@ -225,7 +228,7 @@ def timed(
 
 
 def race(row, ours, columns, repeats, targets=None, **options):
-    """Compare everybody with ours, and then time them: see :func:`timed`.
+    """Compare everybody with ours, and time them then: see :func:`timed`.
 
     Raises:
         DisagreementError: If two do not agree.

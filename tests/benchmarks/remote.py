@@ -28,13 +28,14 @@ class Process:
 
     Args:
         python: Its interpreter.
+        **environment: Variables that it has besides ours.
     """
 
-    def __init__(self, python):
+    def __init__(self, python, **environment):
         self._process = subprocess.Popen(
             [python, "-m", "tests.benchmarks.remote"],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -67,10 +68,11 @@ class Remote(Contender):
         python: Its interpreter.
         setting: The setting that is made there.
         arguments: What the setting takes.
+        **environment: Variables that the process has besides ours.
     """
 
-    def __init__(self, python: str, setting: Setting, arguments: tuple):
-        self._process = Process(python)
+    def __init__(self, python: str, setting: Setting, arguments: tuple, **environment):
+        self._process = Process(python, **environment)
         made = self._process.ask("make", setting, arguments)
         self.name, self.setting, self.compile_seconds, self.tolerance, self.first = made
 

@@ -12,7 +12,10 @@ def seconds(value, unit="s"):
         return f"{value:.3g} {unit}"
     if value >= 1:
         return f"{value:.3g} s"
-    return f"{value * 1e3:.3g} ms" if value >= 1e-3 else f"{value * 1e6:.3g} µs"
+    for factor, name in ((1e3, "ms"), (1e6, "µs")):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {name}"
+    return f"{value * 1e9:.3g} ns"
 
 
 def megabytes(value):

@@ -18,13 +18,6 @@ from qstore_pl.devices.presets import preset
 from tests.benchmarks.aer import AerCounts, AerEstimator, AerSampler
 from tests.benchmarks.ours import OursByAdjoint, OursMeasured, our_model
 from tests.benchmarks.problem import Problem
-from tests.benchmarks.shift_peers import (
-    BroadcastTape,
-    ParameterShift,
-    Spsa,
-    Tapes,
-    Transform,
-)
 from tests.benchmarks.race import (
     Row,
     check_agreement,
@@ -33,6 +26,13 @@ from tests.benchmarks.race import (
     in_turn,
     medians,
     timed,
+)
+from tests.benchmarks.shift_peers import (
+    BroadcastTape,
+    ParameterShift,
+    Spsa,
+    Tapes,
+    Transform,
 )
 from tests.benchmarks.training_step import PROBLEMS
 

@@ -33,14 +33,14 @@ from tests.benchmarks.metric import (
 from tests.benchmarks.ours import Ours
 from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
-from tests.benchmarks.shift import MEASURED, check_measured
-from tests.benchmarks.shift_peers import ParameterShift
 from tests.benchmarks.race import (
     DisagreementError,
     Row,
     check_agreement,
     check_mean,
 )
+from tests.benchmarks.shift import MEASURED, check_measured
+from tests.benchmarks.shift_peers import ParameterShift
 from tests.benchmarks.training_step import DEFAULT_NOISE, DEPOLARIZING
 from tests.benchmarks.trajectories import (
     Aer,

@@ -104,7 +104,9 @@ class Scaluq(Loop):
         super().__init__(problem)
         self._scaluq = scaluq
         self._circuit = scaluq_circuit(problem)
-        self._names = [f"{k:04}" for k in range(problem.n_qubits + problem.weights.size)]
+        self._names = [
+            f"{k:04}" for k in range(problem.n_qubits + problem.weights.size)
+        ]
         self._state = scaluq.StateVector(problem.n_qubits)
         self._values = [
             scaluq.Operator([scaluq.PauliOperator(f"Z {wire}")])
