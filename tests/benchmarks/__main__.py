@@ -72,12 +72,14 @@ def main():
     results = {}
     if chosen.update and chosen.json.exists():
         results = json.loads(chosen.json.read_text())["cases"]
-    result = {"machine": machine(peers), "cases": results}
+    about = machine(peers)
     failed = []
     for name in chosen.only or CASES:
         results[name] = measured(name, peers, chosen.repeats)
         if "error" in results[name]:
             failed.append(name)
+        in_order = {name: results[name] for name in CASES if name in results}
+        result = {"machine": about, "cases": in_order}
         chosen.json.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\nwritten to {chosen.json}")
     if failed:

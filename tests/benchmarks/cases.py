@@ -93,7 +93,7 @@ GROUPS = {
         ),
         "large-n-20q": Case("The same with 20 qubits.", "large_n"),
         "large-n-forward-20q": Case(
-            "One run of 20 qubits, in copies of the state (a copy reads and writes it).",
+            "One run of 20 qubits, in copies of the state, read and written.",
             "large_n_forward",
         ),
         "large-n-forward-22q": Case("The same with 22 qubits.", "large_n_forward"),

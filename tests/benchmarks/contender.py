@@ -25,7 +25,7 @@ class Contender(abc.ABC):
     first = 1
     """Units of work of the first measurement, by which the length of others is set."""
     kind = "peer"
-    """`"peer"`; or `"ours"`, where both sides are; or `"bound"`, which is no program."""
+    """`"peer"`; `"ours"`, where both sides are; or `"bound"`, which is no program."""
     made_by: Any = None
     """What makes another one of a problem, where one is wanted."""
 

@@ -15,7 +15,7 @@ TARGETS = {"default.qubit backprop": 20}
 
 
 class Epoch(Contender):
-    """A program whose unit of work is an epoch; `run` gives its seconds and its loss."""
+    """A program whose unit of work is an epoch; `run` gives seconds and loss."""
 
     def __init__(self, name, setting, run):
         self.name, self.setting, self._run = name, setting, run

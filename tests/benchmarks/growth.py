@@ -22,7 +22,7 @@ MOST_REPEATS = 5
 
 
 def gradient(problem):
-    """A forward and a backward run of the first batch, in work arrays that are there."""
+    """A forward and a backward run of the first batch; work arrays are made before."""
     program = our_model(problem).placed.program
     work = program.new_pass(problem.batch)
     features = np.ascontiguousarray(problem.inputs[: problem.batch])

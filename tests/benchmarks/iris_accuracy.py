@@ -2,8 +2,8 @@
 
 Model, data and settings are those of ``qstore quickstart``: 120 flowers, batches of 32,
 cross entropy, Adam, 4 qubits, 3 layers, and for each class an affine function of one
-expectation value. Everybody starts from the same parameters, takes the batches in the same order,
-and looks at the test accuracy after each epoch.
+expectation value. Everybody starts from the same parameters, takes the batches in the
+same order, and looks at the test accuracy after each epoch.
 """
 
 from __future__ import annotations

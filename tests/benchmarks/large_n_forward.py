@@ -1,4 +1,4 @@
-"""Cases `large-n-forward-*`: one run of a circuit on many wires, in copies of its state.
+"""Cases `large-n-forward-*`: a run of a circuit on many wires, in copies of its state.
 
 A copy reads and writes as many bytes as a state of complex128 has. It takes its turn
 with the others.

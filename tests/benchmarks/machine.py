@@ -1,4 +1,4 @@
-"""The machine: what it is, how busy it is, and the two rates that bound every kernel."""
+"""The machine: what it is, how busy it is, and two rates that bound every kernel."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def medians(times):
 
 
 def measure(contender: Contender, units):
-    """A measurement: seconds of one unit of work, as the mean of so many, at least 1."""
+    """A measurement: seconds of a unit of work, as the mean of so many, at least 1."""
     units = max(1, round(units))
     return lambda: contender.seconds(units)
 

@@ -6,6 +6,11 @@ HEAD = ("row", "ours", "peer", "its time", "ratio", "target", "reached")
 MEMORY = ("peak memory: ours", "the peer's")
 
 
+def rows_of(result):
+    """All rows of a JSON file, in the order of the cases."""
+    return [row for case in result["cases"].values() for row in case["rows"]]
+
+
 def seconds(value, unit="s"):
     """A time in the unit that suits it."""
     if unit != "s":
@@ -68,7 +73,7 @@ def cells(row):
 
 
 def lines_of(rows):
-    """Head and rows as tuples of texts; columns of memory only where it was measured."""
+    """Head and rows as tuples of texts; memory only where it was measured."""
     if all(row["memory"] is None for row in rows):
         return [HEAD, *map(cells, rows)]
     memories = [(megabytes(r["memory"]), megabytes(r["peer_memory"])) for r in rows]

@@ -3,9 +3,9 @@
 Operations are those of the formula, whatever the kernels do: a one-qubit block takes 14
 for each amplitude, once forward and for ket and bra backward; the derivatives of its
 angles take 8 more. Bytes are those of a layer that goes through memory once: state
-forward, ket and bra backward, read and written. So the intensity is that of the circuit,
-50 n / 96 operations a byte for n qubits, and a small state, which stays in the caches,
-may be above the roof of the memory.
+forward, ket and bra backward, read and written. So the intensity is a property of the
+circuit, 50 n / 96 operations a byte for n qubits, and a small state, which stays in the
+caches, may be above the roof of the memory.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def qulacs_circuit(problem):
 
 
 class Loop(HandAdam):
-    """One sample after another: its outputs, and the gradient of a weighted sum of them."""
+    """A sample at a time: its outputs, and the gradient of a weighted sum of them."""
 
     def value_and_grad(self, inputs, targets, weights):
         self.bind_weights(weights.ravel())
