@@ -91,6 +91,14 @@ NOISY = [
 ]
 
 
+# Parameter shift takes it ten seconds a step on 4 qubits.
+QISKIT = settings(
+    "qiskit-machine-learning", "tests.benchmarks.training_qiskit:QiskitMachineLearning"
+)
+
+
 def candidates(problem: Problem):
     """The peers in the order of the table, each as its settings to choose from."""
-    return NOISY if problem.noise else IDEAL
+    if problem.noise:
+        return NOISY
+    return [*IDEAL, QISKIT] if problem.n_qubits <= 4 else IDEAL
