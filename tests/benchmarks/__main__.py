@@ -15,13 +15,17 @@ from pathlib import Path
 
 from tests.benchmarks import one_thread  # noqa: F401, before numpy
 from tests.benchmarks.cases import CASES
-from tests.benchmarks.machine import BusyMachineError, load_average, machine
+from tests.benchmarks.machine import (
+    ALONE,
+    IDLE,
+    BusyMachineError,
+    load_average,
+    machine,
+)
 from tests.benchmarks.peers import MODULES, MissingPeerError, Peers
 from tests.benchmarks.race import DisagreementError
 from tests.benchmarks.remote import RemoteError
 from tests.benchmarks.report import details, table
-
-IDLE, ALONE = 0.5, 1.5  # load averages: of an idle machine, and of the suite itself
 
 
 def options():

@@ -238,7 +238,7 @@ def tracing(repeats):
             lambda found: {"outputs": found},
             kind="ours",
         )
-        row = f"tracing {problem.n_qubits}q, a call of the QNode; at most"
+        row = f"tracing {problem.n_qubits}q, a call of the QNode"
         targets = {first.name: MOST_CALLS}
         rows += race(row, call, [[first]], repeats, targets, at_most=True)
     return rows

@@ -59,7 +59,7 @@ def measured(name, peers, repeats):
     once.seconds(1)
     n_samples = round(len(PROBLEM.inputs) * EPOCH_SECONDS / once.seconds(1))
     plain, with_files = (Run(n_samples, files=files) for files in (False, True))
-    row = f"{name}, epochs without files; at most"
+    row = f"{name}, epochs without files"
     targets = {with_files.name: MOST}
     repeats = min(repeats, MOST_REPEATS)
     return race(row, plain, [[with_files]], repeats, targets, at_most=True)

@@ -106,7 +106,7 @@ def measured(name, peers, repeats):
     first = law.of.format(law.problems[0])
     return [
         Row(
-            row=f"{name}, {first}; at most",
+            row=f"{name}, {first}",
             ours=median(shares[0]),
             peer=law.of.format(problem),
             peer_time=median(own),

@@ -12,6 +12,7 @@ import numpy as np
 from tests.benchmarks.peers import Peers, versions
 from tests.benchmarks.remote import Process
 
+IDLE, ALONE = 0.5, 1.5  # load averages: of an idle machine, and of the suite itself
 DGEMM_SIDE = 1024
 COPY_BYTES = 1 << 27  # of the source, far more than any cache
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

@@ -161,7 +161,7 @@ def natural_step(repeats):
     print("natural-step: compiling and checking the first step", flush=True)
     adam, natural = Ours(PROBLEM), Natural(PROBLEM)
     check_natural_step(natural)
-    row = "natural-step, ours with Adam; at most"
+    row = "natural-step, ours with Adam"
     targets = {natural.name: MOST_ADAM_STEPS}
     return timed(row, adam, [[natural]], repeats, targets, at_most=True)
 

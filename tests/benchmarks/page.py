@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from tests.benchmarks.cases import CASES, GROUPS
+from tests.benchmarks.machine import ALONE
 from tests.benchmarks.plots import PLOTS, drawn
 from tests.benchmarks.report import (
     found,
@@ -24,6 +25,7 @@ from tests.benchmarks.report import (
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = "_static/benchmarks.json"
+LEAST_REPEATS = 3
 PICTURES = {
     "peers": "Time of the quickest peer of each row, over ours",
     "growth": "Growth of the time with batch, layers and qubits",
@@ -46,7 +48,6 @@ above 1 we are quicker. Where a target is a largest ratio (≤), both programs a
 def machine_table(result):
     """The machine, what is installed, and how busy it was."""
     machine = result["machine"]
-    loads = [case["load"] for case in result["cases"].values()]
     dates = sorted({case["date"] for case in result["cases"].values()})
     lines = [
         ("processor", machine["processor"]),
@@ -57,7 +58,7 @@ def machine_table(result):
         ("system", machine["system"]),
         ("Python", machine["python"]),
         ("measured", " to ".join(dict.fromkeys((dates[0], dates[-1])))),
-        ("largest load average before a case", max(one["before"] for one in loads)),
+        ("load average before a case, at most", f"{_busiest(result):.2f}"),
     ]
     for key in ("versions", "versions of the other Python"):
         versions = machine.get(key, {})
@@ -65,6 +66,23 @@ def machine_table(result):
         if words:
             lines.append((key, ", ".join(words)))
     return markdown([("what", "value"), *lines])
+
+
+def _busiest(result):
+    return max(case["load"]["before"] for case in result["cases"].values())
+
+
+def warning(result):
+    """What keeps the numbers from being measurements; empty if nothing does."""
+    fewest = min(case["repeats"] for case in result["cases"].values())
+    found = []
+    if _busiest(result) > ALONE:
+        found.append(f"the load average was up to {_busiest(result):.1f}")
+    if fewest < LEAST_REPEATS:
+        found.append(f"some cases were measured {fewest} times")
+    if not found:
+        return ""
+    return f"```{{warning}}\nThese times are no measurements: {', '.join(found)}.\n```"
 
 
 def figures(result):
@@ -143,6 +161,7 @@ def page(result):
     """The page as MyST Markdown."""
     parts = [
         INTRODUCTION.rstrip(),
+        *filter(None, [warning(result)]),
         "## Figures to reach",
         figures(result),
         "## Where others are faster",

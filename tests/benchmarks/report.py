@@ -30,7 +30,7 @@ def megabytes(value):
 
 def ratio(value):
     """How many times longer, with three digits."""
-    return f"{value:.0f}x" if value >= 100 else f"{value:.3g}x"
+    return f"{value:,.0f}x" if value >= 100 else f"{value:.3g}x"
 
 
 def target(row):
@@ -39,7 +39,7 @@ def target(row):
         return ""
     if row["peer_time"] is None:
         return f"< {seconds(row['target'], row['unit'])}"
-    return f"{'≤' if row['at_most'] else '≥'} {row['target']:.3g}x"
+    return f"{'≤' if row['at_most'] else '≥'} {ratio(row['target'])}"
 
 
 def found(row):

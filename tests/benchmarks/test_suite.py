@@ -114,10 +114,11 @@ def test_rates_are_amounts_over_seconds(monkeypatch):
     assert machine.best_rate(8.0, lambda: None, repeats=2) == 4.0
 
 
-def result(*rows):
+def result(*rows, repeats=7, load=0.1):
     """A file with these rows in one case."""
     about = {"caches": [], "dgemm": 5e10, "copy": 2e10, "processor": "p", "cores": 2}
-    case = {"date": "2026-12-01", "load": {"before": 0.1}, "missing": ["scaluq"]}
+    case = {"date": "2026-12-01", "load": {"before": load}, "missing": ["scaluq"]}
+    case["repeats"] = repeats
     return {
         "machine": about | {"system": "s", "python": "3.11"},
         "cases": {"training-4q": case | {"rows": [row.as_dict() for row in rows]}},
@@ -140,6 +141,19 @@ def test_the_page_shows_bad_rows():
     assert "three" not in slower
     assert "not installed: scaluq" in found
     assert "1 µs" in found
+    assert "{warning}" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"load": 3.0}, "the load average was up to 3.0"),
+        ({"repeats": 1}, "some cases were measured 1 times"),
+    ],
+)
+def test_the_page_warns_of_numbers_that_are_no_measurements(options, words):
+    found = page.page(result(Row("one", 1.0), **options))
+    assert f"These times are no measurements: {words}." in found
 
 
 def test_numbers_of_every_size_are_shown():
