@@ -68,7 +68,7 @@ LAWS = {
     "growth-depth": Law(
         tuple(
             Problem(n_qubits=8, n_layers=n_layers, batch=32)
-            for n_layers in (2, 4, 8, 16, 32, 64)
+            for n_layers in (4, 8, 16, 32, 64)
         ),
         "{0.n_layers} layers",
         lambda problem: problem.n_layers,

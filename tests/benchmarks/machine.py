@@ -64,8 +64,9 @@ def copy_rate(n_bytes=COPY_BYTES):
     return best_rate(2 * n_bytes, lambda: np.copyto(target, source))
 
 
-def machine(peers: Peers):
+def machine(peers: Peers | None = None):
     """What the times depend on: processor, rates, system, versions, threads."""
+    peers = Peers() if peers is None else peers
     found = {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),

@@ -66,7 +66,9 @@ def growth(result, path):
         for row in rows[:1]:
             axes.axhline(row["target"], color="gray", linewidth=0.8, linestyle=":")
         axes.set(xlabel=label, ylim=(0, None))
-        if key != "n_qubits":
+        if key == "n_qubits":
+            axes.set_xticks(sizes)
+        else:
             axes.set_xscale("log", base=2)
     figure.supylabel("time for each, relative")
     saved(figure, path)
