@@ -141,7 +141,7 @@ class Qulacs(Gradient):
 
 
 class Scaluq(Gradient):
-    """`compute_expectation_gradient`, and the value from a run before."""
+    """`compute_expectation_gradient_backprop`, from the state that gives the value."""
 
     name = "scaluq backprop"
     setting = "compute_expectation_gradient_backprop"
@@ -160,7 +160,11 @@ class Scaluq(Gradient):
         self._state.set_zero_state()
         self._circuit.update_quantum_state(self._state, params=angles)
         value = self._observable.get_expectation_value(self._state).real
-        found = self._circuit.compute_expectation_gradient(self._observable, angles)
+        bra = self._state.copy()
+        self._observable.apply_to_state(bra)
+        found = self._circuit.compute_expectation_gradient_backprop(
+            self._state, bra, angles
+        )
         return value, [found[name] for name in self._names[self.problem.n_qubits :]]
 
 

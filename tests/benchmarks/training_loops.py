@@ -96,7 +96,7 @@ class Scaluq(Loop):
     """Backpropagation in scaluq, whose circuits have named parameters."""
 
     name = "scaluq backprop"
-    setting = "loop, compute_expectation_gradient"
+    setting = "loop, compute_expectation_gradient_backprop"
 
     def __init__(self, problem):
         import scaluq
@@ -124,7 +124,11 @@ class Scaluq(Loop):
     def gradient(self, factors):
         make, operator = self._scaluq.PauliOperator, self._scaluq.Operator
         total = operator([make(f"Z {k}", f) for k, f in enumerate(factors.tolist())])
-        found = self._circuit.compute_expectation_gradient(total, self._angles)
+        bra = self._state.copy()
+        total.apply_to_state(bra)
+        found = self._circuit.compute_expectation_gradient_backprop(
+            self._state, bra, self._angles
+        )
         return np.array([found[name] for name in self._names[self.problem.n_qubits :]])
 
 
