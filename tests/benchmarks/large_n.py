@@ -36,7 +36,7 @@ COLUMNS = [
     [*LIGHTNING, Setting("lightning.qubit", f"{SIMULATORS}:LightningDirect")],
     settings("prism-q", f"{SIMULATORS}:Prism"),
     settings("qulacs", f"{SIMULATORS}:Qulacs"),
-    settings("scaluq", f"{SIMULATORS}:Scaluq"),
+    settings("scaluq", f"{SIMULATORS}:Scaluq", {"reuse": True}, {"reuse": False}),
     settings("catalyst", f"{SIMULATORS}:Catalyst"),
 ]
 # The states between gates that backpropagation keeps are gigabytes at 20 qubits.

@@ -16,6 +16,8 @@ from tests.benchmarks.training_loops import (
     prism_circuit,
     qulacs_circuit,
     scaluq_circuit,
+    scaluq_gradient,
+    scaluq_setting,
 )
 
 
@@ -141,15 +143,15 @@ class Qulacs(Gradient):
 
 
 class Scaluq(Gradient):
-    """`compute_expectation_gradient_backprop`, from the state that gives the value."""
+    """Backpropagation, from the state that gives the value or from the start."""
 
     name = "scaluq backprop"
-    setting = "compute_expectation_gradient_backprop"
 
-    def __init__(self, problem):
+    def __init__(self, problem, *, reuse):
         import scaluq
 
         super().__init__(problem)
+        self._reuse, self.setting = reuse, scaluq_setting(reuse=reuse)
         self._circuit = scaluq_circuit(problem)
         self._names = [f"{k:04}" for k in range(len(self.angles))]
         self._state = scaluq.StateVector(problem.n_qubits)
@@ -160,10 +162,8 @@ class Scaluq(Gradient):
         self._state.set_zero_state()
         self._circuit.update_quantum_state(self._state, params=angles)
         value = self._observable.get_expectation_value(self._state).real
-        bra = self._state.copy()
-        self._observable.apply_to_state(bra)
-        found = self._circuit.compute_expectation_gradient_backprop(
-            self._state, bra, angles
+        found = scaluq_gradient(
+            self._circuit, self._observable, self._state, angles, reuse=self._reuse
         )
         return value, [found[name] for name in self._names[self.problem.n_qubits :]]
 

@@ -96,12 +96,12 @@ class Scaluq(Loop):
     """Backpropagation in scaluq, whose circuits have named parameters."""
 
     name = "scaluq backprop"
-    setting = "loop, compute_expectation_gradient_backprop"
 
-    def __init__(self, problem):
+    def __init__(self, problem, *, reuse):
         import scaluq
 
         super().__init__(problem)
+        self._reuse, self.setting = reuse, f"loop, {scaluq_setting(reuse=reuse)}"
         self._scaluq = scaluq
         self._circuit = scaluq_circuit(problem)
         self._names = [
@@ -124,12 +124,24 @@ class Scaluq(Loop):
     def gradient(self, factors):
         make, operator = self._scaluq.PauliOperator, self._scaluq.Operator
         total = operator([make(f"Z {k}", f) for k, f in enumerate(factors.tolist())])
-        bra = self._state.copy()
-        total.apply_to_state(bra)
-        found = self._circuit.compute_expectation_gradient_backprop(
-            self._state, bra, self._angles
+        found = scaluq_gradient(
+            self._circuit, total, self._state, self._angles, reuse=self._reuse
         )
         return np.array([found[name] for name in self._names[self.problem.n_qubits :]])
+
+
+def scaluq_gradient(circuit, observable, state, angles, *, reuse):
+    """Gradient by name of angle, from the state that is there or from the start."""
+    if not reuse:
+        return circuit.compute_expectation_gradient(observable, angles)
+    bra = state.copy()
+    observable.apply_to_state(bra)
+    return circuit.compute_expectation_gradient_backprop(state, bra, angles)
+
+
+def scaluq_setting(*, reuse):
+    """The name of the call."""
+    return "compute_expectation_gradient" + ("_backprop" if reuse else "")
 
 
 def scaluq_circuit(problem):

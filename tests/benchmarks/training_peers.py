@@ -80,7 +80,12 @@ IDEAL = [
         {"weighted": False},
     ),
     settings("qulacs", "tests.benchmarks.training_loops:Qulacs"),
-    settings("scaluq", "tests.benchmarks.training_loops:Scaluq"),
+    settings(
+        "scaluq",
+        "tests.benchmarks.training_loops:Scaluq",
+        {"reuse": True},
+        {"reuse": False},
+    ),
     settings("prism-q", "tests.benchmarks.training_loops:Prism"),
     settings("tensorcircuit", "tests.benchmarks.training_tensorcircuit:TensorCircuit"),
     settings("torchquantum", "tests.benchmarks.training_torchquantum:TorchQuantum"),
