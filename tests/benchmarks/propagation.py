@@ -1,4 +1,4 @@
-"""Row `propagation-30q`: a noisy circuit on 30 wires by Pauli propagation, exactly.
+"""Case `propagation-30q`: a noisy circuit on 30 wires by Pauli propagation, exactly.
 
 Four layers of RX, RY and RZ on every wire and CNOTs between neighbours, with noise
 after each gate: all 30 <Z> and their vector-Jacobian product with respect to the 360
@@ -15,7 +15,7 @@ import pennylane as qml
 from qstore_pl import NoiseSpec
 from qstore_pl.devices.symbols import Symbols
 from qstore_pl.engine.gates import WEIGHT, slot_angles
-from tests.benchmarks.timing import DisagreementError, Row, in_turn, medians
+from tests.benchmarks.race import DisagreementError, Row, in_turn, medians
 
 N_WIRES, N_LAYERS = 30, 4
 TARGET = 1.0  # seconds
@@ -72,12 +72,13 @@ def check(program, noise, weights):
         raise DisagreementError(f"<Z_15> is {found}, but {cone()} by density matrices")
 
 
-def propagation(repeats):
+def measured(name, peers, repeats):
     """Seconds for all expectation values and their vector-Jacobian product."""
     weights = np.random.default_rng(0).uniform(-np.pi, np.pi, (N_LAYERS, N_WIRES, 3))
     values = weights.reshape(-1), np.empty((1, 0)), np.ones((1, N_WIRES))
+    del name, peers
     rows = []
-    for name, noise in NOISE.items():
+    for noise_name, noise in NOISE.items():
         program, seconds = program_of(noise)
         check(program, noise, weights)
 
@@ -87,14 +88,14 @@ def propagation(repeats):
             return time.perf_counter() - start
 
         measure()  # with the backward kernel loaded
-        raw = in_turn({name: measure}, repeats)
+        raw = in_turn({noise_name: measure}, repeats)
         rows.append(
             Row(
-                f"propagation-30q {name}",
-                medians(raw)[name],
+                f"propagation-30q {noise_name}",
+                medians(raw)[noise_name],
                 setting=f"{program.n_words:,} words, found in {seconds:.2f} s",
                 target=TARGET,
-                raw={"ours": raw[name]},
+                raw={"ours": raw[noise_name]},
                 memory=program.nbytes + program.new_pass(1).nbytes,
             )
         )

@@ -30,7 +30,7 @@ from distributed import Client, LocalCluster
 from qstore_pl import DaskExecutor, QuantumModel, ThreadExecutor
 from qstore_pl.gradients import ModelExpectations, ParallelEstimator, ShardWork
 from qstore_pl.losses import get_loss
-from tests.benchmarks.timing import load_average, machine
+from tests.benchmarks.machine import load_average, machine
 
 N_QUBITS, BATCH, TARGET = 10, 256, 1.6
 DEPTHS = (2, 4, 8, 16)

@@ -510,7 +510,7 @@ def wide(n_wires, **options):
 def test_density_matrices_that_do_not_fit_are_refused_with_their_bytes(monkeypatch):
     weights, how = (
         np.linspace(0.1, 1.0, 5),
-        {"method": "trajectories", "trajectories": 9},
+        {"method": "trajectories", "trajectories": 3},
     )
     monkeypatch.setattr(_memory, "physical", lambda: 4 * 8 * 4**5)
     assert np.shape(wide(5)(weights)[0]) == ()
