@@ -148,6 +148,8 @@ def simple_gates(op: Operator) -> Iterator[Operator]:
     elif any(qml.math.requires_grad(values) for values in op.data):
         for part in op.decomposition():
             yield from simple_gates(part)
+    elif not op.wires:
+        yield qml.GlobalPhase(-np.angle(qml.matrix(op)[0, 0]))
     else:
         yield qml.QubitUnitary(qml.matrix(op), op.wires)
 

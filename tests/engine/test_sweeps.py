@@ -488,7 +488,7 @@ def test_several_threads_run_the_same_program(one, shared, monkeypatch):
 
 
 # ------------------------------------------------------- Python
-@pytest.mark.parametrize("name", ["phases", "matrices", "random 5"])
+@pytest.mark.parametrize("name", ["phases", "random 5"])
 def test_kernels_do_in_python_what_they_do_compiled(name, monkeypatch):
     one = placed(name)
     wanted = numbers(one)
