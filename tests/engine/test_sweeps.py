@@ -19,7 +19,7 @@ import pytest
 from qstore_pl.engine import large as large_module
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine import pure as pure_module
-from qstore_pl.engine import swept, threads
+from qstore_pl.engine import sweeps, swept, threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.derived import Derived
 from qstore_pl.engine.fusion import Tables
@@ -244,8 +244,18 @@ def test_values_states_and_gradients_are_the_dense_ones(name):
 
 
 def test_every_kind_of_route_is_among_them():
-    sweeps = [placed(name).program.tables.sweeps for name in CIRCUITS]
-    assert set(np.concatenate(sweeps)[:, 3]) == {LINES, BLOCKS, RUNS}
+    found = [placed(name).program.tables.sweeps for name in CIRCUITS]
+    assert set(np.concatenate(found)[:, 3]) == {LINES, BLOCKS, RUNS}
+
+
+@pytest.mark.parametrize("name", SOME[:4])
+def test_smaller_tiles_need_more_sweeps(name, monkeypatch):
+    wanted, n_sweeps = numbers(placed(name)), len(placed(name).program.tables.sweeps)
+    monkeypatch.setattr(sweeps, "TILE", 7)
+    one = placed(name)
+    assert one.program.tables.size == 7
+    assert len(one.program.tables.sweeps) > n_sweeps
+    agree(numbers(one), wanted, 1e-13)
 
 
 @pytest.mark.parametrize("name", [*SOME, "random 5"])
