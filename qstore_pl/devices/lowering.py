@@ -252,6 +252,8 @@ def lower(
     noise: SpecNoise | None = None,
     program: Callable[..., Program] = MixedProgram,
     rotation: Sequence[Operator] = (),
+    *,
+    dtype: str = "complex128",
 ) -> Program:
     """The Program of a tape that was taken apart.
 
@@ -261,12 +263,13 @@ def lower(
         program: The class of the Program if the states are mixed.
         rotation: Gates after the circuit that turn the basis that is measured into the
             computational one.
+        dtype: The type of amplitudes, which says the precision of the states.
 
     Raises:
         DeviceError: If the states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
-    lowering = Lowering(circuit.order, noise, program)
+    lowering = Lowering(circuit.order, noise, program, dtype)
     lowering.check_memory()
     words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     if noise is not None:
@@ -292,11 +295,13 @@ class Lowering:
         order: Wire labels in the order of the register.
         noise: Noise of the device, for mixed states; None is for pure states.
         kind: The class of the Program if the states are mixed.
+        dtype: The type of amplitudes, which says the precision of the states.
     """
 
     order: tuple[Any, ...]
     noise: SpecNoise | None = None
     kind: Callable[..., Program] = MixedProgram
+    dtype: str = "complex128"
     _outcomes: set[Any] = field(default_factory=set)  # wires that hold some so far
 
     @cached_property
@@ -321,7 +326,7 @@ class Lowering:
         """
         mixed = self.noise is not None and self.kind is MixedProgram
         if mixed or self.noise is None or self.is_drawn:
-            check_memory(len(self.order), mixed=mixed)
+            check_memory(len(self.order), mixed=mixed, dtype=self.dtype)
 
     def gates_of(
         self, op: Operator, labels: Sequence[Any], params: Sequence[Any]
@@ -388,7 +393,7 @@ class Lowering:
             )
         options = {"derived": derived} if derived else {}
         kind = PureProgram if self.noise is None else self.kind
-        return kind(
+        program = kind(
             len(self.order),
             gates,
             outputs,
@@ -397,6 +402,7 @@ class Lowering:
             constants=constants,
             **options,
         )
+        return program.with_dtype(self.dtype)
 
 
 def with_columns(

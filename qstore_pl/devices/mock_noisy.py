@@ -31,6 +31,7 @@ from qstore_pl.devices.records import postselected, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
 from qstore_pl.devices.trajectories import TrajectoryStates, precision
+from qstore_pl.engine.precision import DOUBLE
 from qstore_pl.engine.propagation import MAX_WORDS
 from qstore_pl.engine.trajectories import TrajectoryPass
 
@@ -82,6 +83,12 @@ class MockNoisy(QStoreDevice):
             those after each gate counted again, >= 1. A circuit that needs more is
             refused. None, the only choice for the other methods, is 3 million.
         seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
+        dtype: Type of the amplitudes, ``"complex128"`` or ``"complex64"``, as for
+            :class:`MockIdeal`, with the same bounds on errors. Density matrices are
+            kept as real numbers of half this size. Noise is undone as well when a
+            gradient is computed; where that would make errors of single precision more
+            than 10 times larger, a state is kept instead, so that more are kept than in
+            double precision. Pauli propagation is in double precision only.
 
     Raises:
         ValueError: If the preset or the method is unknown, the scale is negative or not
@@ -113,8 +120,9 @@ class MockNoisy(QStoreDevice):
         trajectories: int | None = None,
         max_words: int | None = None,
         seed: Any = "global",
+        dtype: str = "complex128",
     ) -> None:
-        super().__init__(wires=wires, shots=shots, seed=seed)
+        super().__init__(wires=wires, shots=shots, seed=seed, dtype=dtype)
         noise = as_noise(noise)
         scale = real("noise_scale", noise_scale, minimum=0.0)
         self._model: qml.NoiseModel | None = None
@@ -144,6 +152,11 @@ class MockNoisy(QStoreDevice):
                     '"pauli_propagation" or "auto", but is '
                     f"{max_words} for method={method!r}."
                 )
+        if method in PROPAGATING and dtype != DOUBLE:
+            raise ValueError(
+                f'Argument `dtype` must be "complex128" for method={method!r}, which '
+                f"computes Pauli words in double precision, but is {dtype!r}."
+            )
         self._method, self._max_words = method, max_words or MAX_WORDS
 
     @property
@@ -155,7 +168,7 @@ class MockNoisy(QStoreDevice):
     def description(self) -> str:
         """A text that says what the device is; its seed is not part of it."""
         drawn = "" if self._trajectories is None else f", {self._trajectories} drawn"
-        return f"{self.name}, noise={self.noise!r}{drawn}"
+        return f"{super().description}, noise={self.noise!r}{drawn}"
 
     @property
     def functions(self) -> list[Callable[..., Any]]:

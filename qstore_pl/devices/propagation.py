@@ -55,9 +55,15 @@ class Propagated(StateKind):
         self.noise = noise
         self.program = functools.partial(propagation_program, max_words=max_words)
 
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise, self.program, rotation)
+        return lower(circuit, self.noise, self.program, rotation, dtype=dtype)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """How a measurement is computed from Pauli words.

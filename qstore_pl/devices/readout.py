@@ -21,6 +21,7 @@ from pennylane.measurements import (
     ExpectationMP,
     MeasurementProcess,
     ProbabilityMP,
+    StateMP,
     VarianceMP,
 )
 from pennylane.ops.functions import bind_new_parameters
@@ -46,6 +47,7 @@ class Readout(ABC):
     differentiable = True
     affine = True  # whether an expectation value is affine in the observable's numbers
     per_sample = True  # whether it takes a batch axis where the circuit has none
+    is_state = False  # whether its value is the state itself
     shape: tuple[int, ...] = ()  # of the value of one sample
 
     @abstractmethod
@@ -195,6 +197,7 @@ class StateFunction(Readout):
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
         self._n = len(order)
+        self.is_state = type(mp) is StateMP
 
     def layout(self) -> tuple[tuple[int, ...], bool]:
         return self._mp.shape(None, self._n), self._mp.numeric_type is complex

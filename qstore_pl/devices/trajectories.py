@@ -70,9 +70,15 @@ class TrajectoryStates(StateKind):
             TrajectoryProgram, trajectories=trajectories, uniform=uniform
         )
 
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise, self.program, rotation)
+        return lower(circuit, self.noise, self.program, rotation, dtype=dtype)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What a measurement that is linear in the density matrix needs, and its value.

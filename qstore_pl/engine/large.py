@@ -9,7 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import final
+from typing import Any, final
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine import atomics, swept, threads
 from qstore_pl.engine.affine import Affine
-from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, kernel
+from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, Kernel, kernel
 from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import (
     PARALLEL,
@@ -64,8 +64,10 @@ class LargePass(Pass):
         # Threads take samples where a state is small, and else work on the same one.
         self._parallel = self._kept and batch >= several > 1 and tables.n_wires <= MANY
         self._swapped = 0
-        self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
-        self._gradients = swept.gradients.compiled
+        self._prepare, self._outputs, self._gradients = (
+            self._variant(swept, name).compiled
+            for name in ("prepare", "outputs", "gradients")
+        )
         alone = self._parallel or self._amount < PARALLEL * batch
         self._workers = 1 if alone else several
         self._teams: deque[_Team] = deque()  # made when they are needed
@@ -93,7 +95,8 @@ class LargePass(Pass):
         if not phase:
             return states
         turn = self._tables.phase.evaluate(weights, features[rows])
-        return states * np.exp(1j * turn)[:, None]
+        states *= np.exp(1j * turn)[:, None]
+        return states
 
     def _state(self, i: int, batch: int) -> list[Float2D]:
         """The parts of a state in the order of their indices, copied."""
@@ -117,12 +120,9 @@ class LargePass(Pass):
         """Room for two states, angles, blocks, and the sums of all parts."""
         tables, low = self._tables, (self._tables.n_wires + 1) // 2
         sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
-        size = (
-            4 * (self._length + APART)
-            + 2 * len(tables.rotations)
-            + 4 * len(tables.code)
-        )
-        return size + PARTS * sums + (2 << tables.n_wires - low)
+        doubles = 2 * len(tables.rotations) + 4 * len(tables.code)
+        doubles += PARTS * sums + (2 << tables.n_wires - low)
+        return 4 * (self._length + APART) + self._per_double * doubles
 
     def _room(self) -> int:
         """Numbers that each thread needs for itself."""
@@ -134,9 +134,8 @@ class LargePass(Pass):
         words = (1 << CHUNK) + 8 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
         end = (10 << low) + 3 * (len(tables.code) + 1)
-        return 4 * ((1 << tables.size) + APART) + max(
-            phases + matrices, words, start, end
-        )
+        doubles = max(phases + matrices, words, start, end)
+        return 4 * ((1 << tables.size) + APART) + self._per_double * doubles
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
@@ -179,7 +178,7 @@ class LargePass(Pass):
         try:
             team = self._teams.pop()
         except IndexError:
-            team = _Team(self._tables, self._room(), self._workers)
+            team = _Team(self._tables, self._room(), self._workers, self._number)
         try:
             yield team
         finally:
@@ -198,10 +197,13 @@ class _Team:
         tables: The structure of the circuit.
         room: Numbers that each thread needs for itself.
         workers: Number of threads.
+        number: The type of the numbers of a state.
     """
 
-    def __init__(self, tables: SweptTables, room: int, workers: int) -> None:
-        self.rooms = [aligned(room) for _ in range(workers)]
+    def __init__(
+        self, tables: SweptTables, room: int, workers: int, number: np.dtype[Any]
+    ) -> None:
+        self.rooms = [aligned(room, number) for _ in range(workers)]
         stages = len(tables.sweeps) + 3
         self.counters = np.zeros(2 * atomics.APART * stages, np.int64)
         self._rows = np.zeros(1 << tables.size - tables.rows, np.int64)
@@ -220,13 +222,18 @@ class _Team:
 def _sorted(part: Float1D, places: Affine) -> Float1D:
     """Numbers in the order of their indices, from their places."""
     found = np.empty_like(part)
-    _move(part, *_halves(places), 0, found)
+    _move_in(part.dtype)(part, *_halves(places), 0, found)
     return found
 
 
 def _scatter(part: Float1D, places: Affine, found: Float1D) -> None:
     """Numbers at their places, from the order of their indices."""
-    _move(np.ascontiguousarray(part), *_halves(places), 1, found)
+    source = np.ascontiguousarray(part, dtype=found.dtype)
+    _move_in(found.dtype)(source, *_halves(places), 1, found)
+
+
+def _move_in(number: np.dtype[Any]) -> Kernel:
+    return _move if number == np.float64 else _move.single
 
 
 def _halves(places: Affine) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -244,7 +251,7 @@ def _halves(places: Affine) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return tables[0], tables[1]
 
 
-@kernel(F1_IN, T1_IN, T1_IN, I8, F1)
+@kernel(F1_IN, T1_IN, T1_IN, I8, F1, states=(0, 4))
 def _move(source: Array, high: Array, low: Array, back: int, target: Array) -> None:
     """Move numbers from places to indices, or from indices to places."""
     n = low.shape[0]

@@ -105,7 +105,8 @@ class PurePass(Pass):
         if not phase:
             return states
         turn = self._tables.phase.evaluate(weights, features[rows])
-        return states * np.exp(1j * turn)[:, None]
+        states *= np.exp(1j * turn)[:, None]
+        return states
 
     def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
         re, im = self._state(i, out.shape[1])
@@ -113,7 +114,7 @@ class PurePass(Pass):
 
     def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:
         whole = wires == tuple(range(self._tables.n_wires))
-        if self.batch != 1 or not whole:
+        if self.batch != 1 or not whole or self._is_single:
             return None
         re, im = self._state(0, 1)
         np.multiply(re, re, out=re)
@@ -128,8 +129,8 @@ class PurePass(Pass):
         """Room for three states, angles, blocks, sums and checkpoints."""
         tables = self._tables
         sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
-        per_sample = 6 * self._length + 2 * len(tables.rotations) + sums
-        per_sample += 4 * len(tables.code)
+        per_sample = 6 * self._length + 4 * len(tables.code)
+        per_sample += self._per_double * (2 * len(tables.rotations) + sums)
         return per_sample * max(batch, 1) + self._checkpoints * 2 * self._length * batch
 
     def _run_forward(

@@ -30,6 +30,7 @@ from qstore_pl.engine.compile import (
 )
 from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, MATRIX, PAULI
 from qstore_pl.engine.instructions import BLOCK, FACTOR, INVERSE, PERMUTE, WANTED
+from qstore_pl.engine.precision import doubles
 from qstore_pl.engine.products import factors_of, product_states
 from qstore_pl.engine.steps import (
     all_phases,
@@ -76,11 +77,11 @@ def part_of(n: int, part: int) -> tuple[int, int]:
 
 @inner
 def tiles_of(scratch: Array, size: int) -> Any:
-    """The scratch of a thread: parts of a tile of ket and bra, and more room."""
+    """The scratch of a thread: parts of a tile of ket and bra, and room of float64."""
     one, side = 1 << size, (1 << size) + APART
     return (
         scratch[:one], scratch[side:][:one], scratch[2 * side :][:one],
-        scratch[3 * side :][:one], scratch[4 * side :],
+        scratch[3 * side :][:one], doubles(scratch[4 * side :]),
     )  # fmt: skip
 
 
@@ -168,7 +169,7 @@ def undo_gate(
     apply_gate(s, m, lr, li, lanes, cs, -1.0, w, X, rows, room)
 
 
-@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1)
+@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, states=(6,))
 def prepare(
     sizes: Array,
     ints: Array,
@@ -426,7 +427,7 @@ def _make_backward(general: bool) -> Any:
     return backward
 
 
-@kernel(I1_IN, T1_IN, F1_IN, F1, F2)
+@kernel(I1_IN, T1_IN, F1_IN, F1, F2, states=(3,))
 def outputs(sizes: Array, ints: Array, floats: Array, ws: Array, out: Array) -> None:
     """Expectation values from the sums of all parts: out (1, n_outputs)."""
     s = unpack(sizes, ints, floats)
@@ -440,7 +441,7 @@ def outputs(sizes: Array, ints: Array, floats: Array, ws: Array, out: Array) -> 
         out[0, s.words[t, 0]] += s.weights[t] * found
 
 
-@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, I8, F1, F1, F2)
+@kernel(*(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, I8, F1, F1, F2), states=(6, 8))
 def gradients(
     sizes: Array,
     ints: Array,
@@ -450,12 +451,12 @@ def gradients(
     rows: Array,
     ws: Array,
     stop: int,
-    room: Array,
+    scratch: Array,
     gw: Array,
     gx: Array,
 ) -> None:
     """Gradients from the sums of all parts: gw (n_shared,), gx (1, n_features)."""
-    s, n = unpack(sizes, ints, floats), sizes[0]
+    s, n, room = unpack(sizes, ints, floats), sizes[0], doubles(scratch)
     v = divide(ws, sizes, s.slots)
     for i in range(gw.shape[0]):
         gw[i] = 0.0
@@ -517,7 +518,7 @@ _BACKWARD = (*_TABLES, *_VALUES, F1, F2_IN, I8, F1, I1)
 def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:
     function = make(general)
     function.__name__ = function.__qualname__ = name
-    return Kernel(function, signature)
+    return Kernel(function, signature, states=(6, len(signature) - 2))
 
 
 forward_core = _variant(_make_forward, "forward_core", _FORWARD, general=False)

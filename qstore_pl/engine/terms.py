@@ -7,7 +7,17 @@ of a chunk, however many words there are. This module knows no gates.
 from __future__ import annotations
 
 from qstore_pl.engine.compile import Array, inner
-from qstore_pl.engine.vectors import WIDTH, add, fill, fma, load, mul, store, sub
+from qstore_pl.engine.vectors import (
+    WIDTH,
+    add,
+    fill,
+    fma,
+    load,
+    mul,
+    store,
+    sub,
+    widened,
+)
 from qstore_pl.engine.words import COS_EIGHTH, parity_sign
 
 
@@ -52,7 +62,7 @@ def add_terms(
         sums: Written, shape ``(n_terms,)``.
     """
     n_terms, size = words.shape[0], 1 << chunk
-    squares, lanes = scratch[:size], scratch[size:]
+    squares, lanes = scratch[:size].view(fr.dtype)[:size], scratch[size:]
     for j in range(WIDTH * n_terms):
         lanes[j] = 0.0
     for t in range(n_terms):
@@ -66,22 +76,23 @@ def add_terms(
         for t in range(n_terms):
             x_mask, z_mask = words[t, 1], words[t, 2]
             if x_mask == 0:
-                sign = fill(parity_sign(o, z_mask))
+                sign = fill(lanes, parity_sign(o, z_mask))
                 at = z_mask & (size - 1) & ~(WIDTH - 1)
                 own = load(lanes, WIDTH * t)
-                store(lanes, WIDTH * t, fma(sign, load(squares, at), own))
+                found = fma(sign, widened(load(squares, at)), own)
+                store(lanes, WIDTH * t, found)
             elif general:
                 re, im = (
                     COS_EIGHTH[2 * words[t, 3] % 8],
                     COS_EIGHTH[(2 * words[t, 3] + 6) % 8],
                 )
-                found = 0.0
+                more = 0.0
                 for p in range(o, o + size):
                     q = p ^ x_mask
                     a, b, c, d = fr[p], fi[p], fr[q], fi[q]
                     one = re * (a * c + b * d) - im * (a * d - b * c)
-                    found += parity_sign(q, z_mask) * one
-                sums[t] += found
+                    more += parity_sign(q, z_mask) * one
+                sums[t] += more
     for t in range(n_terms):
         if words[t, 1] == 0:
             for j in range(WIDTH):
@@ -105,7 +116,7 @@ def bra_of_terms(
 ) -> None:
     """Some chunks of the bra: the sum of all words times their weights, on the ket."""
     n_terms, size = words.shape[0], 1 << chunk
-    factors = scratch[:size]
+    factors = scratch[:size].view(kr.dtype)[:size]
     for i in range(first, last):
         o = i << chunk
         for j in range(size):

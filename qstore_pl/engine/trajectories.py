@@ -29,6 +29,7 @@ from qstore_pl.engine.gates import (
     PauliSum,
     Transfer,
 )
+from qstore_pl.engine.precision import DOUBLE
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
 from qstore_pl.engine.pure import PurePass
 from qstore_pl.engine.strata import Odds, Strata, checkpoints, first_over
@@ -38,6 +39,7 @@ Uniform = Callable[[tuple[int, ...]], Float2D]
 
 MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
 FEW = 0.1  # no-error weight below which noise counts as strong
+MOST_GROWTH_SINGLE = 1e1  # the same in single precision
 
 
 @final
@@ -171,6 +173,7 @@ class TrajectoryPass:
         self, program: TrajectoryProgram, batch: int, *, keep: bool = False
     ) -> None:
         self.batch, self._program, self._keep = batch, program, keep
+        self.dtype = program.dtype
         self.uniform = program.uniform  # may be set to another source
         n_rows = batch * program.n_rows
         self._values = np.empty((n_rows, program.tables.n_features))
@@ -198,8 +201,9 @@ class TrajectoryPass:
         n = program.trajectories
         uniform = self.uniform((1 + len(program.draws), self.batch * n))
         strata = Strata.draw(odds, uniform.reshape(-1, self.batch, n))
+        most = MOST_GROWTH if program.dtype == DOUBLE else MOST_GROWTH_SINGLE
         growths = [one.growth for one in choices]
-        first = first_over(growths, strata.choices, MOST_GROWTH)
+        first = first_over(growths, strata.choices, most)
         self.strata = strata = strata.sorted_by(first)
         n_rows = len(strata.sample)
         values = self._values[:n_rows]
@@ -210,7 +214,7 @@ class TrajectoryPass:
         marks, count = np.full(strata.choices.shape, -1), 0
         if gradient and any(np.any(growth != 1.0) for growth in growths):
             columns = self._pass(n_rows).plan.columns
-            marks, count = checkpoints(growths, strata.choices, columns, MOST_GROWTH)
+            marks, count = checkpoints(growths, strata.choices, columns, most)
         for (start, draw), mark in zip(program.draws, marks, strict=True):
             here = mark >= 0
             values[here, start + draw.n_columns - 1] = mark[here]

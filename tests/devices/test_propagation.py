@@ -258,6 +258,12 @@ def test_more_words_than_memory_are_refused(monkeypatch):
         qml.QNode(ring, device(wires=16))(np.ones((2, 16, 3)))
 
 
+@pytest.mark.parametrize("method", ["pauli_propagation", "auto"])
+def test_single_precision_is_refused(method):
+    with pytest.raises(ValueError, match=f'"complex128" for method={method!r}'):
+        qml.device("qstore.mock_noisy", method=method, dtype="complex64")
+
+
 @pytest.mark.parametrize("method", ["density", "trajectories"])
 def test_max_words_has_no_use_elsewhere(method):
     drawn = {"trajectories": 3} if method == "trajectories" else {}
