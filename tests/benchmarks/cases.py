@@ -177,7 +177,9 @@ GROUPS = {
     },
     "Growth": {
         "growth-batch": Case("Time a sample, 8 qubits, 4 layers.", "growth"),
-        "growth-depth": Case("Time a layer, 8 qubits, batch 32.", "growth"),
+        "growth-depth": Case(
+            "Time a layer after the first, 8 qubits, batch 32.", "growth"
+        ),
         "growth-qubits": Case(
             "Time an amplitude and one-qubit block, one sample, 2 layers.", "growth"
         ),
