@@ -42,7 +42,6 @@ def add_terms(
     chunk: int,
     first: int,
     last: int,
-    general: bool,
     scratch: Array,
     sums: Array,
 ) -> None:
@@ -57,7 +56,6 @@ def add_terms(
         chunk: Bits of an index into a chunk.
         first: The first chunk.
         last: The last chunk, exclusive.
-        general: Whether there are words with X.
         scratch: Room for a chunk, and a row of eight numbers for each term.
         sums: Written, shape ``(n_terms,)``.
     """
@@ -81,7 +79,7 @@ def add_terms(
                 own = load(lanes, WIDTH * t)
                 found = fma(sign, widened(load(squares, at)), own)
                 store(lanes, WIDTH * t, found)
-            elif general:
+            else:
                 re, im = (
                     COS_EIGHTH[2 * words[t, 3] % 8],
                     COS_EIGHTH[(2 * words[t, 3] + 6) % 8],
@@ -111,7 +109,6 @@ def bra_of_terms(
     chunk: int,
     first: int,
     last: int,
-    general: bool,
     scratch: Array,
 ) -> None:
     """Some chunks of the bra: the sum of all words times their weights, on the ket."""
@@ -133,15 +130,14 @@ def bra_of_terms(
             c = load(factors, j)
             store(lr, o + j, mul(c, load(kr, o + j)))
             store(li, o + j, mul(c, load(ki, o + j)))
-        if general:
-            for t in range(n_terms):
-                x, z, n_y = words[t, 1], words[t, 2], words[t, 3]
-                if x == 0:
-                    continue
-                c = weights[t] * dy[words[t, 0]]
-                re, im = c * COS_EIGHTH[2 * n_y % 8], c * COS_EIGHTH[(2 * n_y + 6) % 8]
-                for p in range(o, o + size):
-                    q = p ^ x
-                    sign = parity_sign(q, z)
-                    lr[p] += sign * (re * kr[q] - im * ki[q])
-                    li[p] += sign * (re * ki[q] + im * kr[q])
+        for t in range(n_terms):
+            x, z, n_y = words[t, 1], words[t, 2], words[t, 3]
+            if x == 0:
+                continue
+            c = weights[t] * dy[words[t, 0]]
+            re, im = c * COS_EIGHTH[2 * n_y % 8], c * COS_EIGHTH[(2 * n_y + 6) % 8]
+            for p in range(o, o + size):
+                q = p ^ x
+                sign = parity_sign(q, z)
+                lr[p] += sign * (re * kr[q] - im * ki[q])
+                li[p] += sign * (re * ki[q] + im * kr[q])
