@@ -23,7 +23,7 @@ from qstore_pl.losses import Loss
 class ShardTask(NamedTuple):
     """A shard, and what is wanted of it.
 
-    Attributes:
+    Args:
         parameters: All parameters of the model, shape ``(n_parameters,)``.
         trainable: Mask of the trained weights, shape ``(n_weights,)``.
         features: Encoded data of the samples, shape ``(n_samples, n_features)``.
@@ -53,7 +53,7 @@ class ShardTask(NamedTuple):
 class ShardResult(NamedTuple):
     """What was found for a shard.
 
-    Attributes:
+    Args:
         values: Measured values, shape ``(n_samples, n_values)``.
         gradient: The shard's part of the gradient with respect to the weights, shape
             ``(n_weights,)``; None if the derivatives of the loss were not known.
