@@ -129,7 +129,7 @@ class LargePass(Pass):
         tables = self._tables
         low = (tables.n_wires + 1) // 2
         lanes = 1 << tables.size - tables.rows
-        phases = 5 * (1 + int(tables.steps[:, 3].max(initial=-1))) << tables.rows
+        phases = 5 * tables.most_phases << tables.rows
         matrices = 2 * tables.scratch * lanes + lanes
         words = (1 << CHUNK) + 8 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
