@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pennylane.exceptions import DeviceError
 
-from qstore_pl import _memory
+from qstore_pl import _computer
 
 
 def check_memory(
@@ -30,7 +30,7 @@ def check_memory(
         raise DeviceError(
             f"A circuit on {n_wires} wires needs {needed:,} bytes for its "
             f"{'density matrices' if mixed else 'states'}, but this machine has "
-            f"{_memory.physical():,}. Use fewer wires{way_out}."
+            f"{_computer.memory():,}. Use fewer wires{way_out}."
         )
 
 
@@ -43,7 +43,7 @@ def fits(n_wires: int, *, mixed: bool = False, dtype: str = "complex128") -> boo
         dtype: The type of amplitudes.
     """
     needed = _needed(n_wires, mixed=mixed, dtype=dtype)
-    return n_wires <= (15 if mixed else 30) and needed <= _memory.physical()
+    return n_wires <= (15 if mixed else 30) and needed <= _computer.memory()
 
 
 def _needed(n_wires: int, *, mixed: bool, dtype: str) -> int:

@@ -19,7 +19,7 @@ from pennylane.measurements import ExpectationMP, MeasurementProcess, Probabilit
 from pennylane.operation import Operator
 from scipy.linalg import hadamard
 
-from qstore_pl import _memory
+from qstore_pl import _computer
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.lowering import Circuit, lower
 from qstore_pl.devices.outputs import MAX_WIRES
@@ -155,7 +155,7 @@ def propagation_program(
     """
     if not outputs:
         raise DeviceError(NO_STATES.format("the state or its outcomes"))
-    room = _memory.physical() // WORD_BYTES
+    room = _computer.memory() // WORD_BYTES
     try:
         return PropagationProgram(
             n_wires, gates, outputs, max_words=min(max_words, room), **options

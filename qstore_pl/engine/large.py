@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from qstore_pl.engine import atomics, swept, threads
 from qstore_pl.engine.affine import Affine
+from qstore_pl.engine.amplitudes import AmplitudePass
 from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, Kernel, kernel
-from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import (
     PARALLEL,
     Float1D,
     Float2D,
-    Pass,
     Plan,
     Program,
     Rows,
@@ -38,7 +37,7 @@ MANY = 17  # wires up to which each thread has a state of its own, if there are 
 
 
 @final
-class LargePass(Pass):
+class LargePass(AmplitudePass):
     """Work arrays of one forward run of large state vectors, kept for its backward run.
 
     Two states of each sample are in memory, the state and its cotangent. Amplitudes are
@@ -51,8 +50,6 @@ class LargePass(Pass):
     """
 
     _kernels: ModuleType = swept
-    _parts = 2
-    _digit_bits = 1
     _tables: SweptTables
 
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
@@ -79,39 +76,16 @@ class LargePass(Pass):
         size = self._work_size(1)
         return Plan(1, size, 0, scratch, stops, 0, self._amount, parallel=True)
 
-    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
-
-        Args:
-            phase: Whether the global phase is included.
-        """
-        if self._values is None:
-            raise RuntimeError("Pass.states needs a forward run before it.")
-        weights, features, rows = self._values
-        states = np.empty((self.batch, self._length), np.complex128)
-        for i in range(self.batch):
-            re, im = self._state(i, 1)
-            states[i].real, states[i].imag = re[:, 0], im[:, 0]
-        if not phase:
-            return states
-        turn = self._tables.phase.evaluate(weights, features[rows])
-        states *= np.exp(1j * turn)[:, None]
-        return states
-
     def _state(self, i: int, batch: int) -> list[Float2D]:
         """The parts of a state in the order of their indices, copied."""
+        if batch == 0:
+            return 2 * [np.empty((self._length, 0))]
         if not self._kept:
             self._forward_chunk(i)
         work = self._works[i if self._kept else 0]
         size = self._length + APART
         parts = [work[k * size :][: self._length] for k in range(2)]
         return [_sorted(part, self._tables.places)[:, None] for part in parts]
-
-    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
-        if not out.size:
-            return
-        re, im = self._state(i, 1)
-        of_amplitudes(re, im, self._tables.n_wires, wires, out)
 
     def _columns(self) -> int:
         return 1

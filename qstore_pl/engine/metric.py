@@ -309,8 +309,8 @@ class FubiniStudy(Metric):
                 f"is a {type(program).__name__}."
             )
         self._lane_bytes = 32 << program.n_wires
-        super().__init__(program, weights, features, approximation=approximation)
         self._program, self._weights = program.with_dtype(DOUBLE), weights
+        super().__init__(self._program, weights, features, approximation=approximation)
         self._is_exact_product = features is None and approximation == "full"
 
     def _turns(self) -> Float2D:

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
+from qstore_pl._computer import require_memory
 from qstore_pl._lazy import cached_property
-from qstore_pl._memory import require
 from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.derived import Columns, Derived
@@ -387,7 +387,7 @@ class Pass(ABC):
         if not self._kept:
             sizes = sizes[:1]
         results = 8 * self._parts * self._length * batch if keep else 0
-        require(
+        require_memory(
             itemsize * sum(sizes) + results,
             f"A run of {batch} samples on {tables.n_wires} wires",
             "Use smaller batches, or fewer wires.",

@@ -6,7 +6,6 @@ shards of a mini-batch, and :func:`qstore_pl.sweep` whole training runs.
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, final
 
 from qstore_pl._checks import integer
+from qstore_pl._computer import processors
 
 SHARDS = 8  # of a mini-batch, where the user does not say otherwise
 
@@ -92,9 +92,7 @@ class ThreadExecutor(Executor):
     def __init__(self, n_workers: int | None = None, *, n_shards: int = SHARDS) -> None:
         super().__init__(n_shards=n_shards)
         if n_workers is None:
-            n_workers = os.cpu_count() or 1
-            if hasattr(os, "sched_getaffinity"):
-                n_workers = len(os.sched_getaffinity(0))
+            n_workers = processors()
         self.n_workers = integer("n_workers", n_workers, minimum=1)
 
     def __repr__(self) -> str:

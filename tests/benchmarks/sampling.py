@@ -95,46 +95,50 @@ class QNode(Sampler):
         return self.counted(outcomes, first_is_lowest=False)
 
 
-class Qulacs(Sampler):
+class OfState(Sampler):
+    """A circuit that updates a state, from which shots are drawn at once.
+
+    Args:
+        chain: The circuit.
+        circuit: The same in the program.
+        state: A state of the program, which is written.
+    """
+
+    setting = "sampling"
+
+    def __init__(self, chain, circuit, state):
+        super().__init__(chain)
+        self._circuit, self._state = circuit, state
+
+    def run(self):
+        self._state.set_zero_state()
+        self._circuit.update_quantum_state(self._state)
+        return self._state.sampling(SHOTS, self.seed())
+
+    def bits(self, outcomes):
+        return self.digits(outcomes, first_is_lowest=True)
+
+
+class Qulacs(OfState):
     """`QuantumState.sampling`."""
 
-    name, setting = "qulacs", "sampling"
+    name = "qulacs"
 
     def __init__(self, chain):
         import qulacs
 
-        super().__init__(chain)
-        self._circuit = chain.qulacs()
-        self._state = qulacs.QuantumState(chain.n_qubits)
-
-    def run(self):
-        self._state.set_zero_state()
-        self._circuit.update_quantum_state(self._state)
-        return self._state.sampling(SHOTS, self.seed())
-
-    def bits(self, outcomes):
-        return self.digits(outcomes, first_is_lowest=True)
+        super().__init__(chain, chain.qulacs(), qulacs.QuantumState(chain.n_qubits))
 
 
-class Scaluq(Sampler):
+class Scaluq(OfState):
     """`StateVector.sampling`."""
 
-    name, setting = "scaluq", "sampling"
+    name = "scaluq"
 
     def __init__(self, chain):
         import scaluq
 
-        super().__init__(chain)
-        self._circuit = chain.scaluq()
-        self._state = scaluq.StateVector(chain.n_qubits)
-
-    def run(self):
-        self._state.set_zero_state()
-        self._circuit.update_quantum_state(self._state)
-        return self._state.sampling(SHOTS, self.seed())
-
-    def bits(self, outcomes):
-        return self.digits(outcomes, first_is_lowest=True)
+        super().__init__(chain, chain.scaluq(), scaluq.StateVector(chain.n_qubits))
 
 
 class Prism(Sampler):

@@ -17,7 +17,7 @@ from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
 import qstore_pl
-from qstore_pl import NoiseSpec, QuantumModel, QuantumTrainer, TrainingConfig, _memory
+from qstore_pl import NoiseSpec, QuantumModel, QuantumTrainer, TrainingConfig, _computer
 from qstore_pl.devices import memory
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.propagation import PropagationProgram
@@ -253,7 +253,7 @@ def test_too_many_words_are_refused_with_the_count_and_the_way_out(method):
 
 
 def test_more_words_than_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(_memory, "physical", lambda: 1 << 20)
+    monkeypatch.setattr(_computer, "memory", lambda: 1 << 20)
     with pytest.raises(DeviceError, match=r"8,192 Pauli words.*more memory"):
         qml.QNode(ring, device(wires=16))(np.ones((2, 16, 3)))
 

@@ -16,7 +16,7 @@ from qstore_pl import (
     QuantumModel,
     QuantumTrainer,
     TrainingConfig,
-    _memory,
+    _computer,
 )
 from qstore_pl import compile as compiled
 from qstore_pl.devices import check_memory
@@ -193,7 +193,7 @@ def test_work_arrays_take_half_the_memory(name, n_wires):
 @pytest.mark.parametrize(("mixed", "n_bytes"), [(False, 24 << 20), (True, 12 << 20)])
 def test_the_memory_that_is_asked_for_is_half(mixed, n_bytes, monkeypatch):
     n_wires = 10 if mixed else 20
-    monkeypatch.setattr(_memory, "physical", lambda: n_bytes)
+    monkeypatch.setattr(_computer, "memory", lambda: n_bytes)
     check_memory(n_wires, mixed=mixed, dtype="complex64")
     with pytest.raises(
         qml.exceptions.DeviceError, match=f"needs {2 * n_bytes:,} bytes"

@@ -14,7 +14,7 @@ import pytest
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
-from qstore_pl import _memory
+from qstore_pl import _computer
 from qstore_pl.devices import lowering
 from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.gate_noise import SpecNoise
@@ -512,14 +512,14 @@ def test_density_matrices_that_do_not_fit_are_refused_with_their_bytes(monkeypat
         np.linspace(0.1, 1.0, 5),
         {"method": "trajectories", "trajectories": 3},
     )
-    monkeypatch.setattr(_memory, "physical", lambda: 4 * 8 * 4**5)
+    monkeypatch.setattr(_computer, "memory", lambda: 4 * 8 * 4**5)
     assert np.shape(wide(5)(weights)[0]) == ()
-    monkeypatch.setattr(_memory, "physical", lambda: 3 * 8 * 4**5 - 1)
+    monkeypatch.setattr(_computer, "memory", lambda: 3 * 8 * 4**5 - 1)
     with pytest.raises(DeviceError, match=r"5 wires needs 24,576 bytes") as refusal:
         wide(5)(weights)
     assert 'method="trajectories"' in str(refusal.value)
     assert np.shape(wide(5, **how)(weights)[0]) == ()
-    monkeypatch.setattr(_memory, "physical", lambda: 3 * 16 * 2**5 - 1)
+    monkeypatch.setattr(_computer, "memory", lambda: 3 * 16 * 2**5 - 1)
     with pytest.raises(DeviceError, match=r"1,536 bytes .* states.* Use fewer wires\."):
         wide(5, **how)(weights)
 
