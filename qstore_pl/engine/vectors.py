@@ -84,55 +84,37 @@ def _fill(typing: Any, array: Any, number: Any) -> Any:
     return _vectors[array.dtype](array, types.float64), code
 
 
-@intrinsic
-def _fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fadd(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
+def _with_product(combine: Callable[[Any, Any, Any], Any]) -> Any:
+    """An intrinsic of a, b and c, which combines the product a b with c."""
 
-    return a(a, b, c), code
+    @intrinsic
+    def combined(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x, y, z = args
+            return combine(builder, builder.fmul(x, y, flags=_FAST), z)
 
+        return a(a, b, c), code
 
-@intrinsic
-def _fms(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fsub(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
-
-    return a(a, b, c), code
+    return combined
 
 
-@intrinsic
-def _fnma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fsub(z, builder.fmul(x, y, flags=_FAST), flags=_FAST)
+def _of_two(instruction: str) -> Any:
+    """An intrinsic that is one instruction of LLVM on two vectors."""
 
-    return a(a, b, c), code
+    @intrinsic
+    def applied(typing: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, instruction)(*args, flags=_FAST)
 
+        return a(a, b), code
 
-@intrinsic
-def _mul(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args, flags=_FAST)
-
-    return a(a, b), code
+    return applied
 
 
-@intrinsic
-def _add(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args, flags=_FAST)
-
-    return a(a, b), code
-
-
-@intrinsic
-def _sub(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fsub(*args, flags=_FAST)
-
-    return a(a, b), code
+_fma = _with_product(lambda builder, product, z: builder.fadd(product, z, flags=_FAST))
+_fms = _with_product(lambda builder, product, z: builder.fsub(product, z, flags=_FAST))
+_fnma = _with_product(lambda builder, product, z: builder.fsub(z, product, flags=_FAST))
+_mul, _add, _sub = _of_two("fmul"), _of_two("fadd"), _of_two("fsub")
 
 
 def _chosen(places: Callable[[int], int]) -> Any:
