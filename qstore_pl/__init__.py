@@ -22,7 +22,9 @@ _HOME = {
     "BudgetError": "errors",
     "CheckpointError": "errors",
     "CheckpointIndex": "index",
+    "DaskExecutor": "trainer",
     "EmbeddingIndex": "index",
+    "ExecutorError": "errors",
     "FidelityKernel": "kernels",
     "FiniteDifferenceGradient": "gradients",
     "GradientResult": "gradients",
@@ -50,6 +52,7 @@ _HOME = {
     "SGD": "optimizers",
     "SPSAGradient": "gradients",
     "StoreError": "errors",
+    "ThreadExecutor": "trainer",
     "TrainingConfig": "config",
     "UnseenWarning": "errors",
     "VectorStore": "store",
@@ -58,6 +61,7 @@ _HOME = {
     "compile": "compiled",
     "open_store": "store",
     "report": "baselines",
+    "sweep": "trainer",
 }
 
 _MODULES = (
@@ -96,7 +100,9 @@ __all__ = [
     "Callback",
     "CheckpointError",
     "CheckpointIndex",
+    "DaskExecutor",
     "EmbeddingIndex",
+    "ExecutorError",
     "FidelityKernel",
     "FiniteDifferenceGradient",
     "GradientResult",
@@ -123,6 +129,7 @@ __all__ = [
     "RMSprop",
     "SPSAGradient",
     "StoreError",
+    "ThreadExecutor",
     "TrainingConfig",
     "UnseenWarning",
     "VectorStore",
@@ -132,6 +139,7 @@ __all__ = [
     "compile",
     "open_store",
     "report",
+    "sweep",
 ]
 
 if TYPE_CHECKING:  # the public names, for type checkers and editors
@@ -176,6 +184,7 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.encoding import QuantumDataEncoder as QuantumDataEncoder
     from qstore_pl.errors import BudgetError as BudgetError
     from qstore_pl.errors import CheckpointError as CheckpointError
+    from qstore_pl.errors import ExecutorError as ExecutorError
     from qstore_pl.errors import QStoreError as QStoreError
     from qstore_pl.errors import QuantumCircuitError as QuantumCircuitError
     from qstore_pl.errors import StoreError as StoreError
@@ -213,7 +222,10 @@ if TYPE_CHECKING:  # the public names, for type checkers and editors
     from qstore_pl.sklearn import QuantumRegressor as QuantumRegressor
     from qstore_pl.store import VectorStore as VectorStore
     from qstore_pl.store import open_store as open_store
+    from qstore_pl.trainer import DaskExecutor as DaskExecutor
     from qstore_pl.trainer import QuantumTrainer as QuantumTrainer
+    from qstore_pl.trainer import ThreadExecutor as ThreadExecutor
+    from qstore_pl.trainer import sweep as sweep
 else:  # type checkers must not see this: any misspelt name would be Any to them
 
     def __getattr__(name: str) -> Any:

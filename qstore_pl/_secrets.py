@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
+from collections.abc import Iterator
 from typing import Any, final
 
 REFERENCE = "env:"
+
+
+@contextlib.contextmanager
+def unlinked() -> Iterator[None]:
+    """A context whose errors forget those they were raised in place of.
+
+    ``from None`` only hides these from tracebacks. What pickles errors with all that
+    led to them, as Dask does, would still write a key that is in one of them.
+    """
+    try:
+        yield
+    except Exception as error:
+        if error.__suppress_context__:
+            error.__context__ = None
+        raise
 
 
 @final

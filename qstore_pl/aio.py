@@ -2,8 +2,8 @@
 
 Write ``from qstore_pl.aio import ...`` instead of ``from qstore_pl import ...``. A
 coroutine runs the method in a thread, and the event loop goes on meanwhile. Classes
-without slow methods are the same objects as in ``qstore_pl``. ``open_store`` is a
-coroutine, too, and gives a store whose methods are awaited.
+without slow methods are the same objects as in ``qstore_pl``. ``open_store`` and
+``sweep`` are coroutines, too; the former gives a store whose methods are awaited.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from qstore_pl import BasisEncoding as BasisEncoding
 from qstore_pl import BudgetError as BudgetError
 from qstore_pl import Callback as Callback
 from qstore_pl import CheckpointError as CheckpointError
+from qstore_pl import DaskExecutor as DaskExecutor
+from qstore_pl import ExecutorError as ExecutorError
 from qstore_pl import FidelityKernel as FidelityKernel
 from qstore_pl import GradientResult as GradientResult
 from qstore_pl import HammingKernel as HammingKernel
@@ -45,6 +47,7 @@ from qstore_pl import QuantumPoolingLayer as QuantumPoolingLayer
 from qstore_pl import QuantumRegressor as QuantumRegressor
 from qstore_pl import RMSprop as RMSprop
 from qstore_pl import StoreError as StoreError
+from qstore_pl import ThreadExecutor as ThreadExecutor
 from qstore_pl import TrainingConfig as TrainingConfig
 from qstore_pl import UnseenWarning as UnseenWarning
 from qstore_pl import VectorStore as VectorStore
@@ -57,6 +60,7 @@ from qstore_pl import templates as templates
 from qstore_pl.store import PineconeStore
 from qstore_pl.store.awaitable import AsyncStore
 from qstore_pl.store.pinecone_async import AsyncPineconeStore
+from qstore_pl.trainer import SweepRow
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -230,3 +234,8 @@ async def open_store(*args: Any, **kwargs: Any) -> VectorStore:
     if isinstance(store, PineconeStore):
         return AsyncPineconeStore(store)
     return AsyncStore(store)
+
+
+@functools.wraps(plain.sweep)
+async def sweep(*args: Any, **kwargs: Any) -> list[SweepRow]:
+    return await asyncio.to_thread(plain.sweep, *args, **kwargs)

@@ -62,6 +62,10 @@ class WrongResultError(QuantumCircuitError):
     """What a service returned cannot be the result of the circuits that were sent."""
 
 
+class ExecutorError(QStoreError):
+    """An executor does not reach its workers, lost them, or they cannot do the work."""
+
+
 class LedgerError(QStoreError):
     """The record of remote jobs cannot be read or written, or has no such job."""
 

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qstore_pl._checks import Float2D, choice, finite, plain
+from qstore_pl._checks import Float2D, boolean, choice, finite, plain
 
 Targets = NDArray[Any]
 
@@ -43,9 +43,13 @@ class Loss:
         labels: ``labels(targets)`` returns the class of each sample from the prepared
             targets, shape ``(n_samples,)``. None for a loss whose targets are not
             classes.
+        is_mean: Whether ``fn`` is the mean over the samples of a number for each that
+            depends on the predictions and targets of this sample alone. Executors then
+            compute a gradient in one round instead of two.
 
     Attributes:
         functions: The functions that were given, by argument name.
+        is_mean: As the argument.
 
     Raises:
         TypeError: If an argument is not callable.
@@ -67,6 +71,7 @@ class Loss:
         name: str | None = None,
         prepare: Callable[[Any, int, int], Targets] | None = None,
         labels: Callable[[Any], NDArray[Any]] | None = None,
+        is_mean: bool = False,
     ) -> None:
         functions = {
             "fn": fn,
@@ -87,6 +92,7 @@ class Loss:
         self.prepare = _any_targets if prepare is None else prepare
         self.name = getattr(fn, "__name__", "custom") if name is None else name
         self.labels = labels
+        self.is_mean = boolean("is_mean", is_mean)
         self._weighed = False
 
     def prepare_targets(self, targets: Any, n_outputs: int, n_samples: int) -> Targets:
@@ -245,6 +251,7 @@ class Loss:
             name=self.name,
             prepare=prepare,
             labels=labels,
+            is_mean=self.is_mean,
         )
 
     def with_sample_weight(self) -> Loss:
@@ -290,6 +297,7 @@ class Loss:
             name=self.name,
             prepare=self.prepare,
             labels=None if labels is None else weighed_labels,
+            is_mean=self.is_mean,
         )
         loss._weighed = True
         return loss
@@ -707,6 +715,7 @@ LOSSES = {
         hessian=_mean_squared_error_hessian,
         name="mse",
         prepare=_number_targets,
+        is_mean=True,
     ),
     "cross_entropy": Loss(
         cross_entropy,
@@ -715,6 +724,7 @@ LOSSES = {
         name="cross_entropy",
         prepare=_class_targets,
         labels=_largest,
+        is_mean=True,
     ),
     "binary": Loss(
         binary,
@@ -723,6 +733,7 @@ LOSSES = {
         name="binary",
         prepare=_binary_targets,
         labels=_largest,
+        is_mean=True,
     ),
     "hinge": Loss(
         hinge,
@@ -730,6 +741,7 @@ LOSSES = {
         name="hinge",
         prepare=_signs,
         labels=decided,
+        is_mean=True,
     ),
 }
 

@@ -9,6 +9,7 @@ that are read as Python starts, need an interpreter of their own.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -31,6 +32,8 @@ context.set_forkserver_preload(
         *("qstore_pl.trainer.trainer", "lancedb"),
     ]
 )
+# Its socket has a short path, also if a test has another temporary directory by then.
+multiprocessing.util.get_temp_dir()
 
 
 class Forked:

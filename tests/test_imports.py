@@ -16,7 +16,7 @@ import qstore_pl
 ROOT = "qstore_pl"
 # From the ground up. A part imports its own group and the ones before it.
 FLOORS = (
-    ("errors", "_axes", "_blas", "_checks", "_files", "_lazy", "_memory", "_secrets"),
+    ("errors", "_axes", "_blas", "_checks", "_computer", "_files", "_lazy", "_secrets"),
     ("config",),
     ("engine", "templates", "optimizers", "losses", "history", "store"),
     ("checkpoint", "circuit", "readout"),

@@ -230,12 +230,19 @@ def qnodes(
     return state, results
 
 
-def reference_qnodes(recipe: Recipe) -> QNodes:
-    """default.qubit, run on one sample after the other."""
+def reference_qnodes(
+    recipe: Recipe, of_sample: Callable[[int | None], QNodes] | None = None
+) -> QNodes:
+    """default.qubit or other QNodes, run on one sample after the other."""
+    if of_sample is None:
+
+        def of_sample(b: int | None) -> QNodes:
+            return qnodes(recipe, "default.qubit", "autograd", b)
+
     if not recipe.is_batched:
-        return qnodes(recipe, "default.qubit", "autograd")
+        return of_sample(None)
     samples = range(recipe.batch)
-    pairs = [qnodes(recipe, "default.qubit", "autograd", b) for b in samples]
+    pairs = [of_sample(b) for b in samples]
 
     def state(weights, features):
         return np.stack([pairs[b][0](weights, features[b]) for b in samples])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, final
 
-from qstore_pl._secrets import Secret
+from qstore_pl._secrets import Secret, unlinked
 from qstore_pl.backends.sending import NoAnswerError, RefusedError
 from qstore_pl.errors import CredentialsError, JobCancelledError, JobFailedError
 
@@ -42,6 +42,7 @@ class IBMService:
         return self.__dict__ | {"_client": None, "_backend": None}
 
     @property
+    @unlinked()
     def client(self) -> Any:
         """The client, which is connected when it is first needed.
 
@@ -71,6 +72,7 @@ class IBMService:
         return self._client
 
     @property
+    @unlinked()
     def backend(self) -> Any:
         """The machine.
 
@@ -90,6 +92,7 @@ class IBMService:
                 ) from None
         return self._backend
 
+    @unlinked()
     def create(self, pubs: Sequence[Any], key: str) -> str:
         """Send a job; returns its identifier.
 
@@ -133,6 +136,7 @@ class IBMService:
             return None
         return str(jobs[0].job_id()) if jobs else None
 
+    @unlinked()
     def result(self, job: str) -> Any:
         """What the sampler measured in a job; None if it is not ready.
 

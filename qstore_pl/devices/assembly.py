@@ -215,7 +215,7 @@ def executable(
     sizes = {"n_weights": places.n_weights, "n_features": places.n_features}
 
     def lower(kind: StateKind, noise: SpecNoise | None) -> Executable:
-        lowering = Lowering(order, noise, kind.program)
+        lowering = Lowering(order, noise, kind.program, device.dtype)
         lowering.check_memory()
         gates = gates_of_pairs(pairs, lowering)
         packing, batched = Packing(places, shapes), places.batch is not None

@@ -69,6 +69,7 @@ from qstore_pl.devices.tensors import (
     to_numpy,
 )
 from qstore_pl.devices.together import Batch, Taken, Taking
+from qstore_pl.engine.precision import DOUBLE, precision
 from qstore_pl.engine.program import Pass, Program
 
 PURE = PureStates()
@@ -89,9 +90,15 @@ class QStoreDevice(ResumableDevice):
     """Base of the devices. See :class:`MockIdeal` for the arguments."""
 
     def __init__(
-        self, wires: Any = None, shots: Any = None, *, seed: Any = "global"
+        self,
+        wires: Any = None,
+        shots: Any = None,
+        *,
+        seed: Any = "global",
+        dtype: str = DOUBLE,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
+        self._dtype = precision(dtype)
         self._rng = np.random.default_rng(as_seed(seed))
         self._rng_lock = threading.Lock()
         self._cache = ProgramCache()
@@ -100,6 +107,16 @@ class QStoreDevice(ResumableDevice):
         self._readings = Readings()
         # PennyLane leaves snapshots to a device that has this attribute.
         self._debugger: Any = None
+
+    @property
+    def dtype(self) -> str:
+        """The type of amplitudes, which says the precision of the states."""
+        return self._dtype
+
+    @property
+    def description(self) -> str:
+        """A text that says what the device is; its seed is not part of it."""
+        return self.name if self._dtype == DOUBLE else f"{self.name}, {self._dtype}"
 
     # --- before anything is executed ----------------------------------------------
 
@@ -252,6 +269,7 @@ class QStoreDevice(ResumableDevice):
                 inputs,
                 noise,
                 kind.program,
+                dtype=self._dtype,
                 n_weights=n_weights,
                 n_features=n_features,
             )
@@ -340,9 +358,10 @@ class QStoreDevice(ResumableDevice):
 
         def lower(circuit: Circuit) -> Program:
             with aside():
-                return kind.lower(circuit, rotation.operations)
+                return kind.lower(circuit, rotation.operations, dtype=self._dtype)
 
-        return self._cache.get(circuit, lower, (type(kind), rotation.key))
+        key = type(kind), self._dtype, rotation.key
+        return self._cache.get(circuit, lower, key)
 
     def _is_pure(self, tape: QuantumScript) -> bool:
         """Whether neither the device nor the circuit has noise."""
@@ -581,7 +600,8 @@ class QStoreDevice(ResumableDevice):
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
         kind = self._snapshot_kind(tape)
-        take_snapshots(tape, wire_order(tape), kind, self._debugger, self._rng)
+        order = wire_order(tape)
+        take_snapshots(tape, order, kind, self._debugger, self._rng, self._dtype)
 
     # --- gradients ----------------------------------------------------------------
 

@@ -51,6 +51,7 @@ def lower_bound(
     noise: SpecNoise | None = None,
     program: Callable[..., Program] = MixedProgram,
     *,
+    dtype: str = "complex128",
     n_weights: int,
     n_features: int,
 ) -> Program:
@@ -64,6 +65,7 @@ def lower_bound(
             the tape.
         noise: Noise of the device, for mixed states; None is for pure states.
         program: The class of the Program if the states are mixed.
+        dtype: The type of amplitudes, which says the precision of the states.
         n_weights: Length of the weights of the Program.
         n_features: Number of columns of its features.
 
@@ -74,7 +76,7 @@ def lower_bound(
             parameters than polynomials.
         NeedsMixedStatesError: If states are pure and the circuit has a channel.
     """
-    lowering = Lowering(wire_order(tape), noise, program)
+    lowering = Lowering(wire_order(tape), noise, program, dtype)
     lowering.check_memory()
     values = tape.get_parameters(trainable_only=False)
     _check_inputs(values, inputs, n_weights, n_features)

@@ -281,7 +281,7 @@ def lanes_of(
     order = wire_order(tape)
 
     def lower(kind: StateKind, noise: SpecNoise | None) -> Lanes:
-        lowering = Lowering(order, noise, kind.program)
+        lowering = Lowering(order, noise, kind.program, device.dtype)
         lowering.check_memory()
         operations, uses = list(pairs), list[Use]()
         if shifted:

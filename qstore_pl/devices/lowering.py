@@ -9,6 +9,7 @@ sample. A tape that is compiled has no values; :mod:`bound` lowers it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -46,6 +47,7 @@ from qstore_pl.engine.gates import (
 from qstore_pl.engine.mixed import MixedProgram
 from qstore_pl.engine.program import Program
 from qstore_pl.engine.pure import PureProgram
+from qstore_pl.engine.trajectories import TrajectoryProgram
 
 Word = Any  # qml.pauli.PauliWord
 
@@ -250,6 +252,8 @@ def lower(
     noise: SpecNoise | None = None,
     program: Callable[..., Program] = MixedProgram,
     rotation: Sequence[Operator] = (),
+    *,
+    dtype: str = "complex128",
 ) -> Program:
     """The Program of a tape that was taken apart.
 
@@ -259,12 +263,13 @@ def lower(
         program: The class of the Program if the states are mixed.
         rotation: Gates after the circuit that turn the basis that is measured into the
             computational one.
+        dtype: The type of amplitudes, which says the precision of the states.
 
     Raises:
         DeviceError: If the states do not fit into memory, or initial amplitudes are not
             the first operation.
     """
-    lowering = Lowering(circuit.order, noise, program)
+    lowering = Lowering(circuit.order, noise, program, dtype)
     lowering.check_memory()
     words = [pauli_sum({word: 1.0}, circuit.order) for word in circuit.words]
     if noise is not None:
@@ -290,11 +295,13 @@ class Lowering:
         order: Wire labels in the order of the register.
         noise: Noise of the device, for mixed states; None is for pure states.
         kind: The class of the Program if the states are mixed.
+        dtype: The type of amplitudes, which says the precision of the states.
     """
 
     order: tuple[Any, ...]
     noise: SpecNoise | None = None
     kind: Callable[..., Program] = MixedProgram
+    dtype: str = "complex128"
     _outcomes: set[Any] = field(default_factory=set)  # wires that hold some so far
 
     @cached_property
@@ -305,16 +312,21 @@ class Lowering:
     @property
     def is_drawn(self) -> bool:
         """Whether the states are trajectories, which are drawn at random."""
-        return self.noise is not None and self.kind is not MixedProgram
+        kind = self.kind
+        drawn = isinstance(kind, functools.partial) and kind.func is TrajectoryProgram
+        return self.noise is not None and drawn
 
     def check_memory(self) -> None:
         """Refuse a register whose states do not fit into memory.
+
+        Pauli propagation has no states, and counts its words when it finds them.
 
         Raises:
             DeviceError: If they do not.
         """
         mixed = self.noise is not None and self.kind is MixedProgram
-        check_memory(len(self.order), mixed=mixed)
+        if mixed or self.noise is None or self.is_drawn:
+            check_memory(len(self.order), mixed=mixed, dtype=self.dtype)
 
     def gates_of(
         self, op: Operator, labels: Sequence[Any], params: Sequence[Any]
@@ -381,7 +393,7 @@ class Lowering:
             )
         options = {"derived": derived} if derived else {}
         kind = PureProgram if self.noise is None else self.kind
-        return kind(
+        program = kind(
             len(self.order),
             gates,
             outputs,
@@ -390,6 +402,7 @@ class Lowering:
             constants=constants,
             **options,
         )
+        return program.with_dtype(self.dtype)
 
 
 def with_columns(

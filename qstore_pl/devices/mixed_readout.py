@@ -215,6 +215,7 @@ class MixedFunction(Readout):
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
         self._n = len(order)
+        self.is_state = type(mp) is StateMP
 
     def layout(self) -> tuple[tuple[int, ...], bool]:
         shape = self._mp.shape(None, self._n)
@@ -278,6 +279,7 @@ class Conditioned(Readout):
             readout.per_sample,
         )
         self.affine, self.shape = readout.affine, readout.shape
+        self.is_state = readout.is_state
 
     def layout(self) -> tuple[tuple[int, ...], bool]:
         return self._readout.layout()

@@ -19,19 +19,27 @@ from qstore_pl._checks import choice, integer, real
 from qstore_pl.devices.base import PURE, Lowered, QStoreDevice
 from qstore_pl.devices.bound import NO_STRENGTHS, NeedsMixedStatesError
 from qstore_pl.devices.gate_noise import ModelNoise, ReadsValuesError, SpecNoise
-from qstore_pl.devices.lowering import Circuit
+from qstore_pl.devices.lowering import Circuit, wire_order
+from qstore_pl.devices.memory import fits
 from qstore_pl.devices.noise import NoiseSpec
 from qstore_pl.devices.preprocessing import noisy_pipeline
 from qstore_pl.devices.presets import DEFAULT_PRESET, as_noise
+from qstore_pl.devices.propagation import Propagated
 from qstore_pl.devices.pullback import Gradients
 from qstore_pl.devices.readout import Readout
 from qstore_pl.devices.records import postselected, records_of
 from qstore_pl.devices.states import MixedStates, StateKind
 from qstore_pl.devices.tensors import is_traced
-from qstore_pl.devices.trajectories import TrajectoryStates, standard_errors
+from qstore_pl.devices.trajectories import TrajectoryStates, precision
+from qstore_pl.engine.precision import DOUBLE
+from qstore_pl.engine.propagation import MAX_WORDS
 from qstore_pl.engine.trajectories import TrajectoryPass
 
-METHODS = ("density", "trajectories")
+Noisy = MixedStates | TrajectoryStates | Propagated  # what noise is simulated by
+
+METHODS = ("density", "trajectories", "pauli_propagation", "auto")
+PROPAGATING = ("pauli_propagation", "auto")
+POSTSELECTED = '{} no postselected outcomes. Use method="density".'
 
 
 class MockNoisy(QStoreDevice):
@@ -52,21 +60,39 @@ class MockNoisy(QStoreDevice):
         noise_scale: Factor of the strengths of the noise, >= 0, as in
             :meth:`NoiseSpec.scaled`; 0 or 1 for a `qml.NoiseModel`.
         method: ``"density"`` simulates density matrices, exactly. ``"trajectories"``
-            averages over state vectors that are drawn at random, for more wires than
-            density matrices have memory for. It gives unbiased estimates of expectation
-            values, probabilities and their gradients with respect to weights and
-            inputs. Their standard errors are recorded by a ``qml.Tracker``, in
-            ``history["standard_errors"]``. With shots, outcomes are drawn from the
-            average over trajectories. Where noise is not unital, as damping, that is
-            not normalised, and estimates have a bias of the order of one over the
-            number of trajectories.
-        trajectories: Number of state vectors that are drawn for each sample, >= 1; None
-            unless the method is ``"trajectories"``.
+            averages over state vectors, for more wires than density matrices have
+            memory for: the one of the circuit without errors has its exact weight, and
+            those of circuits with errors are drawn at random. It gives unbiased
+            estimates of expectation values, probabilities and their gradients with
+            respect to weights and inputs. A ``qml.Tracker`` records their standard
+            errors in ``history["standard_errors"]``, the two ends of their 95 %
+            intervals in ``history["intervals"]``, and the weight of the circuit without
+            errors in ``history["no_error_weights"]``. With shots, outcomes are drawn
+            from the average over trajectories. Where noise is not unital, as damping,
+            that is not normalised, and estimates have a bias of the order of one over
+            the number of trajectories.
+            ``"pauli_propagation"`` computes expectation values exactly, and their
+            gradients, from the Pauli words on which they depend, for circuits on many
+            wires whose entanglement is local; it has no states. ``"auto"`` is
+            ``"density"`` where density matrices have memory, and else
+            ``"pauli_propagation"``; it never draws at random.
+        trajectories: Number of state vectors with errors that are drawn for each
+            sample, >= 1; equal ones are computed once. None unless the method is
+            ``"trajectories"``.
+        max_words: How many Pauli words Pauli propagation may compute for a sample,
+            those after each gate counted again, >= 1. A circuit that needs more is
+            refused. None, the only choice for the other methods, is 3 million.
         seed: Seed of samples and trajectories, as for :class:`MockIdeal`.
+        dtype: Type of the amplitudes, ``"complex128"`` or ``"complex64"``, as for
+            :class:`MockIdeal`, with the same bounds on errors. Density matrices are
+            kept as real numbers of half this size. Noise is undone as well when a
+            gradient is computed; where that would make errors of single precision more
+            than 10 times larger, a state is kept instead, so that more are kept than in
+            double precision. Pauli propagation is in double precision only.
 
     Raises:
         ValueError: If the preset or the method is unknown, the scale is negative or not
-            allowed, or ``trajectories`` is missing or has no use.
+            allowed, or ``trajectories`` or ``max_words`` is missing or has no use.
         TypeError: If ``noise`` is something else.
 
     **Example**
@@ -92,9 +118,11 @@ class MockNoisy(QStoreDevice):
         noise_scale: float = 1.0,
         method: str = "density",
         trajectories: int | None = None,
+        max_words: int | None = None,
         seed: Any = "global",
+        dtype: str = "complex128",
     ) -> None:
-        super().__init__(wires=wires, shots=shots, seed=seed)
+        super().__init__(wires=wires, shots=shots, seed=seed, dtype=dtype)
         noise = as_noise(noise)
         scale = real("noise_scale", noise_scale, minimum=0.0)
         self._model: qml.NoiseModel | None = None
@@ -116,6 +144,20 @@ class MockNoisy(QStoreDevice):
         if trajectories is not None:
             integer("trajectories", trajectories, minimum=1)
         self._trajectories = trajectories
+        if max_words is not None:
+            integer("max_words", max_words, minimum=1)
+            if method not in PROPAGATING:
+                raise ValueError(
+                    "Argument `max_words` must be None unless the method is "
+                    '"pauli_propagation" or "auto", but is '
+                    f"{max_words} for method={method!r}."
+                )
+        if method in PROPAGATING and dtype != DOUBLE:
+            raise ValueError(
+                f'Argument `dtype` must be "complex128" for method={method!r}, which '
+                f"computes Pauli words in double precision, but is {dtype!r}."
+            )
+        self._method, self._max_words = method, max_words or MAX_WORDS
 
     @property
     def name(self) -> str:
@@ -126,7 +168,7 @@ class MockNoisy(QStoreDevice):
     def description(self) -> str:
         """A text that says what the device is; its seed is not part of it."""
         drawn = "" if self._trajectories is None else f", {self._trajectories} drawn"
-        return f"{self.name}, noise={self.noise!r}{drawn}"
+        return f"{super().description}, noise={self.noise!r}{drawn}"
 
     @property
     def functions(self) -> list[Callable[..., Any]]:
@@ -161,8 +203,8 @@ class MockNoisy(QStoreDevice):
         """As :meth:`QStoreDevice.lowered`, with the noise of this device."""
         kind = self._kind(tape)
         if self._model is not None:
-            kind = self._mixed(tape.operations)
-            assert isinstance(kind, MixedStates)
+            kind = self._mixed(tape)
+            assert isinstance(kind, Noisy)
             if self._model.meas_map or kind.noise.records:
                 return None
         try:
@@ -170,8 +212,8 @@ class MockNoisy(QStoreDevice):
                 try:
                     return lower(kind, None)
                 except NeedsMixedStatesError:  # a channel inside another operation
-                    kind = self._mixed()
-            assert isinstance(kind, MixedStates | TrajectoryStates)
+                    kind = self._mixed(tape)
+            assert isinstance(kind, Noisy)
             if self._model is not None:
                 return lower(kind, ModelNoise(self._model))
             return lower(kind, kind.noise)
@@ -185,17 +227,31 @@ class MockNoisy(QStoreDevice):
         # same way: outcomes are drawn from the circuit with deferred measurements.
         return super()._mcm_config(config, circuit)
 
-    def _mixed(self, operations: Sequence[Any] = ()) -> StateKind:
-        records = records_of(operations)
+    def _mixed(self, tape: QuantumScript) -> StateKind:
+        records = records_of(tape.operations)
         noise = self._noise.knowing([record.wires[0] for record in records])
-        selected = postselected(operations)
+        selected = postselected(tape.operations)
+        propagated = self._propagates(tape, mixed=True)
+        if propagated:
+            if selected:
+                raise DeviceError(POSTSELECTED.format("Pauli propagation takes"))
+            return Propagated(noise, self._max_words)
         if self._trajectories is None:
             return MixedStates(noise, selected)
         if selected:
-            raise DeviceError(
-                'Trajectories take no postselected outcomes. Use method="density".'
-            )
+            raise DeviceError(POSTSELECTED.format("Trajectories take"))
         return TrajectoryStates(noise, self._trajectories, self._uniform)
+
+    def _propagates(self, tape: QuantumScript, *, mixed: bool) -> bool:
+        """Whether a circuit runs by Pauli propagation.
+
+        Args:
+            tape: The circuit.
+            mixed: Whether its states are density matrices.
+        """
+        if self._method == "auto":
+            return not fits(len(wire_order(tape)), mixed=mixed)
+        return self._method == "pauli_propagation"
 
     def _uniform(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         with self._rng_lock:
@@ -209,8 +265,12 @@ class MockNoisy(QStoreDevice):
         states: NDArray[Any] | None,
     ) -> None:
         if self.tracker.active and isinstance(work, TrajectoryPass):
-            errors = standard_errors(readouts, circuit, work, states)
-            self.tracker.update(standard_errors=errors)
+            found = precision(readouts, circuit, work, states)
+            self.tracker.update(
+                standard_errors=found.standard_errors,
+                intervals=found.intervals,
+                no_error_weights=found.no_error_weights,
+            )
 
     def _refusal(self, tape: QuantumScript, kind: StateKind) -> str | None:
         if isinstance(kind, TrajectoryStates):
@@ -244,20 +304,22 @@ class MockNoisy(QStoreDevice):
         return results if tape.shots else self._followed(tape, results)
 
     def _snapshot_kind(self, tape: QuantumScript) -> StateKind:
-        return self._mixed(tape.operations)
+        return self._mixed(tape)
 
     def _take_snapshots(self, tape: QuantumScript) -> None:
-        if isinstance(self._kind(tape), TrajectoryStates) and any(
+        if isinstance(self._kind(tape), TrajectoryStates | Propagated) and any(
             isinstance(op, qml.Snapshot) for op in tape.operations
         ):
             raise DeviceError(
-                "Trajectories have no density matrix to take snapshots of. Use "
-                'method="density".'
+                "Trajectories and Pauli propagation have no density matrix to take "
+                'snapshots of. Use method="density".'
             )
         super()._take_snapshots(tape)
 
     def _is_pure(self, tape: QuantumScript) -> bool:
-        """Whether neither the device nor the circuit has noise."""
+        """Whether states are vectors: neither the device nor the circuit has noise."""
+        if self._propagates(tape, mixed=False):
+            return False
         spec = self._noise.spec
         mixed = (qml.operation.Channel, qml.QubitDensityMatrix)
         return not (
@@ -269,7 +331,7 @@ class MockNoisy(QStoreDevice):
     def _kind(self, tape: QuantumScript) -> StateKind:
         """The kind of states: pure without noise, unless the tape returns a state."""
         if not self._is_pure(tape):
-            return self._mixed(tape.operations)
+            return self._mixed(tape)
         if any(type(mp) is StateMP for mp in tape.measurements):
             return MixedStates(self._noise)
         return PURE

@@ -117,9 +117,10 @@ class Plan:
             if batch is None and not readout.per_sample:
                 assert states is not None
                 pairs = zip(words, states, strict=True)
-                columns.append([readout.value(*pair) for pair in pairs])
+                each = [readout.value(*pair) for pair in pairs]
+                columns.append([_in_precision(readout, one, work) for one in each])
                 continue
-            found = readout.value(words, states)
+            found = _in_precision(readout, readout.value(words, states), work)
             if batch is None:
                 columns.append(list(found))
             elif n_tapes == 1:
@@ -177,3 +178,8 @@ class Plan:
         outcomes = {order.index(w): one for w, one in kind.postselected.items()}
         selection = Selection(outcomes, fill and kind.fills, kind.check_kept)
         return sampled(self.reading, runs, probabilities, selection, shadows)
+
+
+def _in_precision(readout: Readout, value: Any, work: Pass) -> Any:
+    """The value of a measurement, a state in the precision that it was computed in."""
+    return value.astype(work.dtype, copy=False) if readout.is_state else value

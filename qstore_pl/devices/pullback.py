@@ -22,7 +22,7 @@ from pennylane.tape import QuantumScript
 from qstore_pl._lazy import cached_property
 from qstore_pl.devices.entries import Parameter, Pull
 from qstore_pl.devices.lowering import Circuit
-from qstore_pl.devices.readout import PauliSumValue, Readout, real
+from qstore_pl.devices.readout import OfWords, Readout, real
 from qstore_pl.devices.registry import entry_of
 from qstore_pl.devices.tensors import dtype_of, to_numpy
 from qstore_pl.engine.gates import FEATURE, WEIGHT
@@ -179,9 +179,9 @@ def backward(
     dwords = np.zeros((work.batch, len(words)))
     columns = {word: i for i, word in enumerate(words)}
     for readout, dy in zip(readouts, rows, strict=True):
-        assert isinstance(readout, PauliSumValue)
-        for word, c in zip(readout.words, readout.coefficients, strict=True):
-            dwords[:, columns[word]] += c * dy
+        assert isinstance(readout, OfWords)
+        for word, by_word in zip(readout.words, readout.by_words(dy).T, strict=True):
+            dwords[:, columns[word]] += by_word
     return work.backward(dwords, inputs=inputs)
 
 

@@ -21,6 +21,7 @@ from pennylane.measurements import (
     ExpectationMP,
     MeasurementProcess,
     ProbabilityMP,
+    StateMP,
     VarianceMP,
 )
 from pennylane.ops.functions import bind_new_parameters
@@ -46,6 +47,7 @@ class Readout(ABC):
     differentiable = True
     affine = True  # whether an expectation value is affine in the observable's numbers
     per_sample = True  # whether it takes a batch axis where the circuit has none
+    is_state = False  # whether its value is the state itself
     shape: tuple[int, ...] = ()  # of the value of one sample
 
     @abstractmethod
@@ -76,10 +78,22 @@ class Readout(ABC):
         raise NotImplementedError
 
 
-class PauliSumValue(Readout):
-    """The expectation value of an operator with a Pauli representation."""
+class OfWords(Readout):
+    """A measurement that is linear in expectation values of Pauli words."""
 
     needs_state = False
+
+    @abstractmethod
+    def by_words(self, dy: Float) -> Float:
+        """Derivatives with respect to the words, shape ``(batch, n_words)``.
+
+        Args:
+            dy: Cotangents of the measurement, shape ``(batch, *shape)``.
+        """
+
+
+class PauliSumValue(OfWords):
+    """The expectation value of an operator with a Pauli representation."""
 
     def __init__(self, sentence: Any, order: Sequence[Any]) -> None:
         self.words = tuple(sentence)
@@ -88,6 +102,9 @@ class PauliSumValue(Readout):
 
     def value(self, words: Float, states: Complex2D | None) -> Float:
         return words @ self.coefficients
+
+    def by_words(self, dy: Float) -> Float:
+        return np.multiply.outer(dy, self.coefficients)
 
     def of_states(self, states: NDArray[Any]) -> Float:
         return _inner(states, self.bra(np.ones(len(states)), states))
@@ -180,6 +197,7 @@ class StateFunction(Readout):
         positions = {wire: i for i, wire in enumerate(order)}
         self._mp = mp.map_wires(positions)
         self._n = len(order)
+        self.is_state = type(mp) is StateMP
 
     def layout(self) -> tuple[tuple[int, ...], bool]:
         return self._mp.shape(None, self._n), self._mp.numeric_type is complex

@@ -19,6 +19,7 @@ def take_snapshots(
     kind: StateKind,
     debugger: Any,
     rng: np.random.Generator,
+    dtype: str,
 ) -> None:
     """Execute the circuit up to each of its snapshots, and give these to the debugger.
 
@@ -28,13 +29,14 @@ def take_snapshots(
         kind: The kind of states that the snapshots show.
         debugger: PennyLane's debugger.
         rng: The random generator that samples are drawn from.
+        dtype: The type of amplitudes, which says the precision of the states.
     """
     positions = {label: i for i, label in enumerate(order)}
     for i, op in enumerate(tape.operations):
         if not isinstance(op, qml.Snapshot):
             continue
         circuit = take_apart(tape.copy(operations=tape.operations[:i]), order=order)
-        program = kind.lower(circuit)
+        program = kind.lower(circuit, dtype=dtype)
         states = kind.tensor(program.states(circuit.weights, circuit.features))
         batched = circuit.batch is not None
         found = op.map_wires(positions).hyperparameters

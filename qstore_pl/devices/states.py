@@ -53,12 +53,19 @@ class StateKind(ABC):
     """Whether postselection can keep every shot."""
 
     @abstractmethod
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart.
 
         Args:
             circuit: The tape.
             rotation: Gates before outcomes are read, which have no noise.
+            dtype: The type of amplitudes, which says the precision of the states.
         """
 
     @abstractmethod
@@ -140,9 +147,15 @@ class PureStates(StateKind):
     def __init__(self, postselected: Mapping[Any, int] | None = None) -> None:
         self.postselected = dict(postselected or {})
 
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, rotation=rotation)
+        return lower(circuit, rotation=rotation, dtype=dtype)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What an analytic measurement needs of state vectors, and its value."""
@@ -171,9 +184,15 @@ class MixedStates(StateKind):
     ) -> None:
         self.noise, self.postselected = noise, dict(postselected or {})
 
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise, rotation=rotation)
+        return lower(circuit, self.noise, rotation=rotation, dtype=dtype)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What an analytic measurement needs of density matrices, and its value."""

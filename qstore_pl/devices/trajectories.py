@@ -1,14 +1,17 @@
-"""Measurements of averages over trajectories: means and standard errors.
+"""Measurements of averages over trajectories: means, standard errors and intervals.
 
-States are the state vectors of all trajectories, shape ``(batch * n, 2**n_wires)`` for
-n trajectories of each sample. They are not normalised. What is linear in the density
-matrix has an unbiased mean; other measurements are refused.
+States are the weighted state vectors of all trajectories, shape
+``(batch * (1 + n), 2**n_wires)`` for n trajectories that are drawn for each sample,
+after the one without errors (:class:`TrajectoryPass`). Sums over those of a sample are
+averages. What is linear in the density matrix has an unbiased average; other
+measurements are refused.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +44,6 @@ from qstore_pl.engine.trajectories import (
     TrajectoryPass,
     TrajectoryProgram,
     Uniform,
-    standard_error,
 )
 
 Complex2D = NDArray[np.complex128]
@@ -53,7 +55,8 @@ class TrajectoryStates(StateKind):
 
     Args:
         noise: Noise of the device.
-        trajectories: Number of state vectors that are drawn for each sample, >= 1.
+        trajectories: Number of state vectors with errors that are drawn for each
+            sample, >= 1.
         uniform: Function from a shape to random numbers in [0, 1) of that shape.
     """
 
@@ -62,14 +65,20 @@ class TrajectoryStates(StateKind):
     noise: SpecNoise
 
     def __init__(self, noise: SpecNoise, trajectories: int, uniform: Uniform) -> None:
-        self.noise, self.trajectories = noise, trajectories
+        self.noise, self.n_rows = noise, 1 + trajectories
         self.program = functools.partial(
             TrajectoryProgram, trajectories=trajectories, uniform=uniform
         )
 
-    def lower(self, circuit: Circuit, rotation: Sequence[Operator] = ()) -> Program:
+    def lower(
+        self,
+        circuit: Circuit,
+        rotation: Sequence[Operator] = (),
+        *,
+        dtype: str = "complex128",
+    ) -> Program:
         """The Program of a tape that was taken apart."""
-        return lower(circuit, self.noise, self.program, rotation)
+        return lower(circuit, self.noise, self.program, rotation, dtype=dtype)
 
     def readout(self, mp: MeasurementProcess, order: tuple[Any, ...]) -> Readout:
         """What a measurement that is linear in the density matrix needs, and its value.
@@ -134,19 +143,29 @@ class TrajectorySum(PauliSumValue):
         self._kind = kind
 
     def of_states(self, states: Complex2D) -> Float:
-        each = self.bra(np.ones(len(states) // self._kind.trajectories), states)
+        each = self.bra(np.ones(len(states) // self._kind.n_rows), states)
         values = np.einsum("bi,bi->b", states.conj(), each).real
-        return values.reshape(-1, self._kind.trajectories).mean(axis=1)
+        return values.reshape(-1, self._kind.n_rows).sum(axis=1)
 
-    def standard_error(self, words: Float, states: Complex2D | None) -> Float:
-        """The standard error of the mean over trajectories, for each sample.
+    @property
+    def scales(self) -> Float:
+        """The scale of the values of trajectories, shape ``(1,)``."""
+        each = [
+            c for word, c in zip(self.words, self.coefficients, strict=True) if word
+        ]
+        return np.array([np.linalg.norm(each)])
+
+    def of_strings(
+        self, work: TrajectoryPass, words: Sequence[int], states: Complex2D | None
+    ) -> Float:
+        """The value of each trajectory that was run, shape ``(n_rows, 1)``.
 
         Args:
-            words: Expectation values of the words in each trajectory, shape
-                ``(batch, n, n_words)``.
+            work: The forward run.
+            words: Which of its outputs the words are.
             states: The states, which are not used.
         """
-        return standard_error(words @ self.coefficients)
+        return (work.outputs[:, words] @ self.coefficients)[:, None]
 
     def bra(self, dy: Float, states: Complex2D) -> Complex2D:
         position = {label: i for i, label in enumerate(self._order)}
@@ -160,7 +179,7 @@ class TrajectorySum(PauliSumValue):
                 labels = [self._order[i] for i in where]
                 read = qml.pauli.PauliWord(dict(zip(labels, letters, strict=True)))
                 total += weight * apply_word(read, states, self._order)
-        return np.repeat(dy, self._kind.trajectories)[:, None] * total
+        return np.repeat(dy, self._kind.n_rows)[:, None] * total
 
 
 class TrajectoryOutcomes(Readout):
@@ -202,40 +221,66 @@ class TrajectoryOutcomes(Readout):
             states = apply_matrix(matrix, op.wires, states, self._order)
         return states
 
+    @property
+    def scales(self) -> Float:
+        """The scale of the values of trajectories: half their range."""
+        weights = self._weights
+        return np.asarray(weights.max(axis=1) - weights.min(axis=1)) / 2.0
+
     def _each(self, states: Complex2D) -> Float:
         probabilities = marginal(self._rotate(states), self._wires, self._order)
-        each = probabilities @ self._weights.T
-        each = each.reshape(-1, self._kind.trajectories, each.shape[1])
-        return each[..., 0] if self._mean else each
+        return probabilities @ self._weights.T
 
     def value(self, words: Float, states: Complex2D | None) -> Float:
         assert states is not None
-        return self._each(states).mean(axis=1)
+        each = self._each(states)
+        found = each.reshape(-1, self._kind.n_rows, each.shape[1]).sum(axis=1)
+        return found[:, 0] if self._mean else found
 
-    def standard_error(self, words: Float, states: Complex2D | None) -> Float:
-        """The standard error of the mean over trajectories, for each sample.
+    def of_strings(
+        self, work: TrajectoryPass, words: Sequence[int], states: Complex2D | None
+    ) -> Float:
+        """The values of each trajectory that was run, shape ``(n_rows, n_values)``.
 
         Args:
-            words: Expectation values, which are not used.
-            states: The states of all trajectories.
+            work: The forward run.
+            words: Outputs of the run, which are not used.
+            states: The weighted states of all trajectories.
         """
         assert states is not None
-        return standard_error(self._each(states))
+        return work.of_strings(self._each(states))
 
     def bra(self, dy: Float, states: Complex2D) -> Complex2D:
         dp = (dy[:, None] if self._mean else dy) @ self._weights
-        dp = np.repeat(dp, self._kind.trajectories, axis=0)
+        dp = np.repeat(dp, self._kind.n_rows, axis=0)
         outcome = outcomes(self._wires, self._order)
         return self._rotate(dp[:, outcome] * self._rotate(states), back=True)
 
 
-def standard_errors(
+@dataclass(frozen=True)
+class Precision:
+    """How precise the averages of an execution are.
+
+    Args:
+        standard_errors: Those of each measurement, an array of the shape of its value.
+        intervals: The ends of the 95 % interval of each measurement, two arrays of the
+            shape of its value.
+        no_error_weights: Weight of the trajectory without errors in the average, for
+            each sample if the circuit has a batch.
+    """
+
+    standard_errors: tuple[Float, ...]
+    intervals: tuple[tuple[Float, Float], ...]
+    no_error_weights: Float
+
+
+def precision(
     readouts: Iterable[Readout],
     circuit: Circuit,
     work: TrajectoryPass,
     states: Complex2D | None,
-) -> tuple[Float, ...]:
-    """The standard error of each measurement, an array of the shape of its value.
+) -> Precision:
+    """How precise the measurements of a tape are.
 
     Args:
         readouts: One for each measurement.
@@ -243,10 +288,17 @@ def standard_errors(
         work: The forward pass.
         states: The states of all trajectories, or None if no measurement needs them.
     """
-    errors = []
+    errors, intervals = [], []
+    strata = work.strata
     for readout in readouts:
         assert isinstance(readout, TrajectorySum | TrajectoryOutcomes)
         columns = [circuit.words.index(word) for word in readout.words]
-        error = readout.standard_error(work.samples[..., columns], states)
-        errors.append(error if circuit.batch is not None else error[0])
-    return tuple(errors)
+        each = readout.of_strings(work, columns, states)
+        mean, error = strata.totals(each), strata.standard_errors(each)
+        width = strata.half_widths(each, readout.scales)
+        shape = (() if circuit.batch is None else mean.shape[:1]) + readout.shape
+        errors.append(error.reshape(shape))
+        lower, upper = mean - width, mean + width
+        intervals.append((lower.reshape(shape), upper.reshape(shape)))
+    weights = strata.no_error if circuit.batch is not None else strata.no_error[0]
+    return Precision(tuple(errors), tuple(intervals), np.array(weights))

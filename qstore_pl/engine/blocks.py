@@ -38,6 +38,7 @@ def apply_batched(
     """Apply a block of each sample; with ``sign`` -1 its inverse."""
     ar, ai, br, bi = u[0], u[1], u[2], u[3]
     rows = 1 << bit
+    own = fr.dtype.type(sign)
     for k in range(fr.shape[0] // (2 * rows * batch)):
         for t in range(rows):
             o = (2 * k * rows + t) * batch
@@ -45,7 +46,7 @@ def apply_batched(
             p, pi = fr[o : o + batch], fi[o : o + batch]
             q, qi = fr[o2 : o2 + batch], fi[o2 : o2 + batch]
             for j in range(batch):
-                a, c, d, e = ar[j], sign * ai[j], sign * br[j], sign * bi[j]
+                a, c, d, e = ar[j], own * ai[j], own * br[j], own * bi[j]
                 x, xi, y, yi = p[j], pi[j], q[j], qi[j]
                 p[j] = a * x - c * xi - d * y - e * yi
                 pi[j] = a * xi + c * x - d * yi + e * y
@@ -62,12 +63,14 @@ def undo_block(
     Then, if ``undo``, the inverse of the block is applied to the ket and to the bra.
     """
     ar, ai, br, bi = u[0], -u[1], -u[2], -u[3]
-    x = y = z = 0.0
+    zero = kr.dtype.type(0.0)
+    total_x = total_y = total_z = 0.0
     for k in range(kr.shape[0] // (2 * stride)):
         o = k * 2 * stride
         e = o + stride
         p, pi, q, qi = kr[o:e], ki[o:e], kr[e : e + stride], ki[e : e + stride]
         v, vi, w, wi = lr[o:e], li[o:e], lr[e : e + stride], li[e : e + stride]
+        x, y, z = zero, zero, zero
         if undo:
             for j in range(stride):
                 p0, p0i, p1, p1i = p[j], pi[j], q[j], qi[j]
@@ -90,7 +93,10 @@ def undo_block(
                 x += l0 * p1i - l0i * p1 + l1 * p0i - l1i * p0
                 y += -(l0 * p1 + l0i * p1i) + (l1 * p0 + l1i * p0i)
                 z += l0 * p0i - l0i * p0 - (l1 * p1i - l1i * p1)
-    return x, y, z
+        total_x += x
+        total_y += y
+        total_z += z
+    return total_x, total_y, total_z
 
 
 @inner
@@ -152,7 +158,8 @@ def turn_rows(fr: Array, fi: Array, eighths: Array, batch: int) -> None:
     for i in range(eighths.shape[0]):
         if eighths[i] == 0:
             continue
-        c, s = COS_EIGHTH[eighths[i]], COS_EIGHTH[(eighths[i] + 6) % 8]
+        c = fr.dtype.type(COS_EIGHTH[eighths[i]])
+        s = fr.dtype.type(COS_EIGHTH[(eighths[i] + 6) % 8])
         o = i * batch
         x, y = fr[o : o + batch], fi[o : o + batch]
         for j in range(batch):

@@ -51,6 +51,11 @@ T1_IN = types.Array(types.int32, 1, "C", readonly=True)
 F8 = types.float64
 I8 = types.int64
 
+_SINGLE = {
+    kind: types.Array(types.float32, kind.ndim, "C", readonly=not kind.mutable)
+    for kind in (F1, F2, F1_IN, F2_IN)
+}
+
 Array = Any  # of a kernel's argument: numba types it by the signature
 
 _DIGEST_SIZE = 32
@@ -78,14 +83,22 @@ class Kernel:
     Args:
         function: Body of the kernel. It may call functions marked by :func:`inner`.
         signature: Types of the arguments. ``*_IN`` arrays may be read-only.
+        states: Places of the arguments that hold states, which may be in single
+            precision.
     """
 
     def __init__(
-        self, function: Callable[..., Any], signature: tuple[Any, ...]
+        self,
+        function: Callable[..., Any],
+        signature: tuple[Any, ...],
+        states: tuple[int, ...] = (),
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.signature = signature
+        self._states = states
+        self._double: Kernel | None = None  # where this one is its twin
+        self._single: Kernel | None = None
         self._compiled: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any) -> Any:
@@ -99,6 +112,18 @@ class Kernel:
             if self._compiled is None:
                 self._compiled = self._compile()
             return self._compiled
+
+    @property
+    def single(self) -> Kernel:
+        """The same kernel for states in single precision."""
+        with _lock:
+            if self._single is None:
+                signature = list(self.signature)
+                for place in self._states:
+                    signature[place] = _SINGLE[signature[place]]
+                self._single = Kernel(self.function, tuple(signature))
+                self._single._double = self
+            return self._single
 
     def _compile(self) -> Callable[..., Any]:
         if numba.config.DISABLE_JIT:
@@ -121,8 +146,14 @@ class Kernel:
         name = result.fndesc.llvm_func_name
         llvm.add_symbol(self.symbol, result.library.get_pointer_to_function(name))
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> Any:
+        if self._double is not None:
+            return _single_of, (self._double,)
         return self.function.__qualname__
+
+
+def _single_of(kernel: Kernel) -> Kernel:
+    return kernel.single
 
 
 class Foreign:
@@ -181,9 +212,16 @@ def _compile_once(
         run()
 
 
-def kernel(*signature: Any) -> Callable[[Callable[..., Any]], Kernel]:
-    """Decorate a kernel that Python calls; the signature has its arguments' types."""
-    return lambda function: Kernel(function, signature)
+def kernel(
+    *signature: Any, states: tuple[int, ...] = ()
+) -> Callable[[Callable[..., Any]], Kernel]:
+    """Decorate a kernel that Python calls.
+
+    Args:
+        signature: The types of its arguments.
+        states: As for :class:`Kernel`.
+    """
+    return lambda function: Kernel(function, signature, states)
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:

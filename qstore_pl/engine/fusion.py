@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl._computer import require_memory
 from qstore_pl.engine.affine import Affine, affine_of
 from qstore_pl.engine.gates import (
     WEIGHT,
@@ -328,6 +329,11 @@ def _tables(
     """The tables of all permutations, a row each, written where they stay."""
     if not permutations:
         return np.zeros((0, 0), np.int32)
+    require_memory(
+        4 * len(permutations) * size,
+        f"A circuit with {len(permutations) // 2} permutations of {size:,} amplitudes",
+        "Use gates on fewer wires.",
+    )
     tables = np.empty((len(permutations), size), np.int32)
     for row, permutation in zip(tables, permutations, strict=True):
         if isinstance(permutation, Affine):

@@ -9,20 +9,20 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import final
+from typing import Any, final
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl.engine import atomics, swept, threads
 from qstore_pl.engine.affine import Affine
-from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, kernel
-from qstore_pl.engine.outcomes import of_amplitudes
+from qstore_pl.engine.amplitudes import AmplitudePass
+from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, Kernel, kernel
 from qstore_pl.engine.program import (
     PARALLEL,
     Float1D,
     Float2D,
-    Pass,
     Plan,
     Program,
     Rows,
@@ -37,7 +37,7 @@ MANY = 17  # wires up to which each thread has a state of its own, if there are 
 
 
 @final
-class LargePass(Pass):
+class LargePass(AmplitudePass):
     """Work arrays of one forward run of large state vectors, kept for its backward run.
 
     Two states of each sample are in memory, the state and its cotangent. Amplitudes are
@@ -50,25 +50,24 @@ class LargePass(Pass):
     """
 
     _kernels: ModuleType = swept
-    _parts = 2
-    _digit_bits = 1
     _tables: SweptTables
 
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         super().__init__(program, batch, keep=keep)
         tables = self._tables
-        several = threads.count() if self._amount >= PARALLEL else 1
+        # In Python counters are no atomic ones, and threads no gain.
+        much = self._amount >= PARALLEL and not numba.config.DISABLE_JIT
+        several = threads.count() if much else 1
         # Threads take samples where a state is small, and else work on the same one.
         self._parallel = self._kept and batch >= several > 1 and tables.n_wires <= MANY
         self._swapped = 0
-        self._prepare, self._outputs = swept.prepare.compiled, swept.outputs.compiled
-        self._gradients = swept.gradients.compiled
-        alone = self._parallel or self._amount < PARALLEL * batch
-        workers = 1 if alone else several
-        self._teams = deque(
-            _Team(tables, self._room(), workers)
-            for _ in range(several if self._parallel else 1)
+        self._prepare, self._outputs, self._gradients = (
+            self._variant(swept, name).compiled
+            for name in ("prepare", "outputs", "gradients")
         )
+        alone = self._parallel or self._amount < PARALLEL * batch
+        self._workers = 1 if alone else several
+        self._teams: deque[_Team] = deque()  # made when they are needed
 
     @property
     def plan(self) -> Plan:
@@ -77,36 +76,16 @@ class LargePass(Pass):
         size = self._work_size(1)
         return Plan(1, size, 0, scratch, stops, 0, self._amount, parallel=True)
 
-    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
-
-        Args:
-            phase: Whether the global phase is included.
-        """
-        if self._values is None:
-            raise RuntimeError("Pass.states needs a forward run before it.")
-        weights, features, rows = self._values
-        states = np.empty((self.batch, self._length), np.complex128)
-        for i in range(self.batch):
-            re, im = self._state(i, 1)
-            states[i].real, states[i].imag = re[:, 0], im[:, 0]
-        if not phase:
-            return states
-        turn = self._tables.phase.evaluate(weights, features[rows])
-        return states * np.exp(1j * turn)[:, None]
-
     def _state(self, i: int, batch: int) -> list[Float2D]:
         """The parts of a state in the order of their indices, copied."""
+        if batch == 0:
+            return 2 * [np.empty((self._length, 0))]
         if not self._kept:
             self._forward_chunk(i)
         work = self._works[i if self._kept else 0]
         size = self._length + APART
         parts = [work[k * size :][: self._length] for k in range(2)]
         return [_sorted(part, self._tables.places)[:, None] for part in parts]
-
-    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
-        re, im = self._state(i, 1)
-        of_amplitudes(re, im, self._tables.n_wires, wires, out)
 
     def _columns(self) -> int:
         return 1
@@ -115,30 +94,28 @@ class LargePass(Pass):
         """Room for two states, angles, blocks, and the sums of all parts."""
         tables, low = self._tables, (self._tables.n_wires + 1) // 2
         sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
-        size = (
-            4 * (self._length + APART)
-            + 2 * len(tables.rotations)
-            + 4 * len(tables.code)
-        )
-        return size + PARTS * sums + (2 << tables.n_wires - low)
+        doubles = 2 * len(tables.rotations) + 4 * len(tables.code)
+        doubles += PARTS * sums + (2 << tables.n_wires - low)
+        return 4 * (self._length + APART) + self._per_double * doubles
 
     def _room(self) -> int:
         """Numbers that each thread needs for itself."""
         tables = self._tables
         low = (tables.n_wires + 1) // 2
         lanes = 1 << tables.size - tables.rows
-        phases = 5 * (1 + int(tables.steps[:, 3].max(initial=-1))) << tables.rows
+        phases = 5 * tables.most_phases << tables.rows
         matrices = 2 * tables.scratch * lanes + lanes
         words = (1 << CHUNK) + 8 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
         end = (10 << low) + 3 * (len(tables.code) + 1)
-        return 4 * ((1 << tables.size) + APART) + max(
-            phases + matrices, words, start, end
-        )
+        doubles = max(phases + matrices, words, start, end)
+        return 4 * ((1 << tables.size) + APART) + self._per_double * doubles
 
     def _run_forward(
         self, i: int, weights: Float1D, features: Float2D, rows: Rows, out: Float2D
     ) -> None:
+        if not len(rows):
+            return
         work = self._works[i if self._kept else 0]
         self._prepare(*self._structure, weights, features, rows, work)
         with self._team() as team:
@@ -157,6 +134,9 @@ class LargePass(Pass):
         gx: Float2D | None,
     ) -> None:
         assert self._backward is not None
+        if not len(rows):
+            self._gw[i] = 0.0
+            return
         work, backward = self._works[i if self._kept else 0], self._backward
         with self._team() as team:
             values = (*self._structure, weights, features, team.same(rows), work)
@@ -169,7 +149,10 @@ class LargePass(Pass):
     @contextlib.contextmanager
     def _team(self) -> Iterator[_Team]:
         """A team that nobody else has."""
-        team = self._teams.pop()
+        try:
+            team = self._teams.pop()
+        except IndexError:
+            team = _Team(self._tables, self._room(), self._workers, self._number)
         try:
             yield team
         finally:
@@ -188,10 +171,13 @@ class _Team:
         tables: The structure of the circuit.
         room: Numbers that each thread needs for itself.
         workers: Number of threads.
+        number: The type of the numbers of a state.
     """
 
-    def __init__(self, tables: SweptTables, room: int, workers: int) -> None:
-        self.rooms = [aligned(room) for _ in range(workers)]
+    def __init__(
+        self, tables: SweptTables, room: int, workers: int, number: np.dtype[Any]
+    ) -> None:
+        self.rooms = [aligned(room, number) for _ in range(workers)]
         stages = len(tables.sweeps) + 3
         self.counters = np.zeros(2 * atomics.APART * stages, np.int64)
         self._rows = np.zeros(1 << tables.size - tables.rows, np.int64)
@@ -210,13 +196,18 @@ class _Team:
 def _sorted(part: Float1D, places: Affine) -> Float1D:
     """Numbers in the order of their indices, from their places."""
     found = np.empty_like(part)
-    _move(part, *_halves(places), 0, found)
+    _move_in(part.dtype)(part, *_halves(places), 0, found)
     return found
 
 
 def _scatter(part: Float1D, places: Affine, found: Float1D) -> None:
     """Numbers at their places, from the order of their indices."""
-    _move(np.ascontiguousarray(part), *_halves(places), 1, found)
+    source = np.ascontiguousarray(part, dtype=found.dtype)
+    _move_in(found.dtype)(source, *_halves(places), 1, found)
+
+
+def _move_in(number: np.dtype[Any]) -> Kernel:
+    return _move if number == np.float64 else _move.single
 
 
 def _halves(places: Affine) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -234,7 +225,7 @@ def _halves(places: Affine) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return tables[0], tables[1]
 
 
-@kernel(F1_IN, T1_IN, T1_IN, I8, F1)
+@kernel(F1_IN, T1_IN, T1_IN, I8, F1, states=(0, 4))
 def _move(source: Array, high: Array, low: Array, back: int, target: Array) -> None:
     """Move numbers from places to indices, or from indices to places."""
     n = low.shape[0]

@@ -159,7 +159,7 @@ def _pull_back_rotation(letters: Letters, gate: PauliRotation) -> int:
     seen = odd | unknown
     if not seen:
         return 0
-    quarters = _quarter_turns(gate.angle)
+    quarters = quarter_turns(gate.angle)
     if quarters is not None and quarters % 2 == 0:
         return seen
     gone = 0 if quarters is None else odd & ~unknown  # P becomes WP alone
@@ -169,7 +169,7 @@ def _pull_back_rotation(letters: Letters, gate: PauliRotation) -> int:
     return seen
 
 
-def _quarter_turns(angle: Angle) -> int | None:
+def quarter_turns(angle: Angle) -> int | None:
     """How many right angles a constant angle is, or None if it is none of them."""
     if angle.terms:
         return None

@@ -42,6 +42,7 @@ from qstore_pl.engine.gates import (
     wires_of,
 )
 from qstore_pl.engine.mixed import MixedProgram
+from qstore_pl.engine.precision import DOUBLE
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
 from qstore_pl.engine.pure import PureProgram
 from qstore_pl.engine.transfer import density_matrix
@@ -58,7 +59,8 @@ Float3D = NDArray[np.float64]
 class Metric(ABC):
     """The metric of a circuit's states with respect to some weights and features.
 
-    An instance belongs to one thread at a time. Coordinates of the metric are the
+    An instance belongs to one thread at a time. States are in double precision, also
+    where those of the circuit are not. Coordinates of the metric are the
     chosen weights, then the chosen features.
 
     Args:
@@ -87,6 +89,7 @@ class Metric(ABC):
         approximation: str = "full",
     ) -> None:
         choice("approximation", approximation, APPROXIMATIONS)
+        program = program.with_dtype(DOUBLE)
         chosen = [(WEIGHT, int(i)) for i in np.flatnonzero(weights)]
         if features is not None:
             chosen += [(FEATURE, int(i)) for i in np.flatnonzero(features)]
@@ -306,8 +309,8 @@ class FubiniStudy(Metric):
                 f"is a {type(program).__name__}."
             )
         self._lane_bytes = 32 << program.n_wires
-        super().__init__(program, weights, features, approximation=approximation)
-        self._program, self._weights = program, weights
+        self._program, self._weights = program.with_dtype(DOUBLE), weights
+        super().__init__(self._program, weights, features, approximation=approximation)
         self._is_exact_product = features is None and approximation == "full"
 
     def _turns(self) -> Float2D:

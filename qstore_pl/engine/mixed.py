@@ -97,19 +97,20 @@ class MixedPass(Pass):
 
     def _work_size(self, batch: int) -> int:
         tables = self._tables
-        per_sample = 3 * self._length + 2 * len(tables.rotations)
-        per_sample += 12 * len(tables.elements)
-        return per_sample * max(batch, 1) + len(tables.code) + self._scratch(batch) + 7
+        per_sample = 3 * self._length + 12 * len(tables.elements)
+        doubles = 2 * len(tables.rotations) * max(batch, 1) + len(tables.code)
+        doubles += self._scratch(batch)
+        return per_sample * max(batch, 1) + self._per_double * doubles + pauli.LINE
 
     def _scratch(self, batch: int) -> int:
-        """Length of the part of the work array that one instruction uses at a time."""
+        """How many float64 numbers one instruction uses at a time."""
         each, more = self._scratch_sizes()
         return each * max(batch, 1) + more
 
     def _scratch_sizes(self) -> tuple[int, int]:
         tables, more = self._tables, TILE * self._tables.side
         if tables.tiled:
-            more += (2 << 2 * TILE_DIGITS) + 24 * len(tables.code) + 16
+            more += (2 << 2 * TILE_DIGITS) + 32 * len(tables.code)
         return tables.scratch, more
 
     def _most_checkpoints(self) -> int:
@@ -127,7 +128,7 @@ class MixedPass(Pass):
         size = self._work_size(len(rows)) + needed * len(rows) * self._length
         if size > len(self._works[index]):
             # The number of checkpoints depends on values, so it is known only now.
-            self._works[index] = aligned(size)
+            self._works[index] = aligned(size, self._number)
             self._forward(*values, self._works[index], *last)
 
     def _run_backward(

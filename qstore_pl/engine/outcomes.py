@@ -29,10 +29,11 @@ def of_amplitudes(
         out: The probabilities, shape ``(2**len(wires), batch)``, written.
     """
     places = [] if wires == tuple(range(n_wires)) else [n_wires - 1 - w for w in wires]
-    _add_squares(re, im, np.array(places, dtype=np.int64), out)
+    add = _add_squares if re.dtype == np.float64 else _add_squares.single
+    add(re, im, np.array(places, dtype=np.int64), out)
 
 
-@kernel(F2_IN, F2_IN, I1_IN, F2)
+@kernel(F2_IN, F2_IN, I1_IN, F2, states=(0, 1))
 def _add_squares(re: Array, im: Array, places: Array, out: Array) -> None:
     """Squares of amplitudes, added up by outcome.
 
@@ -76,7 +77,7 @@ def of_pauli_vector(state: Float2D, n_wires: int, wires: Wires) -> Float2D:
     for wire in wires:
         z = 3 << 2 * (n_wires - 1 - wire)
         index = np.add.outer(index, [0, z]).ravel()
-    found = state[index]
+    found = state[index].astype(np.float64)
     for place in range(len(wires)):
         pairs = found.reshape(1 << place, 2, -1)
         zero, one = pairs[:, 0].copy(), pairs[:, 1]

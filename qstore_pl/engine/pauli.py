@@ -75,8 +75,11 @@ from qstore_pl.engine.pauli_words import (
     turn_words,
     word_cotangent,
 )
+from qstore_pl.engine.precision import doubles, per_double
 
 MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
+MOST_GROWTH_SINGLE = 1e1  # the same in single precision
+LINE = 16  # most numbers of a cache line, at which scratch begins
 
 
 @inner
@@ -115,23 +118,33 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
 
 @inner
 def divide(
-    ws: Array, n: int, batch: int, n_angles: int, n_elements: int, n_blocks: int
+    ws: Array,
+    n: int,
+    batch: int,
+    n_angles: int,
+    n_elements: int,
+    n_blocks: int,
+    scratch: int,
 ) -> Any:
     """The work array as views.
 
     Returns:
         Three vectors, values of angles, products up to each element, number of the
-        checkpoint before each block (or -1), and the rest: scratch and checkpoints.
+        checkpoint before each block (or -1), scratch, and checkpoints. Vectors,
+        checkpoints and products have the type of the work array, the others are
+        float64.
     """
-    size = batch << 2 * n
-    at = 3 * size
-    cs = ws[at : at + 2 * n_angles * batch].reshape(2 * n_angles, batch)
-    at += 2 * n_angles * batch
+    size, each = batch << 2 * n, per_double(ws)
+    at, length = 3 * size, each * 2 * n_angles * batch
+    cs = doubles(ws[at : at + length]).reshape(2 * n_angles, batch)
+    at += length
     ps = ws[at : at + 12 * n_elements * batch].reshape(n_elements, 12 * batch)
     at += 12 * n_elements * batch
-    marks = ws[at : at + n_blocks]
-    rest = ws[(at + n_blocks + 7) // 8 * 8 :]  # from a cache line on
-    return ws[: 3 * size].reshape(3, size), cs, ps, marks, rest
+    marks = doubles(ws[at : at + each * n_blocks])
+    at += each * n_blocks
+    at = (at + LINE - 1) // LINE * LINE
+    p, kept = doubles(ws[at : at + each * scratch]), ws[at + each * scratch :]
+    return ws[: 3 * size].reshape(3, size), cs, ps, marks, p, kept
 
 
 @inner
@@ -181,14 +194,14 @@ def _make_forward(*, general: bool, tiled: bool) -> Any:
         ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
         M = code.shape[0]
-        states, cs, ps, marks, rest = divide(
-            ws, n, batch, rotations.shape[0], elements.shape[0], M
+        states, cs, ps, marks, p, kept = divide(
+            ws, n, batch, rotations.shape[0], elements.shape[0], M, scratch
         )
         f, t = states[0], states[1]
-        p, kept = rest[:scratch], rest[scratch:]
         room = kept.shape[0] // f.shape[0]
         fill_angles(rotations, constants, terms, coefficients, w, X, rows, 1.0, cs)
         needed, growth = 0, 1.0
+        most = MOST_GROWTH if ws.itemsize == 8 else MOST_GROWTH_SINGLE
         size = batch
         for j in range(batch):
             f[j] = 1.0
@@ -213,7 +226,7 @@ def _make_forward(*, general: bool, tiled: bool) -> Any:
                     if i == m:
                         own = norm
                 following = code[m, 7]
-                if keep and not growth * norm <= MOST_GROWTH:
+                if keep and not growth * norm <= most:
                     # This one alone, so that states between them can be kept.
                     following, norm = m + 1, own
             elif op == FACTOR:
@@ -242,13 +255,13 @@ def _make_forward(*, general: bool, tiled: bool) -> Any:
             elif general:
                 if op == SCALE:
                     least = least_factor(e1, code[m, 5], rotations, cs, batch)
-                    norm = 1.0 / least if least > 0.0 else 2.0 * MOST_GROWTH
+                    norm = 1.0 / least if least > 0.0 else 2.0 * most
                 elif op == TRANSFER:
                     norm = matrices[e1 + (2 << 4 * e0)]
                 elif op == KRAUS and code[m, 5] > 0:
-                    norm = 2.0 * MOST_GROWTH
+                    norm = 2.0 * most
             growth *= norm
-            if keep and not growth <= MOST_GROWTH:
+            if keep and not growth <= most:
                 growth = 1.0
                 marks[m] = needed
                 if needed < room:
@@ -324,11 +337,10 @@ def _make_backward(*, general: bool, tiled: bool) -> Any:
         ) = unpack(sizes, ints, floats)  # fmt: skip
         batch = rows.shape[0]
         M = code.shape[0]
-        states, cs, ps, marks, rest = divide(
-            ws, n, batch, rotations.shape[0], elements.shape[0], M
+        states, cs, ps, marks, p, kept = divide(
+            ws, n, batch, rotations.shape[0], elements.shape[0], M, scratch
         )
         f, t, g = states[swapped], states[1 - swapped], states[2]
-        p, kept = rest[:scratch], rest[scratch:]
         kinds = 3 if gx.shape[0] > 0 else 1
         for i in range(gw.shape[0]):
             gw[i] = 0.0
@@ -353,7 +365,7 @@ def _make_backward(*, general: bool, tiled: bool) -> Any:
                 following = first - 1
                 n_maps = m + 1 - first
                 C = p[: 12 * n_maps].reshape(n_maps, 12)
-                room = p[(12 * n_maps + 7) // 8 * 8 :]
+                room = p[16 * n_maps :]  # whole cache lines
                 undo_group(f, g, first, m + 1, undo, code, ps, wires, matrices, C, room)
                 for i in range(m, first - 1, -1):
                     if code[i, 0] != SHUFFLE and code[i, 4] & kinds:
@@ -388,7 +400,8 @@ def _make_backward(*, general: bool, tiled: bool) -> Any:
                 lanes = batch if op == BATCHED else 1
                 T = ps[e1 - 1, : 12 * lanes].reshape(12, lanes)
                 C = p[: 12 * lanes].reshape(12, lanes)
-                V = p[12 * lanes : 24 * lanes].reshape(12, lanes)
+                V = p[12 * lanes : 24 * lanes].view(f.dtype)[: 12 * lanes]
+                V = V.reshape(12, lanes)
                 if undo:
                     invert(T, V, lanes)
                 if op == BLOCK:
@@ -398,7 +411,7 @@ def _make_backward(*, general: bool, tiled: bool) -> Any:
                 if wanted:
                     pull_back_block(
                         e0, e1, elements, rotations, terms, coefficients, cs, matrices,
-                        ps, C, V[0], 4, lanes, w, X, rows, gw, gx,
+                        ps, C, p[12 * lanes : 13 * lanes], 4, lanes, w, X, rows, gw, gx,
                     )  # fmt: skip
             elif small and op == PERMUTE:
                 if undo:
@@ -484,7 +497,7 @@ def _variant(name: str, *, backward: bool, general: bool, tiled: bool) -> Kernel
     signature: tuple[Any, ...] = _BACKWARD if backward else _FORWARD
     function = make(general=general, tiled=tiled)
     function.__name__ = function.__qualname__ = f"mixed_{name}"
-    return Kernel(function, signature)
+    return Kernel(function, signature, states=(6,))
 
 
 def _pair(variant: str, *, general: bool, tiled: bool) -> tuple[Kernel, Kernel]:

@@ -129,9 +129,9 @@ def build(
         n_constants: Number of constants, in the weight slots from ``n_weights`` on.
     """
     product = not any(isinstance(gate, Amplitudes) for gate in gates)
-    elementary = itertools.chain.from_iterable(map(_elementary, gates))
-    blocks = fuse(elementary, _kind, _only_scales, product=product)
-    writer = _Writer(n_wires, n_weights, n_constants)
+    parts = itertools.chain.from_iterable(map(elementary, gates))
+    blocks = fuse(parts, kind_of, only_scales, product=product)
+    writer = PauliWriter(n_wires, n_weights, n_constants)
     writer.tiled = _is_tiled(blocks, n_wires)
     code = _in_groups(writer, blocks) if writer.tiled else writer.write(blocks)
     return PauliTables(
@@ -168,7 +168,7 @@ def _is_tiled(blocks: Sequence[Block], n_wires: int) -> bool:
     return pieces <= FUSED * len(permutations)
 
 
-def _in_groups(writer: _Writer, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
+def _in_groups(writer: PauliWriter, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
     """Write blocks in groups that take one pass over the state each."""
     factors = [block for block in blocks if block.factor]
     rest = [piece for block in blocks if not block.factor for piece in _pieces(block)]
@@ -238,7 +238,7 @@ def _groups(blocks: Sequence[Block], n_wires: int) -> Iterator[tuple[int, list[B
 # --- which gates meet -------------------------------------------------------------
 
 
-def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
+def elementary(gate: MixedGate) -> Iterator[MixedGate]:
     """A gate as rotations without controls, transfer matrices, or itself."""
     if isinstance(gate, PauliRotation):
         yield from gate.uncontrolled()
@@ -254,19 +254,20 @@ def _elementary(gate: MixedGate) -> Iterator[MixedGate]:
         yield gate
 
 
-def _kind(gate: MixedGate) -> str:
+def kind_of(gate: MixedGate) -> str:
+    """The kind of block that an elementary gate makes."""
     if len(gate.wires) == 1 and isinstance(gate, PauliRotation | Channel | Transfer):
         return ONE_WIRE
-    if isinstance(gate, Transfer) and _monomial(gate.matrix) is not None:
+    if isinstance(gate, Transfer) and monomial(gate.matrix) is not None:
         return PERMUTATION
     return SINGLE
 
 
-def _only_scales(gate: MixedGate) -> bool:
+def only_scales(gate: MixedGate) -> bool:
     """Whether it is a constant channel that multiplies each Pauli word by a factor."""
     if not isinstance(gate, Transfer):
         return False
-    found = _monomial(gate.matrix)
+    found = monomial(gate.matrix)
     return found is not None and found[0] == tuple(range(len(gate.matrix)))
 
 
@@ -280,7 +281,7 @@ def _permutation_transfer(
 
 
 @functools.lru_cache(maxsize=256)
-def _monomial(
+def monomial(
     matrix: tuple[tuple[float, ...], ...],
 ) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
     """Column and value of the one entry in each row, or None if some have more."""
@@ -295,7 +296,12 @@ def _monomial(
 # --- how they are written ---------------------------------------------------------
 
 
-class _Writer(Writer):
+class PauliWriter(Writer):
+    """Tables of circuits on Pauli words that grow while instructions are written.
+
+    Args: as :class:`Writer`.
+    """
+
     def __init__(self, n_wires: int, n_weights: int, n_constants: int) -> None:
         super().__init__(n_wires, n_weights, n_constants)
         self.elements: list[tuple[int, int, int, int, int]] = []
@@ -308,6 +314,7 @@ class _Writer(Writer):
         self._shuffles: dict[Any, tuple[int, int]] = {}
 
     def instruction(self, block: Block) -> tuple[int, ...]:
+        """Write a block to the tables and return the columns of its instruction."""
         gate = block.gates[0]
         if block.kind == ONE_WIRE:
             (wire,) = block.wires
@@ -326,11 +333,13 @@ class _Writer(Writer):
         return self._values(gate)
 
     def place(self, word: str, wires: Sequence[int]) -> tuple[int, ...]:
+        """The row of a Pauli word in a Pauli vector."""
         return (word_index(self.n_wires, word, wires),)
 
     def one_wire(
         self, wire: int, gates: Sequence[MixedGate], *, op: int | None = None
     ) -> tuple[int, ...]:
+        """Write gates on one wire as the elements of a block."""
         first = len(self.elements)
         kinds: set[int] = set()
         pending: NDArray[np.float64] | None = None  # product of constant channels
@@ -357,7 +366,7 @@ class _Writer(Writer):
         if op is None:
             op = BATCHED if FEATURE in kinds else BLOCK
         last, digit = len(self.elements), self.n_wires - 1 - wire
-        return op, digit, first, last, _mask(kinds), 0, 0, 0
+        return op, digit, first, last, mask_of(kinds), 0, 0, 0
 
     def _fixed(self, matrix: NDArray[np.float64] | None) -> None:
         if matrix is not None:
@@ -372,7 +381,7 @@ class _Writer(Writer):
         table, scale = np.arange(size, dtype=np.int32), np.ones(size)
         for gate in gates:
             assert isinstance(gate, Transfer)
-            found = _monomial(gate.matrix)
+            found = monomial(gate.matrix)
             assert found is not None
             step, factor = _widen(self.n_wires, gate.wires, *found)
             table, scale = table[step], factor * scale[step]
@@ -390,7 +399,7 @@ class _Writer(Writer):
         self, wires: Sequence[int], gates: Sequence[MixedGate]
     ) -> tuple[int, ...]:
         """Write where each word on a few wires comes from, and its factor."""
-        found = _monomial(_product(gates, wires).matrix)
+        found = monomial(product_of(gates, wires).matrix)
         assert found is not None
         sources, factors = found
         if found not in self._shuffles:
@@ -408,7 +417,7 @@ class _Writer(Writer):
         self.kinds.append(kinds)
         low = ((word & -word).bit_length() - 1) // 2
         angle = self.angle(0, gate.angle)
-        return PAULI, low, angle, int(FEATURE in kinds), _mask(kinds), word, 0, 0
+        return PAULI, low, angle, int(FEATURE in kinds), mask_of(kinds), word, 0, 0
 
     def _scale(self, gate: Channel) -> tuple[int, ...]:
         kinds = self.kinds_of(slots_of(gate))
@@ -421,7 +430,7 @@ class _Writer(Writer):
         self.wires += gate.which
         last, k = len(self.rotations), len(gate.wires)
         self.scratch = max(self.scratch, last - first)
-        return SCALE, wires, k, first, _mask(kinds), last, which, 0
+        return SCALE, wires, k, first, mask_of(kinds), last, which, 0
 
     def _transfer(self, gate: Transfer) -> tuple[int, ...]:
         """Write a matrix, its inverse and the norm of that, once for equal gates."""
@@ -443,7 +452,7 @@ class _Writer(Writer):
         if isinstance(gate, Amplitudes):
             kinds = self.kinds_of({gate.slot})
             self.kinds.append(kinds)
-            mask = _mask(kinds)
+            mask = mask_of(kinds)
             self.scratch = max(self.scratch, 4 << self.n_wires)
             first, k = self.positions(gate.wires), len(gate.wires)
             return AMPLITUDES, first, k, kind, mask, slot, int(gate.complex), 0
@@ -462,7 +471,7 @@ class _Writer(Writer):
         return KRAUS, first, k, kind, slot, count, flags, len(controls)
 
 
-def _product(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:
+def product_of(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:
     """The product of constant channels, as one channel on all of these wires."""
     shape = (4,) * len(wires)
     product = np.eye(4 ** len(wires))
@@ -477,8 +486,9 @@ def _product(gates: Iterable[MixedGate], wires: Sequence[int]) -> Transfer:
     return Transfer(tuple(wires), tuple(map(tuple, product.tolist())))
 
 
-def _mask(kinds: set[int]) -> int:
-    return sum(kind for kind in kinds)  # WEIGHT is 1, FEATURE is 2
+def mask_of(kinds: set[int]) -> int:
+    """Bit 0 for a gradient with respect to weights, bit 1 to features."""
+    return sum(kinds)  # WEIGHT is 1, FEATURE is 2
 
 
 def _inverse(matrix: NDArray[np.float64]) -> tuple[NDArray[Any], float]:

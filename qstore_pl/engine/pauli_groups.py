@@ -51,9 +51,9 @@ def run_group(
     """Apply instructions of one group to the state of a sample."""
     rows, size = places_of(code[first, 5]), 1 << 2 * TILE_DIGITS
     rest, base = (f.shape[0] - 1) & ~rows & ~15, 0
-    tile, more = f, p
+    tile, more = f, p.view(f.dtype)
     if rest:
-        tile, more = p[:size], p[size:]
+        tile, more = more[:size], more[size:]
     while True:
         if rest:
             move_rows(f, base, rows, tile, back=False)
@@ -100,24 +100,26 @@ def undo_group(
         wires: Digits and sources of instructions.
         matrices: Factors.
         C: The derivative with respect to each map, shape ``(last - first, 12)``.
-        p: Room for two tiles, as many inverse maps, and more.
+        p: Room for as many inverse maps, two tiles, and more, in float64.
     """
     rows, size = places_of(code[first, 5]), 1 << 2 * TILE_DIGITS
     rest, base = (f.shape[0] - 1) & ~rows & ~15, 0
     n_maps = last - first
-    V, p = p[: 12 * n_maps].reshape(n_maps, 12), p[(12 * n_maps + 7) // 8 * 8 :]
-    tile, other, more = f, g, p
+    more = p.view(f.dtype)
+    V, more = more[: 12 * n_maps].reshape(n_maps, 12), more[16 * n_maps :]
+    tile, other = f, g
     if rest:
-        tile, other, more = p[:size], p[size : 2 * size], p[2 * size :]
+        tile, other, more = more[:size], more[size : 2 * size], more[2 * size :]
     for m in range(first, last):
         if code[m, 0] != SHUFFLE:
             T, v = ps[code[m, 3] - 1, :12], V[m - first]
-            C[m - first] = 0.0
+            for k in range(12):
+                C[m - first, k] = 0.0
             if undo:
                 invert(T.reshape(12, 1), v.reshape(12, 1), 1)
             else:
-                v[:] = 0.0
-                v[1] = v[6] = v[11] = 1.0
+                for k in range(12):
+                    v[k] = 1.0 if k % 5 == 1 else 0.0
     while True:
         if rest:
             move_rows(f, base, rows, tile, back=False)

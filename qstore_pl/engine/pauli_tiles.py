@@ -124,18 +124,19 @@ def map_rows(m: Any, n: Any, x: Any, y: Any, z: Any) -> Any:
 
 
 @inner
-def filled(T: Array) -> Any:
-    """Twelve numbers, each as a vector."""
+def filled(f: Array, T: Array) -> Any:
+    """Twelve numbers, each as a vector of the precision of a state."""
     return (
-        fill(T[0]), fill(T[1]), fill(T[2]), fill(T[3]), fill(T[4]), fill(T[5]),
-        fill(T[6]), fill(T[7]), fill(T[8]), fill(T[9]), fill(T[10]), fill(T[11]),
+        fill(f, T[0]), fill(f, T[1]), fill(f, T[2]), fill(f, T[3]),
+        fill(f, T[4]), fill(f, T[5]), fill(f, T[6]), fill(f, T[7]),
+        fill(f, T[8]), fill(f, T[9]), fill(f, T[10]), fill(f, T[11]),
     )  # fmt: skip
 
 
 @inner
 def apply_map(f: Array, digit: int, T: Array) -> None:
     """Apply an affine map, 12 numbers, to a digit of a tile."""
-    m = filled(T)
+    m = filled(f, T)
     step = max(WIDTH, 1 << 2 * digit)
     for o in range(0, f.shape[0], 4 * step):
         for j in range(o, o + step, WIDTH):
@@ -156,9 +157,9 @@ def undo_map(f: Array, g: Array, digit: int, T: Array, V: Array, C: Array) -> No
         V: Its inverse, or the identity if the state is the one before the map.
         C: The derivative with respect to the map is added to it.
     """
-    m, v = filled(T), filled(V)
+    m, v = filled(f, T), filled(f, V)
     step = max(WIDTH, 1 << 2 * digit)
-    zero = fill(0.0)
+    zero = fill(f, 0.0)
     x0, x1, x2, x3 = zero, zero, zero, zero
     y0, y1, y2, y3 = zero, zero, zero, zero
     z0, z1, z2, z3 = zero, zero, zero, zero
@@ -238,7 +239,7 @@ def shuffle_vectors(
             if sources[r] != r or scales[r] != 1.0:
                 x = load(f, base + place)
                 if back:
-                    store(p, sources[r] * WIDTH, mul(fill(scales[r]), x))
+                    store(p, sources[r] * WIDTH, mul(fill(f, scales[r]), x))
                 else:
                     store(p, r * WIDTH, x)
             place = next_place(place, mask)
@@ -247,7 +248,7 @@ def shuffle_vectors(
                 if back:
                     x = load(p, r * WIDTH)
                 else:
-                    x = mul(fill(scales[r]), load(p, sources[r] * WIDTH))
+                    x = mul(fill(f, scales[r]), load(p, sources[r] * WIDTH))
                 store(f, base + place, x)
             place = next_place(place, mask)
         base = next_place(base, rest)
@@ -271,10 +272,10 @@ def shuffle_crossed(
         for r in range(0, sources.shape[0], 4):
             a, b, c, d = load_rows(f, base + place, WIDTH, other, low)
             if back:
-                store(p, sources[r] * WIDTH, mul(fill(scales[r]), a))
-                store(p, sources[r + 1] * WIDTH, mul(fill(scales[r + 1]), b))
-                store(p, sources[r + 2] * WIDTH, mul(fill(scales[r + 2]), c))
-                store(p, sources[r + 3] * WIDTH, mul(fill(scales[r + 3]), d))
+                store(p, sources[r] * WIDTH, mul(fill(f, scales[r]), a))
+                store(p, sources[r + 1] * WIDTH, mul(fill(f, scales[r + 1]), b))
+                store(p, sources[r + 2] * WIDTH, mul(fill(f, scales[r + 2]), c))
+                store(p, sources[r + 3] * WIDTH, mul(fill(f, scales[r + 3]), d))
             else:
                 store(p, r * WIDTH, a)
                 store(p, (r + 1) * WIDTH, b)
@@ -286,10 +287,10 @@ def shuffle_crossed(
                 a, b = load(p, r * WIDTH), load(p, (r + 1) * WIDTH)
                 c, d = load(p, (r + 2) * WIDTH), load(p, (r + 3) * WIDTH)
             else:
-                a = mul(fill(scales[r]), load(p, sources[r] * WIDTH))
-                b = mul(fill(scales[r + 1]), load(p, sources[r + 1] * WIDTH))
-                c = mul(fill(scales[r + 2]), load(p, sources[r + 2] * WIDTH))
-                d = mul(fill(scales[r + 3]), load(p, sources[r + 3] * WIDTH))
+                a = mul(fill(f, scales[r]), load(p, sources[r] * WIDTH))
+                b = mul(fill(f, scales[r + 1]), load(p, sources[r + 1] * WIDTH))
+                c = mul(fill(f, scales[r + 2]), load(p, sources[r + 2] * WIDTH))
+                d = mul(fill(f, scales[r + 3]), load(p, sources[r + 3] * WIDTH))
             store_rows(f, base + place, WIDTH, other, low, a, b, c, d)
             place = next_place(place, mask)
         base = next_place(base, rest)

@@ -13,7 +13,7 @@ from qstore_pl.engine.compile import Array, inner
 def permute(d: Array, s: Array, table: Array, scale: Array, batch: int) -> None:
     """Row i of the destination becomes scale[i] times row table[i] of the source."""
     for i in range(table.shape[0]):
-        o, e, c = i * batch, table[i] * batch, scale[i]
+        o, e, c = i * batch, table[i] * batch, d.dtype.type(scale[i])
         a, b = d[o : o + batch], s[e : e + batch]
         for j in range(batch):
             a[j] = c * b[j]
@@ -26,7 +26,7 @@ def permute_back(
     """The transpose of :func:`permute`, or its inverse if ``divide``."""
     for i in range(table.shape[0]):
         o, e = i * batch, table[i] * batch
-        c = 1.0 / scale[i] if divide else scale[i]
+        c = d.dtype.type(1.0 / scale[i] if divide else scale[i])
         a, b = d[e : e + batch], s[o : o + batch]
         for j in range(batch):
             a[j] = c * b[j]
@@ -79,7 +79,7 @@ def turn_words(
         if turned == 0:
             continue
         if batched == 0:
-            cc, ss = c[0], sign * turned * s[0]
+            cc, ss = f.dtype.type(c[0]), f.dtype.type(sign * turned * s[0])
             o, e, length = i * batch, k * batch, run * batch
             p, q = f[o : o + length], f[e : e + length]
             for j in range(length):

@@ -57,7 +57,8 @@ def factors_of(
     # Level q holds what is left when all bits above bit q are contracted.
     re, im = room[: 2 * size], room[2 * size : 4 * size]
     pr, pi = room[4 * size : 5 * size], room[5 * size : 6 * size]
-    re[size : 2 * size], im[size : 2 * size] = sums[0], sums[1]
+    for x in range(size):
+        re[size + x], im[size + x] = sums[0, x], sums[1, x]
     for q in range(k - 1, 0, -1):
         u, half = us[n - 1 - first - q], 1 << q
         for x in range(half):

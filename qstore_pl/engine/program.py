@@ -8,6 +8,7 @@ The kind of states is the business of the final classes: :mod:`pure`, :mod:`mixe
 
 from __future__ import annotations
 
+import copy
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qstore_pl._checks import choice
+from qstore_pl._computer import require_memory
 from qstore_pl._lazy import cached_property
-from qstore_pl._memory import require
 from qstore_pl.engine import threads
 from qstore_pl.engine.compile import Kernel
 from qstore_pl.engine.derived import Columns, Derived
@@ -34,6 +35,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.instructions import PERMUTE
 from qstore_pl.engine.observables import multiply, shared_words
+from qstore_pl.engine.precision import DOUBLE, SINGLE, precision, real_type
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -42,6 +44,7 @@ Rows = NDArray[np.int64]
 PARALLEL = 1 << 22  # amplitudes times instructions from which threads pay
 KEPT_BYTES = 1 << 28  # most bytes of forward states kept for the backward run
 _NO_WEIGHTS = np.empty(0)
+_FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Program(ABC):
     """
 
     tables: Any  # what the kernels read
+    dtype: str = DOUBLE  # of amplitudes, with the precision of Pauli vectors as well
 
     def __init__(
         self,
@@ -157,7 +161,7 @@ class Program(ABC):
             derived: Functions of weights and features.
         """
         options = self._options | ({"derived": derived} if derived else {})
-        return type(self)(
+        program = type(self)(
             self.n_wires,
             gates,
             observables,
@@ -166,6 +170,19 @@ class Program(ABC):
             constants=self.constants,
             **options,
         )
+        return program.with_dtype(self.dtype)
+
+    def with_dtype(self, dtype: str) -> Self:
+        """The same circuit with states in another precision; it has the same tables.
+
+        Args:
+            dtype: ``"complex128"`` or ``"complex64"``.
+        """
+        if dtype == self.dtype:
+            return self
+        twin = copy.copy(self)
+        twin.dtype = precision(dtype)
+        return twin
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -278,6 +295,8 @@ class Program(ABC):
     ) -> NDArray[Any]:
         """The final states, a row for each sample; each final class says of what kind.
 
+        They are returned in double precision, however they were computed.
+
         Args:
             weights: Values that all samples share, shape ``(n_weights,)``.
             features: Values of each sample, shape ``(n_samples, n_features)``.
@@ -342,10 +361,15 @@ class Pass(ABC):
 
     def __init__(self, program: Program, batch: int, *, keep: bool = False) -> None:
         tables = self._tables = program.tables
-        variant = tables.variant
-        self._forward = getattr(self._kernels, f"forward_{variant}").compiled
+        self.dtype, self._is_single = program.dtype, program.dtype == SINGLE
+        self._number = np.dtype(real_type(program.dtype))  # of which works are made
+        self._per_double = 8 // self._number.itemsize
+        self._forward_kernel = self._variant(self._kernels, f"forward_{tables.variant}")
+        self._backward_kernel = self._variant(
+            self._kernels, f"backward_{tables.variant}"
+        )
+        self._forward = self._forward_kernel.compiled
         self._backward: Callable[..., Any] | None = None  # compiled when first needed
-        self._backward_kernel: Kernel = getattr(self._kernels, f"backward_{variant}")
         self._structure = (tables.sizes, tables.ints, tables.floats)
         n_blocks = len(tables.code)
         first_weight = tables.first_weight if tables.first_weight >= 0 else n_blocks
@@ -359,16 +383,17 @@ class Pass(ABC):
             (start, min(start + columns, batch)) for start in range(0, batch, columns)
         ] or [(0, 0)]
         sizes = [self._work_size(end - start) for start, end in self._spans]
-        self._kept = keep or 8 * sum(sizes) <= KEPT_BYTES
+        itemsize = self._number.itemsize
+        self._kept = keep or itemsize * sum(sizes) <= KEPT_BYTES
         if not self._kept:
             sizes = sizes[:1]
         results = 8 * self._parts * self._length * batch if keep else 0
-        require(
-            8 * sum(sizes) + results,
+        require_memory(
+            itemsize * sum(sizes) + results,
             f"A run of {batch} samples on {tables.n_wires} wires",
             "Use smaller batches, or fewer wires.",
         )
-        self._works = [aligned(size) for size in sizes]
+        self._works = [aligned(size, self._number) for size in sizes]
         self._amount = batch * self._length * n_blocks
         self._parallel = (
             self._kept and len(self._spans) > 1 and self._amount >= PARALLEL
@@ -484,9 +509,12 @@ class Pass(ABC):
     @property
     def kernels(self) -> tuple[Kernel, Kernel]:
         """The forward and the backward kernel of the circuit."""
-        variant = self._tables.variant
-        forward = getattr(self._kernels, f"forward_{variant}")
-        return forward, self._backward_kernel
+        return self._forward_kernel, self._backward_kernel
+
+    def _variant(self, kernels: ModuleType, name: str) -> Kernel:
+        """A kernel for states of the precision of this pass."""
+        found: Kernel = getattr(kernels, name)
+        return found.single if self._is_single else found
 
     @property
     def plan(self) -> Plan:
@@ -561,7 +589,11 @@ class Pass(ABC):
 
     @abstractmethod
     def _work_size(self, batch: int) -> int:
-        """Length of the work array of a chunk of ``batch`` samples."""
+        """Length of the work array of a chunk of ``batch`` samples.
+
+        It is counted in numbers of a state, of which a float64 takes two in single
+        precision.
+        """
 
     @abstractmethod
     def _run_forward(
@@ -643,10 +675,16 @@ class Pass(ABC):
             work[k * part.size : (k + 1) * part.size] = part
 
 
-def aligned(size: int) -> Float1D:
-    """An array of this length that begins at a cache line."""
-    whole = np.empty(size + 7)
-    return whole[-whole.ctypes.data // 8 % 8 :][:size]
+def aligned(size: int, number: np.dtype[Any] = _FLOAT64) -> NDArray[Any]:
+    """An array of this length that begins at a cache line.
+
+    Args:
+        size: Its length.
+        number: The type of its numbers.
+    """
+    per_line = 64 // number.itemsize
+    whole = np.empty(size + per_line - 1, number)
+    return whole[-whole.ctypes.data // number.itemsize % per_line :][:size]
 
 
 def untied_columns(weights: NDArray[np.float64], features: Float2D) -> Float2D:

@@ -11,13 +11,12 @@ from types import ModuleType
 from typing import cast, final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qstore_pl.engine import statevector, sweeps
+from qstore_pl.engine.amplitudes import AmplitudePass
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import Gate, PauliSum
 from qstore_pl.engine.large import LARGE, LargePass
-from qstore_pl.engine.outcomes import of_amplitudes
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows
 from qstore_pl.engine.sweeps import SweptTables
 
@@ -66,7 +65,7 @@ class PureProgram(Program):
 
 
 @final
-class PurePass(Pass):
+class PurePass(AmplitudePass):
     """Work arrays of one forward run of state vectors, kept for its backward run.
 
     Args:
@@ -78,8 +77,6 @@ class PurePass(Pass):
     """
 
     _kernels: ModuleType = statevector
-    _parts = 2
-    _digit_bits = 1
     _tables: Tables
 
     def __init__(
@@ -88,32 +85,9 @@ class PurePass(Pass):
         self._checkpoints = checkpoints
         super().__init__(program, batch, keep=keep)
 
-    def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The states of the last :meth:`forward`, shape ``(batch, 2**n_wires)``.
-
-        Args:
-            phase: Whether the global phase is included.
-        """
-        if self._values is None:
-            raise RuntimeError("Pass.states needs a forward run before it.")
-        weights, features, rows = self._values
-        states = np.empty((self.batch, self._length), np.complex128)
-        for i, (start, end) in enumerate(self._spans):
-            re, im = self._state(i, end - start)
-            states[start:end].real = re.T
-            states[start:end].imag = im.T
-        if not phase:
-            return states
-        turn = self._tables.phase.evaluate(weights, features[rows])
-        return states * np.exp(1j * turn)[:, None]
-
-    def _outcomes(self, i: int, wires: tuple[int, ...], out: Float2D) -> None:
-        re, im = self._state(i, out.shape[1])
-        of_amplitudes(re, im, self._tables.n_wires, wires, out)
-
     def _written_over(self, wires: tuple[int, ...]) -> Float2D | None:
         whole = wires == tuple(range(self._tables.n_wires))
-        if self.batch != 1 or not whole:
+        if self.batch != 1 or not whole or self._is_single:
             return None
         re, im = self._state(0, 1)
         np.multiply(re, re, out=re)
@@ -128,8 +102,8 @@ class PurePass(Pass):
         """Room for three states, angles, blocks, sums and checkpoints."""
         tables = self._tables
         sums = max(3, 1 + len(tables.observables), 2 * tables.scratch)
-        per_sample = 6 * self._length + 2 * len(tables.rotations) + sums
-        per_sample += 4 * len(tables.code)
+        per_sample = 6 * self._length + 4 * len(tables.code)
+        per_sample += self._per_double * (2 * len(tables.rotations) + sums)
         return per_sample * max(batch, 1) + self._checkpoints * 2 * self._length * batch
 
     def _run_forward(

@@ -218,7 +218,8 @@ class Route:
         def key(place: int, index: int) -> int:
             return place & mask | (index & mask) << LINE
 
-        if lanes == low:
+        others = (*tiles.columns[LINE:], tiles.shift)
+        if lanes == low and not any(place & mask for place in others):
             kind, pieces = LINES, low
             solved = _Span([place for place, _ in pieces])
         else:

@@ -45,6 +45,7 @@ from qstore_pl.engine.instructions import (
     PERMUTE,
     WANTED,
 )
+from qstore_pl.engine.precision import doubles, per_double
 from qstore_pl.engine.values import (
     apply_drawn,
     apply_matrix,
@@ -95,14 +96,17 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Any:
 
 @inner
 def divide(ws: Array, n: int, batch: int, n_angles: int, n_blocks: int) -> Any:
-    """Views of the work array: three states, half angles, blocks and room for sums."""
+    """Views of the work array: three states, half angles, blocks and room for sums.
+
+    States and blocks have the type of the work array, the others are float64.
+    """
     size = batch << n
-    at = 6 * size
-    cs = ws[at : at + 2 * n_angles * batch].reshape(2 * n_angles, batch)
-    at += 2 * n_angles * batch
+    at, length = 6 * size, per_double(ws) * 2 * n_angles * batch
+    cs = doubles(ws[at : at + length]).reshape(2 * n_angles, batch)
+    at += length
     us = ws[at : at + 4 * n_blocks * batch].reshape(n_blocks, 4 * batch)
     at += 4 * n_blocks * batch
-    return ws[: 6 * size].reshape(6, size), cs, us, ws[at:]
+    return ws[: 6 * size].reshape(6, size), cs, us, doubles(ws[at:])
 
 
 def _make_forward(general: bool) -> Any:
@@ -351,7 +355,7 @@ _BACKWARD = (*_TABLES, *_VALUES, F1, F2_IN, I8, I8, F1, F2)
 def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:
     function = make(general)
     function.__name__ = function.__qualname__ = name
-    return Kernel(function, signature)
+    return Kernel(function, signature, states=(6,))
 
 
 # Usual models have rotations, permutations and Z words alone. Their kernels compile

@@ -25,7 +25,7 @@ def rotate(f: Array, stride: int, t: float, swapped: bool) -> None:
     Of [[c, -s], [s, c]] it is [[1, -t], [t, 1]] with t = s / c, or if ``swapped``
     [[t, -1], [1, t]] with t = c / s: half as many operations.
     """
-    T = fill(t)
+    T = fill(f, t)
     for o in range(0, f.shape[0], 2 * stride):
         for j in range(o, o + stride, WIDTH):
             x, y = load(f, j), load(f, j + stride)
@@ -42,7 +42,7 @@ def rotate_two(
     f: Array, stride: int, t: float, swapped: bool, u: float, swapped_next: bool
 ) -> None:
     """Apply two rotations: one to the bit with this stride, one to the next."""
-    T, U = fill(t), fill(u)
+    T, U = fill(f, t), fill(f, u)
     for o in range(0, f.shape[0], 4 * stride):
         for j in range(o, o + stride, WIDTH):
             x, y = load(f, j), load(f, j + stride)
@@ -73,7 +73,7 @@ def undo_rotation(
 
     The numbers of the rotation are those of :func:`rotate`.
     """
-    X, Y, T = fill(0.0), fill(0.0), fill(t)
+    X, Y, T = fill(kr, 0.0), fill(kr, 0.0), fill(kr, t)
     for o in range(0, kr.shape[0], 2 * stride):
         for j in range(o, o + stride, WIDTH):
             p, q = load(kr, j), load(ki, j)

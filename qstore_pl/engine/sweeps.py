@@ -154,7 +154,7 @@ def build(
         rows=rows,
         phase=phase,
         places=places,
-        general=writer.general or bool(shared["observables"][:, 1].any()),
+        general=True,  # one kernel has all instructions: it compiles as fast
     )
 
 
@@ -217,7 +217,6 @@ class _Writer(StateWriter):
         self.routes: list[int] = []
         self.local: list[int] = []
         self.places = Affine.identity(n_wires)
-        self.general = False
 
     @staticmethod
     def starts_as_product(gates: Sequence[Gate]) -> bool:
@@ -230,7 +229,6 @@ class _Writer(StateWriter):
         rest = [block for block in blocks if not block.factor]
         if rest and isinstance(rest[0].gates[0], Amplitudes):
             start, rest = rest[:1], rest[1:]
-            self.general = True
             code = [self.instruction(start[0])]
         else:
             code = super().write(start)
@@ -306,7 +304,6 @@ class _Writer(StateWriter):
         elif isinstance(gate, Matrix) and gate.differentiable:
             n_sums = 2 * 4 ** len(gate.wires)
         self.sums.append(n_sums)
-        self.general = self.general or block.kind != ONE_WIRE
         return found
 
     def one_wire(

@@ -24,12 +24,12 @@ from qstore_pl.engine.compile import (
     I8,
     T1_IN,
     Array,
-    Kernel,
     inner,
     kernel,
 )
 from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, MATRIX, PAULI
 from qstore_pl.engine.instructions import BLOCK, FACTOR, INVERSE, PERMUTE, WANTED
+from qstore_pl.engine.precision import doubles
 from qstore_pl.engine.products import factors_of, product_states
 from qstore_pl.engine.steps import (
     all_phases,
@@ -76,11 +76,11 @@ def part_of(n: int, part: int) -> tuple[int, int]:
 
 @inner
 def tiles_of(scratch: Array, size: int) -> Any:
-    """The scratch of a thread: parts of a tile of ket and bra, and more room."""
+    """The scratch of a thread: parts of a tile of ket and bra, and room of float64."""
     one, side = 1 << size, (1 << size) + APART
     return (
         scratch[:one], scratch[side:][:one], scratch[2 * side :][:one],
-        scratch[3 * side :][:one], scratch[4 * side :],
+        scratch[3 * side :][:one], doubles(scratch[4 * side :]),
     )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def undo_gate(
     apply_gate(s, m, lr, li, lanes, cs, -1.0, w, X, rows, room)
 
 
-@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1)
+@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, states=(6,))
 def prepare(
     sizes: Array,
     ints: Array,
@@ -189,242 +189,244 @@ def prepare(
             shared_su2(s.rotations, s.code[m, 2], s.code[m, 3], v.cs, v.us[m])
 
 
-def _make_forward(general: bool) -> Any:
-    def forward(
-        sizes: Array,
-        ints: Array,
-        floats: Array,
-        w: Array,
-        X: Array,
-        rows: Array,
-        ws: Array,
-        scratch: Array,
-        counters: Array,
-    ) -> None:
-        n, size = sizes[0], sizes[11]
-        s = unpack(sizes, ints, floats)
-        v = divide(ws, sizes, s.slots)
-        tr, ti, _, _, room = tiles_of(scratch, size)
-        chunk = min(CHUNK, n)
-        n_chunks, stage = 1 << n - chunk, 0
-        # --- the initial state
-        if s.code[0, 0] == FACTOR:
-            re, im = room[: 1 << chunk], room[1 << chunk : 2 << chunk]
-            high = room[2 << chunk :]
-            hr, hi = high[:n_chunks], high[n_chunks : 2 * n_chunks]
-            product_states(v.us[:n], chunk, re, im, hr, hi)
-            part = claim(counters, stage)
-            while part < PARTS:
-                first, last = part_of(n_chunks, part)
-                for t in range(first, last):
-                    a, b, o = hr[t], hi[t], t << chunk
-                    x, y = v.kr[o : o + (1 << chunk)], v.ki[o : o + (1 << chunk)]
-                    for j in range(1 << chunk):
-                        x[j] = a * re[j] - b * im[j]
-                        y[j] = a * im[j] + b * re[j]
-                finish(counters, stage)
-                part = claim(counters, stage)
-        elif general:
-            part = claim(counters, stage)
-            while part < PARTS:
-                if part == 0:
-                    one = s.code[0]
-                    bits = s.wires[one[1] : one[1] + one[4]]
-                    load_amplitudes(
-                        v.kr, v.ki, bits, one[2], one[5], one[3], w, X, rows[:1]
-                    )
-                finish(counters, stage)
-                part = claim(counters, stage)
-        wait(counters, stage, PARTS)
-        # --- the sweeps
-        for i in range(s.sweeps.shape[0]):
-            stage += 1
-            sweep = s.sweeps[i]
-            lanes, side, final = 1 << size - sweep[2], 1 << sweep[2], sweep[1] - 1
-            route, targets, columns = route_of(s.routes, sweep, n - size)
-            all_phases(s.code, v.us, s.steps, sweep, room)
-            more = room[4 * side * phased_steps(s, sweep) :]
-            part = claim(counters, stage)
-            while part < PARTS:
-                first, last = part_of(1 << n - size, part)
-                for t in range(first, last):
-                    move_tile(route, t, v.kr, v.ki, tr, ti, back=False)
-                    for step in range(sweep[0], sweep[1]):
-                        m, end = s.steps[step, 0], s.steps[step, 1]
-                        if s.steps[step, 2] == 1:
-                            table = table_of(room, s, step, side)
-                            scale = left_out(v.us, m, end)
-                            turn(tr, ti, lanes, table[0], table[1], scale, 1.0)
-                            apply_rotations(s.code, v.us, m, end, tr, ti, lanes)
-                            if step < final:
-                                turn(tr, ti, lanes, table[2], table[3], 1.0, 1.0)
-                        elif general:
-                            apply_gate(s, m, tr, ti, lanes, v.cs, 1.0, w, X, rows, more)
-                    place = place_of(columns, n - size, t)
-                    if s.steps[final, 2] == 1:
-                        table = table_of(room, s, final, side)
-                        turn_and_write(
-                            tr, ti, lanes, table[2], table[3], v.kr, v.ki, place,
-                            targets,
-                        )  # fmt: skip
-                    else:
-                        move_lanes(v.kr, place, targets, lanes, tr, back=True)
-                        move_lanes(v.ki, place, targets, lanes, ti, back=True)
-                finish(counters, stage)
-                part = claim(counters, stage)
-            wait(counters, stage, PARTS)
-        # --- what is measured
-        stage += 1
+_TABLES = (I1_IN, T1_IN, F1_IN)
+_VALUES = (F1_IN, F2_IN, I1_IN)
+
+
+@kernel(*_TABLES, *_VALUES, F1, F1, I1, states=(6, 7))
+def forward_general(
+    sizes: Array,
+    ints: Array,
+    floats: Array,
+    w: Array,
+    X: Array,
+    rows: Array,
+    ws: Array,
+    scratch: Array,
+    counters: Array,
+) -> None:
+    """The state of one sample, and the sums of its expectation values."""
+    n, size = sizes[0], sizes[11]
+    s = unpack(sizes, ints, floats)
+    v = divide(ws, sizes, s.slots)
+    tr, ti, _, _, room = tiles_of(scratch, size)
+    chunk = min(CHUNK, n)
+    n_chunks, stage = 1 << n - chunk, 0
+    # --- the initial state
+    if s.code[0, 0] == FACTOR:
+        re, im = room[: 1 << chunk], room[1 << chunk : 2 << chunk]
+        high = room[2 << chunk :]
+        hr, hi = high[:n_chunks], high[n_chunks : 2 * n_chunks]
+        product_states(v.us[:n], chunk, re, im, hr, hi)
         part = claim(counters, stage)
         while part < PARTS:
             first, last = part_of(n_chunks, part)
-            add_terms(
-                v.kr, v.ki, s.words, chunk, first, last, general, room,
-                v.measured[part],
+            for t in range(first, last):
+                a, b, o = hr[t], hi[t], t << chunk
+                x, y = v.kr[o : o + (1 << chunk)], v.ki[o : o + (1 << chunk)]
+                for j in range(1 << chunk):
+                    x[j] = a * re[j] - b * im[j]
+                    y[j] = a * im[j] + b * re[j]
+            finish(counters, stage)
+            part = claim(counters, stage)
+    else:
+        part = claim(counters, stage)
+        while part < PARTS:
+            if part == 0:
+                one = s.code[0]
+                bits = s.wires[one[1] : one[1] + one[4]]
+                load_amplitudes(
+                    v.kr, v.ki, bits, one[2], one[5], one[3], w, X, rows[:1]
+                )
+            finish(counters, stage)
+            part = claim(counters, stage)
+    wait(counters, stage, PARTS)
+    # --- the sweeps
+    for i in range(s.sweeps.shape[0]):
+        stage += 1
+        sweep = s.sweeps[i]
+        lanes, side, final = 1 << size - sweep[2], 1 << sweep[2], sweep[1] - 1
+        route, targets, columns = route_of(s.routes, sweep, n - size)
+        all_phases(s.code, v.us, s.steps, sweep, room)
+        more = room[4 * side * phased_steps(s, sweep) :]
+        part = claim(counters, stage)
+        while part < PARTS:
+            first, last = part_of(1 << n - size, part)
+            for t in range(first, last):
+                move_tile(route, t, v.kr, v.ki, tr, ti, back=False)
+                for step in range(sweep[0], sweep[1]):
+                    m, end = s.steps[step, 0], s.steps[step, 1]
+                    if s.steps[step, 2] == 1:
+                        table = table_of(room, s, step, side)
+                        scale = left_out(v.us, m, end)
+                        turn(tr, ti, lanes, table[0], table[1], scale, 1.0)
+                        apply_rotations(s.code, v.us, m, end, tr, ti, lanes)
+                        if step < final:
+                            turn(tr, ti, lanes, table[2], table[3], 1.0, 1.0)
+                    else:
+                        apply_gate(s, m, tr, ti, lanes, v.cs, 1.0, w, X, rows, more)
+                place = place_of(columns, n - size, t)
+                if s.steps[final, 2] == 1:
+                    table = table_of(room, s, final, side)
+                    turn_and_write(
+                        tr, ti, lanes, table[2], table[3], v.kr, v.ki, place,
+                        targets,
+                    )  # fmt: skip
+                else:
+                    move_lanes(v.kr, place, targets, lanes, tr, back=True)
+                    move_lanes(v.ki, place, targets, lanes, ti, back=True)
+            finish(counters, stage)
+            part = claim(counters, stage)
+        wait(counters, stage, PARTS)
+    # --- what is measured
+    stage += 1
+    part = claim(counters, stage)
+    while part < PARTS:
+        first, last = part_of(n_chunks, part)
+        add_terms(
+            v.kr, v.ki, s.words, chunk, first, last, room,
+            v.measured[part],
+        )  # fmt: skip
+        finish(counters, stage)
+        part = claim(counters, stage)
+    wait(counters, stage, PARTS)
+
+
+@kernel(*_TABLES, *_VALUES, F1, F2_IN, I8, F1, I1, states=(6, 9))
+def backward_general(
+    sizes: Array,
+    ints: Array,
+    floats: Array,
+    w: Array,
+    X: Array,
+    rows: Array,
+    ws: Array,
+    dy: Array,
+    stop: int,
+    scratch: Array,
+    counters: Array,
+) -> None:
+    """The sums of its gradient, after a forward run."""
+    n, size = sizes[0], sizes[11]
+    s = unpack(sizes, ints, floats)
+    v = divide(ws, sizes, s.slots)
+    tr, ti, vr, vi, room = tiles_of(scratch, size)
+    chunk = min(CHUNK, n)
+    stage = 0
+    if dy.shape[0] > 0:  # else the caller has written the bra
+        part = claim(counters, stage)
+        while part < PARTS:
+            first, last = part_of(1 << n - chunk, part)
+            bra_of_terms(
+                v.kr, v.ki, v.lr, v.li, s.words, s.weights, dy[0], chunk, first,
+                last, room,
             )  # fmt: skip
             finish(counters, stage)
             part = claim(counters, stage)
         wait(counters, stage, PARTS)
-
-    return forward
-
-
-def _make_backward(general: bool) -> Any:
-    def backward(
-        sizes: Array,
-        ints: Array,
-        floats: Array,
-        w: Array,
-        X: Array,
-        rows: Array,
-        ws: Array,
-        dy: Array,
-        stop: int,
-        scratch: Array,
-        counters: Array,
-    ) -> None:
-        n, size = sizes[0], sizes[11]
-        s = unpack(sizes, ints, floats)
-        v = divide(ws, sizes, s.slots)
-        tr, ti, vr, vi, room = tiles_of(scratch, size)
-        chunk = min(CHUNK, n)
-        stage = 0
-        if dy.shape[0] > 0:  # else the caller has written the bra
-            part = claim(counters, stage)
-            while part < PARTS:
-                first, last = part_of(1 << n - chunk, part)
-                bra_of_terms(
-                    v.kr, v.ki, v.lr, v.li, s.words, s.weights, dy[0], chunk, first,
-                    last, general, room,
-                )  # fmt: skip
-                finish(counters, stage)
-                part = claim(counters, stage)
-            wait(counters, stage, PARTS)
-        for i in range(s.sweeps.shape[0] - 1, -1, -1):
-            sweep = s.sweeps[i]
-            if s.steps[sweep[1] - 1, 1] <= stop:
-                break
-            # Nothing before the lowest sweep needs the ket.
-            lowest = i == 0 or s.steps[s.sweeps[i - 1, 1] - 1, 1] <= stop
-            stage += 1
-            lanes, side, final = 1 << size - sweep[2], 1 << sweep[2], sweep[1] - 1
-            route, sources, columns = route_of(s.routes, sweep, n - size)
-            all_phases(s.code, v.us, s.steps, sweep, room)
-            n_phased = phased_steps(s, sweep)
-            at = 4 * side * n_phased
-            row_sums = room[at : at + n_phased * side].reshape(n_phased, side)
-            more = room[at + n_phased * side :]
-            part = claim(counters, stage)
-            while part < PARTS:
-                sums = v.sums[part]
-                for j in range(
-                    s.slots[s.steps[sweep[0], 0]], s.slots[s.steps[final, 1]]
-                ):
-                    sums[j] = 0.0
-                row_sums[:] = 0.0
-                first, last = part_of(1 << n - size, part)
-                for t in range(first, last):
-                    place = place_of(columns, n - size, t)
-                    if s.steps[final, 2] == 1:
-                        table = table_of(room, s, final, side)
-                        read_and_turn(
-                            v.kr, v.ki, v.lr, v.li, place, sources, lanes, table[2],
-                            table[3], tr, ti, vr, vi, row_sums[s.steps[final, 3]],
-                        )  # fmt: skip
-                    else:
-                        move_lanes(v.kr, place, sources, lanes, tr, back=False)
-                        move_lanes(v.ki, place, sources, lanes, ti, back=False)
-                        move_lanes(v.lr, place, sources, lanes, vr, back=False)
-                        move_lanes(v.li, place, sources, lanes, vi, back=False)
-                    for step in range(final, sweep[0] - 1, -1):
-                        m, end = s.steps[step, 0], s.steps[step, 1]
-                        if s.steps[step, 2] == 1:
-                            table = table_of(room, s, step, side)
-                            if step < final:
-                                read_and_turn(
-                                    tr, ti, vr, vi, 0, sources[:0], lanes, table[2],
-                                    table[3], tr, ti, vr, vi,
-                                    row_sums[s.steps[step, 3]],
-                                )  # fmt: skip
-                            undo_rotations(
-                                s.code, v.us, m, end, tr, ti, vr, vi, lanes, s.slots,
-                                sums,
-                            )  # fmt: skip
-                            scale = left_out(v.us, m, end)
-                            if step > sweep[0] or not lowest:
-                                turn(tr, ti, lanes, table[0], table[1], scale, -1.0)
-                            turn(vr, vi, lanes, table[0], table[1], scale, -1.0)
-                        elif general:
-                            undo_gate(
-                                s, m, tr, ti, vr, vi, lanes, v.cs, w, X, rows, more,
-                                sums, v.sums[:0],
-                            )  # fmt: skip
-                    if not lowest:
-                        move_tile(route, t, v.kr, v.ki, tr, ti, back=True)
-                    move_tile(route, t, v.lr, v.li, vr, vi, back=True)
-                for step in range(sweep[0], sweep[1]):
+    for i in range(s.sweeps.shape[0] - 1, -1, -1):
+        sweep = s.sweeps[i]
+        if s.steps[sweep[1] - 1, 1] <= stop:
+            break
+        # Nothing before the lowest sweep needs the ket.
+        lowest = i == 0 or s.steps[s.sweeps[i - 1, 1] - 1, 1] <= stop
+        stage += 1
+        lanes, side, final = 1 << size - sweep[2], 1 << sweep[2], sweep[1] - 1
+        route, sources, columns = route_of(s.routes, sweep, n - size)
+        all_phases(s.code, v.us, s.steps, sweep, room)
+        n_phased = phased_steps(s, sweep)
+        at = 4 * side * n_phased
+        row_sums = room[at : at + n_phased * side].reshape(n_phased, side)
+        more = room[at + n_phased * side :]
+        part = claim(counters, stage)
+        while part < PARTS:
+            sums = v.sums[part]
+            for j in range(s.slots[s.steps[sweep[0], 0]], s.slots[s.steps[final, 1]]):
+                sums[j] = 0.0
+            for j in range(n_phased * side):
+                room[at + j] = 0.0
+            first, last = part_of(1 << n - size, part)
+            for t in range(first, last):
+                place = place_of(columns, n - size, t)
+                if s.steps[final, 2] == 1:
+                    table = table_of(room, s, final, side)
+                    read_and_turn(
+                        v.kr, v.ki, v.lr, v.li, place, sources, lanes, table[2],
+                        table[3], tr, ti, vr, vi, row_sums[s.steps[final, 3]],
+                    )  # fmt: skip
+                else:
+                    move_lanes(v.kr, place, sources, lanes, tr, back=False)
+                    move_lanes(v.ki, place, sources, lanes, ti, back=False)
+                    move_lanes(v.lr, place, sources, lanes, vr, back=False)
+                    move_lanes(v.li, place, sources, lanes, vi, back=False)
+                for step in range(final, sweep[0] - 1, -1):
+                    m, end = s.steps[step, 0], s.steps[step, 1]
                     if s.steps[step, 2] == 1:
-                        of_rows = row_sums[s.steps[step, 3]]
-                        for m in range(s.steps[step, 0], s.steps[step, 1]):
-                            z = 0.0
-                            for r in range(side):
-                                z += of_rows[r] * (1.0 - 2.0 * (r >> s.code[m, 1] & 1))
-                            sums[s.slots[m] + 2] += z
-                finish(counters, stage)
-                part = claim(counters, stage)
-            wait(counters, stage, PARTS)
-        # --- the initial state
-        if stop < n and s.code[0, 0] == FACTOR:
-            stage += 1
-            low = (n + 1) // 2
-            n_low, n_high = 1 << low, 1 << n - low
-            ur, ui, high = room[:n_low], room[n_low : 2 * n_low], room[2 * n_low :]
-            hr, hi = high[:n_high], high[n_high : 2 * n_high]
-            product_states(v.us[:n], low, ur, ui, hr, hi)
+                        table = table_of(room, s, step, side)
+                        if step < final:
+                            read_and_turn(
+                                tr, ti, vr, vi, 0, sources[:0], lanes, table[2],
+                                table[3], tr, ti, vr, vi,
+                                row_sums[s.steps[step, 3]],
+                            )  # fmt: skip
+                        undo_rotations(
+                            s.code, v.us, m, end, tr, ti, vr, vi, lanes, s.slots,
+                            sums,
+                        )  # fmt: skip
+                        scale = left_out(v.us, m, end)
+                        if step > sweep[0] or not lowest:
+                            turn(tr, ti, lanes, table[0], table[1], scale, -1.0)
+                        turn(vr, vi, lanes, table[0], table[1], scale, -1.0)
+                    else:
+                        undo_gate(
+                            s, m, tr, ti, vr, vi, lanes, v.cs, w, X, rows, more,
+                            sums, v.sums[:0],
+                        )  # fmt: skip
+                if not lowest:
+                    move_tile(route, t, v.kr, v.ki, tr, ti, back=True)
+                move_tile(route, t, v.lr, v.li, vr, vi, back=True)
+            for step in range(sweep[0], sweep[1]):
+                if s.steps[step, 2] == 1:
+                    of_rows = row_sums[s.steps[step, 3]]
+                    for m in range(s.steps[step, 0], s.steps[step, 1]):
+                        z = 0.0
+                        for r in range(side):
+                            z += of_rows[r] * (1.0 - 2.0 * (r >> s.code[m, 1] & 1))
+                        sums[s.slots[m] + 2] += z
+            finish(counters, stage)
             part = claim(counters, stage)
-            while part < PARTS:
-                own = v.over_high[part]
-                own[:] = 0.0
-                re, im = own[:n_low], own[n_low:]
-                first, last = part_of(n_high, part)
-                for t in range(first, last):
-                    a, b, x, y, o = hr[t], hi[t], 0.0, 0.0, t << low
-                    lr, li = v.lr[o : o + n_low], v.li[o : o + n_low]
-                    for j in range(n_low):
-                        p, q = lr[j], li[j]
-                        re[j] += a * p + b * q
-                        im[j] += b * p - a * q
-                        x += ur[j] * p + ui[j] * q
-                        y += ui[j] * p - ur[j] * q
-                    v.over_low[2 * t], v.over_low[2 * t + 1] = x, y
-                finish(counters, stage)
-                part = claim(counters, stage)
-            wait(counters, stage, PARTS)
+        wait(counters, stage, PARTS)
+    # --- the initial state
+    if stop < n and s.code[0, 0] == FACTOR:
+        stage += 1
+        low = (n + 1) // 2
+        n_low, n_high = 1 << low, 1 << n - low
+        ur, ui, high = room[:n_low], room[n_low : 2 * n_low], room[2 * n_low :]
+        hr, hi = high[:n_high], high[n_high : 2 * n_high]
+        product_states(v.us[:n], low, ur, ui, hr, hi)
+        part = claim(counters, stage)
+        while part < PARTS:
+            own = v.over_high[part]
+            for j in range(2 * n_low):
+                own[j] = 0.0
+            re, im = own[:n_low], own[n_low:]
+            first, last = part_of(n_high, part)
+            for t in range(first, last):
+                a, b, x, y, o = hr[t], hi[t], 0.0, 0.0, t << low
+                lr, li = v.lr[o : o + n_low], v.li[o : o + n_low]
+                for j in range(n_low):
+                    p, q = lr[j], li[j]
+                    re[j] += a * p + b * q
+                    im[j] += b * p - a * q
+                    x += ur[j] * p + ui[j] * q
+                    y += ui[j] * p - ur[j] * q
+                v.over_low[2 * t], v.over_low[2 * t + 1] = x, y
+            finish(counters, stage)
+            part = claim(counters, stage)
+        wait(counters, stage, PARTS)
 
-    return backward
 
-
-@kernel(I1_IN, T1_IN, F1_IN, F1, F2)
+@kernel(I1_IN, T1_IN, F1_IN, F1, F2, states=(3,))
 def outputs(sizes: Array, ints: Array, floats: Array, ws: Array, out: Array) -> None:
     """Expectation values from the sums of all parts: out (1, n_outputs)."""
     s = unpack(sizes, ints, floats)
@@ -438,7 +440,7 @@ def outputs(sizes: Array, ints: Array, floats: Array, ws: Array, out: Array) -> 
         out[0, s.words[t, 0]] += s.weights[t] * found
 
 
-@kernel(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, I8, F1, F1, F2)
+@kernel(*(I1_IN, T1_IN, F1_IN, F1_IN, F2_IN, I1_IN, F1, I8, F1, F1, F2), states=(6, 8))
 def gradients(
     sizes: Array,
     ints: Array,
@@ -448,15 +450,17 @@ def gradients(
     rows: Array,
     ws: Array,
     stop: int,
-    room: Array,
+    scratch: Array,
     gw: Array,
     gx: Array,
 ) -> None:
     """Gradients from the sums of all parts: gw (n_shared,), gx (1, n_features)."""
-    s, n = unpack(sizes, ints, floats), sizes[0]
+    s, n, room = unpack(sizes, ints, floats), sizes[0], doubles(scratch)
     v = divide(ws, sizes, s.slots)
-    gw[:] = 0.0
-    gx[:] = 0.0
+    for i in range(gw.shape[0]):
+        gw[i] = 0.0
+    for i in range(gx.shape[0] * gx.shape[1]):
+        gx[0, i] = 0.0
     total, bloch = v.sums[0], room[: 3 * (s.code.shape[0] + 1)].reshape(-1, 3, 1)
     more = room[3 * (s.code.shape[0] + 1) :]
     for part in range(1, PARTS):
@@ -502,21 +506,3 @@ def gradients(
         elif op == AMPLITUDES:
             bits = s.wires[one[1] : one[1] + one[4]]
             pull_back_amplitudes(v.lr, v.li, 1, bits, one[2], one[5], one[3], gw, gx)
-
-
-_TABLES = (I1_IN, T1_IN, F1_IN)
-_VALUES = (F1_IN, F2_IN, I1_IN)
-_FORWARD = (*_TABLES, *_VALUES, F1, F1, I1)
-_BACKWARD = (*_TABLES, *_VALUES, F1, F2_IN, I8, F1, I1)
-
-
-def _variant(make: Any, name: str, signature: tuple[Any, ...], general: bool) -> Kernel:
-    function = make(general)
-    function.__name__ = function.__qualname__ = name
-    return Kernel(function, signature)
-
-
-forward_core = _variant(_make_forward, "forward_core", _FORWARD, general=False)
-backward_core = _variant(_make_backward, "backward_core", _BACKWARD, general=False)
-forward_general = _variant(_make_forward, "forward_general", _FORWARD, general=True)
-backward_general = _variant(_make_backward, "backward_general", _BACKWARD, general=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from qstore_pl.engine.compile import Array, inner
+from qstore_pl.engine.precision import doubles
 
 PARTS = 16  # of a stage
 APART = 64  # numbers between arrays, so that they do not share sets of the cache
@@ -117,23 +118,22 @@ def unpack(sizes: Array, ints: Array, floats: Array) -> Structure:
 
 @inner
 def divide(ws: Array, sizes: Array, slots: Array) -> Work:
-    """The work array as views."""
+    """The work array as views: ket and bra have its type, the others are float64."""
     n, n_blocks, n_angles, n_words = sizes[0], sizes[1], sizes[2], sizes[4]
     size, low, n_sums = (1 << n) + APART, (n + 1) // 2, slots[slots.shape[0] - 1]
-    at = 4 * size
-    cs = ws[at : at + 2 * n_angles].reshape(2 * n_angles, 1)
-    at += 2 * n_angles
-    us = ws[at : at + 4 * n_blocks].reshape(n_blocks, 4)
+    rest, at = doubles(ws[4 * size :]), 2 * n_angles
+    cs = rest[:at].reshape(2 * n_angles, 1)
+    us = rest[at : at + 4 * n_blocks].reshape(n_blocks, 4)
     at += 4 * n_blocks
-    sums = ws[at : at + PARTS * n_sums].reshape(PARTS, n_sums)
+    sums = rest[at : at + PARTS * n_sums].reshape(PARTS, n_sums)
     at += PARTS * n_sums
-    measured = ws[at : at + PARTS * n_words].reshape(PARTS, n_words)
+    measured = rest[at : at + PARTS * n_words].reshape(PARTS, n_words)
     at += PARTS * n_words
-    over_high = ws[at : at + (2 * PARTS << low)].reshape(PARTS, 2 << low)
+    over_high = rest[at : at + (2 * PARTS << low)].reshape(PARTS, 2 << low)
     at += 2 * PARTS << low
     return Work(
         ws[: 1 << n], ws[size:][: 1 << n], ws[2 * size :][: 1 << n],
-        ws[3 * size :][: 1 << n], cs, us, sums, measured, over_high, ws[at:],
+        ws[3 * size :][: 1 << n], cs, us, sums, measured, over_high, rest[at:],
     )  # fmt: skip
 
 

@@ -7,7 +7,17 @@ of a chunk, however many words there are. This module knows no gates.
 from __future__ import annotations
 
 from qstore_pl.engine.compile import Array, inner
-from qstore_pl.engine.vectors import WIDTH, add, fill, fma, load, mul, store, sub
+from qstore_pl.engine.vectors import (
+    WIDTH,
+    add,
+    fill,
+    fma,
+    load,
+    mul,
+    store,
+    sub,
+    widened,
+)
 from qstore_pl.engine.words import COS_EIGHTH, parity_sign
 
 
@@ -32,7 +42,6 @@ def add_terms(
     chunk: int,
     first: int,
     last: int,
-    general: bool,
     scratch: Array,
     sums: Array,
 ) -> None:
@@ -47,12 +56,11 @@ def add_terms(
         chunk: Bits of an index into a chunk.
         first: The first chunk.
         last: The last chunk, exclusive.
-        general: Whether there are words with X.
         scratch: Room for a chunk, and a row of eight numbers for each term.
         sums: Written, shape ``(n_terms,)``.
     """
     n_terms, size = words.shape[0], 1 << chunk
-    squares, lanes = scratch[:size], scratch[size:]
+    squares, lanes = scratch[:size].view(fr.dtype)[:size], scratch[size:]
     for j in range(WIDTH * n_terms):
         lanes[j] = 0.0
     for t in range(n_terms):
@@ -66,22 +74,23 @@ def add_terms(
         for t in range(n_terms):
             x_mask, z_mask = words[t, 1], words[t, 2]
             if x_mask == 0:
-                sign = fill(parity_sign(o, z_mask))
+                sign = fill(lanes, parity_sign(o, z_mask))
                 at = z_mask & (size - 1) & ~(WIDTH - 1)
                 own = load(lanes, WIDTH * t)
-                store(lanes, WIDTH * t, fma(sign, load(squares, at), own))
-            elif general:
+                found = fma(sign, widened(load(squares, at)), own)
+                store(lanes, WIDTH * t, found)
+            else:
                 re, im = (
                     COS_EIGHTH[2 * words[t, 3] % 8],
                     COS_EIGHTH[(2 * words[t, 3] + 6) % 8],
                 )
-                found = 0.0
+                more = 0.0
                 for p in range(o, o + size):
                     q = p ^ x_mask
                     a, b, c, d = fr[p], fi[p], fr[q], fi[q]
                     one = re * (a * c + b * d) - im * (a * d - b * c)
-                    found += parity_sign(q, z_mask) * one
-                sums[t] += found
+                    more += parity_sign(q, z_mask) * one
+                sums[t] += more
     for t in range(n_terms):
         if words[t, 1] == 0:
             for j in range(WIDTH):
@@ -100,12 +109,11 @@ def bra_of_terms(
     chunk: int,
     first: int,
     last: int,
-    general: bool,
     scratch: Array,
 ) -> None:
     """Some chunks of the bra: the sum of all words times their weights, on the ket."""
     n_terms, size = words.shape[0], 1 << chunk
-    factors = scratch[:size]
+    factors = scratch[:size].view(kr.dtype)[:size]
     for i in range(first, last):
         o = i << chunk
         for j in range(size):
@@ -122,15 +130,14 @@ def bra_of_terms(
             c = load(factors, j)
             store(lr, o + j, mul(c, load(kr, o + j)))
             store(li, o + j, mul(c, load(ki, o + j)))
-        if general:
-            for t in range(n_terms):
-                x, z, n_y = words[t, 1], words[t, 2], words[t, 3]
-                if x == 0:
-                    continue
-                c = weights[t] * dy[words[t, 0]]
-                re, im = c * COS_EIGHTH[2 * n_y % 8], c * COS_EIGHTH[(2 * n_y + 6) % 8]
-                for p in range(o, o + size):
-                    q = p ^ x
-                    sign = parity_sign(q, z)
-                    lr[p] += sign * (re * kr[q] - im * ki[q])
-                    li[p] += sign * (re * ki[q] + im * kr[q])
+        for t in range(n_terms):
+            x, z, n_y = words[t, 1], words[t, 2], words[t, 3]
+            if x == 0:
+                continue
+            c = weights[t] * dy[words[t, 0]]
+            re, im = c * COS_EIGHTH[2 * n_y % 8], c * COS_EIGHTH[(2 * n_y + 6) % 8]
+            for p in range(o, o + size):
+                q = p ^ x
+                sign = parity_sign(q, z)
+                lr[p] += sign * (re * kr[q] - im * ki[q])
+                li[p] += sign * (re * ki[q] + im * kr[q])

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from qstore_pl._computer import processors
+
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 
@@ -24,9 +26,7 @@ def count() -> int:
     """
     named = os.environ.get("QSTORE_NUM_THREADS")
     if named is None:
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+        return processors()
     if not named.isdecimal() or int(named) < 1:
         raise ValueError(
             f"Environment variable QSTORE_NUM_THREADS must be an integer >= 1, but is "

@@ -174,7 +174,7 @@ def turn(
 ) -> None:
     """Multiply rows by phases and a scale; by conjugate phases with ``sign`` -1."""
     for r in range(re.shape[0]):
-        c, s = fill(scale * re[r]), fill(scale * sign * im[r])
+        c, s = fill(fr, scale * re[r]), fill(fr, scale * sign * im[r])
         for j in range(r * lanes, (r + 1) * lanes, WIDTH):
             x, y = load(fr, j), load(fi, j)
             store(fr, j, fnma(s, y, mul(c, x)))
@@ -195,7 +195,7 @@ def turn_and_write(
 ) -> None:
     """Multiply every row by its phase, and write the tile to memory."""
     for r in range(re.shape[0]):
-        c, s, o, p = fill(re[r]), fill(im[r]), r * lanes, place ^ places[r]
+        c, s, o, p = fill(tr, re[r]), fill(tr, im[r]), r * lanes, place ^ places[r]
         for j in range(0, lanes, WIDTH):
             x, y = load(tr, o + j), load(ti, o + j)
             store(kr, p + j, fnma(s, y, mul(c, x)))
@@ -238,7 +238,7 @@ def read_and_turn(
         sums: Im(conj(bra) ket) of every row is added, shape ``(n_rows,)``.
     """
     for r in range(re.shape[0]):
-        c, s, found, o = fill(re[r]), fill(im[r]), fill(0.0), r * lanes
+        c, s, found, o = fill(tr, re[r]), fill(tr, im[r]), fill(tr, 0.0), r * lanes
         p = o if places.shape[0] == 0 else place ^ places[r]
         for j in range(0, lanes, WIDTH):
             x, y = load(kr, p + j), load(ki, p + j)

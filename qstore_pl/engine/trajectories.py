@@ -1,12 +1,10 @@
 r"""Noisy circuits past the density limit: an average over drawn pure-state circuits.
 
-Linear unravelling: a channel with Kraus matrices :math:`K_i` is replaced by
-:math:`K_i / \sqrt{q_i}` with a probability :math:`q_i` that does not depend on the
-state. The average of :math:`|\psi\rangle\langle\psi|`, left unnormalised, is the
-density matrix exactly, and so it is with expectation values and gradients. Pauli
-channels draw a word. Any other is mixed first, :math:`K'_j = \sum_i \omega^{ij} K_i`
-with :math:`\omega = e^{2\pi i/m}`, drawn evenly: for damping :math:`K_0 \pm K_1`, which
-can be un-computed. This module knows arrays, not PennyLane.
+Every channel is replaced by one of its matrices (:mod:`draws`), and the kernels of
+state vectors run the circuits that come of it. The circuit without errors is run once
+for each sample, and has its exact weight; circuits with errors are drawn, and equal
+ones are run once (:mod:`strata`). The weighted averages of expectation values,
+probabilities and gradients have no bias. This module knows arrays, not PennyLane.
 
 References:
     Molmer, Castin and Dalibard, Monte Carlo wave-function method in quantum optics,
@@ -15,175 +13,33 @@ References:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qstore_pl.engine.draws import Choices, Draw, draw_of
 from qstore_pl.engine.fusion import Tables, build
 from qstore_pl.engine.gates import (
-    FEATURE,
-    Angle,
     Channel,
-    Drawn,
     Gate,
     Kraus,
     MixedGate,
-    PauliRotation,
     PauliSum,
     Transfer,
-    slot_angles,
-    slots_of,
 )
+from qstore_pl.engine.precision import DOUBLE
 from qstore_pl.engine.program import Float1D, Float2D, Program, Rows
 from qstore_pl.engine.pure import PurePass
-from qstore_pl.engine.transfer import kraus_matrices
+from qstore_pl.engine.strata import Odds, Strata, checkpoints, first_over
 
 Uniform = Callable[[tuple[int, ...]], Float2D]
 """A function from a shape to independent random numbers, uniform in [0, 1)."""
 
 MOST_GROWTH = 1e3  # factor by which un-computing may grow errors between checkpoints
-
-
-class Draw(ABC):
-    """What replaces one channel: gates whose values are drawn.
-
-    The values are columns behind the features, ``n_columns`` of them.
-    """
-
-    n_columns: int
-    gates: list[Gate]
-
-    @abstractmethod
-    def fill(
-        self, weights: Float1D, features: Float2D, uniform: Float1D, columns: Float2D
-    ) -> float:
-        """Draw values for every trajectory.
-
-        Args:
-            weights: Values that all samples share, followed by the constants.
-            features: Features of each trajectory, shape ``(n_rows, n_features)``.
-            uniform: One random number in [0, 1) for each trajectory, shape
-                ``(n_rows,)``.
-            columns: The values drawn, shape ``(n_rows, n_columns)``, written.
-
-        Returns:
-            The largest factor by which un-computing may grow an error.
-        """
-
-
-class PauliDraw(Draw):
-    """Draws a Pauli word, for a channel that only multiplies words by factors.
-
-    Its columns are the X bit and the Z bit of each wire.
-    """
-
-    def __init__(self, gate: Channel, first: int) -> None:
-        k = len(gate.wires)
-        self._gate, self.n_columns = gate, 2 * k
-        bits = np.pi * slot_angles(FEATURE, first, (k, 2))
-        self.gates = [
-            PauliRotation(letter, (wire,), bits[i, j])
-            for i, wire in enumerate(gate.wires)
-            for j, letter in enumerate("XZ")
-        ]
-        letters = np.array(
-            [[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]
-        )
-        signs = np.ones((1, 1))  # whether two words commute, the inverse of scaling
-        for _ in range(k):
-            signs = np.kron(signs, letters)
-        self._signs = signs / 4**k
-        digit = np.arange(4**k)[:, None] >> 2 * np.arange(k)[::-1] & 3
-        z = digit >> 1
-        self._bits = np.stack([z ^ digit & 1, z], axis=2).reshape(4**k, 2 * k)
-
-    def fill(
-        self, weights: Float1D, features: Float2D, uniform: Float1D, columns: Float2D
-    ) -> float:
-        """Draw for every row."""
-        constant = not any(factor.slots for factor in self._gate.factors)
-        rows = features[:1] if constant else features
-        factors = [factor.evaluate(weights, rows) for factor in self._gate.factors]
-        scales = np.stack([factors[i] for i in self._gate.which], axis=1)
-        cumulative = np.cumsum(scales @ self._signs, axis=1)
-        word = (uniform[:, None] >= cumulative[:, :-1]).sum(axis=1)
-        columns[:] = self._bits[word]
-        return 1.0
-
-
-class MatrixDraw(Draw):
-    """Draws a matrix, for any other channel; all samples must share the channel.
-
-    Its columns are the matrix, its inverse and the number of a checkpoint.
-    """
-
-    def __init__(
-        self, gate: Channel | Kraus | Transfer, first: int, program: Program
-    ) -> None:
-        self._gate, self._side = gate, 1 << len(gate.wires)
-        self.n_columns = 4 * self._side**2 + 1
-        self.gates = [Drawn(gate.wires, (FEATURE, first))]
-        self._constant: Choice | None = None
-        if isinstance(gate, Transfer):
-            self._constant = Choice(kraus_matrices(np.array(gate.matrix)))
-            return
-        slots = slots_of(gate)
-        if any(kind == FEATURE for kind, _ in slots):
-            raise ValueError(
-                "A channel drawn by trajectories must be the same for all samples. Run "
-                "the samples one by one."
-            )
-        n_weights = program.n_weights
-        if all(index >= n_weights for _, index in slots):  # constants
-            shared = program.with_constants(np.zeros(n_weights))
-            self._constant = Choice(self._matrices(shared))
-
-    def fill(
-        self, weights: Float1D, features: Float2D, uniform: Float1D, columns: Float2D
-    ) -> float:
-        """Draw for every row."""
-        choice = self._constant or Choice(self._matrices(weights))
-        columns[:, :-1] = choice.flat[(uniform * len(choice.flat)).astype(int)]
-        columns[:, -1] = -1.0  # no checkpoint yet
-        return choice.growth
-
-    def _matrices(self, weights: Float1D) -> NDArray[np.complex128]:
-        gate = self._gate
-        if isinstance(gate, Kraus):
-            size = gate.count * self._side**2
-            real, imaginary = weights[gate.slot[1] :][: 2 * size].reshape(2, size)
-            return (real + 1j * imaginary).reshape(gate.count, self._side, self._side)
-        assert isinstance(gate, Channel)
-        row = np.empty((1, 0))
-        factors = [float(f.evaluate(weights, row)[0]) for f in gate.factors]
-        matrix = np.diag([factors[i] for i in gate.which])
-        matrix[3, 0] = gate.shift.evaluate(weights, row)[0]
-        return kraus_matrices(matrix)
-
-
-class Choice:
-    """Matrices with their inverses, one of which is drawn with equal probabilities.
-
-    Args:
-        kraus: Kraus matrices of the channel, shape ``(m, 2**k, 2**k)``.
-    """
-
-    def __init__(self, kraus: NDArray[np.complex128]) -> None:
-        m = len(kraus)
-        turns = np.exp(2j * np.pi / m * np.outer(np.arange(m), np.arange(m)))
-        matrices = np.einsum("ji,iab->jab", turns, kraus)
-        values = np.linalg.svd(matrices, compute_uv=False)
-        least = values[:, -1].min()
-        self.growth = float("inf")
-        inverses = np.zeros_like(matrices)
-        if least > 1e-9:
-            self.growth = float((values[:, 0] / values[:, -1]).max())
-            inverses = np.linalg.inv(matrices)
-        parts = (matrices.real, matrices.imag, inverses.real, inverses.imag)
-        self.flat = np.concatenate([part.reshape(m, -1) for part in parts], axis=1)
+FEW = 0.1  # no-error weight below which noise counts as strong
+MOST_GROWTH_SINGLE = 1e1  # the same in single precision
 
 
 @final
@@ -201,7 +57,7 @@ class TrajectoryProgram(Program):
         n_features: Columns of the features.
         constants: Values that never change, shape ``(n_constants,)``: those of the
             weight slots from ``n_weights`` on.
-        trajectories: Number of trajectories of each sample.
+        trajectories: Number of trajectories with errors that are drawn for each sample.
         uniform: Source of random numbers.
     """
 
@@ -228,9 +84,20 @@ class TrajectoryProgram(Program):
             n_features=n_features,
             constants=constants,
         )
+        known = [draw.constant for _, draw in self.draws]
+        self._constant: tuple[list[Choices], Odds] | None = None
+        if all(one is not None for one in known):
+            self._constant = _best([one for one in known if one is not None])
+        # How far the value of one string may be off the mean of them all.
+        self.scales = np.array([scale_of(terms) for terms in self.observables])
 
     def _reads(self) -> int:
-        return self.trajectories << self.n_wires
+        return self.n_rows << self.n_wires
+
+    @property
+    def n_rows(self) -> int:
+        """Most circuits of one sample: the one without errors, and those drawn."""
+        return 1 + self.trajectories
 
     def _build(self, observables: Sequence[PauliSum]) -> Tables:
         self.draws: list[tuple[int, Draw]] = []
@@ -240,7 +107,7 @@ class TrajectoryProgram(Program):
             if not isinstance(gate, Channel | Kraus | Transfer):
                 pure.append(gate)
                 continue
-            draw = _draw(gate, n_columns, self)
+            draw = draw_of(gate, n_columns, self)
             self.draws.append((n_columns, draw))
             pure += draw.gates
             n_columns += draw.n_columns
@@ -252,6 +119,23 @@ class TrajectoryProgram(Program):
             n_features=n_columns,
             n_constants=self.constants.size,
         )
+
+    def choices(
+        self, weights: Float1D, features: Float2D
+    ) -> tuple[list[Choices], Odds]:
+        """What may replace each channel, and the probabilities of strings of it.
+
+        Args:
+            weights: Values that all samples share, shape ``(n_weights,)``.
+            features: Features of each sample, shape ``(batch, n_features)``.
+        """
+        if self._constant is not None:
+            return self._constant
+        shared = self.with_constants(weights)
+        found = [
+            draw.constant or draw.choices(shared, features) for _, draw in self.draws
+        ]
+        return _best(found)
 
     def new_pass(self, batch: int, *, keep: bool = False) -> TrajectoryPass:
         """Work arrays for repeated runs of ``batch`` samples.
@@ -272,8 +156,11 @@ class TrajectoryProgram(Program):
 class TrajectoryPass:
     """One set of trajectories, drawn by its forward run and used by its backward run.
 
-    It is used as a :class:`Pass`. States and bras are those of every trajectory, shape
-    ``(batch * trajectories, 2**n_wires)``; those of one sample are neighbours.
+    It is used as a :class:`Pass`. Arrays of states and bras have a row for each
+    trajectory of each sample, shape ``(batch * (1 + trajectories), 2**n_wires)``: first
+    the one without errors, then those drawn. The rows are multiplied by the square
+    roots of their weights, so that their sum is the average, and a trajectory that
+    equals an earlier one of its sample is 0.
 
     Args:
         program: The circuit.
@@ -286,11 +173,12 @@ class TrajectoryPass:
         self, program: TrajectoryProgram, batch: int, *, keep: bool = False
     ) -> None:
         self.batch, self._program, self._keep = batch, program, keep
+        self.dtype = program.dtype
         self.uniform = program.uniform  # may be set to another source
-        self._n_rows = batch * program.trajectories
-        self._rows = np.arange(self._n_rows)
-        self._values = np.empty((self._n_rows, program.tables.n_features))
-        self._passes: dict[int, PurePass] = {}
+        n_rows = batch * program.n_rows
+        self._values = np.empty((n_rows, program.tables.n_features))
+        self._run: PurePass | None = None
+        self._fits = (-1, -1)  # rows and checkpoints that the pass was made for
         self.out = np.empty((batch, program.n_outputs))
 
     def forward(
@@ -307,38 +195,88 @@ class TrajectoryPass:
         Returns:
             Averages, shape ``(batch, n_outputs)``.
         """
-        program, values = self._program, self._values
-        n = program.n_features
-        values[:, :n] = np.repeat(features[rows], program.trajectories, axis=0)
-        uniform = self.uniform((len(program.draws), self._n_rows))
-        shared = program.with_constants(weights)
-        growth, checkpoints = 1.0, 0
-        for (first, draw), numbers in zip(program.draws, uniform, strict=True):
-            columns = values[:, first : first + draw.n_columns]
-            growth *= draw.fill(shared, values[:, :n], numbers, columns)
-            if gradient and not growth <= MOST_GROWTH:
-                columns[:, -1] = checkpoints
-                growth, checkpoints = 1.0, checkpoints + 1
-        run = self._passes.get(checkpoints)
-        if run is None:
-            run = PurePass(
-                program, self._n_rows, keep=self._keep, checkpoints=checkpoints
-            )
-            self._passes = {checkpoints: run}
-        self._run = run
-        run.forward(weights, values, self._rows, gradient=gradient)
-        self.out[:] = self.samples.mean(axis=1)
+        program = self._program
+        own = features[rows]
+        choices, odds = program.choices(weights, own)
+        n = program.trajectories
+        uniform = self.uniform((1 + len(program.draws), self.batch * n))
+        strata = Strata.draw(odds, uniform.reshape(-1, self.batch, n))
+        most = MOST_GROWTH if program.dtype == DOUBLE else MOST_GROWTH_SINGLE
+        growths = [one.growth for one in choices]
+        first = first_over(growths, strata.choices, most)
+        self.strata = strata = strata.sorted_by(first)
+        n_rows = len(strata.sample)
+        values = self._values[:n_rows]
+        values[:, : program.n_features] = own[strata.sample]
+        pairs = zip(program.draws, choices, strata.choices, strict=True)
+        for (start, draw), one, row in pairs:
+            values[:, start : start + draw.n_columns] = one.table[row]
+        marks, count = np.full(strata.choices.shape, -1), 0
+        if gradient and any(np.any(growth != 1.0) for growth in growths):
+            columns = self._pass(n_rows).plan.columns
+            marks, count = checkpoints(growths, strata.choices, columns, most)
+        for (start, draw), mark in zip(program.draws, marks, strict=True):
+            here = mark >= 0
+            values[here, start + draw.n_columns - 1] = mark[here]
+        run = self._run = self._pass(n_rows, count)
+        run.forward(weights, values, np.arange(n_rows), gradient=gradient)
+        self.out[:] = strata.totals(run.out)
         return self.out
 
-    @property
-    def samples(self) -> NDArray[np.float64]:
-        """Outputs of each trajectory, shape ``(batch, trajectories, n_outputs)``."""
-        return self._run.out.reshape(self.batch, self._program.trajectories, -1)
+    def _pass(self, n_rows: int, checkpoints: int | None = None) -> PurePass:
+        """The pass of the last run if it fits, or a new one."""
+        if (
+            self._run is None
+            or self._fits[0] != n_rows
+            or (checkpoints is not None and self._fits[1] != checkpoints)
+        ):
+            self._run = None  # its memory is free before there is another
+            self._fits = n_rows, checkpoints or 0
+            self._run = PurePass(
+                self._program, n_rows, keep=self._keep, checkpoints=self._fits[1]
+            )
+        return self._run
 
     @property
     def standard_errors(self) -> Float2D:
         """Standard errors of the averages, shape ``(batch, n_outputs)``."""
-        return standard_error(self.samples)
+        return self.strata.standard_errors(self.outputs)
+
+    @property
+    def intervals(self) -> tuple[Float2D, Float2D]:
+        """Ends of the 95 % intervals, each of shape ``(batch, n_outputs)``."""
+        width = self.strata.half_widths(self.outputs, self._program.scales)
+        return self.out - width, self.out + width
+
+    @property
+    def outputs(self) -> Float2D:
+        """Outputs of each trajectory that was run, in the order of :attr:`strata`.
+
+        Their shape is ``(n_rows, n_outputs)``.
+        """
+        return self._last.out
+
+    @property
+    def _last(self) -> PurePass:
+        if self._run is None:
+            raise RuntimeError("TrajectoryPass needs a forward run first.")
+        return self._run
+
+    def of_strings(self, each: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Numbers that belong to each string, from those of the weighted states.
+
+        Args:
+            each: Numbers that are quadratic in the states of :meth:`states`, shape
+                ``(batch * (1 + trajectories), n)``.
+
+        Returns:
+            Shape ``(n_rows, n)`` in the order of :attr:`strata`, as if no state had a
+            weight.
+        """
+        strata = self.strata
+        found = each[strata.slot]
+        weights = np.broadcast_to(strata.weights[:, None], found.shape)
+        return np.divide(found, weights, out=np.zeros_like(found), where=weights > 0.0)
 
     def backward(
         self,
@@ -352,35 +290,43 @@ class TrajectoryPass:
         Args:
             cotangents: Factors of the outputs, shape ``(batch, n_outputs)``.
             inputs: Whether the gradient with respect to the features is wanted.
-            bra: If given, it is used instead of the cotangents: the bra of every
-                trajectory, not yet divided by the number of trajectories.
+            bra: If given, it is used instead of the cotangents: the bras of the states
+                of :meth:`states`, without global phases.
 
         Returns:
             The gradient with respect to the weights, shape ``(n_weights,)``, and that
             with respect to the features, shape ``(batch, n_features)``, or None.
         """
-        n = self._program.trajectories
+        strata = self.strata
         if bra is None:
-            cotangents = np.repeat(cotangents / n, n, axis=0)
-        gw, gx = self._run.backward(
-            cotangents, inputs=inputs, bra=None if bra is None else bra / n
-        )
+            cotangents = cotangents[strata.sample] * strata.weights[:, None]
+        else:
+            bra = bra[strata.slot] * np.sqrt(strata.weights)[:, None]
+        gw, gx = self._last.backward(cotangents, inputs=inputs, bra=bra)
         if gx is None:
             return gw, None
-        shares = gx[:, : self._program.n_features].reshape(self.batch, n, -1)
-        return gw, shares.sum(axis=1)
+        found = np.zeros((self.batch, self._program.n_features))
+        np.add.at(found, strata.sample, gx[:, : self._program.n_features])
+        return gw, found
 
     def again(self) -> None:
         """Run the same trajectories again after :meth:`backward`."""
-        self._run.again()
+        self._last.again()
 
     def states(self, *, phase: bool = True) -> NDArray[np.complex128]:
-        """The state of each trajectory, which is not normalised.
+        """The weighted states of all trajectories.
 
         Args:
             phase: Whether the global phase is included.
+
+        Returns:
+            Shape ``(batch * (1 + trajectories), 2**n_wires)``.
         """
-        return self._run.states(phase=phase)
+        strata, each = self.strata, self._last.states(phase=phase)
+        each *= np.sqrt(strata.weights)[:, None]
+        found = np.zeros((self.batch * self._program.n_rows, each.shape[1]), complex)
+        found[strata.slot] = each
+        return found
 
     def probabilities(self, wires: tuple[int, ...], *, last: bool = False) -> Float2D:
         """Probabilities of outcomes, averaged over trajectories; see :class:`Pass`.
@@ -396,32 +342,27 @@ class TrajectoryPass:
             Shape ``(batch, 2**len(wires))``.
         """
         del last  # an average is an array of its own
-        each = self._run.probabilities(wires)
-        by_sample = each.reshape(self.batch, self._program.trajectories, each.shape[1])
-        return np.asarray(by_sample.mean(axis=1))
+        return self.strata.totals(self._last.probabilities(wires))
 
     @property
     def nbytes(self) -> int:
         """Bytes of the work arrays."""
-        return self._values.nbytes + sum(run.nbytes for run in self._passes.values())
+        return self._values.nbytes + (0 if self._run is None else self._run.nbytes)
 
 
-def standard_error(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standard error of the mean over axis 1; infinite if there is one entry."""
-    n = samples.shape[1]
-    if n == 1:
-        return np.full_like(samples[:, 0], np.inf)
-    return samples.std(axis=1, ddof=1) / np.sqrt(n)
+def _best(choices: list[Choices]) -> tuple[list[Choices], Odds]:
+    """The choices that are drawn from, and their odds."""
+    odds = Odds(choices)
+    if np.max(odds.no_error) < FEW and any(one.strong for one in choices):
+        choices = [one.strong or one for one in choices]
+        odds = Odds(choices)
+    return choices, odds
 
 
-def _draw(gate: Channel | Kraus | Transfer, first: int, program: Program) -> Draw:
-    if isinstance(gate, Transfer):
-        matrix = np.array(gate.matrix)
-        scales = np.diag(matrix)
-        if not np.allclose(matrix, np.diag(scales), rtol=0, atol=1e-14):
-            return MatrixDraw(gate, first, program)
-        factors = tuple(map(Angle, scales.tolist()))
-        gate = Channel(gate.wires, factors, tuple(range(len(factors))))
-    if isinstance(gate, Channel) and gate.shift == Angle():
-        return PauliDraw(gate, first)
-    return MatrixDraw(gate, first, program)
+def scale_of(terms: PauliSum) -> float:
+    """The scale of an observable's values: root of the sum of squared coefficients.
+
+    Args:
+        terms: A sum of Pauli words, of which the identity does not count.
+    """
+    return float(np.sqrt(sum(c**2 for c, word, _ in terms if word)))

@@ -133,7 +133,7 @@ def apply_drawn(
     if bits.shape[0] > 1:
         apply_matrix(fr, fi, bits, 0, 0, 2, slot, adjoint == 1, X[0], X, rows, scratch)
         return
-    m = scratch[: 8 * batch].reshape(8, batch)
+    m = scratch[: 8 * batch].view(fr.dtype)[: 8 * batch].reshape(8, batch)
     for j in range(batch):
         for e in range(4):
             source = slot + ((e & 1) * 2 + (e >> 1) if adjoint else e)

@@ -2,8 +2,9 @@
 
 In a loop over many short rows LLVM spends its time on finding out whether they overlap.
 These functions say what is meant: each is one instruction on a vector of eight float64
-numbers, on processors that have them, and a few where they are shorter. In Python they
-work on arrays of eight numbers. This module knows no states.
+numbers, on processors that have them, and a few where they are shorter. Vectors have
+the precision of the array that they are read from, float64 or float32. In Python they
+are arrays of eight numbers. This module knows no states.
 """
 
 from __future__ import annotations
@@ -19,110 +20,101 @@ from numba.extending import intrinsic, models, overload, register_model
 from qstore_pl.engine.compile import Array
 
 WIDTH = 8
-_LLVM = ir.VectorType(ir.DoubleType(), WIDTH)
+_WIDE = ir.VectorType(ir.DoubleType(), WIDTH)
 _FAST = ("contract", "reassoc", "nsz", "arcp", "afn")
 
 
 class _Vector(types.Type):
-    """numba's type of eight numbers."""
+    """numba's type of eight numbers.
 
-    def __init__(self) -> None:
-        super().__init__(name="EightNumbers")
+    Args:
+        number: numba's type of one of them, float64 or float32.
+    """
+
+    def __init__(self, number: Any) -> None:
+        super().__init__(name=f"EightNumbers({number})")
+        self.is_single = number == types.float32
+        one = ir.FloatType() if self.is_single else ir.DoubleType()
+        self.llvm, self.align = ir.VectorType(one, WIDTH), number.bitwidth // 8
 
 
-_vector = _Vector()
+_vectors = {number: _Vector(number) for number in (types.float64, types.float32)}
 
 
 @register_model(_Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _LLVM)
+        super().__init__(manager, kind, kind.llvm)
 
 
 def _address(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
     data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _LLVM.as_pointer())
+    vector = _vectors[kind.dtype].llvm
+    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
 
 
 @intrinsic
 def _load(typing: Any, array: Any, index: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = _address(context, builder, signature.args[0], *args)
-        return builder.load(place, align=8)
+        return builder.load(place, align=signature.return_type.align)
 
-    return _vector(array, types.intp), code
+    return _vectors[array.dtype](array, types.intp), code
 
 
 @intrinsic
 def _store(typing: Any, array: Any, index: Any, vector: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         place = _address(context, builder, signature.args[0], args[0], args[1])
-        builder.store(args[2], place, align=8)
+        builder.store(args[2], place, align=signature.args[2].align)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), code
 
 
 @intrinsic
-def _fill(typing: Any, number: Any) -> Any:
+def _fill(typing: Any, array: Any, number: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        first = ir.Constant(ir.IntType(32), 0)
-        one = builder.insert_element(ir.Constant(_LLVM, ir.Undefined), args[0], first)
+        kind, first = signature.return_type, ir.Constant(ir.IntType(32), 0)
+        value = builder.fptrunc(args[1], ir.FloatType()) if kind.is_single else args[1]
+        one = builder.insert_element(ir.Constant(kind.llvm, ir.Undefined), value, first)
         lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
         return builder.shuffle_vector(one, one, lanes)
 
-    return _vector(types.float64), code
+    return _vectors[array.dtype](array, types.float64), code
 
 
-@intrinsic
-def _fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fadd(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
+def _with_product(combine: Callable[[Any, Any, Any], Any]) -> Any:
+    """An intrinsic of a, b and c, which combines the product a b with c."""
 
-    return _vector(a, b, c), code
+    @intrinsic
+    def combined(typing: Any, a: Any, b: Any, c: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            x, y, z = args
+            return combine(builder, builder.fmul(x, y, flags=_FAST), z)
 
+        return a(a, b, c), code
 
-@intrinsic
-def _fms(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fsub(builder.fmul(x, y, flags=_FAST), z, flags=_FAST)
-
-    return _vector(a, b, c), code
+    return combined
 
 
-@intrinsic
-def _fnma(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, z = args
-        return builder.fsub(z, builder.fmul(x, y, flags=_FAST), flags=_FAST)
+def _of_two(instruction: str) -> Any:
+    """An intrinsic that is one instruction of LLVM on two vectors."""
 
-    return _vector(a, b, c), code
+    @intrinsic
+    def applied(typing: Any, a: Any, b: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, instruction)(*args, flags=_FAST)
 
+        return a(a, b), code
 
-@intrinsic
-def _mul(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args, flags=_FAST)
-
-    return _vector(a, b), code
+    return applied
 
 
-@intrinsic
-def _add(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args, flags=_FAST)
-
-    return _vector(a, b), code
-
-
-@intrinsic
-def _sub(typing: Any, a: Any, b: Any) -> Any:
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fsub(*args, flags=_FAST)
-
-    return _vector(a, b), code
+_fma = _with_product(lambda builder, product, z: builder.fadd(product, z, flags=_FAST))
+_fms = _with_product(lambda builder, product, z: builder.fsub(product, z, flags=_FAST))
+_fnma = _with_product(lambda builder, product, z: builder.fsub(z, product, flags=_FAST))
+_mul, _add, _sub = _of_two("fmul"), _of_two("fadd"), _of_two("fsub")
 
 
 def _chosen(places: Callable[[int], int]) -> Any:
@@ -135,7 +127,7 @@ def _chosen(places: Callable[[int], int]) -> Any:
             lanes = ir.Constant(kind, [places(lane) for lane in range(WIDTH)])
             return builder.shuffle_vector(*args, lanes)
 
-        return _vector(a, b), code
+        return a(a, b), code
 
     return chosen
 
@@ -160,8 +152,12 @@ _flip1, _flip2, _flip4 = _flip_of(1), _flip_of(2), _flip_of(4)
 @intrinsic
 def _total(typing: Any, vector: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = args[0]
+        if signature.args[0].is_single:
+            wide = builder.fpext(wide, _WIDE)
+
         def lane(i: int) -> Any:
-            return builder.extract_element(args[0], ir.Constant(ir.IntType(32), i))
+            return builder.extract_element(wide, ir.Constant(ir.IntType(32), i))
 
         found = lane(0)
         for i in range(1, WIDTH):
@@ -169,6 +165,15 @@ def _total(typing: Any, vector: Any) -> Any:
         return found
 
     return types.float64(vector), code
+
+
+@intrinsic
+def _widened(typing: Any, vector: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        single = signature.args[0].is_single
+        return builder.fpext(args[0], _WIDE) if single else args[0]
+
+    return _vectors[types.float64](vector), code
 
 
 def load(array: Array, index: int) -> Any:
@@ -181,9 +186,9 @@ def store(array: Array, index: int, vector: Any) -> None:
     array[index : index + WIDTH] = vector
 
 
-def fill(number: float) -> Any:
-    """Eight times a number."""
-    return np.full(WIDTH, number)
+def fill(array: Array, number: float) -> Any:
+    """Eight times a number, in the precision of an array."""
+    return np.full(WIDTH, number, array.dtype)
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
@@ -235,8 +240,13 @@ def twisted(vector: Any, mask: int) -> Any:
 
 
 def total(vector: Any) -> float:
-    """The sum of eight numbers, from the first to the last."""
-    return float(vector.sum())
+    """The sum of eight numbers in double precision, from the first to the last."""
+    return float(vector.sum(dtype=np.float64))
+
+
+def widened(vector: Any) -> Any:
+    """Eight numbers in double precision."""
+    return vector.astype(np.float64)
 
 
 @overload(load, strict=False)
@@ -250,8 +260,8 @@ def _(array: Any, index: Any, vector: Any) -> Any:
 
 
 @overload(fill, strict=False)
-def _(number: Any) -> Any:
-    return lambda number: _fill(number)
+def _(array: Any, number: Any) -> Any:
+    return lambda array, number: _fill(array, number)
 
 
 @overload(fma, strict=False)
@@ -313,3 +323,8 @@ def _(vector: Any, mask: Any) -> Any:
 @overload(total, strict=False)
 def _(vector: Any) -> Any:
     return lambda vector: _total(vector)
+
+
+@overload(widened, strict=False)
+def _(vector: Any) -> Any:
+    return lambda vector: _widened(vector)

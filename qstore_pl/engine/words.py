@@ -59,7 +59,7 @@ def apply_diagonal(
             continue
         turn = -sign * parity_sign(i, z)
         if batched == 0:
-            cc, ss = c[0], turn * s[0]
+            cc, ss = fr.dtype.type(c[0]), fr.dtype.type(turn * s[0])
             o, e = i * batch, (i + run) * batch
             x, y = fr[o:e], fi[o:e]
             for j in range(run * batch):
@@ -97,7 +97,8 @@ def apply_pauli(
     while top & (top - 1):
         top &= top - 1
     re, im = word_phase(x & z)
-    kr, ki = im, -re  # -i times the word's phase
+    kind = fr.dtype.type
+    kr, ki = kind(im), kind(-re)  # -i times the word's phase
     for i in range(0, fr.shape[0] // batch, run):
         if i & top != 0 or i & controls != values:
             continue
@@ -106,7 +107,7 @@ def apply_pauli(
         # A run of rows lies below every bit of x, so its partner is contiguous as well.
         if batched == 0:
             o, e, stride = i * batch, k * batch, run * batch
-            cc, ck, ci = c[0], s[0] * sk, s[0] * si
+            cc, ck, ci = kind(c[0]), kind(s[0] * sk), kind(s[0] * si)
             p, pi = fr[o : o + stride], fi[o : o + stride]
             q, qi = fr[e : e + stride], fi[e : e + stride]
             for j in range(stride):

@@ -36,6 +36,7 @@ from qstore_pl.engine.foreign import (
     words,
 )
 from qstore_pl.engine.mixed import MixedProgram
+from qstore_pl.engine.precision import DOUBLE
 from qstore_pl.engine.program import KEPT_BYTES, Program
 from qstore_pl.engine.pure import PureProgram
 
@@ -126,6 +127,7 @@ def _call(
     twice: bool,
 ) -> Call | None:
     known = type(program) in (PureProgram, MixedProgram) and not program.derived
+    known = known and program.dtype == DOUBLE
     if numba.config.DISABLE_JIT or not known:
         return None
     work = program.new_pass(batch)

@@ -22,7 +22,9 @@ from qstore_pl.gradients.expectations import (
 from qstore_pl.gradients.gauss_newton import GaussNewton
 from qstore_pl.gradients.methods import OPTIONS, estimator_of
 from qstore_pl.gradients.metric import APPROXIMATIONS, METRICS, WeightMetric, metric_of
+from qstore_pl.gradients.parallel import ParallelEstimator
 from qstore_pl.gradients.qng import QuantumNaturalGradientOptimizer
+from qstore_pl.gradients.shard_work import ShardResult, ShardTask, ShardWork
 from qstore_pl.gradients.sharded import Shard, ShardedEstimator
 from qstore_pl.gradients.shift import ParameterShift
 from qstore_pl.gradients.shot_noise import ShotVariances
@@ -47,12 +49,16 @@ __all__ = [
     "GradientResult",
     "ModelExpectations",
     "NaturalGradientComputer",
+    "ParallelEstimator",
     "ParameterShift",
     "QNodeExpectations",
     "QuantumGradientComputer",
     "QuantumNaturalGradientOptimizer",
     "SPSAGradient",
     "Shard",
+    "ShardResult",
+    "ShardTask",
+    "ShardWork",
     "ShardedEstimator",
     "ShotVariances",
     "SimultaneousPerturbation",

@@ -71,6 +71,11 @@ class GradientEstimator(ABC):
             part.expectations.limit(purse)
 
     @property
+    def values(self) -> Float2D:
+        """The measured values of the last :meth:`forward`, ``(batch, n_values)``."""
+        return self._values
+
+    @property
     def state(self) -> dict[str, Any]:
         """What the next gradient depends on besides its arguments, for a checkpoint."""
         return {}
@@ -91,6 +96,7 @@ class GradientEstimator(ABC):
         rows: NDArray[np.int64],
         *,
         gradient: bool = True,
+        targets: NDArray[Any] | None = None,
     ) -> Float2D:
         """The outputs for some samples.
 
@@ -102,10 +108,13 @@ class GradientEstimator(ABC):
             features: Encoded data, shape ``(n_samples, n_features)``.
             rows: Indices of the samples, shape ``(batch,)``.
             gradient: Whether :meth:`backward` may follow.
+            targets: Prepared targets of these samples. Only :class:`ParallelEstimator`
+                needs them, if it computes the derivatives of the loss itself.
 
         Returns:
             Shape ``(batch, n_outputs)``; the next call may overwrite the array.
         """
+        del targets
         if parameters is not self._parameters:
             self._parameters = parameters
             self._weights = parameters[: self._n_weights]

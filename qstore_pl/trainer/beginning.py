@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +24,16 @@ from qstore_pl.gradients import (
     AdaptiveShift,
     GradientEstimator,
     ModelExpectations,
+    ParallelEstimator,
     Shard,
     ShardedEstimator,
+    ShardWork,
     estimator_of,
 )
 from qstore_pl.history import History
 from qstore_pl.losses import Loss
 from qstore_pl.placed import Placed
+from qstore_pl.trainer.executor import Executor
 from qstore_pl.trainer.scores import Metrics
 from qstore_pl.trainer.settings import LIMITS, METHOD_FIELDS
 from qstore_pl.trainer.state import Gathered, Totals, TrainState
@@ -71,6 +76,42 @@ def gradients_of(
     return ShardedEstimator(shards, rng)
 
 
+@contextmanager
+def in_parallel(
+    executor: Executor,
+    model: Trainable,
+    config: TrainingConfig,
+    loss: Loss,
+    rng: np.random.Generator,
+) -> Iterator[GradientEstimator]:
+    """A context in which workers of an executor compute the gradients of a model.
+
+    Args:
+        executor: The executor.
+        model: The model, for which :func:`gradients_of` has made an estimator, so that
+            its circuit is compiled.
+        config: The configuration, which :func:`check_executed` has seen.
+        loss: The loss of the run.
+        rng: Generator from which the seeds of all random draws are drawn.
+
+    Raises:
+        ExecutorError: If the executor does not reach its workers.
+    """
+    expectations = ModelExpectations(model, shots=shots_of(config))
+    mean = loss if loss.is_mean else None
+    method = config.resolve("gradient_method")
+    work = ShardWork(expectations, method, _options_of(config), mean)
+    with executor.crew(work) as run:
+        yield ParallelEstimator(
+            expectations, run, n_shards=executor.n_shards, rng=rng, loss=mean
+        )
+
+
+def _options_of(config: TrainingConfig) -> dict[str, Any]:
+    """The options of the gradient method."""
+    return {option: getattr(config, field) for field, option in METHOD_FIELDS.items()}
+
+
 def _begin_run(placed: Placed, rng: np.random.Generator, *, seeded: bool) -> None:
     """Begin a run on a device.
 
@@ -100,9 +141,6 @@ def _estimator(
     share: float = 1.0,
 ) -> GradientEstimator:
     """The gradient estimator of a circuit that is given a share of all samples."""
-    options = {
-        option: getattr(config, field) for field, option in METHOD_FIELDS.items()
-    }
     if config.shots == ADAPTIVE:
         assert config.shots_budget is not None  # `check_settings` has asked for it
         budget = int(share * config.shots_budget)
@@ -111,7 +149,7 @@ def _estimator(
         expectations,
         config.resolve("gradient_method"),
         rng=rng,
-        **options,
+        **_options_of(config),
     )
 
 

@@ -19,7 +19,12 @@ import numpy as np
 from qstore_pl.backends import MachineDevice
 from qstore_pl.callbacks import Callback
 from qstore_pl.config import TrainingConfig
-from qstore_pl.errors import BudgetError, LedgerError, QuantumCircuitError
+from qstore_pl.errors import (
+    BudgetError,
+    ExecutorError,
+    LedgerError,
+    QuantumCircuitError,
+)
 from qstore_pl.optimizers import Schedule
 from qstore_pl.trainer.data import Arrays, Batch, Source
 from qstore_pl.trainer.interrupts import Interrupts
@@ -88,7 +93,7 @@ class Loop:
                     break
         except BudgetError as error:
             self.stop = error
-        except (QuantumCircuitError, LedgerError):
+        except (QuantumCircuitError, LedgerError, ExecutorError):
             if self.guarded:
                 self._save_the_end()
             raise
@@ -160,7 +165,7 @@ class Loop:
         undo = Undo(self.step, self.state)
         try:
             yield
-        except (BudgetError, QuantumCircuitError, LedgerError):
+        except (BudgetError, QuantumCircuitError, LedgerError, ExecutorError):
             undo()
             self.state.estimator = self.step.estimator.state
             raise

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from qstore_pl import devices
 from qstore_pl._checks import choice
-from qstore_pl.backends import (
-    CONFIGURED,
-    Backend,
-)
+from qstore_pl.backends import CONFIGURED, Backend, MachineDevice
 from qstore_pl.config import ADAPTIVE, TrainingConfig
 from qstore_pl.gradients import (
     APPROXIMATIONS,
@@ -30,6 +28,7 @@ from qstore_pl.optimizers import (
     StepDecay,
     WarmUp,
 )
+from qstore_pl.placed import Placed
 from qstore_pl.trainer.data import are_arrays
 from qstore_pl.trainer.scores import Metrics, NamedScore
 from qstore_pl.trainer.trainable import Trainable
@@ -162,6 +161,49 @@ def _check_metric(config: TrainingConfig, *, natural: bool) -> None:
         raise ValueError(
             f"Configuration {', '.join(sorted(ignored))} must be unset unless the "
             'optimizer is "natural_gradient".'
+        )
+
+
+def check_executed(config: TrainingConfig, placed: Placed | None = None) -> None:
+    """Refuse what an executor cannot do.
+
+    Args:
+        config: The configuration.
+        placed: The model on its backend, where it is known.
+
+    Raises:
+        ValueError: If there is such a setting, or such a backend.
+    """
+    reasons = {
+        "backend_shares": "every worker has the one backend of the model",
+        **dict.fromkeys(LIMITS, "circuits of its workers are counted after they ran"),
+    }
+    for name in sorted(config.set_fields() & reasons.keys()):
+        raise ValueError(
+            f"Configuration {name} must be unset with an executor, where "
+            f"{reasons[name]}."
+        )
+    if config.shots == ADAPTIVE:
+        raise ValueError(
+            'Configuration shots must be a number or unset with an executor: "adaptive"'
+            " chooses them from averages over the samples of all workers."
+        )
+    if placed is None:
+        return
+    device, name = placed.device, placed.backend.name
+    is_machine = isinstance(device, MachineDevice)
+    if is_machine:
+        raise ValueError(
+            f"Argument `executor` must be None for backend `{name}`, to which a "
+            "mini-batch goes as a whole, with every circuit that it needs. Where it "
+            "takes several jobs at a time, set max_concurrent_circuits."
+        )
+    shots = config.shots or config.shots_per_circuit or device.shots
+    if shots and not devices.is_ours(device):
+        raise ValueError(
+            f"Argument `executor` must be None for shots on backend `{name}`, whose "
+            "random draws cannot be repeated on another worker. Use a device of this "
+            "package, or no shots."
         )
 
 

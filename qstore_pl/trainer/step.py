@@ -91,7 +91,9 @@ class Step:
                 or infinite.
         """
         features, targets, rows, _ = batch
-        outputs = self.estimator.forward(self._parameters, features, rows)
+        outputs = self.estimator.forward(
+            self._parameters, features, rows, targets=targets
+        )
         value, cotangents = self.loss.value_and_grad(outputs, targets)
         if not abs(value) < np.inf:
             raise NotFiniteError(

@@ -16,6 +16,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pennylane.devices import Device
+
 from qstore_pl import checkpoint as files
 from qstore_pl import devices
 from qstore_pl._checks import integer
@@ -33,6 +35,7 @@ from qstore_pl.optimizers import NaturalGradient, Optimizer, get_optimizer
 from qstore_pl.placed import Placed
 from qstore_pl.trainer.beginning import (
     gradients_of,
+    in_parallel,
     purse_of,
     shots_of,
     spent_in,
@@ -40,6 +43,7 @@ from qstore_pl.trainer.beginning import (
 )
 from qstore_pl.trainer.data import Source, are_arrays, source_of, split
 from qstore_pl.trainer.estimate import Preflight
+from qstore_pl.trainer.executor import Executor, check_executor
 from qstore_pl.trainer.interrupts import Interrupts
 from qstore_pl.trainer.loop import Loop
 from qstore_pl.trainer.recorded import settings_of
@@ -50,6 +54,7 @@ from qstore_pl.trainer.scores import check_metrics, metrics_of
 from qstore_pl.trainer.settings import (
     LIMITS,
     check_backends,
+    check_executed,
     check_model,
     check_monitor,
     check_not_frozen,
@@ -89,9 +94,15 @@ class QuantumTrainer:
             and -1 for ``"hinge"``. If the model has one output, predictions and targets
             have the shape of the given targets, ``(n_samples,)`` or
             ``(n_samples, 1)``. Weights of samples have no influence.
+        executor: Where gradients are computed: a :class:`qstore_pl.ThreadExecutor`, a
+            :class:`qstore_pl.DaskExecutor`, or one of your own. It cuts every
+            mini-batch into a fixed number of shards, whose gradients are summed in a
+            fixed order, so that the result does not depend on the number of workers.
+            None computes them here, each mini-batch as a whole.
 
     Attributes:
         config: Settings of the run, which may be changed between runs.
+        executor: As the argument.
         optimizer: The optimizer of the last :meth:`train`; None before the first.
         estimator: The gradient estimator of the last :meth:`train`; None before the
             first.
@@ -124,6 +135,7 @@ class QuantumTrainer:
         *,
         optimizer: Optimizer | None = None,
         metrics: Iterable[str] | Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         if config is not None and not isinstance(config, TrainingConfig):
             raise TypeError(
@@ -144,6 +156,7 @@ class QuantumTrainer:
                 f"{type(optimizer).__name__}. Names belong in the configuration."
             )
         self._given = optimizer
+        self.executor = check_executor(executor)
         self._metrics = metrics_of(metrics)
         self.history = History(self._metrics)
         self.stopped, self.spent = "", Bill()
@@ -156,6 +169,8 @@ class QuantumTrainer:
         natural = isinstance(self._new_optimizer(), NaturalGradient)
         check_settings(self.config, natural=natural)
         get_loss(self.config.resolve("loss"))
+        if self.executor is not None:
+            check_executed(self.config)
         self._backends()
         self._bound_sdk = self.config.quantum_sdk
 
@@ -215,6 +230,8 @@ class QuantumTrainer:
                 another run.
             QuantumCircuitError: If a device of another package fails. Checkpoints of
                 the state before that step are written as after a signal.
+            ExecutorError: If the executor does not reach its workers, or lost them.
+                Checkpoints are written as after a QuantumCircuitError.
             BudgetError: If the budget allows no further step, and
                 ``config.on_budget="raise"``.
             StoreError: If the vector store of the run cannot be opened, in which case
@@ -235,6 +252,8 @@ class QuantumTrainer:
         callbacks = _checked_callbacks(callbacks)
         places = self._bind(model)
         run_on = [placed.device for placed in places]
+        if self.executor is not None:
+            check_executed(config, places[0])
         loss, data, sources = self._loss_and_sources(model, data, val_data, epochs)
         history = History(self._metrics)
         check_monitor(config, history, loss, self._metrics, validated=validated)
@@ -244,7 +263,7 @@ class QuantumTrainer:
             model,
             self.optimizer,
             sources,
-            settings_of(config, self.optimizer, self._metrics, run_on, epochs),
+            self._settings(run_on, epochs),
             shots=shots_of(config),
             run_on=run_on,
         )
@@ -269,6 +288,10 @@ class QuantumTrainer:
                 storing.begin(parts.run_id)
             self.history, self.stopped = state.history, ""
             estimator = gradients_of(model, config, state.method_rng, places)
+            if self.executor is not None:
+                estimator = stack.enter_context(
+                    in_parallel(self.executor, model, config, loss, state.method_rng)
+                )
             self.estimator = estimator
             if state.estimator:
                 estimator.load_state(state.estimator)
@@ -281,6 +304,7 @@ class QuantumTrainer:
                 step, state, sources, epochs, config, schedule, self._metrics,
                 callbacks, self._interrupts,
                 guarded=bool(config.set_fields() & LIMITS)
+                or self.executor is not None
                 or not all(map(devices.is_ours, run_on)),
             )  # fmt: skip
             savers: list[Saver] = []
@@ -318,6 +342,14 @@ class QuantumTrainer:
         elif self.stopped and not state.stopped:
             self._tell_of_the_stop(state)
         return state.history
+
+    def _settings(self, run_on: Sequence[Device], epochs: int) -> dict[str, Any]:
+        """The settings of a run on some devices, by which a resumed run knows it."""
+        assert self.optimizer is not None
+        found = settings_of(self.config, self.optimizer, self._metrics, run_on, epochs)
+        if self.executor is not None:
+            found["executor.n_shards"] = self.executor.n_shards
+        return found
 
     def _loss_and_sources(
         self, model: Trainable, data: Any, val_data: Any, epochs: int
@@ -529,6 +561,8 @@ class QuantumTrainer:
             shown["optimizer"] = self._given
         if self._metrics:
             shown["metrics"] = list(self._metrics)
+        if self.executor is not None:
+            shown["executor"] = self.executor
         listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         return f"QuantumTrainer({listed})"
 

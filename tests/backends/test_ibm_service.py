@@ -261,12 +261,16 @@ def test_the_key_shows_up_nowhere(service, machine, tmp_path, caplog):
         service.before, service.asked = list(before), list(asked)
         try:
             machine.run([BATCH], TICKET)
-        except JobFailedError as error:
+        except JobFailedError as failed:
+            error = failed
             told = traceback.TracebackException.from_exception(
                 error, capture_locals=True
             )
             del told.stack[0]  # of this test
             seen += [repr(error), *told.format(), repr(pickle.dumps(error))]
+            while error is not None:  # all that Dask would pickle with it
+                seen.append(repr(error))
+                error = error.__cause__ or error.__context__
     assert "***" in "".join(seen)
     seen += [caplog.text, repr((tmp_path / "jobs.db").read_bytes())]
     assert service.given == [{"token": KEY, "instance": None}]

@@ -1,135 +1,121 @@
-"""The benchmark suite: one command prints the table and writes the JSON file.
+"""The benchmark suite: one command measures, prints the tables and writes the file.
 
-Run it on an idle machine, from the root: ``python -m tests.benchmarks``.
+Run it on an idle machine, from the root: ``python -m tests.benchmarks``. The page of
+the documentation is made from the file: ``python -m tests.benchmarks.page``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import datetime
 import json
 import os
+import time
 from pathlib import Path
 
-# One thread for everybody, set before anything that reads these is imported.
-for library in ("OMP", "OPENBLAS", "MKL", "QSTORE"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
-
-PEERS = (
-    *("qulacs", "jax", "torch", "pennylane_lightning", "qiskit_aer"),
-    *("pennylane_cirq", "pennylane_qiskit", "lancedb"),
+from tests.benchmarks import one_thread  # noqa: F401, before numpy
+from tests.benchmarks.cases import CASES
+from tests.benchmarks.machine import (
+    ALONE,
+    IDLE,
+    BusyMachineError,
+    load_average,
+    machine,
 )
-ROWS = (
-    *("training-4q", "training-8q", "qnode-gradient"),
-    *("noisy-4q", "noisy-4q-default", "noisy-6q", "noisy-8q", "trajectories-12q"),
-    *("shift-4q", "shots-4q", "shots-noisy-4q", "spsa-8q", "audit-4q"),
-    *("metric", "natural-step", "lowering", "import", "first-epoch"),
-    *("compile-4q", "compile-8q", "tracing", "torch-module", "jax-step"),
-    *("kernel-4q", "kernel-8q"),
-    *("cirq-4q", "cirq-shots-4q", "aer-4q", "aer-shots-4q"),
-    *("store-upsert", "store-query", "store-query-filtered", "store-states-4q"),
-)
-COMPARISONS = (
-    *("training", "noisy", "trajectories", "metric", "natural-step"),
-    *("shift", "shots", "spsa", "audit"),
-    *("compile", "tracing", "torch-module", "jax-step", "kernel"),
-    *("cirq", "aer", "store"),
-)
+from tests.benchmarks.peers import MODULES, MissingPeerError, Peers
+from tests.benchmarks.race import DisagreementError
+from tests.benchmarks.remote import RemoteError
+from tests.benchmarks.report import details, table
 
 
-def run(name, repeats):
-    """The rows of one benchmark; what it imports stays out of the others."""
-    if name.startswith(("training", "noisy")):
-        from tests.benchmarks.training_step import training_step
-
-        return training_step(name, repeats)
-    if name.startswith(("shift", "shots", "spsa")):
-        from tests.benchmarks.shift import measured
-
-        return measured(name, repeats)
-    if name.startswith(("cirq", "aer")):
-        from tests.benchmarks.machines import on_machine
-
-        return on_machine(name, repeats)
-    if name == "audit-4q":
-        from tests.benchmarks.shift import audit
-
-        return audit(repeats)
-    if name == "trajectories-12q":
-        from tests.benchmarks.trajectories import trajectories
-
-        return trajectories(repeats)
-    if name == "qnode-gradient":
-        from tests.benchmarks.qnode_gradient import qnode_gradient
-
-        return qnode_gradient(repeats)
-    if name.startswith("store"):
-        from tests.benchmarks.store import store
-
-        return store(name, repeats)
-    if name == "lowering":
-        from tests.benchmarks.lowering import lowering
-
-        return lowering(repeats)
-    if name in ("metric", "natural-step"):
-        from tests.benchmarks.metric import metric, natural_step
-
-        return {"metric": metric, "natural-step": natural_step}[name](repeats)
-    if name == "tracing":
-        from tests.benchmarks.compiled import tracing
-
-        return tracing(repeats)
-    if name.startswith("kernel"):
-        from tests.benchmarks.kernel import kernel_matrix
-
-        return kernel_matrix(name, repeats)
-    if name.startswith(("compile", "torch", "jax")):
-        from tests.benchmarks.compiled import compiled
-
-        return compiled(name, repeats)
-    from tests.benchmarks.start_up import first_epoch, import_time
-
-    return {"import": import_time, "first-epoch": first_epoch}[name](repeats)
+def options():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
+    parser.add_argument(
+        "--only",
+        choices=CASES,
+        action="append",
+        metavar="CASE",
+        help="measure this case; may be repeated; one of " + ", ".join(CASES),
+    )
+    parser.add_argument(
+        "--peers",
+        choices=MODULES,
+        nargs="+",
+        metavar="PEER",
+        help="compare with these alone; all must be installed; of "
+        + ", ".join(MODULES),
+    )
+    parser.add_argument(
+        "--python",
+        default=os.environ.get("QSTORE_BENCHMARK_PYTHON"),
+        help="an interpreter that has peers which this one lacks",
+    )
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"))
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="keep the other cases that the JSON file has",
+    )
+    parser.add_argument(
+        "--busy", action="store_true", help="measure though the machine is not idle"
+    )
+    return parser, parser.parse_args()
 
 
 def main():
-    """Read the command line, run the rows, print and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks")
-    parser.add_argument("--only", choices=ROWS, action="append", metavar="ROW")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"))
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    names = options.only or ROWS
-    missing = [name for name in PEERS if importlib.util.find_spec(name) is None]
-    if missing and any(name.startswith(COMPARISONS) for name in names):
-        parser.exit(
-            1,
-            f"error: {', '.join(missing)} not installed; a comparison needs its peers: "
-            'pip install -e ".[benchmark]"\n',
-        )
+    """Read the command line, run the cases, print and write the results."""
+    parser, chosen = options()
+    try:
+        peers = Peers(chosen.peers, chosen.python)
+        load_average(IDLE, strict=not chosen.busy)
+    except (MissingPeerError, BusyMachineError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print("peers:", ", ".join(peers.found))
+    results = {}
+    if chosen.update and chosen.json.exists():
+        results = json.loads(chosen.json.read_text())["cases"]
+    about = machine(peers)
+    failed = []
+    for name in chosen.only or CASES:
+        results[name] = measured(name, peers, chosen.repeats)
+        if "error" in results[name]:
+            failed.append(name)
+        in_order = {name: results[name] for name in CASES if name in results}
+        result = {"machine": about, "cases": in_order}
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {chosen.json}")
+    if failed:
+        parser.exit(1, f"error: {', '.join(failed)} not measured: see above\n")
 
-    from tests.benchmarks.timing import load_average, machine, table
 
-    load = {"before": load_average(allowed=0.5)}
-    rows = []
-    for name in names:
-        rows += run(name, options.repeats)
-    # The suite itself keeps one core busy.
-    load["after"] = load_average(allowed=1.5)
-    print(f"\n{table(rows)}\n")
-    for row in rows:
-        if row.setting:
-            print(f"{row.row}: {row.peer} with {row.setting}", end="")
-            compile_seconds = row.compile_seconds
-            print(f", compiled in {compile_seconds:.1f} s" if compile_seconds else "")
-    result = {
-        "machine": machine(),
-        "load_average": load,
-        "repeats": options.repeats,
-        "rows": [row.as_dict() for row in rows],
-    }
-    options.json.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"\nwritten to {options.json}")
+def measured(name, peers, repeats):
+    """One case as the JSON file has it: rows, load, and the peers that were missing."""
+    load = {"before": load_average(ALONE)}
+    case, start = CASES[name], time.perf_counter()
+    rows, error = [], {}
+    if peers.need(name, case.needs):
+        try:
+            rows = [row.as_dict() for row in case.run(name, peers, repeats)]
+        except (DisagreementError, RemoteError) as problem:
+            error = {"error": str(problem)}
+            print(f"ERROR: {name}: {problem}")
+    missing = peers.missing.get(name, [])
+    load["after"] = load_average(ALONE)
+    print(f"\n{table(rows)}\n" if rows else f"{name}: not measured")
+    print(details(rows), end="")
+    if missing:
+        print(f"{name}: not installed: {', '.join(missing)}")
+    print(flush=True)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "repeats": repeats,
+        "seconds": time.perf_counter() - start,
+        "load": load,
+        "missing": missing,
+        "rows": rows,
+    } | error
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +13,10 @@ import torch
 
 from qstore_pl import compile
 from qstore_pl.interfaces.torch import QuantumModule
-from tests.benchmarks.metric import AtMost
+from tests.benchmarks.contender import Function
 from tests.benchmarks.problem import Problem
-from tests.benchmarks.timing import Row, check_close, in_turn, medians
+from tests.benchmarks.race import race
 
-SECONDS_A_MEASUREMENT = 0.5
-CALLS_TRACED = 10
 MOST_CALLS = 5
 OURS = "qstore_pl"
 SMALL, LARGE = (
@@ -47,26 +43,6 @@ TARGETS = {
     "torch-module": {"qml.qnn.TorchLayer, default.qubit": 30},
     "jax-step": {"jax.jit default.qubit": 2},
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Contender:
-    """A program that computes the mean square of measured values over one batch.
-
-    Args:
-        name: What it is.
-        setting: How it was set.
-        run: One evaluation of the cost and of its gradient.
-        numbers: Function from what ``run`` returned to the cost and the gradient, the
-            latter of shape (n_layers, n_qubits, 3).
-        compile_seconds: How long the first evaluation took, where it is worth knowing.
-    """
-
-    name: str
-    setting: str
-    run: Callable[[], Any]
-    numbers: Callable[[Any], tuple[Any, Any]]
-    compile_seconds: float | None = None
 
 
 def qnode_of(problem: Problem, device, **options):
@@ -110,11 +86,11 @@ def in_autograd(problem, circuit, name, setting=""):
         return mean_square(circuit(inputs, w))
 
     gradient = qml.grad(cost)
-    return Contender(
+    return Function(
         name,
         f"autograd{setting}",
         lambda: gradient(weights),
-        lambda found: (gradient.forward, found),
+        lambda found: _named((gradient.forward, found)),
     )
 
 
@@ -127,7 +103,7 @@ def in_torch(problem, circuit, name, setting=""):
         value = mean_square(circuit(inputs, weights), torch)
         return value, *torch.autograd.grad(value, weights)
 
-    return Contender(name, f"torch{setting}", run, _detached)
+    return Function(name, f"torch{setting}", run, _detached)
 
 
 def in_module(problem, module, name, setting):
@@ -140,7 +116,7 @@ def in_module(problem, module, name, setting):
         value = torch.mean(module(inputs) ** 2)
         return value, *torch.autograd.grad(value, parameters)
 
-    return Contender(name, setting, run, _detached)
+    return Function(name, setting, run, _detached)
 
 
 def in_jax(problem, circuit, name, setting):
@@ -156,18 +132,22 @@ def in_jax(problem, circuit, name, setting):
     start = time.perf_counter()
     jax.block_until_ready(step(weights, inputs))
     seconds = time.perf_counter() - start
-    return Contender(
+    return Function(
         name,
         setting,
         lambda: jax.block_until_ready(step(weights, inputs)),
-        lambda found: tuple(map(np.asarray, found)),
+        lambda found: _named(map(np.asarray, found)),
         seconds,
     )
 
 
+def _named(found):
+    return dict(zip(("cost", "gradient"), found, strict=True))
+
+
 def _detached(found):
     value, gradient = found
-    return value.item(), gradient.numpy()
+    return {"cost": value.item(), "gradient": gradient.numpy()}
 
 
 def jitted_default_qubit(problem, make=qnode_of):
@@ -233,102 +213,39 @@ CONTENDERS = {
 }
 
 
-def check_contenders(contenders):
-    """Compare cost and gradient of every contender with those of the first.
-
-    Raises:
-        DisagreementError: If a number differs by more than ``TOLERANCE``.
-    """
-    first, *others = (c.numbers(c.run()) for c in contenders)
-    for contender, found in zip(contenders[1:], others, strict=True):
-        who = f"{contender.name} ({contender.setting})"
-        for what, value, wanted in zip(("cost", "gradient"), found, first, strict=True):
-            check_close(f"{what} of {who}", value, wanted)
-
-
-def seconds_of(run, calls):
-    """A measurement: seconds of one call, as the mean of so many, at least 1."""
-    calls = max(1, round(calls))
-
-    def measure():
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        return (time.perf_counter() - start) / calls
-
-    return measure
-
-
-def rough_times(contenders):
-    """Seconds of one call of each, the least of three: enough to choose settings by."""
-    warm = {c: seconds_of(c.run, 1)() for c in contenders}
-    measures = {c: seconds_of(c.run, 0.1 / warm[c]) for c in contenders}
-    return {c: min(times) for c, times in in_turn(measures, 3).items()}
-
-
-def compiled(name, repeats):
+def cost_and_gradient(name, repeats):
     """Time cost and gradient, each peer in the quickest of its settings."""
-    print(f"{name}: compiling and checking that all agree", flush=True)
     ours, columns = CONTENDERS[name](PROBLEMS[name])
-    everybody = [ours, *(peer for column in columns for peer in column)]
-    check_contenders(everybody)
-    rough = rough_times(everybody)
-    peers = [min(column, key=rough.get) for column in columns]
-    print(f"{name}: timing in turn", flush=True)
-    measures = {
-        c: seconds_of(c.run, SECONDS_A_MEASUREMENT / rough[c]) for c in (ours, *peers)
-    }
-    raw = in_turn(measures, repeats)
-    times = medians(raw)
-    return [
-        Row(
-            row=name,
-            ours=times[ours],
-            peer=peer.name,
-            setting=peer.setting,
-            peer_time=times[peer],
-            target=TARGETS[name].get(peer.name),
-            raw={
-                "ours": raw[ours],
-                "peer": raw[peer],
-                "tried": {c.setting: rough[c] for c in column},
-            },
-            compile_seconds=peer.compile_seconds,
-        )
-        for peer, column in zip(peers, columns, strict=True)
-    ]
+    return race(name, ours, columns, repeats, TARGETS[name])
 
 
 def tracing(repeats):
     """Time the first call of a compiled circuit, and a call of its QNode."""
-    measures = {}
-    sizes = [problem.n_qubits for problem in (SMALL, LARGE)]
-    for n, problem in zip(sizes, (SMALL, LARGE), strict=True):
+    rows = []
+    for problem in (SMALL, LARGE):
         qnode = qnode_of(problem, "qstore.mock_ideal")
         inputs, weights = batch_of(problem)
-
-        def first(qnode=qnode, inputs=inputs, weights=weights):
-            return compile(qnode)(inputs, weights)
-
-        def call(qnode=qnode, inputs=inputs, weights=weights):
-            return qnode(inputs, weights)
-
-        check_close(f"first call, {n} qubits", first(), call())
-        measures[n, "first"] = seconds_of(first, CALLS_TRACED)
-        measures[n, "call"] = seconds_of(call, CALLS_TRACED)
-
-    print("tracing: timing in turn", flush=True)
-    raw = in_turn(measures, repeats)
-    times = medians(raw)
-    return [
-        AtMost(
-            row=f"tracing {n}q, a call of the QNode; at most",
-            ours=times[n, "call"],
-            peer="first call of compile",
-            setting="compile(qnode)(inputs, weights), kernels loaded",
-            peer_time=times[n, "first"],
-            target=MOST_CALLS,
-            raw={"ours": raw[n, "call"], "peer": raw[n, "first"]},
+        call = Function(
+            "a call of the QNode",
+            "broadcast",
+            lambda q=qnode, x=inputs, w=weights: q(x, w),
+            lambda found: {"outputs": found},
         )
-        for n in sizes
-    ]
+        first = Function(
+            "first call of compile",
+            "compile(qnode)(inputs, weights), kernels loaded",
+            lambda q=qnode, x=inputs, w=weights: compile(q)(x, w),
+            lambda found: {"outputs": found},
+            kind="ours",
+        )
+        row = f"tracing {problem.n_qubits}q, a call of the QNode"
+        targets = {first.name: MOST_CALLS}
+        rows += race(row, call, [[first]], repeats, targets, at_most=True)
+    return rows
+
+
+def measured(name, peers, repeats):
+    """The rows of a case."""
+    if name == "tracing":
+        return tracing(repeats)
+    return cost_and_gradient(name, repeats)

@@ -11,14 +11,14 @@ import pennylane as qml
 
 from qstore_pl import FidelityKernel
 from qstore_pl.kernels.products import overlaps
-from tests.benchmarks.timing import Row, check_close, in_turn, medians
+from tests.benchmarks.machine import DGEMM_SIDE
+from tests.benchmarks.race import Row, check_close, in_turn, medians
 
 SIZES = {"kernel-4q": (4, 100), "kernel-8q": (8, 1000)}  # qubits, samples
 CHECKED = 8  # samples of the matrices that are compared
 PAIRS_TARGET = 1000
 SECONDS_TARGET = 0.5
 RATE_TARGET = 0.55
-DGEMM_SIDE = 1024
 
 
 def samples_of(n_qubits, n_samples):
@@ -101,7 +101,7 @@ def seconds(function: Callable, *arguments):
     return time.perf_counter() - start
 
 
-def kernel_matrix(name, repeats):
+def measured(name, peers, repeats):
     """Time the matrix of all samples, states included.
 
     The circuits of all pairs take so long that they are run once.
@@ -165,6 +165,7 @@ def rate(repeats):
         row="kernel-8q, products of a rectangular matrix",
         ours=times["ours"],
         peer="8 n m 2^n operations at the rate of DGEMM",
+        kind="bound",
         peer_time=times["peer"],
         target=RATE_TARGET,
         raw=raw,

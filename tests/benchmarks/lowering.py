@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pennylane as qml
 
 from qstore_pl import devices
-from tests.benchmarks.timing import Row, check_close, in_turn, medians
+from tests.benchmarks.contender import Function
+from tests.benchmarks.race import race
 
 N_WIRES = 16
 N_WEIGHTS = 750
 TARGET = 1.0
+PEER = "PennyLane's tape"
 GATES = (qml.RX, qml.RY, qml.RZ)
 
 
@@ -58,43 +58,29 @@ def compiled(circuit, weights, device):
     return lower, np.concatenate(numbers)
 
 
-def lowering(repeats):
+def measured(name, peers, repeats):
     """Time `devices.compile`, and PennyLane's way to a tape that a device takes."""
-    circuits = {"gate by gate": gate_by_gate, "RandomLayers": random_layers}
     weights = np.random.default_rng(0).normal(size=N_WEIGHTS)
-    ours = qml.device("qstore.mock_ideal", wires=N_WIRES)
-    peer = qml.device("default.qubit", wires=N_WIRES)
-    functions = {}
-    for kind, circuit in circuits.items():
-        lower, numbers = compiled(circuit, weights, ours)
-        found = lower().run(numbers, np.empty((1, 0)))[0, 0]
-        (wanted,) = peer.execute([preprocessed(circuit, weights, peer)])
-        check_close(f"expectation value of {kind}", found, wanted)
-        functions[kind, "ours"] = lower
-        functions[kind, "peer"] = lambda circuit=circuit: preprocessed(
-            circuit, weights, peer
+    device = qml.device("qstore.mock_ideal", wires=N_WIRES)
+    other = qml.device("default.qubit", wires=N_WIRES)
+    rows = []
+    for kind, circuit in (
+        ("gate by gate", gate_by_gate),
+        ("RandomLayers", random_layers),
+    ):
+        lower, numbers = compiled(circuit, weights, device)
+        ours = Function(
+            "qstore_pl",
+            "devices.compile",
+            lower,
+            lambda made, w=numbers: {"value": made.run(w, np.empty((1, 0)))[0, 0]},
         )
-
-    def measurement(function):
-        def measure():
-            start = time.perf_counter()
-            function()
-            return time.perf_counter() - start
-
-        return measure
-
-    print("lowering: timing in turn", flush=True)
-    raw = in_turn({key: measurement(f) for key, f in functions.items()}, repeats)
-    times = medians(raw)
-    return [
-        Row(
-            row=f"lowering, {kind}",
-            ours=times[kind, "ours"],
-            peer="PennyLane's tape",
-            setting="made and preprocessed for default.qubit",
-            peer_time=times[kind, "peer"],
-            target=TARGET,
-            raw={who: raw[kind, who] for who in ("ours", "peer")},
+        peer = Function(
+            PEER,
+            "made and preprocessed for default.qubit",
+            lambda c=circuit: preprocessed(c, weights, other),
+            lambda tape: {"value": other.execute([tape])[0]},
         )
-        for kind in circuits
-    ]
+        targets = {PEER: TARGET}
+        rows += race(f"{name}, {kind}", ours, [[peer]], repeats, targets)
+    return rows

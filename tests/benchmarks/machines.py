@@ -15,8 +15,8 @@ import pennylane as qml
 from qstore_pl import BackendManager
 from tests.benchmarks.ours import OursByAdjoint, OursMeasured, our_model
 from tests.benchmarks.problem import N_OUTPUTS, HandAdam, Problem
-from tests.benchmarks.timing import check_close, check_mean
-from tests.benchmarks.training_step import PROBLEMS, timed
+from tests.benchmarks.race import check_close, check_mean, timed
+from tests.benchmarks.training_step import PROBLEMS
 
 SHOTS = 1000
 SINGLE_PRECISION = 1e-6  # of Cirq's device in PennyLane
@@ -135,7 +135,7 @@ def check_machine(row: OnMachine, runs=CHECKED_RUNS):
             check_mean(f"gradient of {contender.name}", found, exact)
 
 
-def on_machine(name, repeats):
+def measured(name, peers, repeats):
     """Time a training step, and count what is submitted for it."""
     row = ROWS[name]
     print(f"{name}: checking that both agree", flush=True)
@@ -145,5 +145,5 @@ def on_machine(name, repeats):
     print(f"{name}: submissions of a step: {counts['ours']}, not {counts['peer']}")
     rows = timed(name, ours, [[peer]], min(repeats, MOST_REPEATS), TARGETS)
     for one in rows:
-        one.raw["submissions"] = counts
+        one.work["submissions"] = counts
     return rows

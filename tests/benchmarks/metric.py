@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import time
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -12,47 +11,34 @@ import numpy as np
 import pennylane as qml
 
 from qstore_pl.gradients import ModelExpectations, metric_of
+from tests.benchmarks.contender import Call
 from tests.benchmarks.ours import Ours, our_model
-from tests.benchmarks.peers import pennylane_qnode
-from tests.benchmarks.problem import LEARNING_RATE, STEPS_PER_EPOCH, Problem
-from tests.benchmarks.timing import (
-    DisagreementError,
-    Row,
-    check_close,
-    in_turn,
-    medians,
-)
-from tests.benchmarks.training_step import SECONDS_A_MEASUREMENT, of_steps
+from tests.benchmarks.problem import LEARNING_RATE, Problem
+from tests.benchmarks.race import check_agreement, check_close, timed
+from tests.benchmarks.training_peers import pennylane_qnode
 
-TOLERANCE = 1e-10
 TARGETS = {"qml.adjoint_metric_tensor": 5000}
 MOST_ADAM_STEPS = 15
 DAMPING = 1e-3
 PROBLEM = Problem(n_qubits=4, n_layers=2, batch=10)
 
 
-class BatchMetric(abc.ABC):
+class BatchMetric(Call):
     """A program that gives the metric averaged over the first batch."""
 
     name = "qml.adjoint_metric_tensor"
-    setting: str
-    calls = 1
-    compile_seconds: float | None = None
+    tolerance = 1e-10
 
     def __init__(self, problem):
         self.problem = problem
         self.inputs = problem.inputs[problem.batches[0]]
 
     @abc.abstractmethod
-    def metric(self):
-        """Shape (n_weights, n_weights)."""
+    def run(self):
+        """The metric, shape (n_weights, n_weights)."""
 
-    def seconds(self):
-        """Wall time of one metric."""
-        start = time.perf_counter()
-        for _ in range(self.calls):
-            self.metric()
-        return (time.perf_counter() - start) / self.calls
+    def numbers(self):
+        return {"metric": self.run()}
 
 
 class OurMetric(BatchMetric):
@@ -60,7 +46,6 @@ class OurMetric(BatchMetric):
 
     name = "qstore_pl"
     setting = "metric_of(ModelExpectations(model))"
-    calls = 500
 
     def __init__(self, problem, approximation="full"):
         super().__init__(problem)
@@ -68,7 +53,7 @@ class OurMetric(BatchMetric):
         expectations = ModelExpectations(self._model)
         self._metric = metric_of(expectations, approximation=approximation)
 
-    def metric(self):
+    def run(self):
         p = self.problem
         return self._metric(self._model.weights, p.inputs, p.batches[0])
 
@@ -84,7 +69,7 @@ class OfQNode(BatchMetric):
         qnode = pennylane_qnode(problem, "default.qubit")
         self._of = transform(qnode, **options)
 
-    def metric(self):
+    def run(self):
         weights = qml.numpy.array(self.problem.weights, requires_grad=True)
         size = weights.size
         total = 0.0
@@ -98,7 +83,7 @@ class OfTape(BatchMetric):
 
     setting = "tape, numpy"
 
-    def metric(self):
+    def run(self):
         weights = self.problem.weights
         return np.mean([self._of(x, weights) for x in self.inputs], axis=0)
 
@@ -119,7 +104,6 @@ class Jitted(OfTape):
 
     name = "jax.jit qml.adjoint_metric_tensor"
     setting = "tape, vmap"
-    calls = 20
 
     def __init__(self, problem):
         super().__init__(problem)
@@ -131,78 +115,30 @@ class Jitted(OfTape):
         self._mean = mean.lower(*self._arrays).compile()
         self.compile_seconds = time.perf_counter() - start
 
-    def metric(self):
+    def run(self):
         return np.asarray(self._mean(*self._arrays))
-
-
-def check_metrics(contenders):
-    """Compare every contender's metric with the first one's.
-
-    Raises:
-        DisagreementError: If an entry differs by more than ``TOLERANCE``.
-    """
-    wanted, *others = ((c, c.metric()) for c in contenders)
-    for contender, found in others:
-        error = np.max(np.abs(found - wanted[1]))
-        if not error <= TOLERANCE:  # NaN disagrees too
-            raise DisagreementError(
-                f"metric of {contender.name} ({contender.setting}): off by {error:.1e}"
-            )
 
 
 def metric(repeats):
     """Time the metric of a batch, each peer in the quickest of its settings."""
-    print("metric: compiling and checking that all agree", flush=True)
     blocks = OfQNode(PROBLEM, qml.metric_tensor, approx="block-diag")
-    check_metrics([OurMetric(PROBLEM, "block-diag"), blocks])
+    check_agreement([OurMetric(PROBLEM, "block-diag"), blocks])
     ours = OurMetric(PROBLEM)
     columns = [[OfQNode(PROBLEM), OfTape(PROBLEM)], [Jitted(PROBLEM)]]
-    check_metrics([ours, *(peer for column in columns for peer in column)])
-
+    check_agreement([ours, *(peer for column in columns for peer in column)])
     columns.append([blocks])  # less than the full metric, for information
-    rough = {peer: peer.seconds() for column in columns for peer in column}
-    peers = [min(column, key=rough.get) for column in columns]
-    print("metric: timing in turn", flush=True)
-    raw = in_turn({c: c.seconds for c in (ours, *peers)}, repeats)
-    times = medians(raw)
-    return [
-        Row(
-            row="metric",
-            ours=times[ours],
-            peer=peer.name,
-            setting=peer.setting,
-            peer_time=times[peer],
-            target=TARGETS.get(peer.name),
-            raw={
-                "ours": raw[ours],
-                "peer": raw[peer],
-                "tried": {c.setting: rough[c] for c in column},
-            },
-            compile_seconds=peer.compile_seconds,
-        )
-        for peer, column in zip(peers, columns, strict=True)
-    ]
+    return timed("metric", ours, columns, repeats, TARGETS)
 
 
 class Natural(Ours):
     """Our trainer with the natural gradient, everything else as it was."""
 
-    name = "natural gradient"
+    name = "ours with natural gradient"
     setting = 'QuantumTrainer.train on arrays, optimizer="natural_gradient"'
 
     def _run(self, n_samples, epochs, **settings):
         natural = {"optimizer": "natural_gradient", "damping": DAMPING}
         return super()._run(n_samples, epochs, **natural | settings)
-
-
-@dataclass
-class AtMost(Row):
-    """A line whose target is the largest ratio."""
-
-    @property
-    def reached(self):
-        """Whether the peer takes no more than that many times longer."""
-        return self.ratio <= self.target
 
 
 def check_natural_step(natural):
@@ -213,7 +149,7 @@ def check_natural_step(natural):
     """
     problem = natural.problem
     _, gradient = Ours(problem).loss_and_gradient()
-    damped = OfTape(problem).metric() + DAMPING * np.eye(gradient.size)
+    damped = OfTape(problem).run() + DAMPING * np.eye(gradient.size)
     step = LEARNING_RATE * np.linalg.solve(damped, gradient.ravel())
     weights, _ = natural.train(1)
     wanted = problem.weights - step.reshape(weights.shape)
@@ -225,20 +161,11 @@ def natural_step(repeats):
     print("natural-step: compiling and checking the first step", flush=True)
     adam, natural = Ours(PROBLEM), Natural(PROBLEM)
     check_natural_step(natural)
-    adam.train(1)
-    rough = {c: c.seconds_per_step(20 * STEPS_PER_EPOCH) for c in (adam, natural)}
-    print("natural-step: timing in turn", flush=True)
-    measures = {c: of_steps(c, SECONDS_A_MEASUREMENT / rough[c]) for c in rough}
-    raw = in_turn(measures, repeats)
-    times = medians(raw)
-    return [
-        AtMost(
-            row="natural-step, ours with Adam; at most",
-            ours=times[adam],
-            peer="ours with natural gradient",
-            setting=natural.setting,
-            peer_time=times[natural],
-            target=MOST_ADAM_STEPS,
-            raw={"ours": raw[adam], "peer": raw[natural]},
-        )
-    ]
+    row = "natural-step, ours with Adam"
+    targets = {natural.name: MOST_ADAM_STEPS}
+    return timed(row, adam, [[natural]], repeats, targets, at_most=True)
+
+
+def measured(name, peers, repeats):
+    """The rows of a case."""
+    return metric(repeats) if name == "metric" else natural_step(repeats)

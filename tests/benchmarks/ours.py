@@ -12,7 +12,7 @@ from tests.benchmarks.problem import (
     LEARNING_RATE,
     N_OUTPUTS,
     STEPS_PER_EPOCH,
-    Contender,
+    Trainer,
 )
 
 
@@ -38,12 +38,13 @@ def our_model(problem, **options):
     return model
 
 
-class Ours(Contender):
+class Ours(Trainer):
     """QuantumModel and QuantumTrainer, progress off, history on."""
 
     name = "qstore_pl"
+    kind = "ours"
     setting = "QuantumTrainer.train on arrays"
-    first_steps = 10 * STEPS_PER_EPOCH
+    first = 10 * STEPS_PER_EPOCH
 
     def model(self, seed):
         """A model before training."""
@@ -75,10 +76,10 @@ class Ours(Contender):
         weights = model.parameters.reshape(self.problem.weights.shape)
         return weights, history["losses"][0]
 
-    def seconds_per_step(self, n_steps):
+    def seconds(self, n):
         """Wall time per step of whole epochs, the set-up of train() subtracted."""
-        steps = min(n_steps, STEPS_PER_EPOCH)
-        epochs = round(n_steps / steps)
+        steps = min(n, STEPS_PER_EPOCH)
+        epochs = round(n / steps)
         n_samples = steps * self.problem.batch
         *_, short = self._run(n_samples, 1)
         *_, long = self._run(n_samples, 1 + epochs)
@@ -94,7 +95,7 @@ class OursMeasured(Ours):
             `shots`.
     """
 
-    first_steps = 5
+    first = 5
 
     def __init__(self, problem, **settings):
         super().__init__(problem)

@@ -1,15 +1,19 @@
-"""The training problem every contender solves, and what a contender is."""
+"""The training problem, and the programs that solve it."""
 
 from __future__ import annotations
 
 import abc
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pennylane as qml
 
-from qstore_pl import NoiseSpec
+from tests.benchmarks.contender import Contender
+
+if TYPE_CHECKING:  # a Python of peers need not have it
+    from qstore_pl import NoiseSpec
 
 LEARNING_RATE, BETA1, BETA2, EPSILON = 0.01, 0.9, 0.999, 1e-8
 STEPS_PER_EPOCH = 50
@@ -61,6 +65,14 @@ class Problem:
         return "default.mixed" if self.noise else "default.qubit"
 
     @property
+    def checked_steps(self):
+        """How many training steps all contenders make before they are timed.
+
+        A step of default.mixed under autograd takes half a minute on 8 qubits.
+        """
+        return 1 if self.noise else 3
+
+    @property
     def ring(self):
         """The pairs (control, target) of each layer's CNOTs, in order."""
         pairs = [(i, i + 1) for i in range(self.n_qubits - 1)]
@@ -85,14 +97,8 @@ class Problem:
                 yield qml.CNOT(pair)
 
 
-class Contender(abc.ABC):
-    """One program that trains the problem in one setting."""
-
-    name: str
-    setting: str = ""
-    compile_seconds: float | None = None
-    first_steps = 1
-    """Steps of the first measurement, from which the length of others is set."""
+class Trainer(Contender):
+    """A program that trains the problem; its unit of work is a training step."""
 
     def __init__(self, problem: Problem):
         self.problem = problem
@@ -110,14 +116,25 @@ class Contender(abc.ABC):
             of the losses before each update (of one epoch at most).
         """
 
-    def seconds_per_step(self, n_steps):
+    def numbers(self):
+        """Loss and gradient, and what a few whole training steps lead to."""
+        loss, gradient = self.loss_and_gradient()
+        weights, mean_loss = self.train(self.problem.checked_steps)
+        return {
+            "loss": loss,
+            "gradient": gradient,
+            "trained weights": weights,
+            "mean loss": mean_loss,
+        }
+
+    def seconds(self, n):
         """Wall time of one training run over its number of steps."""
         start = time.perf_counter()
-        self.train(n_steps)
-        return (time.perf_counter() - start) / n_steps
+        self.train(n)
+        return (time.perf_counter() - start) / n
 
 
-class HandAdam(Contender):
+class HandAdam(Trainer):
     """A contender that gives gradients; the loop and the update are numpy, in place."""
 
     @abc.abstractmethod

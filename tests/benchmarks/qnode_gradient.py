@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pennylane as qml
 
+from tests.benchmarks.contender import Function
 from tests.benchmarks.problem import Problem
-from tests.benchmarks.timing import Row, check_close, in_turn, medians
+from tests.benchmarks.race import race
 
-CALLS = 50
+PEER = "default.qubit backprop"
 TARGETS = {"plain gates": 2.5, "templates": 6}
 PROBLEM = Problem(n_qubits=4, n_layers=2, batch=10)
 
@@ -37,38 +36,23 @@ def gradient(device, gates, **options):
     return qml.grad(cost, argnums=0)
 
 
-def qnode_gradient(repeats):
+def measured(name, peers, repeats):
     """Time the gradient on our device and on default.qubit."""
-    circuits = {"plain gates": PROBLEM.gates, "templates": templates}
     weights = qml.numpy.array(PROBLEM.weights, requires_grad=True)
-    functions = {}
-    for kind, gates in circuits.items():
-        ours = functions[kind, "ours"] = gradient("qstore.mock_ideal", gates)
-        peer = gradient("default.qubit", gates, diff_method="backprop")
-        functions[kind, "peer"] = peer
-        check_close(f"gradient with {kind}", ours(weights), peer(weights))
+    rows = []
+    for kind, gates in (("plain gates", PROBLEM.gates), ("templates", templates)):
 
-    def measurement(function):
-        def measure():
-            start = time.perf_counter()
-            for _ in range(CALLS):
-                function(weights)
-            return (time.perf_counter() - start) / CALLS
+        def contender(who, device, gates=gates, **options):
+            function = gradient(device, gates, **options)
+            return Function(
+                who,
+                "autograd, broadcast",
+                lambda: function(weights),
+                lambda found: {"gradient": found},
+            )
 
-        return measure
-
-    print("qnode-gradient: timing in turn", flush=True)
-    raw = in_turn({key: measurement(f) for key, f in functions.items()}, repeats)
-    times = medians(raw)
-    return [
-        Row(
-            row=f"qnode-gradient, {kind}",
-            ours=times[kind, "ours"],
-            peer="default.qubit backprop",
-            setting="autograd, broadcast",
-            peer_time=times[kind, "peer"],
-            target=TARGETS[kind],
-            raw={who: raw[kind, who] for who in ("ours", "peer")},
-        )
-        for kind in circuits
-    ]
+        ours = contender("qstore_pl", "qstore.mock_ideal")
+        peer = contender(PEER, "default.qubit", diff_method="backprop")
+        targets = {PEER: TARGETS[kind]}
+        rows += race(f"{name}, {kind}", ours, [[peer]], repeats, targets)
+    return rows

@@ -15,7 +15,7 @@ import numpy as np
 
 from qstore_pl.store import LanceStore, Vectors
 from qstore_pl.store.lance import rows_in_part
-from tests.benchmarks.timing import DisagreementError, Row, in_turn, medians
+from tests.benchmarks.race import DisagreementError, Row, in_turn, medians
 
 N_VECTORS = 100_000
 DIMENSION = 64
@@ -168,7 +168,7 @@ def elapsed(call):
     return time.perf_counter() - start
 
 
-def store(name, repeats):
+def measured(name, peers, repeats):
     """The rows of one of the ``store-*`` benchmarks."""
     if name == "store-upsert":
         return upsert(repeats)

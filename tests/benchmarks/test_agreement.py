@@ -9,39 +9,38 @@ import pennylane as qml
 import pytest
 import torch
 
+from tests.benchmarks import iris_accuracy, iris_peers, large_n, large_n_peers
+from tests.benchmarks import large_n_forward as forward
+from tests.benchmarks import sampling as shots
 from tests.benchmarks.aer import AerEstimator
+from tests.benchmarks.chain import Chain
 from tests.benchmarks.compiled import (
-    check_contenders,
     compile_contenders,
     jax_contenders,
     torch_contenders,
 )
+from tests.benchmarks.contender import Function
 from tests.benchmarks.kernel import PAIRS, STATES, check_matrices
 from tests.benchmarks.machines import CHECKED, OnMachine, Plugin, check_machine
 from tests.benchmarks.machines import ROWS as ON_MACHINES
 from tests.benchmarks.memory import step_memory
 from tests.benchmarks.metric import (
-    AtMost,
     Jitted,
     Natural,
     OfQNode,
     OfTape,
     OurMetric,
-    check_metrics,
     check_natural_step,
 )
 from tests.benchmarks.ours import Ours
-from tests.benchmarks.peers import NOISY, Autograd, JaxLoop, Torch
 from tests.benchmarks.problem import Problem
+from tests.benchmarks.race import DisagreementError, check_agreement, check_mean
 from tests.benchmarks.shift import MEASURED, check_measured
 from tests.benchmarks.shift_peers import ParameterShift
-from tests.benchmarks.timing import (
-    DisagreementError,
-    Row,
-    check_agreement,
-    check_mean,
-)
+from tests.benchmarks.training_jax import JaxLoop
+from tests.benchmarks.training_peers import NOISY, Autograd
 from tests.benchmarks.training_step import DEFAULT_NOISE, DEPOLARIZING
+from tests.benchmarks.training_torch import Torch
 from tests.benchmarks.trajectories import (
     Aer,
     OurTrajectories,
@@ -223,19 +222,19 @@ def test_a_wrong_gradient_stops_the_benchmark(factor):
 
 def test_every_metric_agrees():
     peers = [make(PROBLEM) for make in (OfQNode, OfTape, Jitted)]
-    check_metrics([OurMetric(PROBLEM), *peers])
+    check_agreement([OurMetric(PROBLEM), *peers])
     blocks = OfQNode(PROBLEM, qml.metric_tensor, approx="block-diag")
-    check_metrics([OurMetric(PROBLEM, "block-diag"), blocks])
+    check_agreement([OurMetric(PROBLEM, "block-diag"), blocks])
     with pytest.raises(DisagreementError, match=r"metric of qml\.metric_tensor"):
-        check_metrics([OurMetric(PROBLEM), blocks])
+        check_agreement([OurMetric(PROBLEM), blocks])
 
 
 @pytest.mark.parametrize("factor", [1 + 1e-9, -1.0, np.nan])
 def test_a_wrong_metric_stops_the_benchmark(factor, monkeypatch):
-    right = OurMetric.metric
-    monkeypatch.setattr(OurMetric, "metric", lambda self: factor * right(self))
+    right = OurMetric.run
+    monkeypatch.setattr(OurMetric, "run", lambda self: factor * right(self))
     with pytest.raises(DisagreementError, match="metric of qstore_pl"):
-        check_metrics([OfTape(PROBLEM), OurMetric(PROBLEM)])
+        check_agreement([OfTape(PROBLEM), OurMetric(PROBLEM)])
 
 
 @functools.cache
@@ -248,22 +247,25 @@ def compiled_contenders():
 def test_compiled_circuits_and_every_peer_agree(made):
     shared = made is compile_contenders
     ours, columns = compiled_contenders() if shared else made(PROBLEM)
-    check_contenders([ours, *(peer for column in columns for peer in column)])
+    check_agreement([ours, *(peer for column in columns for peer in column)])
 
 
 @pytest.mark.parametrize(("what", "factors"), [("cost", (2, 1)), ("gradient", (1, -1))])
 def test_a_wrong_compiled_circuit_stops_the_benchmark(what, factors):
     ours, columns = compiled_contenders()
-    wrong = replace(
-        ours,
-        name="wrong",
-        numbers=lambda found: [
-            factor * number
-            for factor, number in zip(factors, ours.numbers(found), strict=True)
-        ],
+    wrong = Function(
+        "wrong",
+        ours.setting,
+        ours.run,
+        lambda found: {
+            name: factor * number
+            for factor, (name, number) in zip(
+                factors, ours.numbers().items(), strict=True
+            )
+        },
     )
     with pytest.raises(DisagreementError, match=f"{what} of wrong"):
-        check_contenders([columns[0][0], wrong])
+        check_agreement([columns[0][0], wrong])
 
 
 class Undamped(Natural):
@@ -280,23 +282,50 @@ def test_the_natural_step_is_by_the_metric():
             check_natural_step(other(PROBLEM))
 
 
-@pytest.mark.parametrize(
-    ("row", "reached"),
-    [
-        (Row("r", ours=1.0, peer_time=6.0, target=6), True),
-        (Row("r", ours=1.0, peer_time=5.9, target=6), False),
-        (Row("r", ours=0.1, target=0.15), True),
-        (Row("r", ours=0.2, target=0.15), False),
-        (Row("r", ours=1.0, peer_time=2.0), None),
-        (AtMost("r", ours=1.0, peer_time=15.0, target=15), True),
-        (AtMost("r", ours=1.0, peer_time=15.1, target=15), False),
-    ],
-)
-def test_what_reaching_a_target_means(row, reached):
-    assert row.reached is reached
-
-
 def test_kernel_matrices_agree():
     check_matrices(3, PAIRS | STATES)
     with pytest.raises(DisagreementError, match="kernel matrix by nobody"):
         check_matrices(3, {"nobody": lambda x: 0.9 * np.ones((len(x), len(x)))})
+
+
+def test_gradients_of_one_sample_agree():
+    problem = replace(PROBLEM, n_qubits=3, batch=1)
+    peers = [
+        large_n_peers.Lightning(problem, device_vjp=True),
+        large_n_peers.LightningDirect(problem),
+        large_n_peers.Jax(problem),
+    ]
+    check_agreement([large_n.ours(problem), *peers])
+    other = large_n_peers.LightningDirect(replace(problem, n_layers=2))
+    with pytest.raises(DisagreementError, match=r"value of lightning\.qubit adjoint"):
+        check_agreement([large_n.ours(problem), other])
+
+
+def test_forward_runs_agree():
+    chain = Chain(4)
+    peers = [forward.Lightning(chain), forward.Aer(chain, fusion_enable=True)]
+    check_agreement([forward.Ours(chain), *peers])
+    # The value is not that of an empty circuit.
+    assert abs(peers[0].run()) < 0.9
+
+
+def test_samples_have_the_exact_means():
+    """Seeded; 9 numbers of 100,000 shots: a false alarm in two million seeds."""
+    chain = Chain(3)
+    samplers = [
+        shots.QNode(chain, device="qstore.mock_ideal", kind="sample"),
+        shots.QNode(chain, device="lightning.qubit", kind="sample"),
+        shots.Aer(chain),
+    ]
+    wanted = shots.exact_means(chain)
+    shots.check_samples(samplers, wanted)
+    with pytest.raises(DisagreementError, match="samples of qstore_pl"):
+        shots.check_samples(samplers, wanted[::-1])
+
+
+def test_training_runs_on_iris_agree(monkeypatch):
+    monkeypatch.setattr(iris_accuracy, "ACCURACY", 0.0)  # one epoch
+    monkeypatch.setattr(iris_accuracy, "CHECKED", 1)
+    contenders = [iris_accuracy.Ours(), iris_peers.Torch(device="default.qubit")]
+    check_agreement(contenders)
+    assert contenders[1].epochs == 1

@@ -5,24 +5,35 @@ Forward only, 12 qubits, 8 samples: a density matrix would have 4**12 entries ea
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 from qiskit.quantum_info import Pauli
 
 from tests.benchmarks.aer import aer_circuit, aer_simulator
+from tests.benchmarks.contender import Call
 from tests.benchmarks.ours import our_model
 from tests.benchmarks.problem import N_OUTPUTS, Problem
-from tests.benchmarks.timing import Row, check_mean, in_turn, medians
+from tests.benchmarks.race import check_mean, timed
 from tests.benchmarks.training_step import DEPOLARIZING
 
 TRAJECTORIES = 200  # for each sample
 PROBLEM = Problem(n_qubits=12, n_layers=2, batch=8, noise=DEPOLARIZING)
 
 
-class OurTrajectories:
+class Outputs(Call):
+    """A program that averages over trajectories."""
+
+    def numbers(self):
+        """Nothing: see :func:`check_unbiased`."""
+        return {}
+
+
+class OurTrajectories(Outputs):
     """A model's outputs for the first batch, on ``qstore.mock_noisy``."""
+
+    name = "qstore_pl"
+    setting = "QuantumModel.forward"
 
     def __init__(self, problem):
         self._inputs = problem.inputs[problem.batches[0]]
@@ -30,12 +41,12 @@ class OurTrajectories:
             problem, method="trajectories", trajectories=TRAJECTORIES
         )
 
-    def outputs(self):
+    def run(self):
         """Averages of the next trajectories, shape (batch, N_OUTPUTS)."""
         return self._model.forward(self._inputs)
 
 
-class Aer:
+class Aer(Outputs):
     """Aer's state vectors, from ready circuits in the basis of the noise model.
 
     A shot is a trajectory and gives the expectation values of its state, as ours does.
@@ -61,7 +72,7 @@ class Aer:
             circuit.save_expectation_value(Pauli("Z"), [wire], label=str(wire))
         return circuit
 
-    def outputs(self):
+    def run(self):
         """Averages of the next trajectories, shape (batch, N_OUTPUTS)."""
         seed = int(self._rng.integers(2**31))  # neighbouring seeds draw alike
         result = self._simulator.run(
@@ -78,45 +89,22 @@ def check_unbiased(contender, problem, runs=20):
         DisagreementError: If one is more than 5 standard errors off.
     """
     exact = our_model(problem).forward(problem.inputs[problem.batches[0]])
-    found = [contender.outputs() for _ in range(runs)]
+    found = [contender.run() for _ in range(runs)]
     check_mean(f"outputs of {type(contender).__name__}", found, exact)
 
 
-def trajectories(repeats):
+def measured(name, peers, repeats):
     """Time per trajectory and sample; making circuits and models is not in it."""
     print("trajectories-12q: checking 4 qubits against density matrices", flush=True)
     small = replace(PROBLEM, n_qubits=4)
     for make in (OurTrajectories, Aer):
         check_unbiased(make(small), small)
 
-    ours = OurTrajectories(PROBLEM)
     aers = [Aer(PROBLEM, fusion_enable=fusion) for fusion in (True, False)]
-
-    def measurement(contender):
-        def measure():
-            start = time.perf_counter()
-            contender.outputs()
-            return (time.perf_counter() - start) / (TRAJECTORIES * PROBLEM.batch)
-
-        return measure
-
-    measures = {contender: measurement(contender) for contender in (ours, *aers)}
-    rough = medians(in_turn(measures, 1))
-    aer = min(aers, key=rough.get)
-    print("trajectories-12q: timing in turn", flush=True)
-    raw = in_turn({c: measures[c] for c in (ours, aer)}, repeats)
-    times = medians(raw)
-    return [
-        Row(
-            row="trajectories-12q, per trajectory and sample",
-            ours=times[ours],
-            peer=aer.name,
-            setting=aer.setting,
-            peer_time=times[aer],
-            raw={
-                "ours": raw[ours],
-                "peer": raw[aer],
-                "tried": {c.setting: rough[c] for c in aers},
-            },
-        )
-    ]
+    return timed(
+        "trajectories-12q, per trajectory and sample",
+        OurTrajectories(PROBLEM),
+        [aers],
+        repeats,
+        scale=1 / (TRAJECTORIES * PROBLEM.batch),
+    )

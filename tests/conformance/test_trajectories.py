@@ -20,6 +20,7 @@ from pennylane import numpy as pnp
 from qstore_pl import NoiseSpec, QuantumModel, QuantumTrainer, TrainingConfig
 from qstore_pl.engine.trajectories import TrajectoryProgram
 from tests.devices.test_trajectories import MEASURED, NOISE, W, both
+from tests.every_string import every_string  # noqa: F401
 
 DEVICE = "qstore.mock_noisy"
 SPEC = NoiseSpec(p1=0.01, p2=0.05, t1=50e-6, t2=70e-6, gate_time_1=1e-6,
@@ -257,9 +258,13 @@ def test_a_channel_of_the_circuit_is_drawn_without_noise_of_the_device():
 
     with qml.Tracker(damped.device) as tracker:
         value = damped()
-    ((error,),) = tracker.history["standard_errors"]
-    assert 0 < error < 0.2
-    assert abs(value - 0.3 - 0.7 * np.cos(2.0)) < 5 * error
+    # There is one error, so that both strings are run, with their exact weights.
+    np.testing.assert_allclose(value, 0.3 + 0.7 * np.cos(2.0), rtol=0, atol=1e-12)
+    assert tracker.history["standard_errors"] == [(0.0,)]
+    (((lower, upper),),) = tracker.history["intervals"]
+    assert lower < value < upper
+    kept = (1.0 + np.sqrt(0.7)) ** 2 + (1.0 - np.sqrt(0.7)) ** 2  # Tr of its square
+    np.testing.assert_allclose(tracker.history["no_error_weights"], [kept / 4.0])
 
 
 # --------------------------------------------------------------- copies and training

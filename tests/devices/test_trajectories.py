@@ -14,7 +14,8 @@ import pytest
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
-from qstore_pl.devices import lowering, memory
+from qstore_pl import _computer
+from qstore_pl.devices import lowering
 from qstore_pl.devices.channels import constant_gate
 from qstore_pl.devices.gate_noise import SpecNoise
 from qstore_pl.devices.noise import NoiseSpec, two_qubit_depolarizing
@@ -22,6 +23,7 @@ from qstore_pl.engine.gates import Drawn
 from qstore_pl.engine.trajectories import TrajectoryProgram
 from tests.devices.test_channels import CHANNELS, LIMITS, TEXTBOOK, kraus_matrices
 from tests.engine.test_trajectories import operator
+from tests.every_string import every_string, unknown  # noqa: F401
 from tests.naive import PAULI, apply_kraus, pauli_word_matrix
 
 # PennyLane casts complex numbers to real ones in the Kraus matrices of a PauliError.
@@ -70,34 +72,20 @@ def of_noise(op):
     return program, np.empty(0)
 
 
-def choices(draw, weights, kraus):
-    """Everything a draw may choose with its probability: pairs (p, matrix)."""
+def sets_of_choices(draw, weights, kraus):
+    """The sets of what may be drawn: lists of pairs (p, matrix)."""
     k = kraus[0].shape[0].bit_length() - 1
-    if isinstance(draw.gates[0], Drawn):
-        probabilities = None
-        uniform = (np.arange(960) + 0.5) / 960  # a multiple of every number of choices
-    else:
+    found = draw.choices(weights, np.empty((1, 0)))
+    if not isinstance(draw.gates[0], Drawn):
         # A Pauli channel: |Tr(P K)|**2 / 4**k summed over its Kraus matrices.
         words = map("".join, itertools.product(PAULI, repeat=k))
         words = [pauli_word_matrix(word) for word in words]
         traces = [[np.trace(word @ one) for one in kraus] for word in words]
-        probabilities = np.sum(np.abs(traces) ** 2, axis=1) / 4**k
-        probabilities = probabilities[probabilities > 1e-12]
-        ends = np.cumsum(probabilities)
-        uniform = ends - probabilities / 2
-    columns = np.empty((len(uniform), draw.n_columns))
-    draw.fill(weights, np.empty((len(uniform), 0)), uniform, columns)
-    if probabilities is None:
-        columns, counts = np.unique(columns, axis=0, return_counts=True)
-        assert len(set(counts)) == 1
-        probabilities = counts / counts.sum()
-    else:  # the same just inside the ends of each interval
-        for inside in (ends - probabilities + 1e-10, ends - 1e-10):
-            again = np.empty_like(columns)
-            draw.fill(weights, np.empty((len(uniform), 0)), inside, again)
-            np.testing.assert_array_equal(again, columns)
-    matrices = [operator(draw, one, k)[0] for one in columns]
-    return list(zip(probabilities, matrices, strict=True))
+        wanted = np.sum(np.abs(traces) ** 2, axis=1) / 4**k
+        np.testing.assert_allclose(found.probabilities, [wanted], rtol=0, atol=1e-12)
+    for one in filter(None, (found, found.strong)):
+        matrices = [operator(draw, row, k)[0] for row in one.table]
+        yield list(zip(one.probabilities[0], matrices, strict=True))
 
 
 @pytest.mark.parametrize("lowered", [of_circuit, of_noise])
@@ -110,36 +98,34 @@ def test_the_average_over_the_choices_is_the_channel(name, lowered):
     if lowered is of_circuit and op.name in TEXTBOOK:
         # PennyLane adds 2e-16 under its roots, and is 1e-8 off where damping is full.
         kraus = TEXTBOOK[op.name](*op.data)
-    pairs = choices(draw, weights, kraus)
     wires = range(len(op.wires))
     rng = np.random.default_rng(4)
     rho = rng.normal(size=(2, 2 ** len(wires), 2 ** len(wires)))
     rho = (rho[0] + 1j * rho[1]) @ (rho[0] + 1j * rho[1]).conj().T
     rho /= np.trace(rho)
-    mean = sum(p * apply_kraus(rho, [matrix], wires) for p, matrix in pairs)
-    np.testing.assert_allclose(mean, apply_kraus(rho, kraus, wires), rtol=0, atol=1e-12)
+    wanted = apply_kraus(rho, kraus, wires)
+    for pairs in sets_of_choices(draw, weights, kraus):
+        mean = sum(p * apply_kraus(rho, [matrix], wires) for p, matrix in pairs)
+        np.testing.assert_allclose(mean, wanted, rtol=0, atol=1e-12)
 
 
 # --------------------------------------------------------- all draws of a circuit
-class Listed(np.random.Generator):
-    """A generator whose numbers list all draws of channels with so many each."""
+class Unknown(np.random.Generator):
+    """A generator in the place of which every string of errors is taken."""
 
-    def __init__(self, *counts):
+    def __init__(self):
         super().__init__(np.random.PCG64(0))
-        grids = [(np.arange(m) + 0.5) / m for m in counts]
-        self.every = np.array([*itertools.product(*grids)]).T  # (channels, draws)
 
     def random(self, shape):
-        assert shape[0] == len(self.every)
-        return np.tile(self.every, shape[1] // self.every.shape[1])
+        return unknown(shape)
 
 
-COUNTS = (2, 4, 32, 3, 4)  # draws of each channel of the circuit below
+COUNTS = (2, 4, 16, 3, 4)  # choices for each channel of the circuit below
 K = kraus_matrices(1, 3)
 
 
 def prepare(x, weights):
-    """Three noisy wires; a CNOT has 32 equally probable draws by the device's noise."""
+    """Three noisy wires; a CNOT has 16 choices by the device's noise."""
     qml.RY(x, "a")
     qml.Rot(*weights[:3], 1)
     qml.AmplitudeDamping(0.3, "a")
@@ -184,8 +170,8 @@ def both(noise, *measurements, counts=COUNTS, circuit=prepare, wires=WIRES):
         circuit(*arguments)
         return tuple(measurement() for measurement in measurements)
 
-    seed = Listed(*counts)
-    how = {"method": "trajectories", "trajectories": seed.every.shape[1], "seed": seed}
+    n = int(np.prod(counts)) - 1
+    how = {"method": "trajectories", "trajectories": n, "seed": Unknown()}
     devices = [qml.device(DEVICE, wires=wires, noise=noise, **one) for one in (how, {})]
     return [qml.QNode(measured, one) for one in devices]
 
@@ -251,7 +237,7 @@ def test_deferred_measurements_are_averaged():
         lambda: qml.expval(circuit.outcome),
         lambda: qml.probs(op=circuit.outcome),
         lambda: qml.expval(qml.Z("c")),
-        counts=(8, 2, 8),  # after RY, the damping, after RY again
+        counts=(4, 2, 4),  # after RY, the damping, after RY again
         circuit=circuit,
         wires=None,  # PennyLane adds one where the measurement is deferred to
     )
@@ -524,16 +510,16 @@ def wide(n_wires, **options):
 def test_density_matrices_that_do_not_fit_are_refused_with_their_bytes(monkeypatch):
     weights, how = (
         np.linspace(0.1, 1.0, 5),
-        {"method": "trajectories", "trajectories": 9},
+        {"method": "trajectories", "trajectories": 3},
     )
-    monkeypatch.setattr(memory, "memory", lambda: 3 * 8 * 4**5)
+    monkeypatch.setattr(_computer, "memory", lambda: 4 * 8 * 4**5)
     assert np.shape(wide(5)(weights)[0]) == ()
-    monkeypatch.setattr(memory, "memory", lambda: 3 * 8 * 4**5 - 1)
+    monkeypatch.setattr(_computer, "memory", lambda: 3 * 8 * 4**5 - 1)
     with pytest.raises(DeviceError, match=r"5 wires needs 24,576 bytes") as refusal:
         wide(5)(weights)
     assert 'method="trajectories"' in str(refusal.value)
     assert np.shape(wide(5, **how)(weights)[0]) == ()
-    monkeypatch.setattr(memory, "memory", lambda: 3 * 16 * 2**5 - 1)
+    monkeypatch.setattr(_computer, "memory", lambda: 3 * 16 * 2**5 - 1)
     with pytest.raises(DeviceError, match=r"1,536 bytes .* states.* Use fewer wires\."):
         wide(5, **how)(weights)
 

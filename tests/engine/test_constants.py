@@ -247,7 +247,7 @@ def test_trajectories_draw_channels_of_constants(name):
 def test_trajectories_read_constant_channels_once():
     case = circuit(KINDS["Kraus"][0], KINDS["damping by a weight"][0])
     for program, known in ((moved(case, 3, 1), True), (drawn(case, 3), False)):
-        assert all((draw._constant is not None) is known for _, draw in program.draws)
+        assert all((draw.constant is not None) is known for _, draw in program.draws)
 
 
 # ------------------------------------------------------- the contract

@@ -169,7 +169,7 @@ def test_trajectories_share_words(name):
     arguments = case.weights, case.features, np.arange(3)
     outputs = [work.forward(*arguments).copy() for work in works]
     agree(outputs[:1], outputs[1:], 1e-13)
-    agree([works[0].samples], [works[1].samples], 1e-13)
+    agree([works[0].outputs], [works[1].outputs], 1e-13)
     agree([works[0].standard_errors], [works[1].standard_errors], 1e-13)
 
 

@@ -11,6 +11,7 @@ from qstore_pl.engine.outcomes import of_amplitudes, of_pauli_vector
 from tests.engine.test_gates import random_circuit
 from tests.engine.test_mixed import CASES as MIXED
 from tests.engine.test_trajectories import KINDS, circuit, drawn, listed
+from tests.every_string import every_string  # noqa: F401
 from tests.naive import pauli_components
 
 BATCH = 3

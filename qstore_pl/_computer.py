@@ -1,4 +1,4 @@
-"""How much memory this machine has, asked before arrays that cannot fit into it.
+"""What this computer has: memory, which is asked for before it is used, and processors.
 
 A system may promise more memory than it has, and end the process that uses it.
 """
@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 
 
-def physical() -> int:
+def memory() -> int:
     """Bytes of physical memory, or ``2**62`` where the system does not tell."""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return 1 << 62
 
 
-def require(n_bytes: int, what: str, way_out: str) -> None:
-    """Refuse what does not fit into the memory of this machine.
+def require_memory(n_bytes: int, what: str, way_out: str) -> None:
+    """Refuse what does not fit into the memory of this computer.
 
     Args:
         n_bytes: Bytes that are needed.
@@ -26,8 +26,15 @@ def require(n_bytes: int, what: str, way_out: str) -> None:
     Raises:
         MemoryError: If they do not fit.
     """
-    if n_bytes > physical():
+    if n_bytes > memory():
         raise MemoryError(
-            f"{what} needs {n_bytes:,} bytes, but this machine has {physical():,}. "
+            f"{what} needs {n_bytes:,} bytes, but this machine has {memory():,}. "
             f"{way_out}"
         )
+
+
+def processors() -> int:
+    """Number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
