@@ -94,7 +94,7 @@ class LargePass(AmplitudePass):
         """Room for two states, angles, blocks, and the sums of all parts."""
         tables, low = self._tables, (self._tables.n_wires + 1) // 2
         sums = int(tables.slots[-1]) + len(tables.observables) + (2 << low)
-        doubles = 2 * len(tables.rotations) + 4 * len(tables.code)
+        doubles = 2 * len(tables.rotations) + 7 * len(tables.code)
         doubles += PARTS * sums + (2 << tables.n_wires - low)
         return 4 * (self._length + APART) + self._per_double * doubles
 
@@ -105,10 +105,10 @@ class LargePass(AmplitudePass):
         lanes = 1 << tables.size - tables.rows
         phases = 5 * tables.most_phases << tables.rows
         matrices = 2 * tables.scratch * lanes + lanes
-        words = (1 << CHUNK) + 8 * len(tables.observables)
+        words = (1 << CHUNK) + 9 * len(tables.observables)
         start = (2 << CHUNK) + (2 << max(0, tables.n_wires - CHUNK))
         end = (10 << low) + 3 * (len(tables.code) + 1)
-        doubles = max(phases + matrices, words, start, end)
+        doubles = words + max(start + phases + matrices, end)
         return 4 * ((1 << tables.size) + APART) + self._per_double * doubles
 
     def _run_forward(

@@ -6,6 +6,7 @@ This module knows no gates.
 from __future__ import annotations
 
 from qstore_pl.engine.compile import Array, inner
+from qstore_pl.engine.vectors import WIDTH, fill, fma, fnma, load, mul, narrowed, store
 
 
 @inner
@@ -35,6 +36,44 @@ def product_states(
         product_state(us, first, last, re, im)
         re, im = more_re, more_im
         first, last = low, us.shape[0]
+
+
+@inner
+def write_product(
+    kr: Array,
+    ki: Array,
+    place: int,
+    places: Array,
+    lanes: int,
+    re: Array,
+    im: Array,
+    high_re: Array,
+    high_im: Array,
+) -> None:
+    """Write a product state to the rows of a tile.
+
+    Args:
+        kr: Real parts of the state.
+        ki: Imaginary parts.
+        place: Place of the tile.
+        places: Places of its rows, relative to the tile.
+        lanes: Number of lanes, which follow each other.
+        re: The product of the factors of the low bits.
+        im: Its imaginary part.
+        high_re: The product of the other factors.
+        high_im: Its imaginary part.
+    """
+    size, low = re.shape[0], 0
+    while 1 << low < size:
+        low += 1
+    for r in range(places.shape[0]):
+        for x in range(0, lanes, WIDTH):
+            p = (place ^ places[r]) + x
+            h, j = p >> low, p & (size - 1)
+            a, b = fill(re, high_re[h]), fill(re, high_im[h])
+            c, d = load(re, j), load(im, j)
+            store(kr, p, narrowed(kr, fnma(b, d, mul(a, c))))
+            store(ki, p, narrowed(kr, fma(b, c, mul(a, d))))
 
 
 @inner

@@ -5,17 +5,24 @@ A block :math:`\begin{pmatrix} a & -b^* \\ b & a^* \end{pmatrix}` is
 :math:`c = |a|, s = |b|` and the phases :math:`A = a/|a|`, :math:`B = b/|b|` and
 :math:`E = (AB)^*`. The rotations of all blocks of a step act on real and imaginary
 parts alike, and are computed without their larger number, which leaves a quarter of the
-operations. The phases of all of them are one factor for each row of the tile. This
-module knows neither memory nor threads.
+operations. The phases of all of them are one factor for each row of the tile. Rotations
+on low bits are applied to one piece of the tile after the other, all of them while the
+piece is in the L1 cache, and those on high bits two at a time. This module knows
+neither memory nor threads.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from qstore_pl.engine.angles import add_batched, add_shared
 from qstore_pl.engine.compile import Array, inner
+from qstore_pl.engine.tiles import turn
 from qstore_pl.engine.vectors import WIDTH, fill, fma, fms, fnma, load, store, total
+
+PIECE = 1 << 10  # numbers of one part of a state that are processed in the L1 cache
 
 
 @inner
@@ -66,6 +73,53 @@ def rotate_two(
 
 
 @inner
+def overlaps(
+    p: Any, q: Any, v: Any, w: Any, p1: Any, q1: Any, v1: Any, w1: Any, X: Any, Y: Any
+) -> Any:
+    """Im<bra|P|ket> for P = X, Y on a bit, added to X and Y.
+
+    Args:
+        p: Real part of the ket where the bit is 0.
+        q: Its imaginary part.
+        v: Real part of the bra there.
+        w: Its imaginary part.
+        p1: The same where the bit is 1, and so are the others.
+        q1: As said.
+        v1: As said.
+        w1: As said.
+        X: Sum so far.
+        Y: Sum so far.
+    """
+    X = fma(v, q1, X)
+    Y = fma(v1, p, Y)
+    X = fnma(w, p1, X)
+    Y = fnma(v, p1, Y)
+    X = fma(v1, q, X)
+    Y = fma(w1, q, Y)
+    X = fnma(w1, p, X)
+    Y = fnma(w, q1, Y)
+    return X, Y
+
+
+@inner
+def turned_back(T: Any, x: Any, y: Any, swapped: bool) -> Any:
+    """Two vectors with the rotation of :func:`rotate` undone."""
+    if swapped:
+        return fma(T, x, y), fms(T, y, x)
+    return fma(T, y, x), fnma(T, x, y)
+
+
+@inner
+def store_turned_back(
+    f: Array, i: int, j: int, T: Any, x: Any, y: Any, swapped: bool
+) -> None:
+    """Undo the rotation of two vectors, and write them."""
+    x, y = turned_back(T, x, y, swapped)
+    store(f, i, x)
+    store(f, j, y)
+
+
+@inner
 def undo_rotation(
     kr: Array, ki: Array, lr: Array, li: Array, stride: int, t: float, swapped: bool
 ) -> tuple[float, float]:
@@ -76,46 +130,76 @@ def undo_rotation(
     X, Y, T = fill(kr, 0.0), fill(kr, 0.0), fill(kr, t)
     for o in range(0, kr.shape[0], 2 * stride):
         for j in range(o, o + stride, WIDTH):
-            p, q = load(kr, j), load(ki, j)
-            v, w = load(lr, j), load(li, j)
-            p1, q1 = load(kr, j + stride), load(ki, j + stride)
-            v1, w1 = load(lr, j + stride), load(li, j + stride)
-            X = fma(v, q1, X)
-            Y = fma(v1, p, Y)
-            X = fnma(w, p1, X)
-            Y = fnma(v, p1, Y)
-            X = fma(v1, q, X)
-            Y = fma(w1, q, Y)
-            X = fnma(w1, p, X)
-            Y = fnma(w, q1, Y)
-            if swapped:
-                store(kr, j, fma(T, p, p1))
-                store(kr, j + stride, fms(T, p1, p))
-                store(ki, j, fma(T, q, q1))
-                store(ki, j + stride, fms(T, q1, q))
-                store(lr, j, fma(T, v, v1))
-                store(lr, j + stride, fms(T, v1, v))
-                store(li, j, fma(T, w, w1))
-                store(li, j + stride, fms(T, w1, w))
-            else:
-                store(kr, j, fma(T, p1, p))
-                store(kr, j + stride, fnma(T, p, p1))
-                store(ki, j, fma(T, q1, q))
-                store(ki, j + stride, fnma(T, q, q1))
-                store(lr, j, fma(T, v1, v))
-                store(lr, j + stride, fnma(T, v, v1))
-                store(li, j, fma(T, w1, w))
-                store(li, j + stride, fnma(T, w, w1))
+            i = j + stride
+            p, q, v, w = load(kr, j), load(ki, j), load(lr, j), load(li, j)
+            p1, q1, v1, w1 = load(kr, i), load(ki, i), load(lr, i), load(li, i)
+            X, Y = overlaps(p, q, v, w, p1, q1, v1, w1, X, Y)
+            store_turned_back(kr, j, i, T, p, p1, swapped)
+            store_turned_back(ki, j, i, T, q, q1, swapped)
+            store_turned_back(lr, j, i, T, v, v1, swapped)
+            store_turned_back(li, j, i, T, w, w1, swapped)
     return total(X), total(Y)
 
 
 @inner
-def rotation_of(u: Array) -> tuple[float, bool, float]:
-    """The rotation of a block as :func:`rotate` takes it, and the number left out."""
+def undo_two(
+    kr: Array,
+    ki: Array,
+    lr: Array,
+    li: Array,
+    stride: int,
+    t: float,
+    swapped: bool,
+    u: float,
+    swapped_next: bool,
+) -> tuple[float, float, float, float]:
+    """The same as :func:`undo_rotation` for the bit with this stride, then the next.
+
+    The sums of the next bit are those after the first rotation is undone.
+    """
+    X, Y, Z, W = fill(kr, 0.0), fill(kr, 0.0), fill(kr, 0.0), fill(kr, 0.0)
+    T, U = fill(kr, t), fill(kr, u)
+    for o in range(0, kr.shape[0], 4 * stride):
+        for j0 in range(o, o + stride, WIDTH):
+            j1, j2, j3 = j0 + stride, j0 + 2 * stride, j0 + 3 * stride
+            p0, q0, v0, w0 = load(kr, j0), load(ki, j0), load(lr, j0), load(li, j0)
+            p1, q1, v1, w1 = load(kr, j1), load(ki, j1), load(lr, j1), load(li, j1)
+            X, Y = overlaps(p0, q0, v0, w0, p1, q1, v1, w1, X, Y)
+            p0, p1 = turned_back(T, p0, p1, swapped)
+            q0, q1 = turned_back(T, q0, q1, swapped)
+            v0, v1 = turned_back(T, v0, v1, swapped)
+            w0, w1 = turned_back(T, w0, w1, swapped)
+            p2, q2, v2, w2 = load(kr, j2), load(ki, j2), load(lr, j2), load(li, j2)
+            p3, q3, v3, w3 = load(kr, j3), load(ki, j3), load(lr, j3), load(li, j3)
+            X, Y = overlaps(p2, q2, v2, w2, p3, q3, v3, w3, X, Y)
+            p2, p3 = turned_back(T, p2, p3, swapped)
+            q2, q3 = turned_back(T, q2, q3, swapped)
+            v2, v3 = turned_back(T, v2, v3, swapped)
+            w2, w3 = turned_back(T, w2, w3, swapped)
+            Z, W = overlaps(p0, q0, v0, w0, p2, q2, v2, w2, Z, W)
+            Z, W = overlaps(p1, q1, v1, w1, p3, q3, v3, w3, Z, W)
+            store_turned_back(kr, j0, j2, U, p0, p2, swapped_next)
+            store_turned_back(ki, j0, j2, U, q0, q2, swapped_next)
+            store_turned_back(lr, j0, j2, U, v0, v2, swapped_next)
+            store_turned_back(li, j0, j2, U, w0, w2, swapped_next)
+            store_turned_back(kr, j1, j3, U, p1, p3, swapped_next)
+            store_turned_back(ki, j1, j3, U, q1, q3, swapped_next)
+            store_turned_back(lr, j1, j3, U, v1, v3, swapped_next)
+            store_turned_back(li, j1, j3, U, w1, w3, swapped_next)
+    return total(X), total(Y), total(Z), total(W)
+
+
+@inner
+def write_rotation(u: Array) -> None:
+    """The rotation of a block as :func:`rotate` takes it, and the number left out.
+
+    They are written behind the block, in ``u[4:7]``.
+    """
     c, s = np.hypot(u[0], u[1]), np.hypot(u[2], u[3])
     if s > c:
-        return c / s, True, s
-    return s / c, False, c
+        u[4], u[5], u[6] = c / s, 1.0, s
+    else:
+        u[4], u[5], u[6] = s / c, 0.0, c
 
 
 @inner
@@ -167,33 +251,68 @@ def left_out(us: Array, first: int, last: int) -> float:
     """The number that blocks leave out of their rotations."""
     scale = 1.0
     for m in range(first, last):
-        _, _, more = rotation_of(us[m])
-        scale *= more
+        scale *= us[m, 6]
     return scale
 
 
 @inner
-def apply_rotations(
-    code: Array, us: Array, first: int, last: int, fr: Array, fi: Array, lanes: int
+def apply_step(
+    code: Array,
+    us: Array,
+    first: int,
+    last: int,
+    fr: Array,
+    fi: Array,
+    lanes: int,
+    table: Array,
 ) -> None:
-    """Apply the rotations of blocks on different bits to a tile."""
+    """Apply the phases before, and the rotations of blocks on different bits."""
+    scale = left_out(us, first, last)
+    piece = min(fr.shape[0], max(PIECE, lanes))
+    rows = piece // lanes
+    for i in range(fr.shape[0] // piece):
+        re, im = fr[i * piece : (i + 1) * piece], fi[i * piece : (i + 1) * piece]
+        r = i * rows
+        turn(re, im, lanes, table[0, r : r + rows], table[1, r : r + rows], scale, 1.0)
+        rotate_bits(code, us, first, last, re, im, lanes, 0, piece)
+    rotate_bits(code, us, first, last, fr, fi, lanes, piece, fr.shape[0])
+
+
+@inner
+def rotate_bits(
+    code: Array,
+    us: Array,
+    first: int,
+    last: int,
+    fr: Array,
+    fi: Array,
+    lanes: int,
+    least: int,
+    most: int,
+) -> None:
+    """Apply the rotations on bits whose strides are at least one number, and below one.
+
+    Neighbouring bits are taken together.
+    """
     m = first
     while m < last:
-        bit = code[m, 1]
-        t, swapped, _ = rotation_of(us[m])
-        if m + 1 < last and code[m + 1, 1] == bit + 1:
-            u, swapped_next, _ = rotation_of(us[m + 1])
-            rotate_two(fr, lanes << bit, t, swapped, u, swapped_next)
-            rotate_two(fi, lanes << bit, t, swapped, u, swapped_next)
+        bit, u = code[m, 1], us[m]
+        stride = lanes << bit
+        if stride < least or stride >= most:
+            m += 1
+        elif m + 1 < last and code[m + 1, 1] == bit + 1 and 2 * stride < most:
+            v = us[m + 1]
+            rotate_two(fr, stride, u[4], u[5] > 0.0, v[4], v[5] > 0.0)
+            rotate_two(fi, stride, u[4], u[5] > 0.0, v[4], v[5] > 0.0)
             m += 2
         else:
-            rotate(fr, lanes << bit, t, swapped)
-            rotate(fi, lanes << bit, t, swapped)
+            rotate(fr, stride, u[4], u[5] > 0.0)
+            rotate(fi, stride, u[4], u[5] > 0.0)
             m += 1
 
 
 @inner
-def undo_rotations(
+def undo_step(
     code: Array,
     us: Array,
     first: int,
@@ -203,20 +322,95 @@ def undo_rotations(
     lr: Array,
     li: Array,
     lanes: int,
+    table: Array,
+    ket: bool,
     slots: Array,
     sums: Array,
 ) -> None:
-    """The sums of X and Y of blocks on different bits; then the blocks are undone.
+    """The sums of X and Y of blocks on different bits; then the step is undone.
 
-    What is left out of rotations is left out of ket and bra.
+    What rotations leave out is left out of ket and bra until the phases are undone.
+
+    Args:
+        code: As for all others, the tables of the circuit.
+        us: Its blocks and their rotations.
+        first: The first block.
+        last: The one behind the last.
+        kr: Real parts of the ket.
+        ki: Its imaginary parts.
+        lr: Real parts of the bra.
+        li: Its imaginary parts.
+        lanes: Number of lanes.
+        table: The phases of the step.
+        ket: Whether the phases of the ket are undone too.
+        slots: Where the sums of each block are.
+        sums: What the sums are added to.
     """
-    scale = 1.0
-    for m in range(last - 1, first - 1, -1):
-        t, swapped, more = rotation_of(us[m])
-        x, y = undo_rotation(kr, ki, lr, li, lanes << code[m, 1], t, swapped)
-        sums[slots[m]] += scale * scale * x
-        sums[slots[m] + 1] += scale * scale * y
-        scale *= more
+    piece = min(kr.shape[0], max(PIECE // 2, lanes))  # half: there are two states
+    rows, scale = piece // lanes, left_out(us, first, last)
+    high = undo_bits(
+        code, us, first, last, kr, ki, lr, li, lanes, piece, kr.shape[0], 1.0, slots,
+        sums,
+    )  # fmt: skip
+    for i in range(kr.shape[0] // piece):
+        o, e, r = i * piece, (i + 1) * piece, i * rows
+        x, y, v, w = kr[o:e], ki[o:e], lr[o:e], li[o:e]
+        undo_bits(code, us, first, last, x, y, v, w, lanes, 0, piece, high, slots, sums)
+        re, im = table[0, r : r + rows], table[1, r : r + rows]
+        if ket:
+            turn(x, y, lanes, re, im, scale, -1.0)
+        turn(v, w, lanes, re, im, scale, -1.0)
+
+
+@inner
+def undo_bits(
+    code: Array,
+    us: Array,
+    first: int,
+    last: int,
+    kr: Array,
+    ki: Array,
+    lr: Array,
+    li: Array,
+    lanes: int,
+    least: int,
+    most: int,
+    scale: float,
+    slots: Array,
+    sums: Array,
+) -> float:
+    """Undo the rotations on bits whose strides are at least one number, and below one.
+
+    Args: as for :func:`undo_step`, and
+        scale: What is left out of ket and bra already.
+
+    Returns:
+        What is left out of them now.
+    """
+    m = first
+    while m < last:
+        bit, u, at = code[m, 1], us[m], slots[m]
+        stride = lanes << bit
+        if stride < least or stride >= most:
+            m += 1
+            continue
+        square = scale * scale
+        if m + 1 < last and code[m + 1, 1] == bit + 1 and 2 * stride < most:
+            v = us[m + 1]
+            x, y, z, w = undo_two(
+                kr, ki, lr, li, stride, u[4], u[5] > 0.0, v[4], v[5] > 0.0
+            )
+            sums[slots[m + 1]] += square * u[6] * u[6] * z
+            sums[slots[m + 1] + 1] += square * u[6] * u[6] * w
+            scale *= v[6]
+            m += 2
+        else:
+            x, y = undo_rotation(kr, ki, lr, li, stride, u[4], u[5] > 0.0)
+            m += 1
+        sums[at] += square * x
+        sums[at + 1] += square * y
+        scale *= u[6]
+    return scale
 
 
 @inner

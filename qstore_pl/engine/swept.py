@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from qstore_pl.engine.angles import fill_angles, shared_su2
 from qstore_pl.engine.atomics import claim, finish, wait
 from qstore_pl.engine.compile import (
@@ -30,14 +32,14 @@ from qstore_pl.engine.compile import (
 from qstore_pl.engine.fusion import AMPLITUDES, DIAGONAL, MATRIX, PAULI
 from qstore_pl.engine.instructions import BLOCK, FACTOR, INVERSE, PERMUTE, WANTED
 from qstore_pl.engine.precision import doubles
-from qstore_pl.engine.products import factors_of, product_states
+from qstore_pl.engine.products import factors_of, product_states, write_product
 from qstore_pl.engine.steps import (
     all_phases,
-    apply_rotations,
+    apply_step,
     behind_block,
-    left_out,
     rotations_of,
-    undo_rotations,
+    undo_step,
+    write_rotation,
 )
 from qstore_pl.engine.swept_views import (
     APART,
@@ -48,7 +50,16 @@ from qstore_pl.engine.swept_views import (
     route_of,
     unpack,
 )
-from qstore_pl.engine.terms import add_terms, bra_of_terms
+from qstore_pl.engine.terms import (
+    add_flipped,
+    add_flips,
+    add_squares,
+    factors_of_bra,
+    masks_in_tile,
+    multiply_rows,
+    only_z,
+    total_of,
+)
 from qstore_pl.engine.tiles import (
     move_lanes,
     move_tile,
@@ -82,6 +93,21 @@ def tiles_of(scratch: Array, size: int) -> Any:
         scratch[:one], scratch[side:][:one], scratch[2 * side :][:one],
         scratch[3 * side :][:one], doubles(scratch[4 * side :]),
     )  # fmt: skip
+
+
+@inner
+def words_room(room: Array, chunk: int, n_words: int, like: Array) -> Any:
+    """The scratch of a thread for Pauli words, and the rest of it.
+
+    Returns:
+        A chunk in the precision of a state; eight numbers for each word; masks.
+    """
+    at = 1 << chunk
+    squares = room[:at].view(like.dtype)[: 1 << chunk]
+    lanes = room[at : at + 8 * n_words]
+    at += 8 * n_words
+    masks = room[at : at + n_words].view(np.int64)
+    return squares, lanes, masks, room[at + n_words :]
 
 
 @inner
@@ -187,6 +213,7 @@ def prepare(
     for m in range(s.code.shape[0]):
         if s.code[m, 0] == BLOCK or s.code[m, 0] == FACTOR:
             shared_su2(s.rotations, s.code[m, 2], s.code[m, 3], v.cs, v.us[m])
+            write_rotation(v.us[m])
 
 
 _TABLES = (I1_IN, T1_IN, F1_IN)
@@ -211,28 +238,25 @@ def forward_general(
     v = divide(ws, sizes, s.slots)
     tr, ti, _, _, room = tiles_of(scratch, size)
     chunk = min(CHUNK, n)
-    n_chunks, stage = 1 << n - chunk, 0
-    # --- the initial state
-    if s.code[0, 0] == FACTOR:
-        re, im = room[: 1 << chunk], room[1 << chunk : 2 << chunk]
-        high = room[2 << chunk :]
-        hr, hi = high[:n_chunks], high[n_chunks : 2 * n_chunks]
+    n_chunks, n_sweeps, stage = 1 << n - chunk, s.sweeps.shape[0], 0
+    squares, lanes_of, masks, room = words_room(room, chunk, sizes[4], tr)
+    # --- the initial state: a product state is written tile by tile, in the first sweep
+    product, origin = s.code[0, 0] == FACTOR, s.routes[s.routes.shape[0] - 1 :]
+    re, im = room[: 1 << chunk], room[1 << chunk : 2 << chunk]
+    hr, hi = room[2 << chunk :][:n_chunks], room[2 << chunk :][n_chunks : 2 * n_chunks]
+    room = room[(2 << chunk) + 2 * n_chunks :]
+    if product:
         product_states(v.us[:n], chunk, re, im, hr, hi)
+    if not product or n_sweeps == 0:
         part = claim(counters, stage)
         while part < PARTS:
-            first, last = part_of(n_chunks, part)
-            for t in range(first, last):
-                a, b, o = hr[t], hi[t], t << chunk
-                x, y = v.kr[o : o + (1 << chunk)], v.ki[o : o + (1 << chunk)]
-                for j in range(1 << chunk):
-                    x[j] = a * re[j] - b * im[j]
-                    y[j] = a * im[j] + b * re[j]
-            finish(counters, stage)
-            part = claim(counters, stage)
-    else:
-        part = claim(counters, stage)
-        while part < PARTS:
-            if part == 0:
+            if product:
+                first, last = part_of(n_chunks, part)
+                for t in range(first, last):
+                    write_product(
+                        v.kr, v.ki, t << chunk, origin, 1 << chunk, re, im, hr, hi
+                    )
+            elif part == 0:
                 one = s.code[0]
                 bits = s.wires[one[1] : one[1] + one[4]]
                 load_amplitudes(
@@ -240,32 +264,46 @@ def forward_general(
                 )
             finish(counters, stage)
             part = claim(counters, stage)
-    wait(counters, stage, PARTS)
-    # --- the sweeps
-    for i in range(s.sweeps.shape[0]):
+        wait(counters, stage, PARTS)
+    # --- the sweeps; words of Z are measured tile by tile, in the last one
+    measured = only_z(s.words) and n_sweeps > 0
+    for i in range(n_sweeps):
         stage += 1
+        measures = measured and i == n_sweeps - 1
         sweep = s.sweeps[i]
         lanes, side, final = 1 << size - sweep[2], 1 << sweep[2], sweep[1] - 1
         route, targets, columns = route_of(s.routes, sweep, n - size)
         all_phases(s.code, v.us, s.steps, sweep, room)
         more = room[4 * side * phased_steps(s, sweep) :]
+        if measures:
+            masks_in_tile(s.words, targets, lanes, masks)
         part = claim(counters, stage)
         while part < PARTS:
+            if measures:
+                for j in range(lanes_of.shape[0]):
+                    lanes_of[j] = 0.0
             first, last = part_of(1 << n - size, part)
             for t in range(first, last):
+                place = place_of(columns, n - size, t)
+                if product and i == 0:
+                    write_product(v.kr, v.ki, place, targets, lanes, re, im, hr, hi)
                 move_tile(route, t, v.kr, v.ki, tr, ti, back=False)
                 for step in range(sweep[0], sweep[1]):
                     m, end = s.steps[step, 0], s.steps[step, 1]
                     if s.steps[step, 2] == 1:
                         table = table_of(room, s, step, side)
-                        scale = left_out(v.us, m, end)
-                        turn(tr, ti, lanes, table[0], table[1], scale, 1.0)
-                        apply_rotations(s.code, v.us, m, end, tr, ti, lanes)
+                        apply_step(s.code, v.us, m, end, tr, ti, lanes, table)
                         if step < final:
                             turn(tr, ti, lanes, table[2], table[3], 1.0, 1.0)
                     else:
                         apply_gate(s, m, tr, ti, lanes, v.cs, 1.0, w, X, rows, more)
-                place = place_of(columns, n - size, t)
+                if measures:
+                    for o in range(0, 1 << size, squares.shape[0]):
+                        end = min(1 << size, o + squares.shape[0])
+                        add_squares(
+                            tr[o:end], ti[o:end], o, s.words, masks, place, squares,
+                            lanes_of,
+                        )  # fmt: skip
                 if s.steps[final, 2] == 1:
                     table = table_of(room, s, final, side)
                     turn_and_write(
@@ -275,18 +313,28 @@ def forward_general(
                 else:
                     move_lanes(v.kr, place, targets, lanes, tr, back=True)
                     move_lanes(v.ki, place, targets, lanes, ti, back=True)
+            if measures:
+                total_of(masks, s.words, lanes_of, v.measured[part])
             finish(counters, stage)
             part = claim(counters, stage)
         wait(counters, stage, PARTS)
-    # --- what is measured
+    if measured:
+        return
+    # --- what is measured otherwise
     stage += 1
+    masks_in_tile(s.words, origin, 1 << n, masks)
     part = claim(counters, stage)
     while part < PARTS:
+        for j in range(lanes_of.shape[0]):
+            lanes_of[j] = 0.0
         first, last = part_of(n_chunks, part)
-        add_terms(
-            v.kr, v.ki, s.words, chunk, first, last, room,
-            v.measured[part],
-        )  # fmt: skip
+        for o in range(first << chunk, last << chunk, 1 << chunk):
+            end = o + (1 << chunk)
+            add_squares(
+                v.kr[o:end], v.ki[o:end], o, s.words, masks, 0, squares, lanes_of
+            )
+        total_of(masks, s.words, lanes_of, v.measured[part])
+        add_flips(v.kr, v.ki, first << chunk, last << chunk, s.words, v.measured[part])
         finish(counters, stage)
         part = claim(counters, stage)
     wait(counters, stage, PARTS)
@@ -312,19 +360,28 @@ def backward_general(
     v = divide(ws, sizes, s.slots)
     tr, ti, vr, vi, room = tiles_of(scratch, size)
     chunk = min(CHUNK, n)
-    stage = 0
-    if dy.shape[0] > 0:  # else the caller has written the bra
+    n_sweeps, stage = s.sweeps.shape[0], 0
+    factors, _, masks, room = words_room(room, chunk, sizes[4], tr)
+    # --- the bra: of words of Z it is written tile by tile, in the first sweep
+    given = dy.shape[0] == 0  # the caller has written it
+    by_tiles = not given and only_z(s.words) and n_sweeps > 0
+    if not given and not by_tiles:
+        origin = s.routes[s.routes.shape[0] - 1 :]
+        masks_in_tile(s.words, origin, 1 << n, masks)
         part = claim(counters, stage)
         while part < PARTS:
             first, last = part_of(1 << n - chunk, part)
-            bra_of_terms(
-                v.kr, v.ki, v.lr, v.li, s.words, s.weights, dy[0], chunk, first,
-                last, room,
+            for o in range(first << chunk, last << chunk, 1 << chunk):
+                factors_of_bra(o, s.words, masks, s.weights, dy[0], 0, factors)
+                multiply_rows(v.kr, v.ki, v.lr, v.li, factors, o, origin, 1 << chunk)
+            add_flipped(
+                v.kr, v.ki, v.lr, v.li, first << chunk, last << chunk, s.words,
+                s.weights, dy[0],
             )  # fmt: skip
             finish(counters, stage)
             part = claim(counters, stage)
         wait(counters, stage, PARTS)
-    for i in range(s.sweeps.shape[0] - 1, -1, -1):
+    for i in range(n_sweeps - 1, -1, -1):
         sweep = s.sweeps[i]
         if s.steps[sweep[1] - 1, 1] <= stop:
             break
@@ -338,6 +395,9 @@ def backward_general(
         at = 4 * side * n_phased
         row_sums = room[at : at + n_phased * side].reshape(n_phased, side)
         more = room[at + n_phased * side :]
+        begins = by_tiles and i == n_sweeps - 1
+        if begins:
+            masks_in_tile(s.words, sources, lanes, masks)
         part = claim(counters, stage)
         while part < PARTS:
             sums = v.sums[part]
@@ -348,6 +408,15 @@ def backward_general(
             first, last = part_of(1 << n - size, part)
             for t in range(first, last):
                 place = place_of(columns, n - size, t)
+                if begins:
+                    for o in range(0, 1 << size, factors.shape[0]):
+                        end = min(1 << size, o + factors.shape[0])
+                        own = factors[: end - o]
+                        factors_of_bra(o, s.words, masks, s.weights, dy[0], place, own)
+                        multiply_rows(
+                            v.kr, v.ki, v.lr, v.li, own, place,
+                            sources[o // lanes : end // lanes], lanes,
+                        )  # fmt: skip
                 if s.steps[final, 2] == 1:
                     table = table_of(room, s, final, side)
                     read_and_turn(
@@ -369,14 +438,11 @@ def backward_general(
                                 table[3], tr, ti, vr, vi,
                                 row_sums[s.steps[step, 3]],
                             )  # fmt: skip
-                        undo_rotations(
-                            s.code, v.us, m, end, tr, ti, vr, vi, lanes, s.slots,
-                            sums,
+                        ket = step > sweep[0] or not lowest
+                        undo_step(
+                            s.code, v.us, m, end, tr, ti, vr, vi, lanes, table, ket,
+                            s.slots, sums,
                         )  # fmt: skip
-                        scale = left_out(v.us, m, end)
-                        if step > sweep[0] or not lowest:
-                            turn(tr, ti, lanes, table[0], table[1], scale, -1.0)
-                        turn(vr, vi, lanes, table[0], table[1], scale, -1.0)
                     else:
                         undo_gate(
                             s, m, tr, ti, vr, vi, lanes, v.cs, w, X, rows, more,

@@ -41,7 +41,7 @@ class Work(NamedTuple):
         lr: Real parts of the bra.
         li: Its imaginary parts.
         cs: Cosine and sine of half angles, shape ``(2 * n_angles, 1)``.
-        us: Blocks, shape ``(n_blocks, 4)``.
+        us: Blocks and their rotations, shape ``(n_blocks, 7)``.
         sums: What each part of the state adds up for a gradient, a row for each.
         measured: Expectation values of words, a row for each part.
         over_high: Sums over the high bits of the conjugate of the bra, times a product
@@ -123,8 +123,8 @@ def divide(ws: Array, sizes: Array, slots: Array) -> Work:
     size, low, n_sums = (1 << n) + APART, (n + 1) // 2, slots[slots.shape[0] - 1]
     rest, at = doubles(ws[4 * size :]), 2 * n_angles
     cs = rest[:at].reshape(2 * n_angles, 1)
-    us = rest[at : at + 4 * n_blocks].reshape(n_blocks, 4)
-    at += 4 * n_blocks
+    us = rest[at : at + 7 * n_blocks].reshape(n_blocks, 7)
+    at += 7 * n_blocks
     sums = rest[at : at + PARTS * n_sums].reshape(PARTS, n_sums)
     at += PARTS * n_sums
     measured = rest[at : at + PARTS * n_words].reshape(PARTS, n_words)

@@ -176,6 +176,15 @@ def _widened(typing: Any, vector: Any) -> Any:
     return _vectors[types.float64](vector), code
 
 
+@intrinsic
+def _narrowed(typing: Any, array: Any, vector: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = signature.return_type
+        return builder.fptrunc(args[1], kind.llvm) if kind.is_single else args[1]
+
+    return _vectors[array.dtype](array, vector), code
+
+
 def load(array: Array, index: int) -> Any:
     """Eight numbers from this index on."""
     return array[index : index + WIDTH].copy()
@@ -247,6 +256,11 @@ def total(vector: Any) -> float:
 def widened(vector: Any) -> Any:
     """Eight numbers in double precision."""
     return vector.astype(np.float64)
+
+
+def narrowed(array: Array, vector: Any) -> Any:
+    """Eight numbers of double precision in the precision of an array."""
+    return vector.astype(array.dtype)
 
 
 @overload(load, strict=False)
@@ -328,3 +342,8 @@ def _(vector: Any) -> Any:
 @overload(widened, strict=False)
 def _(vector: Any) -> Any:
     return lambda vector: _widened(vector)
+
+
+@overload(narrowed, strict=False)
+def _(array: Any, vector: Any) -> Any:
+    return lambda array, vector: _narrowed(array, vector)
