@@ -15,7 +15,7 @@ def product_state(us: Array, first: int, last: int, re: Array, im: Array) -> Non
     re[0], im[0] = 1.0, 0.0
     n, size = us.shape[0], 1
     for bit in range(first, last):
-        # Factors are in the order of wires: the last wire is the lowest bit.
+        # Factors are in the order of places: the last one is the lowest bit.
         u = us[n - 1 - bit]
         for i in range(size):
             x, y = re[i], im[i]
@@ -83,13 +83,13 @@ def factors_of(
     """For each bit of a product state: Im<bra|P|ket> for P = X, Y, Z.
 
     Args:
-        us: The factors, in the order of wires.
+        us: The factors, that of the highest bit first.
         first: The first bit.
         last: The last bit, exclusive.
         sums: The conjugate of the bra with all other bits contracted, real and
             imaginary parts, shape ``(2, 2**(last - first))``.
         room: Room for six times as many numbers.
-        found: Written, shape ``(n, 3, 1)``, in the order of wires.
+        found: Written, shape ``(n, 3, 1)``, in the order of the factors.
     """
     n, k = us.shape[0], last - first
     size = 1 << k

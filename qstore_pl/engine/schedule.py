@@ -64,8 +64,36 @@ class Sweep:
     write: Affine
 
 
+def beginning(n_bits: int, items: Sequence[Item], *, rows: int) -> Affine:
+    """An order of bits in memory that suits the first sweep.
+
+    A product state can be written in any order of its factors. In this one the places
+    of a tile of the first sweep follow each other as far as possible.
+
+    Args:
+        n_bits: Bits of an index.
+        items: Gates and maps, as for :func:`schedule`.
+        rows: Bits that are rows of a tile.
+
+    Returns:
+        From the index of an amplitude to its place in memory.
+    """
+    frame, left = Affine.identity(n_bits), list(items)
+    while left:
+        taken, moves, left = _next_sweep(left, rows)
+        frame = _moved(frame, moves)
+        if taken:
+            used = 0
+            for bit in _bits_of(taken, n_bits, rows):
+                used |= frame.columns[bit]
+            places = sorted(range(n_bits), key=lambda bit: (not used >> bit & 1, bit))
+            columns = [1 << places.index(bit) for bit in range(n_bits)]
+            return Affine(tuple(columns), 0)
+    return frame
+
+
 def schedule(
-    n_bits: int, items: Sequence[Item], *, rows: int, size: int
+    n_bits: int, items: Sequence[Item], *, rows: int, size: int, start: Affine
 ) -> tuple[list[Sweep], Affine]:
     """Gather gates in sweeps, as many as fit into each.
 
@@ -75,26 +103,38 @@ def schedule(
             at most.
         rows: Bits that are rows of a tile.
         size: Bits of an index into a tile.
+        start: The frame before them.
 
     Returns:
         The sweeps, and the frame after them: from the index of an amplitude to its
         place in memory.
     """
-    frame, left = Affine.identity(n_bits), list(items)
+    frame, left = start, list(items)
     sweeps: list[Sweep] = []
     while left:
         taken, moves, left = _next_sweep(left, rows)
         if taken:
-            bits = {bit for item in taken for bit in item.bits}
-            spare = [bit for bit in range(n_bits) if bit not in bits]
-            chosen = sorted([*bits, *spare[: rows - len(bits)]])
+            chosen = _bits_of(taken, n_bits, rows)
             read, write, frame = _tiles(frame, chosen, size)
             gates = tuple(item.gate for item in taken)
             sweeps.append(Sweep(tuple(chosen), gates, read, write))
-        for item in moves:
-            assert item.move is not None
-            frame = frame.after(item.move, item.bits)
+        frame = _moved(frame, moves)
     return sweeps, frame
+
+
+def _bits_of(taken: Sequence[Item], n_bits: int, rows: int) -> list[int]:
+    """The bits that are the rows of a sweep: those of its gates, and others."""
+    bits = {bit for item in taken for bit in item.bits}
+    spare = [bit for bit in range(n_bits) if bit not in bits]
+    return sorted([*bits, *spare[: rows - len(bits)]])
+
+
+def _moved(frame: Affine, moves: Sequence[Item]) -> Affine:
+    """The frame after maps of indices."""
+    for item in moves:
+        assert item.move is not None
+        frame = frame.after(item.move, item.bits)
+    return frame
 
 
 def _next_sweep(

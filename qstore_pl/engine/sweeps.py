@@ -32,6 +32,7 @@ from qstore_pl.engine.gates import (
 )
 from qstore_pl.engine.instructions import (
     BLOCK,
+    FACTOR,
     ONE_WIRE,
     PERMUTATION,
     PERMUTE,
@@ -39,7 +40,14 @@ from qstore_pl.engine.instructions import (
     CircuitTables,
     fuse,
 )
-from qstore_pl.engine.schedule import Item, Route, Sweep, combinations, schedule
+from qstore_pl.engine.schedule import (
+    Item,
+    Route,
+    Sweep,
+    beginning,
+    combinations,
+    schedule,
+)
 
 TILE = 14  # bits of an index into a tile: ket and bra fill half of an L2 cache
 LANES = 3  # fewest bits of a tile that are lanes
@@ -134,7 +142,9 @@ def build(
     gates = [part for gate in gates for part in _narrow(gate, rows)]
     writer = _Writer(n_wires, n_weights, n_constants)
     code = writer.write(fuse(gates, kind_of, product=writer.starts_as_product(gates)))
-    sweeps, places = schedule(n_wires, writer.items, rows=rows, size=size)
+    sweeps, places = schedule(
+        n_wires, writer.items, rows=rows, size=size, start=writer.start
+    )
     for sweep in sweeps:
         code += writer.sweep(sweep, size, len(code))
     writer.places = places
@@ -216,7 +226,7 @@ class _Writer(StateWriter):
         self.sweeps: list[tuple[int, ...]] = []
         self.routes: list[int] = []
         self.local: list[int] = []
-        self.places = Affine.identity(n_wires)
+        self.start = self.places = Affine.identity(n_wires)
 
     @staticmethod
     def starts_as_product(gates: Sequence[Gate]) -> bool:
@@ -225,14 +235,10 @@ class _Writer(StateWriter):
 
     def write(self, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
         """Write the initial state, and keep all other gates as items."""
-        start = [block for block in blocks if block.factor]
         rest = [block for block in blocks if not block.factor]
+        first: list[Block] = []
         if rest and isinstance(rest[0].gates[0], Amplitudes):
-            start, rest = rest[:1], rest[1:]
-            code = [self.instruction(start[0])]
-        else:
-            code = super().write(start)
-        self.sums += [0] * len(code)
+            first, rest = rest[:1], rest[1:]
         for block in rest:
             if block.kind != PERMUTATION:
                 self.items.append(Item(self._bits(block.gates[0]), block))
@@ -243,7 +249,20 @@ class _Writer(StateWriter):
                 self.items.append(
                     Item(self._bits(gate), one if move is None else None, move)
                 )
+        code = [self.instruction(block) for block in first] or self._factors(blocks)
+        self.sums += [0] * len(code)
         return code
+
+    def _factors(self, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
+        """Write the factors of the initial state, that of the highest place first."""
+        _, rows = tile_shape(self.n_wires)
+        self.start = beginning(self.n_wires, self.items, rows=rows)
+        factors = {
+            w: block.gates for block in blocks if block.factor for w in block.wires
+        }
+        bits = sorted(range(self.n_wires), key=lambda bit: -self.start.columns[bit])
+        wires = [self.n_wires - 1 - bit for bit in bits]
+        return [self.one_wire(w, factors.get(w, []), op=FACTOR) for w in wires]
 
     def _bits(self, gate: Gate) -> tuple[int, ...]:
         return tuple(self.n_wires - 1 - wire for wire in reversed(wires_of(gate)))
@@ -259,7 +278,7 @@ class _Writer(StateWriter):
         n_wires, k = len(self.places.columns), len(sweep.bits)
         wires = {n_wires - 1 - bit: k - 1 - row for row, bit in enumerate(sweep.bits)}
         self.n_wires = k
-        code = [self._inside(block, wires) for block in sweep.gates]
+        code = [self._inside(block, wires) for block in _in_order(sweep.gates)]
         first_step, phased = len(self.steps), 0
         bits: set[int] = set()  # of the blocks of the last step
         for m, row in enumerate(code, first):
@@ -344,6 +363,24 @@ class _Writer(StateWriter):
                 _, z = pauli_masks(self.n_wires, word, wires)
                 sign = (-1.0) ** (z & shift).bit_count()
                 yield (output, *self.place(word, wires)), sign * coefficient
+
+
+def _in_order(blocks: Sequence[Block]) -> Iterator[Block]:
+    """Blocks so that those on different wires next to each other are in their order.
+
+    The last wire, which is the lowest bit, comes first.
+    """
+    same: dict[int, Block] = {}
+    for block in blocks:
+        (wire,) = block.wires if block.kind == ONE_WIRE else (None,)
+        if wire is None or wire in same:
+            yield from (same[w] for w in sorted(same, reverse=True))
+            same = {}
+        if wire is None:
+            yield block
+        else:
+            same[wire] = block
+    yield from (same[w] for w in sorted(same, reverse=True))
 
 
 def _on(gate: Any, wires: Mapping[int, int]) -> Any:

@@ -35,10 +35,12 @@ from qstore_pl.engine.precision import doubles
 from qstore_pl.engine.products import factors_of, product_states, write_product
 from qstore_pl.engine.steps import (
     all_phases,
-    apply_step,
+    apply_rotations,
     behind_block,
+    exchanged,
+    left_out,
     rotations_of,
-    undo_step,
+    undo_rotations,
     write_rotation,
 )
 from qstore_pl.engine.swept_views import (
@@ -292,9 +294,12 @@ def forward_general(
                     m, end = s.steps[step, 0], s.steps[step, 1]
                     if s.steps[step, 2] == 1:
                         table = table_of(room, s, step, side)
-                        apply_step(s.code, v.us, m, end, tr, ti, lanes, table)
+                        mask = exchanged(s.code, v.us, m, end)
+                        scale = left_out(v.us, m, end)
+                        turn(tr, ti, lanes, table[0], table[1], scale, mask, back=False)
+                        apply_rotations(s.code, v.us, m, end, tr, ti, lanes)
                         if step < final:
-                            turn(tr, ti, lanes, table[2], table[3], 1.0, 1.0)
+                            turn(tr, ti, lanes, table[2], table[3], 1.0, 0, back=False)
                     else:
                         apply_gate(s, m, tr, ti, lanes, v.cs, 1.0, w, X, rows, more)
                 if measures:
@@ -438,11 +443,16 @@ def backward_general(
                                 table[3], tr, ti, vr, vi,
                                 row_sums[s.steps[step, 3]],
                             )  # fmt: skip
-                        ket = step > sweep[0] or not lowest
-                        undo_step(
-                            s.code, v.us, m, end, tr, ti, vr, vi, lanes, table, ket,
-                            s.slots, sums,
+                        undo_rotations(
+                            s.code, v.us, m, end, tr, ti, vr, vi, lanes, s.slots,
+                            sums,
                         )  # fmt: skip
+                        mask = exchanged(s.code, v.us, m, end)
+                        scale = left_out(v.us, m, end)
+                        re, im = table[0], table[1]
+                        if step > sweep[0] or not lowest:
+                            turn(tr, ti, lanes, re, im, scale, mask, back=True)
+                        turn(vr, vi, lanes, re, im, scale, mask, back=True)
                     else:
                         undo_gate(
                             s, m, tr, ti, vr, vi, lanes, v.cs, w, X, rows, more,

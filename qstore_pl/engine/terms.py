@@ -84,10 +84,11 @@ def add_squares(
         words: As for :func:`masks_in_tile`.
         masks: Their masks of an index, which need not be a place.
         place: The place of the index 0.
-        squares: Room for as many numbers as the part has.
+        squares: Room for as many numbers as the part has, or more.
         lanes: A row of eight numbers for each word.
     """
     size = fr.shape[0]
+    squares = squares[:size]
     for j in range(0, size, WIDTH):
         x, y = load(fr, j), load(fi, j)
         store(squares, j, fma(y, y, mul(x, x)))

@@ -170,15 +170,44 @@ def move_lanes(
 
 @inner
 def turn(
-    fr: Array, fi: Array, lanes: int, re: Array, im: Array, scale: float, sign: float
+    fr: Array,
+    fi: Array,
+    lanes: int,
+    re: Array,
+    im: Array,
+    scale: float,
+    mask: int,
+    back: bool,
 ) -> None:
-    """Multiply rows by phases and a scale; by conjugate phases with ``sign`` -1."""
+    """Multiply rows by phases and a scale, and exchange those whose numbers differ.
+
+    Args:
+        fr: Real parts of a tile.
+        fi: Imaginary parts.
+        lanes: Number of lanes.
+        re: Real parts of the phase that each row has afterwards.
+        im: Imaginary parts.
+        scale: A factor of all rows.
+        mask: Bits of the number of a row by which it and its partner differ.
+        back: Whether this is undone, but for the scale.
+    """
+    sign = -scale if back else scale
     for r in range(re.shape[0]):
-        c, s = fill(fr, scale * re[r]), fill(fr, scale * sign * im[r])
-        for j in range(r * lanes, (r + 1) * lanes, WIDTH):
-            x, y = load(fr, j), load(fi, j)
-            store(fr, j, fnma(s, y, mul(c, x)))
-            store(fi, j, fma(s, x, mul(c, y)))
+        q = r ^ mask
+        if q < r:
+            continue
+        first, second = (q, r) if back else (r, q)
+        c, s = fill(fr, scale * re[first]), fill(fr, sign * im[first])
+        d, t = fill(fr, scale * re[second]), fill(fr, sign * im[second])
+        o, e = r * lanes, q * lanes
+        for j in range(0, lanes, WIDTH):
+            x, y = load(fr, e + j), load(fi, e + j)
+            v, w = load(fr, o + j), load(fi, o + j)
+            store(fr, o + j, fnma(s, y, mul(c, x)))
+            store(fi, o + j, fma(s, x, mul(c, y)))
+            if mask:
+                store(fr, e + j, fnma(t, w, mul(d, v)))
+                store(fi, e + j, fma(t, v, mul(d, w)))
 
 
 @inner
