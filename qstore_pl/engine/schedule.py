@@ -86,7 +86,7 @@ def beginning(n_bits: int, items: Sequence[Item], *, rows: int) -> Affine:
             used = 0
             for bit in _bits_of(taken, n_bits, rows):
                 used |= frame.columns[bit]
-            places = sorted(range(n_bits), key=lambda bit: (not used >> bit & 1, bit))
+            places = sorted(range(n_bits), key=lambda bit: (not used >> bit & 1, -bit))
             columns = [1 << places.index(bit) for bit in range(n_bits)]
             return Affine(tuple(columns), 0)
     return frame
