@@ -83,13 +83,10 @@ def beginning(n_bits: int, items: Sequence[Item], *, rows: int) -> Affine:
         taken, moves, left = _next_sweep(left, rows)
         frame = _moved(frame, moves)
         if taken:
-            used = 0
-            for bit in _bits_of(taken, n_bits, rows):
-                used |= frame.columns[bit]
-            places = sorted(range(n_bits), key=lambda bit: (not used >> bit & 1, -bit))
-            columns = [1 << places.index(bit) for bit in range(n_bits)]
-            return Affine(tuple(columns), 0)
-    return frame
+            bits = _bits_of(taken, n_bits, rows)
+            order = _order(n_bits, [frame.columns[bit] for bit in bits])
+            return Affine(tuple(1 << order.index(bit) for bit in range(n_bits)), 0)
+    return Affine.identity(n_bits)
 
 
 def schedule(
@@ -120,6 +117,20 @@ def schedule(
             sweeps.append(Sweep(tuple(chosen), gates, read, write))
         frame = _moved(frame, moves)
     return sweeps, frame
+
+
+def _order(n_bits: int, columns: Sequence[int]) -> list[int]:
+    """Bits in the order of their places, so that few vectors of a span leave low ones.
+
+    First come bits that are in short vectors, and those that only one of them has.
+    """
+    vectors = _Span(columns).reduced
+
+    def key(bit: int) -> tuple[int, int]:
+        weights = [v.bit_count() for v in vectors if v >> bit & 1]
+        return min(weights, default=n_bits + 1), len(weights)
+
+    return sorted(range(n_bits), key=key)
 
 
 def _bits_of(taken: Sequence[Item], n_bits: int, rows: int) -> list[int]:

@@ -16,6 +16,7 @@ from qstore_pl.engine.schedule import (
     RUNS,
     Item,
     Route,
+    beginning,
     combinations,
     schedule,
 )
@@ -138,18 +139,22 @@ def scheduled(request):
     """Bits, items, shape of the tiles, and what is made of them."""
     n_bits, items = CASES[request.param]
     size, rows = tile_shape(n_bits)
-    return n_bits, items, size, rows, *schedule(n_bits, items, rows=rows, size=size)
+    start = beginning(n_bits, items, rows=rows)
+    made = schedule(n_bits, items, rows=rows, size=size, start=start)
+    return n_bits, items, size, rows, start, *made
 
 
 def test_sweeps_are_the_items_one_after_the_other(scheduled):
-    n_bits, items, size, _, sweeps, places = scheduled
+    n_bits, items, size, _, start, sweeps, places = scheduled
     state = np.random.default_rng(0).integers(0, PRIME, 1 << n_bits)
     wanted = directly(n_bits, items, state)
-    np.testing.assert_array_equal(by_tiles(sweeps, places, size, state), wanted)
+    memory = np.empty_like(state)
+    memory[all_of(start)] = state
+    np.testing.assert_array_equal(by_tiles(sweeps, places, size, memory), wanted)
 
 
 def test_every_gate_is_in_one_sweep_behind_all_gates_on_its_bits(scheduled):
-    _, items, _, rows, sweeps, _ = scheduled
+    _, items, _, rows, _, sweeps, _ = scheduled
     found = [gate for sweep in sweeps for gate in sweep.gates]
     given = [item.gate for item in items if item.move is None]
     number = {id(gate): i for i, gate in enumerate(given)}
@@ -163,7 +168,7 @@ def test_every_gate_is_in_one_sweep_behind_all_gates_on_its_bits(scheduled):
 
 
 def test_a_tile_is_written_where_it_was_read_its_lanes_one_behind_the_other(scheduled):
-    n_bits, _, size, rows, sweeps, _ = scheduled
+    n_bits, _, size, rows, _, sweeps, _ = scheduled
     for sweep in sweeps:
         read = all_of(sweep.read).reshape(-1, 1 << size)
         written = all_of(sweep.write).reshape(-1, 1 << size)
@@ -179,8 +184,23 @@ def test_a_tile_is_written_where_it_was_read_its_lanes_one_behind_the_other(sche
 def test_every_layer_of_a_ring_is_as_many_sweeps_as_its_rows_need():
     for n_bits in (8, 14, 20, 24):
         size, rows = tile_shape(n_bits)
-        sweeps, _ = schedule(n_bits, ring(n_bits, 5), rows=rows, size=size)
+        start = Affine.identity(n_bits)
+        sweeps, _ = schedule(n_bits, ring(n_bits, 5), rows=rows, size=size, start=start)
         assert len(sweeps) == 5 * (n_bits // rows)
+
+
+@pytest.mark.parametrize("n_bits", [8, 14, 16])
+@pytest.mark.parametrize("up", [True, False])
+def test_the_tiles_of_the_first_sweep_are_in_two_pieces_at_most(n_bits, up):
+    size, rows = tile_shape(n_bits)
+    bits = range(n_bits) if up else range(n_bits)[::-1]
+    moves = [Item((b, (b + 1) % n_bits), move=CNOT) for b in bits]
+    items = [*moves, *(Item((b,), "a gate") for b in bits)]
+    start = beginning(n_bits, items, rows=rows)
+    assert sorted(start.columns) == [1 << bit for bit in range(n_bits)]
+    sweeps, _ = schedule(n_bits, items, rows=rows, size=size, start=start)
+    (tile, *_) = all_of(sweeps[0].read).reshape(-1, 1 << size)
+    assert np.sum(np.diff(np.sort(tile)) > 1) <= 1
 
 
 # ------------------------------------------------------- the order of memory
@@ -202,7 +222,7 @@ def check_route(tiles, size):
 
 
 def test_tiles_are_moved_piece_by_piece_as_the_map_says(scheduled):
-    _, _, size, _, sweeps, _ = scheduled
+    _, _, size, _, _, sweeps, _ = scheduled
     for sweep in sweeps:
         check_route(sweep.read, size)
 
