@@ -32,7 +32,7 @@ from qstore_pl.engine.sweeps import SweptTables
 from qstore_pl.engine.swept import CHUNK
 from qstore_pl.engine.swept_views import APART, PARTS
 
-LARGE = 13  # wires from which states are swept over
+LARGE = 12  # wires from which states are swept over
 MANY = 17  # wires up to which each thread has a state of its own, if there are several
 
 

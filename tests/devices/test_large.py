@@ -1,4 +1,4 @@
-"""Circuits of 13 wires and more on the device, against lightning.qubit.
+"""Circuits of 12 wires and more on the device, against lightning.qubit.
 
 A small sample of ``tests/benchmarks/large_agreement.py``, which runs sixty circuits.
 """
