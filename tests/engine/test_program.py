@@ -465,9 +465,9 @@ def test_states_that_are_not_kept_are_computed_again(circuit, columns, monkeypat
 
 
 def test_memory_is_three_states_whatever_the_depth():
-    n, state = 12, 16 * 2**12
+    n, state = 11, 16 * 2**11
     for depth in (1, 40):
-        gates = depth * [*layer(8, 0), rx(11, x[0])]
+        gates = depth * [*layer(8, 0), rx(10, x[0])]
         deep = Circuit(n, gates, np.ones(24), np.ones((1, 1)), (Z0,))
         assert 3 * state <= deep.program().new_pass(1).nbytes < 5 * state
 
