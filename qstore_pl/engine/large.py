@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from qstore_pl.engine import atomics, swept, threads
+from qstore_pl.engine import atomics, swept, swept_ends, threads
 from qstore_pl.engine.affine import Affine
 from qstore_pl.engine.amplitudes import AmplitudePass
 from qstore_pl.engine.compile import F1, F1_IN, I8, T1_IN, Array, Kernel, kernel
@@ -62,7 +62,7 @@ class LargePass(AmplitudePass):
         self._parallel = self._kept and batch >= several > 1 and tables.n_wires <= MANY
         self._swapped = 0
         self._prepare, self._outputs, self._gradients = (
-            self._variant(swept, name).compiled
+            self._variant(swept_ends, name).compiled
             for name in ("prepare", "outputs", "gradients")
         )
         alone = self._parallel or self._amount < PARALLEL * batch

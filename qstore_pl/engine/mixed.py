@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from qstore_pl.engine import pauli
 from qstore_pl.engine.gates import PauliSum
 from qstore_pl.engine.outcomes import of_pauli_vector
-from qstore_pl.engine.pauli_fusion import TILE_DIGITS, PauliTables, build
+from qstore_pl.engine.pauli_fusion import PauliTables, build
+from qstore_pl.engine.pauli_schedule import TILE_DIGITS
 from qstore_pl.engine.pauli_values import TILE
+from qstore_pl.engine.pauli_views import LINE
 from qstore_pl.engine.program import Float1D, Float2D, Pass, Program, Rows, aligned
 
 CHUNK = 1 << 16  # components of a chunk: state, cotangent and scratch stay in the cache
@@ -100,7 +102,7 @@ class MixedPass(Pass):
         per_sample = 3 * self._length + 12 * len(tables.elements)
         doubles = 2 * len(tables.rotations) * max(batch, 1) + len(tables.code)
         doubles += self._scratch(batch)
-        return per_sample * max(batch, 1) + self._per_double * doubles + pauli.LINE
+        return per_sample * max(batch, 1) + self._per_double * doubles + LINE
 
     def _scratch(self, batch: int) -> int:
         """How many float64 numbers one instruction uses at a time."""

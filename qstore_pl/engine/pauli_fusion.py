@@ -45,6 +45,7 @@ from qstore_pl.engine.instructions import (
     Writer,
     fuse,
 )
+from qstore_pl.engine.pauli_schedule import groups_of, is_tiled, pieces_of
 from qstore_pl.engine.transfer import LETTERS, transfer_matrix
 
 # Columns of an instruction, by operation:
@@ -66,10 +67,6 @@ PAULI, SCALE, TRANSFER, KRAUS, AMPLITUDES, SHUFFLE = range(4, 10)
 #   rotation: axis, angle;   DAMP: kind, angles of x, y, z, shift (-1 is none)
 #   FIXED:    kind, its 12 numbers and its norm in `matrices`
 DAMP, FIXED = 3, 4
-TILED = 7  # wires from which a state may be processed in tiles, without tables
-MOST_TABLE_WIRES = 9  # beyond, no permutation is worth a table of all words
-FUSED = 2  # permutations of few wires in one, beyond which it is worth a table
-TILE_DIGITS = 7  # of a tile: those of state and cotangent fit the cache
 
 
 @final
@@ -132,7 +129,7 @@ def build(
     parts = itertools.chain.from_iterable(map(elementary, gates))
     blocks = fuse(parts, kind_of, only_scales, product=product)
     writer = PauliWriter(n_wires, n_weights, n_constants)
-    writer.tiled = _is_tiled(blocks, n_wires)
+    writer.tiled = is_tiled(blocks, n_wires)
     code = _in_groups(writer, blocks) if writer.tiled else writer.write(blocks)
     return PauliTables(
         **writer.tables(code, observables),
@@ -148,31 +145,11 @@ def build(
     )
 
 
-def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
-    """Row of a Pauli word in a Pauli vector."""
-    return sum(
-        LETTERS.index(letter) << 2 * (n_wires - 1 - wire)
-        for letter, wire in zip(word, wires, strict=True)
-    )
-
-
-# --- which instructions run together on the tiles of a large state ------------------
-
-
-def _is_tiled(blocks: Sequence[Block], n_wires: int) -> bool:
-    """Whether tiles take less time than permutations by tables, where both can be."""
-    if n_wires < TILED or n_wires > MOST_TABLE_WIRES:
-        return n_wires >= TILED
-    permutations = [block for block in blocks if block.kind == PERMUTATION]
-    pieces = sum(len(_pieces(block)) for block in permutations)
-    return pieces <= FUSED * len(permutations)
-
-
 def _in_groups(writer: PauliWriter, blocks: Sequence[Block]) -> list[tuple[int, ...]]:
     """Write blocks in groups that take one pass over the state each."""
     factors = [block for block in blocks if block.factor]
-    rest = [piece for block in blocks if not block.factor for piece in _pieces(block)]
-    groups = list(_groups(rest, writer.n_wires))
+    rest = [piece for block in blocks if not block.factor for piece in pieces_of(block)]
+    groups = list(groups_of(rest, writer.n_wires))
     code = writer.write([*factors, *(block for _, group in groups for block in group)])
     at = len(code) - len(rest)
     code[:at] = [(*row[:5], 1, 0, 0) for row in code[:at]]
@@ -184,55 +161,12 @@ def _in_groups(writer: PauliWriter, blocks: Sequence[Block]) -> list[tuple[int, 
     return code
 
 
-def _pieces(block: Block) -> list[Block]:
-    """A permutation as permutations on few wires each; another block as it is."""
-    if block.kind != PERMUTATION:
-        return [block]
-    pieces: list[Block] = []
-    for gate in block.gates:
-        wires = set(gate.wires)
-        last = next(
-            (p for p in reversed(pieces) if not wires.isdisjoint(p.wires)), None
-        )
-        if last is not None and wires <= last.wires:
-            last.gates.append(gate)
-        else:
-            pieces.append(Block(PERMUTATION, wires, [gate]))
-    return pieces
-
-
-def _groups(blocks: Sequence[Block], n_wires: int) -> Iterator[tuple[int, list[Block]]]:
-    """Groups of blocks, and the mask of digits from 2 on of their tiles.
-
-    A block moves left past blocks on other wires. The mask is 0 for a block that is no
-    map of few digits.
-    """
-    left = list(blocks)
-    upper = range(2, n_wires)
-    while left:
-        if left[0].kind == SINGLE:
-            yield 0, [left[0]]
-            left = left[1:]
-            continue
-        digits: set[int] = set()
-        blocked: set[int] = set()
-        taken: list[Block] = []
-        rest: list[Block] = []
-        for block in left:
-            own = {n_wires - 1 - wire for wire in block.wires} - {0, 1}
-            fits = len(digits | own) <= TILE_DIGITS - 2 or not taken
-            if fits and block.kind != SINGLE and blocked.isdisjoint(block.wires):
-                digits |= own
-                taken.append(block)
-            else:
-                rest.append(block)
-                blocked |= block.wires
-        if len(digits) > TILE_DIGITS - 2:  # a permutation on many wires
-            digits = set(upper)
-        spare = (digit for digit in upper if digit not in digits)
-        digits.update(itertools.islice(spare, max(0, TILE_DIGITS - 2 - len(digits))))
-        yield sum(1 << digit for digit in digits), taken
-        left = rest
+def word_index(n_wires: int, word: str, wires: Sequence[int]) -> int:
+    """Row of a Pauli word in a Pauli vector."""
+    return sum(
+        LETTERS.index(letter) << 2 * (n_wires - 1 - wire)
+        for letter, wire in zip(word, wires, strict=True)
+    )
 
 
 # --- which gates meet -------------------------------------------------------------

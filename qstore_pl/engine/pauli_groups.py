@@ -10,7 +10,8 @@ from __future__ import annotations
 from qstore_pl.engine.compile import Array, inner
 from qstore_pl.engine.instructions import BATCHED, BLOCK
 from qstore_pl.engine.pauli_blocks import invert
-from qstore_pl.engine.pauli_fusion import SHUFFLE, TILE_DIGITS
+from qstore_pl.engine.pauli_fusion import SHUFFLE
+from qstore_pl.engine.pauli_schedule import TILE_DIGITS
 from qstore_pl.engine.pauli_tiles import (
     apply_map,
     move_rows,

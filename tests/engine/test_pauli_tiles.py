@@ -5,11 +5,12 @@ import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 
-from qstore_pl.engine import pauli_fusion, threads
+from qstore_pl.engine import pauli_schedule, threads
 from qstore_pl.engine import program as program_module
 from qstore_pl.engine.gates import FEATURE, WEIGHT, Permutation, slot_angles
 from qstore_pl.engine.instructions import BATCHED, BLOCK, PERMUTE
-from qstore_pl.engine.pauli_fusion import SHUFFLE, TILE_DIGITS, build
+from qstore_pl.engine.pauli_fusion import SHUFFLE, build
+from qstore_pl.engine.pauli_schedule import TILE_DIGITS
 from tests.engine.test_mixed import model, numbers, strong_damping
 from tests.engine.test_pauli import NoisyCircuit, random_noisy_circuit
 from tests.engine.test_pauli_fusion import cnot, damping, depolarizing, turn, two_wires
@@ -32,7 +33,7 @@ for seed, n in enumerate((7, 7)):
 @pytest.fixture(autouse=True)
 def always_tiled(monkeypatch):
     """Tiles from 7 wires on, also where tables take less time."""
-    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 0)
+    monkeypatch.setattr(pauli_schedule, "MOST_TABLE_WIRES", 0)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def as_small(monkeypatch):
     """A function that makes programs from now on use the kernels of small states."""
 
     def use():
-        monkeypatch.setattr(pauli_fusion, "TILED", 99)
+        monkeypatch.setattr(pauli_schedule, "TILED", 99)
 
     return use
 
@@ -179,7 +180,7 @@ def test_a_permutation_on_many_wires_takes_the_whole_state(as_small):
     ],
 )
 def test_permutations_that_are_one_keep_their_table(n, noise, tiled, monkeypatch):
-    monkeypatch.setattr(pauli_fusion, "MOST_TABLE_WIRES", 9)
+    monkeypatch.setattr(pauli_schedule, "MOST_TABLE_WIRES", 9)
     tables = build(n, layers(n, 2, noise))
     assert tables.tiled is tiled
     assert (tables.tables.size > 0) is not tiled
