@@ -1,31 +1,32 @@
-"""The commands ``qstore store ...``, which look at a vector store."""
+"""``qstore store``: look at a vector store."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from qstore_pl.commands.printing import add_command, show
 
 if TYPE_CHECKING:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.store import VectorStore
 
-Lines = Iterator[str]
+Found = tuple[dict[str, Any], list[str]]  # a result as a document, and as text
+DEFAULT = "(default)"  # what the namespace without a name is called
 SHOWN = 5  # entries of the metadata of a record that one line has
 
 
-def add_store(commands: Any) -> None:
-    """Add the words of these commands to the command line.
-
-    Args:
-        commands: What ``add_subparsers`` of :mod:`argparse` returned.
-    """
-    store = commands.add_parser(
+def add(commands: Any) -> None:
+    """Add the commands to the command line."""
+    store = add_command(
+        commands,
         "store",
-        help="look at a vector store",
+        "look at a vector store",
+        json=False,
         description="STORE is a directory with LanceDB, or the word pinecone, with the "
         "key in the environment variable PINECONE_API_KEY.",
     )
@@ -37,7 +38,7 @@ def add_store(commands: Any) -> None:
         ("gc", "delete what deleted and interrupted checkpoints have left"),
         ("verify", "read everything; fail if something is damaged"),
     ):
-        one = what.add_parser(name, help=description, description=description)
+        one = add_command(what, name, description)
         one.add_argument("store", metavar="STORE")
         one.add_argument(
             "--index",
@@ -66,16 +67,11 @@ def add_store(commands: Any) -> None:
                 metavar="SECONDS",
                 help="leave what is younger, which may still be being written",
             )
+    store.set_defaults(run=_store)
 
 
-def run_store(options: argparse.Namespace) -> int:
-    """Run one of the commands.
-
-    Args:
-        options: The words of the command line.
-
-    Returns:
-        The exit status: 1 if ``verify`` found damage, else 0.
+def _store(options: argparse.Namespace) -> int:
+    """Run one of the commands; return 1 if ``verify`` found damage, else 0.
 
     Raises:
         StoreError: If the store cannot be opened or read, or has no such thing.
@@ -90,25 +86,35 @@ def run_store(options: argparse.Namespace) -> int:
         real("older-than", options.older_than, minimum=0.0)
     with ExitStack() as opened:
         stores, others = _opened(options.store, options.index, opened)
-        match options.what:
-            case "verify":
-                return _verify(stores)
-            case "ls":
-                lines = _ls(stores, others)
-            case "search" if options.id is not None:
-                lines = _near(stores[0], options.id, options.top_k)
-            case "search":
-                lines = _alike(_checkpoints(stores), options.checkpoint, options.top_k)
-            case "export":
-                lines = _export(_checkpoints(stores), options.name, options.file)
-            case _:
-                lines = _gc(stores, options.older_than)
         try:
-            for line in lines:
-                print(line)
+            document, lines = _found(options, stores, others)
         except KeyError as error:
             raise StoreError(str(error.args[0])) from error
-    return 0
+    show(options, document, lines)
+    return int(bool(document.get("damaged")))
+
+
+def _found(
+    options: argparse.Namespace, stores: Sequence[VectorStore], others: Sequence[str]
+) -> Found:
+    """What a command finds.
+
+    Raises:
+        KeyError: If there is no record or checkpoint of that name.
+    """
+    match options.what:
+        case "verify":
+            return _verify(stores)
+        case "ls":
+            return _ls(stores, others)
+        case "search" if options.id is not None:
+            return _near(stores[0], options.id, options.top_k)
+        case "search":
+            return _alike(_checkpoints(stores), options.checkpoint, options.top_k)
+        case "export":
+            return _export(_checkpoints(stores), options.name, options.file)
+        case _:
+            return _gc(stores, options.older_than)
 
 
 def _opened(
@@ -156,68 +162,96 @@ def _holds_checkpoints(store: VectorStore) -> bool:
     return suited and store.index.endswith(SUFFIX)
 
 
-def _ls(stores: Sequence[VectorStore], others: Sequence[str]) -> Lines:
+def _ls(stores: Sequence[VectorStore], others: Sequence[str]) -> Found:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.index.blobs import manifests
 
+    indexes, lines = [], []
     for one in stores:
         stats = one.stats()
-        yield f"{one.index}  {stats.dimension} numbers, {stats.metric}"
+        lines.append(f"{one.index}  {stats.dimension} numbers, {stats.metric}")
+        models, checkpoints = [], []
         for namespace, count in sorted(stats.namespaces.items()):
-            yield f"  {namespace or '(default)'}  {count:,} records"
+            lines.append(f"  {namespace or DEFAULT}  {count:,} records")
             if namespace.endswith(".models"):
                 for name, metadata in manifests(one, namespace).items():
-                    yield f"    model {name[:16]}  {_told(metadata)}"
+                    own = _own(metadata)
+                    models.append({"fingerprint": name, "metadata": own})
+                    lines.append(f"    model {name[:16]}  {_told(metadata)}")
         if _holds_checkpoints(one):
             for saved in CheckpointIndex(one).ls():
-                yield f"  checkpoint {saved.name}  {_summary(saved.metadata)}"
+                checkpoints.append(_as_dict(saved.name, saved.metadata))
+                lines.append(f"  checkpoint {saved.name}  {_summary(saved.metadata)}")
+        indexes.append(
+            {
+                "index": one.index,
+                "dimension": stats.dimension,
+                "metric": stats.metric,
+                "namespaces": dict(sorted(stats.namespaces.items())),
+                "models": models,
+                "checkpoints": checkpoints,
+            }
+        )
     if others:
-        yield f"other indexes, for --index: {', '.join(others)}"
+        lines.append(f"other indexes, for --index: {', '.join(others)}")
+    return {"indexes": indexes, "other_indexes": list(others)}, lines
 
 
-def _alike(checkpoints: CheckpointIndex, what: str, top_k: int) -> Lines:
+def _alike(checkpoints: CheckpointIndex, what: str, top_k: int) -> Found:
     from qstore_pl import QuantumModel
 
     wanted: Any = what
     if what not in checkpoints.names(what) and Path(what).is_file():
         wanted = QuantumModel.from_checkpoint(what)
+    found, lines = [], []
     for alike in checkpoints.search(wanted, top_k=top_k):
-        yield (
+        known = _as_dict(alike.name, alike.metadata)
+        found.append({"difference": alike.difference} | known)
+        lines.append(
             f"difference {alike.difference:.6f}  {alike.name}  "
             f"{_summary(alike.metadata)}"
         )
+    return {"checkpoints": found}, lines
 
 
-def _near(store: VectorStore, record: str, top_k: int) -> Lines:
+def _near(store: VectorStore, record: str, top_k: int) -> Found:
     """The neighbours of a sample, in each namespace of embeddings that has it."""
-    n_found = 0
+    found: dict[str, list[dict[str, Any]]] = {}
+    lines = []
     for namespace in sorted(store.stats().namespaces):
         if namespace.endswith((".models", ".chunks")):
             continue
         if record not in store.fetch([record], namespace=namespace):
             continue
-        n_found += 1
-        yield f"namespace {namespace or '(default)'}"
+        found[namespace] = []
+        lines.append(f"namespace {namespace or DEFAULT}")
         # The record itself is among those that are found.
         matches = store.query(id=record, top_k=top_k + 1, namespace=namespace)
         others = [match for match in matches if match.id != record]
         for match in others[:top_k]:
             is_state = "qstore_purity" in match.metadata and store.metric == "cosine"
             word = "fidelity" if is_state else store.metric
-            yield f"  {word} {match.score:.6f}  {match.id}  {_told(match.metadata)}"
-    if not n_found:
+            own = _own(match.metadata)
+            found[namespace].append(
+                {"id": match.id, word: match.score, "metadata": own}
+            )
+            told = _told(match.metadata)
+            lines.append(f"  {word} {match.score:.6f}  {match.id}  {told}")
+    if not found:
         raise KeyError(f"Index `{store.index}` has no record `{record}`.")
+    return {"id": record, "namespaces": found}, lines
 
 
-def _export(checkpoints: CheckpointIndex, name: str, path: Path) -> Lines:
+def _export(checkpoints: CheckpointIndex, name: str, path: Path) -> Found:
     checkpoints.export(name, path)
-    yield f"{name} written to {path}"
+    return {"checkpoint": name, "file": str(path)}, [f"{name} written to {path}"]
 
 
-def _gc(stores: Sequence[VectorStore], older_than: float) -> Lines:
+def _gc(stores: Sequence[VectorStore], older_than: float) -> Found:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.index.blobs import unused_chunks
 
+    deleted = {}
     for one in stores:
         n_chunks = 0
         if _holds_checkpoints(one):
@@ -229,29 +263,44 @@ def _gc(stores: Sequence[VectorStore], older_than: float) -> Lines:
                 if unused:
                     one.delete(unused, namespace=namespace)
                 n_chunks += len(unused)
-        yield f"{one.index}  {n_chunks} unused chunks deleted"
+        deleted[one.index] = n_chunks
         one.optimize()
+    lines = [f"{index}  {n} unused chunks deleted" for index, n in deleted.items()]
+    return {"deleted_chunks": deleted}, lines
 
 
-def _verify(stores: Sequence[VectorStore]) -> int:
-    """Print what is damaged, and return 1 if something is."""
+def _verify(stores: Sequence[VectorStore]) -> Found:
+    """Which records and checkpoints are damaged, by the name of the index."""
     from qstore_pl.index import CheckpointIndex
 
-    n_damaged = 0
+    damaged, lines = {}, []
     for one in stores:
-        damaged = [
-            f"record {record} of namespace {namespace or '(default)'}"
+        found = [
+            f"record {record} of namespace {namespace or DEFAULT}"
             for namespace, records in one.verify().items()
             for record in records
         ]
         if _holds_checkpoints(one):
-            damaged += [f"checkpoint {n}" for n in CheckpointIndex(one).verify()]
-        for what in damaged:
-            print(f"damaged  {one.index}: {what}")
-        if not damaged:
-            print(f"ok       {one.index}")
-        n_damaged += len(damaged)
-    return int(n_damaged > 0)
+            found += [f"checkpoint {n}" for n in CheckpointIndex(one).verify()]
+        lines += [f"damaged  {one.index}: {what}" for what in found]
+        if found:
+            damaged[one.index] = found
+        else:
+            lines.append(f"ok       {one.index}")
+    return {"indexes": [one.index for one in stores], "damaged": damaged}, lines
+
+
+def _as_dict(name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint, with what of its metadata a summary tells."""
+    keys = ("epoch", "step", "loss", "model", "time")
+    return {"name": name} | {key: metadata[key] for key in keys if key in metadata}
+
+
+def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a record without those of this package."""
+    from qstore_pl.index.blobs import without_own_keys
+
+    return dict(without_own_keys(dict(metadata)))
 
 
 def _summary(metadata: Mapping[str, Any]) -> str:
@@ -273,9 +322,7 @@ def _summary(metadata: Mapping[str, Any]) -> str:
 
 def _told(metadata: Mapping[str, Any]) -> str:
     """The metadata of a record in one line, without those of this package."""
-    from qstore_pl.index.blobs import without_own_keys
-
-    entries = list(without_own_keys(dict(metadata)).items())
+    entries = list(_own(metadata).items())
     return ", ".join(
         f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
         for key, value in entries[:SHOWN]
