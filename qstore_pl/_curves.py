@@ -64,10 +64,11 @@ def curves_of(curves: Mapping[str, Points], *, x: str, y: str) -> str:
             for value, height in ((high, TOP + 4), (low, floor))
         ),
         *(
-            _text(f"{value:.6g}", place((value, low))[0], floor + 14, "middle")
-            for value in dict.fromkeys(
-                (min(p[0] for p in everything), max(p[0] for p in everything))
-            )
+            _text(f"{value:.6g}", place((value, low))[0], floor + 14, anchor)
+            for value, anchor in (
+                (min(point[0] for point in everything), "middle"),
+                (max(point[0] for point in everything), "end"),
+            )[: 2 if len(everything) > 1 else 1]
         ),
         _text(x, (LEFT + end) / 2, HEIGHT - 4, "middle"),
         _text(y, LEFT - 6, TOP - 8, "end"),

@@ -50,8 +50,10 @@ def html_table(rows: Sequence[Cells], *, right: Collection[int] = ()) -> str:
         right: Positions of the columns that are flush right.
 
     Example:
-        >>> html_table([("a",), ("<b>",)])[-45:]
-        '<tr><td>&lt;b&gt;</td></tr></tbody></table>'
+        >>> html_table([("name",), ("<b>",)]).endswith(
+        ...     "<tr><td>&lt;b&gt;</td></tr></tbody></table>"
+        ... )
+        True
     """
 
     def line(tag: str, cells: Cells) -> str:

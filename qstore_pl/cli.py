@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import logging
 import os
 import sys
@@ -80,14 +79,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="qstore",
         description=__doc__,
         epilog=STATUS,
-        formatter_class=functools.partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=16
-        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = f"%(prog)s {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="command", title="commands"
+        dest="command", required=True, metavar="command [options]", title="commands"
     )
     for command in COMMANDS:
         command.add(commands)
