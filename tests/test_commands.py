@@ -20,7 +20,7 @@ from qstore_pl import (
     cli,
     quickstart,
 )
-from qstore_pl.backends.ledger import Ledger
+from qstore_pl.backends.ledger import Entry, Ledger
 from qstore_pl.commands import bench, contenders
 
 RNG = np.random.default_rng(0)
@@ -340,7 +340,31 @@ def test_jobs_as_documents(tmp_path, capsys):
     assert document(capsys, "jobs", "ls", *words)["jobs"] == []
     assert printed(capsys, "jobs", "ls", *words).startswith("There are no jobs in")
     ledger = Ledger(tmp_path / "jobs.db")
-    assert ledger.entries() == []
+    of_all = {"run": "r", "backend": "ionq_qpu", "target": "qpu.aria-1", "digest": "0"}
+    for letter in "abc":
+        sizes = {"circuits": 2, "qubits": 3, "shots": 100, "dollars": 24.5}
+        ledger.reserve(Entry(key=64 * letter, **of_all, **sizes))
+    ledger.sent(64 * "a", "job-1")
+    ledger.done(64 * "a", {"0": 1.0})
+    listed = document(capsys, "jobs", "ls", *words)["jobs"]
+    told = ("key", "target", "circuits", "dollars", "state", "job")
+    wanted = [
+        ("qpu.aria-1", 2, 24.5, "done", "job-1"),
+        *(2 * [("qpu.aria-1", 2, 24.5, "sending", None)]),
+    ]
+    assert [tuple(one[name] for name in told) for one in listed] == [
+        (64 * letter, *row) for letter, row in zip("abc", wanted, strict=True)
+    ]
+    head, *rows = printed(capsys, "jobs", "ls", *words).splitlines()
+    assert [len(row) >= head.index("state") for row in rows] == 3 * [True]
+    assert document(capsys, "jobs", "show", "aa", *words)["result"] == {"0": 1.0}
+    fetched = document(capsys, "jobs", "fetch", "aa", *words)
+    assert fetched["message"] == "The result of job job-1 is recorded already."
+    found = document(capsys, "jobs", "resolve", "bb", "--id", "job-2", *words)
+    assert (found["state"], found["job"]) == ("sent", "job-2")
+    found = document(capsys, "jobs", "resolve", "cc", "--resend", *words)
+    assert found["message"].endswith("is sent again when the program runs again.")
+    assert found["state"] == ledger.find("cc").state
 
 
 def test_a_store_as_documents(place, tmp_path, capsys):

@@ -50,6 +50,8 @@ def _jobs(options: argparse.Namespace) -> int:
         case "ls":
             lines = jobs.table(ledger)
             entries = [dataclasses.asdict(one) for one in ledger.entries()]
+            for one in entries:
+                del one["result"]  # which may be long, and which `show` has
             document = {"ledger": str(ledger.path), "jobs": entries}
         case "show":
             entry = ledger.find(options.key)
