@@ -47,7 +47,12 @@ from qstore_pl.losses import LOSSES, decided
 from qstore_pl.placed import Placed
 from qstore_pl.readout import Affine, Readout, n_values, readout_of
 from qstore_pl.stack import Stack
-from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
+from qstore_pl.summary import (
+    MOST_COLUMNS,
+    ModelSummary,
+    summary_of,
+    warn_of_unseen,
+)
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -726,7 +731,12 @@ class QuantumModel:
         return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
 
     def _repr_html_(self) -> str:
-        """The model and its :meth:`summary`, for notebooks."""
+        """The model and its :meth:`summary`, for notebooks.
+
+        A model with very many encoded features is shown without it, as it takes long.
+        """
+        if self.n_features > MOST_COLUMNS:
+            return paragraph(repr(self))
         try:
             below = self.summary()._repr_html_()
         except (DeviceError, ValueError) as error:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from qstore_pl import (
+    AmplitudeEncoding,
     History,
+    QuantumLayer,
     QuantumModel,
     QuantumTrainer,
     TrainingConfig,
@@ -174,6 +176,14 @@ def test_a_model_shows_its_summary(trained):
     rows = [line for line in text if len(line) == 6]
     assert rows_of(page) == rows
     assert str(summary).splitlines()[-1] in "".join(parsed(page).itertext())
+
+
+def test_a_model_of_many_features_is_shown_without_a_summary():
+    """It would take long: the first number of amplitudes that is too many is 2**17."""
+    layers = [AmplitudeEncoding(), QuantumLayer(n_layers=1)]
+    model = QuantumModel(2**17, 1, layers=layers, seed=0)
+    assert rows_of(model._repr_html_()) == []
+    assert "".join(parsed(model._repr_html_()).itertext()) == repr(model)
 
 
 def test_a_cost_shows_its_tables(trained):

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qstore_pl.commands.printing import add_command, show
+from qstore_pl.commands.store_contents import (
+    Found,
+    alike_checkpoints,
+    collected,
+    contents,
+    damage,
+    exported,
+    holds_checkpoints,
+    near_samples,
+)
 
 if TYPE_CHECKING:
     from qstore_pl.index import CheckpointIndex
     from qstore_pl.store import VectorStore
-
-Found = tuple[dict[str, Any], list[str]]  # a result as a document, and as text
-DEFAULT = "(default)"  # what the namespace without a name is called
-SHOWN = 5  # entries of the metadata of a record that one line has
 
 
 def add(commands: Any) -> None:
@@ -104,17 +109,19 @@ def _found(
     """
     match options.what:
         case "verify":
-            return _verify(stores)
+            return damage(stores)
         case "ls":
-            return _ls(stores, others)
+            return contents(stores, others)
         case "search" if options.id is not None:
-            return _near(stores[0], options.id, options.top_k)
+            return near_samples(stores[0], options.id, options.top_k)
         case "search":
-            return _alike(_checkpoints(stores), options.checkpoint, options.top_k)
+            return alike_checkpoints(
+                _checkpoints(stores), options.checkpoint, options.top_k
+            )
         case "export":
-            return _export(_checkpoints(stores), options.name, options.file)
+            return exported(_checkpoints(stores), options.name, options.file)
         case _:
-            return _gc(stores, options.older_than)
+            return collected(stores, options.older_than)
 
 
 def _opened(
@@ -149,181 +156,6 @@ def _checkpoints(stores: Sequence[VectorStore]) -> CheckpointIndex:
     from qstore_pl.errors import StoreError
     from qstore_pl.index import CheckpointIndex
 
-    if not _holds_checkpoints(stores[-1]):
+    if not holds_checkpoints(stores[-1]):
         raise StoreError(f"Index `{stores[0].index}` has no checkpoints beside it.")
     return CheckpointIndex(stores[-1])
-
-
-def _holds_checkpoints(store: VectorStore) -> bool:
-    from qstore_pl.index.behaviour import DIMENSION
-    from qstore_pl.index.checkpoints import METRIC, SUFFIX
-
-    suited = (store.dimension, store.metric) == (DIMENSION, METRIC)
-    return suited and store.index.endswith(SUFFIX)
-
-
-def _ls(stores: Sequence[VectorStore], others: Sequence[str]) -> Found:
-    from qstore_pl.index import CheckpointIndex
-    from qstore_pl.index.blobs import manifests
-
-    indexes, lines = [], []
-    for one in stores:
-        stats = one.stats()
-        lines.append(f"{one.index}  {stats.dimension} numbers, {stats.metric}")
-        models, checkpoints = [], []
-        for namespace, count in sorted(stats.namespaces.items()):
-            lines.append(f"  {namespace or DEFAULT}  {count:,} records")
-            if namespace.endswith(".models"):
-                for name, metadata in manifests(one, namespace).items():
-                    own = _own(metadata)
-                    models.append({"fingerprint": name, "metadata": own})
-                    lines.append(f"    model {name[:16]}  {_told(metadata)}")
-        if _holds_checkpoints(one):
-            for saved in CheckpointIndex(one).ls():
-                checkpoints.append(_as_dict(saved.name, saved.metadata))
-                lines.append(f"  checkpoint {saved.name}  {_summary(saved.metadata)}")
-        indexes.append(
-            {
-                "index": one.index,
-                "dimension": stats.dimension,
-                "metric": stats.metric,
-                "namespaces": dict(sorted(stats.namespaces.items())),
-                "models": models,
-                "checkpoints": checkpoints,
-            }
-        )
-    if others:
-        lines.append(f"other indexes, for --index: {', '.join(others)}")
-    return {"indexes": indexes, "other_indexes": list(others)}, lines
-
-
-def _alike(checkpoints: CheckpointIndex, what: str, top_k: int) -> Found:
-    from qstore_pl import QuantumModel
-
-    wanted: Any = what
-    if what not in checkpoints.names(what) and Path(what).is_file():
-        wanted = QuantumModel.from_checkpoint(what)
-    found, lines = [], []
-    for alike in checkpoints.search(wanted, top_k=top_k):
-        known = _as_dict(alike.name, alike.metadata)
-        found.append({"difference": alike.difference} | known)
-        lines.append(
-            f"difference {alike.difference:.6f}  {alike.name}  "
-            f"{_summary(alike.metadata)}"
-        )
-    return {"checkpoints": found}, lines
-
-
-def _near(store: VectorStore, record: str, top_k: int) -> Found:
-    """The neighbours of a sample, in each namespace of embeddings that has it."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    lines = []
-    for namespace in sorted(store.stats().namespaces):
-        if namespace.endswith((".models", ".chunks")):
-            continue
-        if record not in store.fetch([record], namespace=namespace):
-            continue
-        found[namespace] = []
-        lines.append(f"namespace {namespace or DEFAULT}")
-        # The record itself is among those that are found.
-        matches = store.query(id=record, top_k=top_k + 1, namespace=namespace)
-        others = [match for match in matches if match.id != record]
-        for match in others[:top_k]:
-            is_state = "qstore_purity" in match.metadata and store.metric == "cosine"
-            word = "fidelity" if is_state else store.metric
-            own = _own(match.metadata)
-            found[namespace].append(
-                {"id": match.id, word: match.score, "metadata": own}
-            )
-            told = _told(match.metadata)
-            lines.append(f"  {word} {match.score:.6f}  {match.id}  {told}")
-    if not found:
-        raise KeyError(f"Index `{store.index}` has no record `{record}`.")
-    return {"id": record, "namespaces": found}, lines
-
-
-def _export(checkpoints: CheckpointIndex, name: str, path: Path) -> Found:
-    checkpoints.export(name, path)
-    return {"checkpoint": name, "file": str(path)}, [f"{name} written to {path}"]
-
-
-def _gc(stores: Sequence[VectorStore], older_than: float) -> Found:
-    from qstore_pl.index import CheckpointIndex
-    from qstore_pl.index.blobs import unused_chunks
-
-    deleted = {}
-    for one in stores:
-        n_chunks = 0
-        if _holds_checkpoints(one):
-            n_chunks = CheckpointIndex(one).gc(older_than=older_than)
-        for namespace in one.stats().namespaces:
-            models = namespace.removesuffix(".chunks")
-            if models != namespace and models.endswith(".models"):
-                unused = unused_chunks(one, models, older_than=older_than)
-                if unused:
-                    one.delete(unused, namespace=namespace)
-                n_chunks += len(unused)
-        deleted[one.index] = n_chunks
-        one.optimize()
-    lines = [f"{index}  {n} unused chunks deleted" for index, n in deleted.items()]
-    return {"deleted_chunks": deleted}, lines
-
-
-def _verify(stores: Sequence[VectorStore]) -> Found:
-    """Which records and checkpoints are damaged, by the name of the index."""
-    from qstore_pl.index import CheckpointIndex
-
-    damaged, lines = {}, []
-    for one in stores:
-        found = [
-            f"record {record} of namespace {namespace or DEFAULT}"
-            for namespace, records in one.verify().items()
-            for record in records
-        ]
-        if _holds_checkpoints(one):
-            found += [f"checkpoint {n}" for n in CheckpointIndex(one).verify()]
-        lines += [f"damaged  {one.index}: {what}" for what in found]
-        if found:
-            damaged[one.index] = found
-        else:
-            lines.append(f"ok       {one.index}")
-    return {"indexes": [one.index for one in stores], "damaged": damaged}, lines
-
-
-def _as_dict(name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint, with what of its metadata a summary tells."""
-    keys = ("epoch", "step", "loss", "model", "time")
-    return {"name": name} | {key: metadata[key] for key in keys if key in metadata}
-
-
-def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a record without those of this package."""
-    from qstore_pl.index.blobs import without_own_keys
-
-    return dict(without_own_keys(dict(metadata)))
-
-
-def _summary(metadata: Mapping[str, Any]) -> str:
-    """A checkpoint in a few words."""
-    parts = []
-    if "epoch" in metadata:
-        step = int(metadata.get("step", 0))
-        batch = f", batch {step}" if step else ""
-        parts.append(f"epoch {int(metadata['epoch'])}{batch}")
-    if "loss" in metadata:
-        parts.append(f"loss {metadata['loss']:.6g}")
-    if "model" in metadata:
-        parts.append(str(metadata["model"]))
-    if "time" in metadata:
-        moment = time.gmtime(metadata["time"])
-        parts.append(time.strftime("%Y-%m-%d %H:%M:%S UTC", moment))
-    return ", ".join(parts)
-
-
-def _told(metadata: Mapping[str, Any]) -> str:
-    """The metadata of a record in one line, without those of this package."""
-    entries = list(_own(metadata).items())
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in entries[:SHOWN]
-    )

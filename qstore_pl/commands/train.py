@@ -103,5 +103,6 @@ def _say(line: str) -> None:
     """Print a line above the progress bar, if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(line)
-    sys.stdout.flush()
+    if sys.stdout is not None:  # it is None where a process has no output
+        tqdm.write(line)
+        sys.stdout.flush()
