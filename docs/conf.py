@@ -38,6 +38,7 @@ nb_execution_timeout = 300
 # Pages find tables.py, which is beside this file.
 _paths = (str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
+os.environ["TQDM_DISABLE"] = "1"  # nobody watches the progress of a page
 nb_render_markdown_format = "myst"  # tables and definitions that code writes
 
 autodoc_member_order = "bysource"

@@ -296,7 +296,9 @@ class TrainingConfig:
         log_interval: Number of epochs, >= 1, from one line of the log to the next.
             Unset, nothing is logged. Where logging is not set up, the lines go to
             stderr.
-        progress: Whether a progress bar with the loss is shown.
+        progress: Whether a progress bar with the loss is shown. Unset, one is shown
+            where a person is watching, which is in a terminal or a notebook, unless
+            there is a ``log_interval``.
         strict_callbacks: Whether an error in a callback ends the run instead of being
             logged.
         store_directory: Directory of an embedded vector store (LanceDB). A run writes
@@ -406,7 +408,7 @@ class TrainingConfig:
     checkpoint_keep: int | None = _integer(default=3)
     on_interrupt: str | None = _choice("return", "raise", default="return")
     log_interval: int | None = _integer()
-    progress: bool | None = _switch(default=False)
+    progress: bool | None = _switch()
     strict_callbacks: bool | None = _switch(default=False)
     # vector store
     store_directory: str | PathLike[str] | None = _field(_directory)

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
+from qstore_pl._tables import aligned, html_table, paragraph
 from qstore_pl.backends import Bill
 
 UNKNOWN = "unknown"
+Table = Sequence[Sequence[str]]  # the cells of each row, the first of which is the head
 
 
 @final
@@ -112,6 +114,21 @@ class CostEstimate:
         return found
 
     def __str__(self) -> str:
+        blocks = ["\n".join(_lines(part)) for part in self._parts()]
+        return "\n\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        """The tables and sentences for notebooks."""
+        blocks = []
+        for text, cells in self._parts():
+            if text:
+                blocks.append(paragraph(text))
+            if cells:
+                blocks.append(html_table(cells, right=range(1, len(cells[0]))))
+        return "".join(blocks)
+
+    def _parts(self) -> list[tuple[str, Table]]:
+        """Sentences, each with the cells of a table that follows, or none."""
         n = len(self.epochs)
         rows = {"first step": self.step, "first epoch": self.epochs[0]}
         dearest = max(self.epochs, key=lambda cost: (cost.circuits, cost.shots))
@@ -119,20 +136,19 @@ class CostEstimate:
             where = self.epochs.index(dearest) + 1
             rows[f"epoch {where}, the largest"] = dearest
         rows[f"whole run, {n} epoch{'s' * (n > 1)}"] = self.total
-        blocks = [
-            f"Cost of training on {self.backend} with {self.method}",
-            _table(rows),
-            f"Price: {self._price()}\nTime: {self._time()}",
+        parts: list[tuple[str, Table]] = [
+            (f"Cost of training on {self.backend} with {self.method}", []),
+            ("", _cells(rows)),
+            (f"Price: {self._price()}\nTime: {self._time()}", []),
         ]
         if len(self.methods) > 1:
-            blocks.append("The whole run by gradient method\n" + _table(self.methods))
+            parts.append(("The whole run by gradient method", _cells(self.methods)))
         if self.unfrozen is not None and self.saved is not None:
             rows = {"if none were frozen": self.unfrozen, "saved": self.saved}
-            blocks.append("The whole run, with frozen weights\n" + _table(rows))
+            parts.append(("The whole run, with frozen weights", _cells(rows)))
         if self.formula is not None:
-            blocks.append(_check(self.formula))
-        blocks += [f"Note: {note}" for note in self.notes]
-        return "\n\n".join(blocks)
+            parts.append((_check(self.formula), []))
+        return [*parts, *((f"Note: {note}", []) for note in self.notes)]
 
     def _price(self) -> str:
         source = f"{self.price_source} " if self.price_source else ""
@@ -152,6 +168,12 @@ class CostEstimate:
         return f"{', '.join(parts)}. {self.time_source}".strip()
 
 
+def _lines(part: tuple[str, Table]) -> list[str]:
+    text, cells = part
+    table = aligned(cells, right=range(1, len(cells[0]))) if cells else []
+    return [*([text] if text else []), *table]
+
+
 def _check(formula: Formula) -> str:
     lines = [
         "Check: samples x groups of observables x (1 + 2P), with P the number of "
@@ -163,8 +185,8 @@ def _check(formula: Formula) -> str:
     return "\n".join(lines)
 
 
-def _table(rows: Mapping[str, Bill]) -> str:
-    """Costs in columns, a row for each."""
+def _cells(rows: Mapping[str, Bill]) -> Table:
+    """Costs in columns, a row for each, below a head."""
     head = ["", "circuits", "shots", "1-qubit gates", "2-qubit gates", "jobs", "price"]
     body = [
         [
@@ -183,18 +205,7 @@ def _table(rows: Mapping[str, Bill]) -> str:
         ]
         for name, cost in rows.items()
     ]
-    return _aligned([head, *body])
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return [head, *body]
 
 
 def _number(value: int | None) -> str:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from qstore_pl._axes import axes_of
 from qstore_pl._checks import choice, integer
+from qstore_pl._curves import curves_of
+from qstore_pl._tables import html_table, paragraph
 
 Number = int | float | None
 Row = dict[str, Number]
@@ -332,6 +334,33 @@ class History:
             text += f", best {self.monitor} {value:.6g} in epoch {epoch}"
         return f"History({text})"
 
+    def _repr_html_(self) -> str:
+        """The first, the best and the last row and the losses, for notebooks."""
+        shown = paragraph(repr(self))
+        if not len(self):
+            return shown
+        best = self.best_epoch
+        named: dict[int, list[str]] = {0: ["first"]}
+        if best is not None:
+            named.setdefault(self["epochs"].index(best), []).append("best")
+        named.setdefault(len(self) - 1, []).append("last")
+        rows = {index: self._row(index) for index in sorted(named)}
+        columns = [key for key, kept in self._numbers.items() if any(kept.measured)]
+        cells = [["", *columns]]
+        for index, row in rows.items():
+            told = [_told(row[key]) for key in columns]
+            cells.append([" and ".join(named[index]), *told])
+        losses = {
+            key: [
+                (epoch, value)
+                for epoch, value in zip(self["epoch"], self[key], strict=True)
+                if value is not None
+            ]
+            for key in ("loss", "val_loss")
+        }
+        drawn = curves_of(losses, x="epoch, counted from 0", y="loss")
+        return shown + html_table(cells, right=range(1, len(cells[0]))) + drawn
+
 
 class _Numbers:
     """The entries of a column: numbers, and for each whether it was measured."""
@@ -364,6 +393,13 @@ class _Numbers:
     def extend(self, values: NDArray[Any], measured: NDArray[np.bool_]) -> None:
         self.values.frombytes(values.astype(self.values.typecode).tobytes())
         self.measured += measured.tobytes()
+
+
+def _told(value: Number) -> str:
+    """An entry in few characters."""
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _shortened(array: NDArray[Any]) -> NDArray[Any]:

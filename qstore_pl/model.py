@@ -16,14 +16,17 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.devices import Device
+from pennylane.exceptions import DeviceError
 from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 
 from qstore_pl import checkpoint, embedding
 from qstore_pl._checks import choice, finite, integer, plain
 from qstore_pl._lazy import cached_property
+from qstore_pl._tables import paragraph
 from qstore_pl.backends.manager import Backend, as_backend
 from qstore_pl.compiled import Compiled
+from qstore_pl.config import DEFAULTS
 from qstore_pl.description import (
     arguments_of,
     layers_described,
@@ -40,11 +43,16 @@ from qstore_pl.layers import (
     Standalone,
 )
 from qstore_pl.layers.encodings import BY_WORD
-from qstore_pl.losses import decided
+from qstore_pl.losses import LOSSES, decided
 from qstore_pl.placed import Placed
 from qstore_pl.readout import Affine, Readout, n_values, readout_of
 from qstore_pl.stack import Stack
-from qstore_pl.summary import ModelSummary, summary_of, warn_of_unseen
+from qstore_pl.summary import (
+    MOST_COLUMNS,
+    ModelSummary,
+    summary_of,
+    warn_of_unseen,
+)
 
 Float1D = NDArray[np.float64]
 Float2D = NDArray[np.float64]
@@ -440,6 +448,11 @@ class QuantumModel:
             state = tree["model"] if "run" in tree else tree
             model = cls(**arguments_of(state["model"], layers, readout, qnode))
             model.load_state(state)
+            if "run" in tree and not state.get("predicts"):
+                # It was written before the end of the training, where this is set.
+                loss = LOSSES.get(tree["config"].get("loss", DEFAULTS["loss"]))
+                if loss is not None:
+                    model.trained_with(classes=loss.is_classification)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{source} must hold a model, but does not: {error}. Use "
@@ -716,6 +729,19 @@ class QuantumModel:
         if not isinstance(readout_described(self.readout), str):
             shown["readout"] = repr(self.readout)
         return f"QuantumModel({', '.join(f'{k}={v}' for k, v in shown.items())})"
+
+    def _repr_html_(self) -> str:
+        """The model and its :meth:`summary`, for notebooks.
+
+        A model with very many encoded features is shown without it, as it takes long.
+        """
+        if self.n_features > MOST_COLUMNS:
+            return paragraph(repr(self))
+        try:
+            below = self.summary()._repr_html_()
+        except (DeviceError, ValueError) as error:
+            below = paragraph(f"It has no summary: {error}")
+        return paragraph(repr(self)) + below
 
 
 def _layers_of(

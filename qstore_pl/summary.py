@@ -14,12 +14,14 @@ from pennylane.measurements import MeasurementProcess
 from pennylane.operation import Operator
 
 from qstore_pl import devices
+from qstore_pl._tables import aligned, html_table, paragraph
 from qstore_pl.circuit import Block
 from qstore_pl.errors import UnseenWarning
 from qstore_pl.placed import Circuit, traced
 from qstore_pl.readout import Readout
 from qstore_pl.stack import Stack
 
+HEAD = ("layer", "wires", "weights", "trained", "gates 1q+2q", "depth")
 MOST_COLUMNS = 1 << 16  # of a model whose light cones are found when it is made
 
 
@@ -95,12 +97,23 @@ class ModelSummary:
     unseen_weights: tuple[int, ...]
 
     def __str__(self) -> str:
-        header = ("layer", "wires", "weights", "trained", "gates 1q+2q", "depth")
-        rows = [header, *map(_cells, self.rows), _cells(self.total)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = [_line(row, widths) for row in rows]
-        rule = "-" * len(lines[0])
-        table = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+        rows = self._cells()
+        rules = (1, len(rows) - 1)
+        table = aligned(rows, right=range(1, len(HEAD)), rules=rules)
+        return "\n".join([*table, *self._sentences()])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table and the sentences below it, for notebooks."""
+        table = html_table(self._cells(), right=range(1, len(HEAD)))
+        return table + paragraph("\n".join(self._sentences()))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [HEAD, *map(_cells, self.rows), _cells(self.total)]
+
+    def _sentences(self) -> list[str]:
+        """What is measured, and what the outputs can depend on."""
         readout = f"readout: {self.readout}, {self.n_outputs} outputs"
         if self.n_readout:
             readout += (
@@ -118,9 +131,7 @@ class ModelSummary:
             )
             if which
         ]
-        return "\n".join([*table, readout, seen, *unseen])
-
-    __repr__ = __str__
+        return [readout, seen, *unseen]
 
 
 def summary_of(model: Model) -> ModelSummary:
@@ -296,14 +307,6 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
         f"{one} + {two}",
         str(row.depth),
     )
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first = cells[0].ljust(widths[0])
-    rest = [
-        cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
-    ]
-    return "  ".join([first, *rest])
 
 
 def _span(counts: Sequence[int]) -> str:

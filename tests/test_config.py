@@ -127,7 +127,6 @@ def test_the_defaults():
         "checkpoint_keep": 3,
         "on_budget": "return",
         "on_interrupt": "return",
-        "progress": False,
         "strict_callbacks": False,
         "store_samples": 1000,
     }

@@ -16,7 +16,8 @@ import qstore_pl
 ROOT = "qstore_pl"
 # From the ground up. A part imports its own group and the ones before it.
 FLOORS = (
-    ("errors", "_axes", "_blas", "_checks", "_computer", "_files", "_lazy", "_secrets"),
+    ("errors", "_axes", "_blas", "_checks", "_computer", "_curves", "_files", "_lazy"),
+    ("_progress", "_secrets", "_tables"),
     ("config",),
     ("engine", "templates", "optimizers", "losses", "history", "store"),
     ("checkpoint", "circuit", "readout"),
@@ -32,7 +33,8 @@ FLOORS = (
     ("cost", "callbacks", "diagnostics"),
     ("trainer", "interfaces"),
     ("autoencoder", "sklearn"),
-    ("quickstart", "run_file", "store_commands", "baselines"),
+    ("quickstart", "run_file", "baselines"),
+    ("commands",),
     ("cli",),
 )
 FLOOR = {part: height for height, parts in enumerate(FLOORS) for part in parts}

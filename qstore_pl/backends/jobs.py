@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+from qstore_pl._tables import aligned
 from qstore_pl.backends.kinds import KINDS
 from qstore_pl.backends.ledger import DONE, SENT, Entry, Ledger
 from qstore_pl.backends.remote import RemoteMachine
@@ -36,11 +37,7 @@ def table(ledger: Ledger) -> list[str]:
                 one.job or "-",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    return aligned(rows, right=(3, 4, 5))
 
 
 def described(entry: Entry) -> list[str]:

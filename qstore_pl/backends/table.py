@@ -7,7 +7,6 @@ installed is seen from its files, and a key from the names of environment variab
 from __future__ import annotations
 
 import functools
-import html
 import importlib
 import importlib.util
 import os
@@ -18,6 +17,7 @@ from typing import Any, final
 
 import numpy as np
 
+from qstore_pl._tables import aligned, html_table, paragraph
 from qstore_pl.backends.kinds import DEVICE_OPTIONS, KINDS, GivenDevice
 from qstore_pl.backends.machine import Limits, Machine
 from qstore_pl.backends.mitigation import MITIGATION
@@ -132,16 +132,12 @@ class BackendTable(Mapping[str, BackendInfo]):
         return len(self._rows)
 
     def __repr__(self) -> str:
-        rows = [info.row() for info in self._rows.values()]
-        cells = [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        text = [
-            "  ".join(word.ljust(w) for word, w in zip(line, widths, strict=True))
-            for line in cells
-        ]
-        lines = [line.rstrip() for line in text]
         fill = functools.partial(textwrap.fill, width=88, subsequent_indent="    ")
-        return "\n".join([*lines, *map(fill, self._notes())])
+        return "\n".join([*aligned(self._cells()), *map(fill, self._notes())])
+
+    def _cells(self) -> list[list[str]]:
+        rows = [info.row() for info in self._rows.values()]
+        return [list(rows[0]), *(list(row.values()) for row in rows)] if rows else []
 
     def _notes(self) -> list[str]:
         """The sentences below the table."""
@@ -155,18 +151,7 @@ class BackendTable(Mapping[str, BackendInfo]):
 
     def _repr_html_(self) -> str:
         """The table for notebooks."""
-        rows = [info.row() for info in self._rows.values()]
-
-        def line(tag: str, words: Any) -> str:
-            return "".join(f"<{tag}>{html.escape(word)}</{tag}>" for word in words)
-
-        body = "".join(f"<tr>{line('td', row.values())}</tr>" for row in rows)
-        head = line("th", rows[0]) if rows else ""
-        notes = "<br>".join(map(html.escape, self._notes()))
-        return (
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p>{notes}</p>"
-        )
+        return html_table(self._cells()) + paragraph("\n".join(self._notes()))
 
 
 def of_kind(name: str, given: Mapping[str, Any]) -> BackendInfo:

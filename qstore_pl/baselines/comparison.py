@@ -131,6 +131,8 @@ def report(
             f"{type(model).__name__}."
         )
     config = _checked(TrainingConfig() if config is None else config)
+    if config.progress is None:  # many short runs
+        config = dataclasses.replace(config, progress=False)
     loss = get_loss(config.resolve("loss"))
     numbers = _seeds(seeds)
     real("test_size", test_size, above=0.0, below=1.0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from qstore_pl._axes import axes_of
+from qstore_pl._tables import aligned
 
 Float1D = NDArray[np.float64]
 
@@ -91,15 +92,7 @@ class Report:
     def __str__(self) -> str:
         head = ("name", "parameters", self.score, "model minus it", "seconds")
         cells = [head, *map(_cells, self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                [row[0].ljust(widths[0])]
-                + [c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]
-            )
-            for row in cells
-        ]
-        lines.insert(1, "-" * len(lines[0]))
+        lines = aligned(cells, right=range(1, len(head)), rules=[1])
         size = f"{self.n_train} samples to train on, {self.n_test} to test on"
         return "\n".join([*lines, size, self.conclusion, *self.notes])
 

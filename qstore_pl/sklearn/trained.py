@@ -298,6 +298,7 @@ class TrainedEstimator(BaseEstimator, ABC):
             shots=self.shots,
             seed=seed,
             on_interrupt="raise",
+            progress=False,  # a search over parameters trains many times
             **found,
         )
 

@@ -121,7 +121,10 @@ class Preflight:
         """
         config = copy.copy(self._config)
         unset = {name: None for name in NOT_COUNTED if name in DEFAULTS}
-        counting = {"on_interrupt": "raise", "strict_callbacks": True}
+        counting = {
+            **{"on_interrupt": "raise", "strict_callbacks": True},
+            "progress": False,
+        }
         for name, value in (unset | counting | dict(changes)).items():
             setattr(config, name, value)
         model = _copied(self._model)

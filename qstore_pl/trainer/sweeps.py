@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from qstore_pl._checks import integer
+from qstore_pl._progress import bar
 from qstore_pl.config import DEFAULTS, TrainingConfig
 from qstore_pl.history import History
 from qstore_pl.trainer.executor import Executor, check_executor
@@ -165,7 +166,13 @@ def sweep(
         _row, make_model, data, val_data, config, metrics, arguments
     )
     if executor is None:
-        return [work(run) for run in runs]
+        rows = []
+        with bar(len(runs), "run", shown=False if config.progress else None) as shown:
+            for run in runs:
+                rows.append(work(run))
+                if shown is not None:
+                    shown.update()
+        return rows
     return [
         found
         if isinstance(found, SweepRow)
@@ -209,6 +216,8 @@ def _config_of(config: TrainingConfig, run: _Run) -> TrainingConfig:
     """The configuration of a run."""
     changes = {k: v for k, v in run.settings.items() if k in DEFAULTS}
     own = dataclasses.replace(config, **changes, seed=run.seed)
+    if own.progress is None:
+        own.progress = False  # the sweep has a bar of its own
     if own.checkpoint_directory is not None:
         parent = Path(own.checkpoint_directory)
         own.checkpoint_directory = str(parent / f"run{run.number:04d}")

@@ -2,7 +2,8 @@
 
 All random draws of a run come from one seed. On the devices of this package a training
 step is two calls of compiled kernels; on any other device it runs through PennyLane.
-The trainer prints nothing but a progress bar if asked to.
+The trainer prints nothing but a progress bar, where a person is watching or asked for
+one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pennylane.devices import Device
 from qstore_pl import checkpoint as files
 from qstore_pl import devices
 from qstore_pl._checks import integer
+from qstore_pl._progress import bar
 from qstore_pl.backends import Backend, BackendManager, Bill, configured
 from qstore_pl.backends.counted import CountingBackends
 from qstore_pl.backends.prices import price_list
@@ -319,8 +321,12 @@ class QuantumTrainer:
             if storing is not None:
                 savers.append(storing)
             loop.savers = savers
-            if config.resolve("progress"):
-                loop.bar = stack.enter_context(_bar(epochs, state.epoch))
+            shown = config.progress
+            if shown is None and config.log_interval is not None:
+                shown = False  # its lines say the same
+            loop.bar = stack.enter_context(
+                bar(epochs, "epoch", done=state.epoch, shown=shown)
+            )
             try:
                 loop.run()
             except BaseException as error:
@@ -609,10 +615,3 @@ def _checked_callbacks(callbacks: Any) -> Sequence[Callback]:
                 f"{type(callback).__name__}. Inherit from Callback."
             )
     return list(callbacks)
-
-
-def _bar(total: int, done: int) -> Any:
-    """A progress bar over the epochs."""
-    from tqdm.auto import tqdm  # here: in a notebook without widgets it warns
-
-    return tqdm(total=total, initial=done, unit="epoch")
