@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.benchmarks import machine, page, plots
+from tests.benchmarks import machine, page, plots, summary
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.contender import Function
 from tests.benchmarks.large_n_forward import in_copies
@@ -170,3 +170,10 @@ def test_the_page_is_what_its_file_says():
     for name in plots.drawn(found):
         assert (page.DOCS / "_static" / f"benchmarks-{name}.svg").exists()
     assert all(row["row"] for row in rows_of(found))
+
+
+def test_the_rows_of_the_readme_are_those_of_the_file():
+    """They are written by `python -m tests.benchmarks.summary`."""
+    found = json.loads((page.DOCS / page.RESULTS).read_text())
+    table = summary.between(summary.README.read_text()).group(1)
+    assert table == summary.summary(found)
