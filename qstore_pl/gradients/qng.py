@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import pennylane as qml
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pennylane import numpy as pnp
 
 from qstore_pl._checks import real
+from qstore_pl.compiled import Compiled
 from qstore_pl.gradients.expectations import Float2D, QNodeExpectations
 from qstore_pl.gradients.metric import metric_of
 from qstore_pl.optimizers import NaturalGradient
+
+_OneOrMore: TypeAlias = qml.QNode | Compiled | Sequence[qml.QNode | Compiled] | None
 
 
 @final
@@ -92,19 +95,19 @@ class QuantumNaturalGradientOptimizer:
         self,
         cost: Callable[..., Any],
         *args: Any,
-        qnode: qml.QNode | Sequence[qml.QNode] | None = None,
+        qnode: _OneOrMore = None,
         **kwargs: Any,
     ) -> Any:
         """One step of all trainable arguments.
 
         Args:
-            cost: The function to minimise, which returns a scalar: a QNode, or a
-                function that calls QNodes.
+            cost: The function to minimise, which returns a scalar: a QNode, compiled
+                or not, or a function that calls QNodes.
             *args: Arguments of the cost. Those made with ``requires_grad=True`` are
                 trained.
-            qnode: The QNode that the cost calls, or a list of all of them, if the cost
-                is not a QNode. An argument of a QNode takes the value of the argument
-                of the cost that has the same name.
+            qnode: The QNode that the cost calls, compiled or not, or a list of all of
+                them, if the cost is not a QNode. An argument of a QNode takes the value
+                of the argument of the cost that has the same name.
             **kwargs: Keyword arguments of the cost, which are not trained.
 
         Returns:
@@ -122,7 +125,7 @@ class QuantumNaturalGradientOptimizer:
         self,
         cost: Callable[..., Any],
         *args: Any,
-        qnode: qml.QNode | Sequence[qml.QNode] | None = None,
+        qnode: _OneOrMore = None,
         **kwargs: Any,
     ) -> tuple[Any, Any]:
         """One step of all trainable arguments, and the cost before it.
@@ -249,11 +252,14 @@ def _qnodes(cost: Any, qnode: Any) -> list[qml.QNode]:
     if qnode is None:
         if isinstance(cost, qml.QNode):
             return [cost]
+        if isinstance(cost, Compiled):
+            return [cost.qnode]
         raise ValueError(
             "Argument `qnode` must be given for a cost that is not a QNode: the QNode "
             "that the cost calls, or a list of all of them."
         )
-    qnodes = list(qnode) if isinstance(qnode, Sequence) else [qnode]
+    given = list(qnode) if isinstance(qnode, Sequence) else [qnode]
+    qnodes = [one.qnode if isinstance(one, Compiled) else one for one in given]
     if not qnodes:
         raise ValueError("Argument `qnode` must have a QNode, but is an empty list.")
     for one in qnodes:

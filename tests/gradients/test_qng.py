@@ -10,7 +10,7 @@ import pytest
 from pennylane import numpy as pnp
 from pennylane.exceptions import DeviceError
 
-from qstore_pl import QuantumNaturalGradientOptimizer
+from qstore_pl import QuantumNaturalGradientOptimizer, compile
 from qstore_pl.devices import NoiseSpec
 from tests.naive import derivatives, fubini_study
 
@@ -455,3 +455,18 @@ def test_words_that_are_not_known_are_refused():
         optimizer = QuantumNaturalGradientOptimizer(**options)
         with pytest.raises(ValueError, match="must be one of"):
             optimizer.step(CIRCUIT, *ARGUMENTS[:2], X[0])
+
+
+def test_a_compiled_circuit_is_one_too():
+    @qml.qnode(qml.device("qstore.mock_ideal", wires=2))
+    def circuit(weights):
+        qml.RY(weights[0], 0)
+        qml.CRX(weights[1], [0, 1])
+        return qml.expval(qml.Z(1))
+
+    fast, weights = compile(circuit), pnp.array([0.3, 0.8], requires_grad=True)
+    opt = QuantumNaturalGradientOptimizer(0.1)
+    wanted = opt.step(circuit, weights)
+    np.testing.assert_allclose(opt.step(fast, weights), wanted, rtol=0, atol=1e-12)
+    found = opt.step(lambda weights: 2 * fast(weights), weights, qnode=fast)
+    np.testing.assert_allclose(found, 2 * wanted - weights, rtol=0, atol=1e-12)
