@@ -20,6 +20,7 @@ extensions = [
     "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
@@ -41,6 +42,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
 os.environ["TQDM_DISABLE"] = "1"  # nobody watches the progress of a page
 nb_render_markdown_format = "myst"  # tables and definitions that code writes
 
+autosummary_generate = False  # the pages of docs/api are written by hand
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

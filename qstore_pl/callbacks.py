@@ -52,6 +52,11 @@ class JSONLLogger(Callback):
 
     Args:
         path: The file to append to.
+
+    Example:
+        >>> JSONLLogger("epochs.jsonl").on_epoch_end({"epoch": 0, "loss": 0.5})
+        >>> print(Path("epochs.jsonl").read_text(), end="")
+        {"epoch": 0, "loss": 0.5}
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -69,6 +74,11 @@ class CSVLogger(Callback):
 
     Args:
         path: The file to append to; it is made if it does not exist.
+
+    Example:
+        >>> CSVLogger("epochs.csv").on_epoch_end({"epoch": 0, "loss": 0.5})
+        >>> Path("epochs.csv").read_text().split()
+        ['epoch,loss', '0,0.5']
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -93,6 +103,12 @@ class TensorBoardLogger(Callback):
 
     Raises:
         ModuleNotFoundError: If tensorboardX is not installed.
+
+    Example:
+        After a training run ``tensorboard --logdir runs`` shows it::
+
+            callbacks = [TensorBoardLogger("runs")]
+            QuantumTrainer(config).train(model, data, callbacks=callbacks)
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
@@ -123,6 +139,12 @@ class MLflowLogger(Callback):
 
     Raises:
         ModuleNotFoundError: If mlflow is not installed.
+
+    Example:
+        Metrics belong to the run that is active while the model is trained::
+
+            with mlflow.start_run():
+                QuantumTrainer(config).train(model, data, callbacks=[MLflowLogger()])
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,19 @@ from typing import Any
 
 
 class QStoreError(Exception):
-    """Base class of all exceptions that only qstore_pl raises."""
+    """Base class of all exceptions that only qstore_pl raises.
+
+    Example:
+        >>> from qstore_pl import checkpoint
+        >>> checkpoint.save("model.qstore", {"epoch": 3})
+        >>> with open("model.qstore", "r+b") as file:
+        ...     _ = file.truncate(10)
+        >>> try:
+        ...     checkpoint.load("model.qstore")
+        ... except QStoreError as error:
+        ...     print(type(error).__name__)
+        CheckpointError
+    """
 
 
 class CheckpointError(QStoreError):

@@ -93,6 +93,13 @@ class Placed:
     Args:
         circuit: The circuit, usually a model.
         backend: Where it runs.
+
+    Example:
+        >>> from qstore_pl import QuantumModel
+        >>> model = QuantumModel(2, 1, seed=0)
+        >>> features = model.prepare([[0.1, 0.2], [0.3, 0.4]])
+        >>> model.placed.values(features, model.weights).shape
+        (2, 1)
     """
 
     def __init__(self, circuit: Circuit, backend: Backend) -> None:

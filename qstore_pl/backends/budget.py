@@ -19,6 +19,15 @@ class Budget:
         cost: Most US dollars, > 0; None does not limit them.
         circuits: Most circuits, >= 1; None does not limit them.
         shots: Most shots of all circuits together, >= 1; None does not limit them.
+
+    Example:
+        >>> budget = Budget(circuits=100)
+        >>> spent = Bill(circuits=90)
+        >>> budget.check(spent, Bill(circuits=10), backend="cirq")
+        >>> budget.check(spent, Bill(circuits=11), backend="cirq")
+        Traceback (most recent call last):
+            ...
+        qstore_pl.errors.BudgetError: The next submission to backend cirq would ...
     """
 
     cost: float | None = None

@@ -68,6 +68,11 @@ class Bill:
         jobs: Number of submissions; None where nothing is submitted.
         dollars: What the machine takes for it, in US dollars; None if the price is not
             known.
+
+    Example:
+        >>> bill = Bill(circuits=3, shots=300) + Bill(circuits=1, shots=100)
+        >>> bill.circuits, bill.shots
+        (4, 400)
     """
 
     circuits: int = 0
@@ -133,6 +138,26 @@ class Machine(ABC):
         name: Name of the backend, as users know it.
         gate_set: PennyLane's names of its gates.
         limits: What it takes at once.
+
+    Example:
+        A machine that answers every circuit on one wire with a fair coin:
+
+        >>> from qstore_pl.backends import MachineDevice
+        >>> class Coin(Machine):
+        ...     name = "coin"
+        ...     gate_set = frozenset({"RX"})
+        ...     limits = Limits(sampled=False)
+        ...     def run(self, batches, ticket):
+        ...         return [np.full((len(batch), 2), 0.5) for batch in batches]
+        ...     def bill(self, batches):
+        ...         return Bill(circuits=sum(map(len, batches)))
+        >>> device = MachineDevice(Coin(), wires=1)
+        >>> @qml.qnode(device)
+        ... def circuit(x):
+        ...     qml.RX(x, wires=0)
+        ...     return qml.expval(qml.Z(0))
+        >>> print(circuit(0.3), device.spent.circuits)
+        0.0 1
     """
 
     name: str

@@ -46,6 +46,13 @@ class Backend:
     Args:
         name: Name of the backend, as users know it.
         factory: Function from a number of wires to a PennyLane device.
+
+    Example:
+        >>> backend = BackendManager().get_backend("mock_noisy")
+        >>> backend.name, backend.is_remote
+        ('mock_noisy', False)
+        >>> backend.device(2).name
+        'qstore.mock_noisy'
     """
 
     name: str

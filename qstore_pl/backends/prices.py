@@ -169,6 +169,10 @@ def price_list(path: str | PathLike[str] | None = None) -> PriceList:
         ValueError: If the file is not of that form; the message names the entry.
         TypeError: If an entry is of the wrong kind.
         OSError: If the file cannot be read.
+
+    Example:
+        >>> price_list().of("cirq").shot
+        0.0
     """
     built_in = _read(_BUILT_IN)
     return built_in if path is None else built_in.with_entries_of(_parsed(Path(path)))

@@ -142,17 +142,37 @@ __all__ = [
 
 
 def is_ours(device: Device) -> bool:
-    """Whether a device is one of this package."""
+    """Whether a device is one of this package.
+
+    Example:
+        >>> import pennylane as qml
+        >>> names = ("qstore.mock_noisy", "default.mixed")
+        >>> [is_ours(qml.device(name)) for name in names]
+        [True, False]
+    """
     return isinstance(device, QStoreDevice)
 
 
 def is_native(device: Device) -> bool:
-    """Whether :func:`compile` takes a device: it is ours, and has no shots."""
+    """Whether :func:`compile` takes a device: it is ours, and has no shots.
+
+    Example:
+        >>> import pennylane as qml
+        >>> names = ("qstore.mock_ideal", "default.qubit")
+        >>> [is_native(qml.device(name)) for name in names]
+        [True, False]
+    """
     return isinstance(device, QStoreDevice) and not device.shots
 
 
 def description(device: Device) -> str:
-    """A text that says what a device is; its seed is not part of it."""
+    """A text that says what a device is; its seed is not part of it.
+
+    Example:
+        >>> import pennylane as qml
+        >>> description(qml.device("qstore.mock_ideal", wires=2, seed=7))
+        'qstore.mock_ideal'
+    """
     if isinstance(device, ResumableDevice):
         return device.description
     return str(device.name)

@@ -47,6 +47,18 @@ def metric(
     Raises:
         DeviceError: If the states are of the other kind, or too large.
         ValueError: If a weight or feature that counts is in no angle.
+
+    Example:
+        The metric tensor of RX is 1/4, whatever the angle:
+
+        >>> from qstore_pl.devices import compile, symbols
+        >>> tape = qml.tape.QuantumScript([qml.RX(0.0, 0)], [qml.expval(qml.Z(0))])
+        >>> device = qml.device("qstore.mock_ideal", wires=1)
+        >>> angle = symbols("weights", 0, ())
+        >>> program = compile(tape, [angle], device, n_weights=1, n_features=0)
+        >>> tensor = metric(program, np.array([True]))
+        >>> print(tensor(np.array([0.4]), np.empty((1, 0)), np.arange(1)).round(12))
+        [[[0.25]]]
     """
     choice("metric", kind, METRICS)
     if kind == "fubini-study" and not isinstance(program, PureProgram):

@@ -49,6 +49,10 @@ def preset(name: str) -> NoiseSpec:
     Raises:
         ValueError: If there is no such preset.
 
+    Example:
+        >>> preset("ibm").readout
+        (0.003906, 0.01147)
+
     References:
         M. A. Nielsen, Phys. Lett. A 303, 249 (2002), arXiv:quant-ph/0205035.
     """

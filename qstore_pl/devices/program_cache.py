@@ -18,6 +18,16 @@ class CacheInfo(NamedTuple):
 
     ``hits`` counts how often it had the structure of a circuit, ``misses`` how often a
     circuit had to be lowered, and ``size`` is how many Programs it has now.
+
+    Example:
+        >>> device = qml.device("qstore.mock_ideal", wires=1)
+        >>> @qml.qnode(device)
+        ... def circuit(x):
+        ...     qml.RX(x, wires=0)
+        ...     return qml.expval(qml.Z(0))
+        >>> _ = circuit(0.1), circuit(0.2)
+        >>> device.cache_info()
+        CacheInfo(hits=1, misses=1, size=1)
     """
 
     hits: int

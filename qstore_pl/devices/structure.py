@@ -39,6 +39,13 @@ def gates(tape: QuantumScript, inputs: Sequence[Symbols | None]) -> list[Operato
     Args:
         tape: The circuit.
         inputs: As :func:`qstore_pl.devices.compile`.
+
+    Example:
+        >>> from qstore_pl.devices import symbols
+        >>> op = qml.BasicEntanglerLayers(np.zeros((1, 2)), wires=[0, 1])
+        >>> tape = qml.tape.QuantumScript([op], [qml.expval(qml.Z(0))])
+        >>> [gate.name for gate in gates(tape, [symbols("weights", 0, (1, 2))])]
+        ['RX', 'RX', 'CNOT']
     """
     tape, inputs = deferred_bound(tape, inputs)
     return [
@@ -82,7 +89,12 @@ def _with_symbols(part: Operator) -> Operator:
 
 
 def depth(operations: Sequence[Operator]) -> int:
-    """Layers of gates that act at the same time, each gate as early as it can."""
+    """Layers of gates that act at the same time, each gate as early as it can.
+
+    Example:
+        >>> depth([qml.H(0), qml.H(1), qml.CNOT([0, 1])])
+        2
+    """
     return int(QuantumScript(operations).graph.get_depth())
 
 
@@ -119,6 +131,17 @@ def light_cones(
 
     Raises:
         DeviceError: If an operation cannot be lowered.
+
+    Example:
+        The gate on wire 1 cannot change what is measured on wire 0:
+
+        >>> from qstore_pl.devices import symbols
+        >>> ops = [qml.RX(0.0, 0), qml.RX(0.0, 1)]
+        >>> tape = qml.tape.QuantumScript(ops, [qml.expval(qml.Z(0))])
+        >>> angles = [symbols("weights", 0, ()), symbols("weights", 1, ())]
+        >>> cones = light_cones(tape, angles, n_weights=2, n_features=0)
+        >>> [sorted(cone) for cone in cones.weights]
+        [[0]]
     """
     tape, inputs = deferred_bound(tape, inputs)
     # As if states were mixed, since the circuit may have channels; without noise.

@@ -55,6 +55,17 @@ class AdaptiveShift(GradientEstimator):
         ValueError: If the circuit runs on another device, has noise that depends on the
             values of gates, or cannot be compiled.
 
+    Example:
+        >>> from qstore_pl import QuantumModel
+        >>> from qstore_pl.gradients import ModelExpectations
+        >>> model = QuantumModel(2, 1, seed=0)
+        >>> circuit = ModelExpectations(model, shots=100)
+        >>> estimator = AdaptiveShift(circuit, budget=10_000)
+        >>> features = model.prepare([[0.1, 0.2], [0.3, 0.4]])
+        >>> outputs = estimator.forward(model.parameters, features, np.arange(2))
+        >>> estimator.backward(np.ones((2, 1))).shape
+        (12,)
+
     References:
         Gu, Lowe, Dub, Coles and Arrasmith, Adaptive shot allocation for fast
         convergence in variational quantum algorithms (2021), arXiv:2108.10434.

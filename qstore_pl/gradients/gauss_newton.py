@@ -31,6 +31,19 @@ class GaussNewton:
     Raises:
         ValueError: If the loss has no ``hessian``, or the model cannot be compiled.
 
+    Example:
+        >>> from qstore_pl import QuantumModel
+        >>> from qstore_pl.gradients import ModelExpectations
+        >>> from qstore_pl.losses import get_loss
+        >>> model = QuantumModel(2, 1, seed=0)
+        >>> X, rows = np.array([[0.1, 0.2], [0.3, 0.4]]), np.arange(2)
+        >>> matrix = GaussNewton(ModelExpectations(model), get_loss("mse"))
+        >>> found = matrix(
+        ...     model.parameters, model.prepare(X), rows, model(X), np.zeros((2, 1))
+        ... )
+        >>> found.shape, bool(np.linalg.eigvalsh(found).min() > -1e-12)
+        ((12, 12), True)
+
     References:
         Schraudolph, Fast curvature matrix-vector products for second-order gradient
         descent, Neural Computation 14, 1723 (2002).

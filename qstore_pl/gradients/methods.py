@@ -53,6 +53,16 @@ def estimator_of(
     Raises:
         ValueError: If the method is unknown, an option is missing or would be ignored,
             or the device has no adjoint gradient.
+
+    Example:
+        >>> from qstore_pl import QuantumModel
+        >>> from qstore_pl.gradients import ModelExpectations
+        >>> model = QuantumModel(2, 1, seed=0)
+        >>> estimator = estimator_of(ModelExpectations(model), "adjoint")
+        >>> features = model.prepare([[0.1, 0.2], [0.3, 0.4]])
+        >>> outputs = estimator.forward(model.parameters, features, np.arange(2))
+        >>> outputs.shape, estimator.backward(np.ones((2, 1))).shape
+        ((2, 1), (12,))
     """
     choice("method", method, OPTIONS)
     given = {

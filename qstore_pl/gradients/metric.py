@@ -87,6 +87,14 @@ def metric_of(
     Raises:
         ValueError: If a word is unknown, or this approximation is not available.
         DeviceError: If the device has no such metric tensor.
+
+    Example:
+        >>> from qstore_pl import QuantumModel
+        >>> model = QuantumModel(2, 1, seed=0)
+        >>> metric = metric_of(ModelExpectations(model))
+        >>> features = model.prepare([[0.1, 0.2], [0.3, 0.4]])
+        >>> metric(model.weights, features, np.arange(2)).shape
+        (12, 12)
     """
     choice("metric", metric, METRICS)
     choice("approximation", approximation, APPROXIMATIONS)

@@ -193,6 +193,22 @@ class Encoding(Layer):
     that :meth:`encode` returns. When ``blocks`` is called, ``self.input_dim`` is the
     number of features of a sample. An encoding may come several times in the list of
     layers, so that the data are uploaded again.
+
+    Example:
+        An encoding that writes all features into one qubit, one after the other:
+
+        >>> from qstore_pl import QuantumModel
+        >>> from qstore_pl.layers import Features
+        >>> class OneQubit(Encoding):
+        ...     def blocks(self, wires):
+        ...         axes = (qml.RX, qml.RY)
+        ...         return [
+        ...             Block(axes[i % 2], wires=wires[:1], inputs=(Features(i),))
+        ...             for i in range(self.input_dim)
+        ...         ]
+        >>> model = QuantumModel(3, 1, layers=[OneQubit()], n_qubits=1)
+        >>> print(qml.draw(model.qnode)(np.array([0.1, 0.2, 0.3]), model.weights))
+        0: ──RX(0.10)──RY(0.20)──RX(0.30)─┤  <Z>
     """
 
     input_dim: int

@@ -36,6 +36,24 @@ class Optimizer(ABC):
 
     Args:
         learning_rate: Step length, > 0. The attribute may be changed between steps.
+
+    Example:
+        An optimizer that looks at nothing but the signs of the derivatives:
+
+        >>> class SignDescent(Optimizer):
+        ...     def init(self, n_parameters):
+        ...         return {"steps": 0}
+        ...     def _advance(self, parameters, gradients, trainable, state):
+        ...         bad = np.flatnonzero(trainable & ~np.isfinite(gradients))
+        ...         if bad.size:
+        ...             return int(bad[0])
+        ...         parameters -= self.learning_rate * np.sign(gradients) * trainable
+        ...         state["steps"] += 1
+        ...         return -1
+        >>> parameters = np.array([1.0, -2.0])
+        >>> SignDescent(0.1).step(parameters, [3.0, -0.2])
+        >>> parameters
+        array([ 0.9, -1.9])
     """
 
     def __init__(self, learning_rate: float) -> None:

@@ -21,6 +21,15 @@ class Schedule(ABC):
 
     To write a schedule of your own, inherit from this class as a frozen dataclass,
     check the fields in ``__post_init__``, and define :meth:`_rate`.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Inverse(Schedule):
+        ...     rate: float
+        ...     def _rate(self, step):
+        ...         return self.rate / (1 + step)
+        >>> Inverse(0.1)(4)
+        0.02
     """
 
     def __call__(self, step: int) -> float:

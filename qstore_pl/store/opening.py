@@ -102,6 +102,11 @@ def indexes_at(where: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         StoreError: If the service cannot be reached, or does not accept the key.
+
+    Example:
+        >>> store = open_store("stored", index="states", dimension=2)
+        >>> indexes_at("stored")
+        ['states']
     """
     if isinstance(where, str) and where == PINECONE:
         host = controller(None, insecure=False)

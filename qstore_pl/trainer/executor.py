@@ -37,6 +37,18 @@ class Executor(ABC):
 
     Attributes:
         n_shards: As the argument.
+
+    Example:
+        An executor that calls everything where it is:
+
+        >>> class Here(Executor):
+        ...     @contextmanager
+        ...     def crew(self, function):
+        ...         yield lambda items: [function(item) for item in items]
+        ...     def map(self, function, items):
+        ...         return [function(item) for item in items]
+        >>> Here().map(abs, [-1, 2])
+        [1, 2]
     """
 
     def __init__(self, *, n_shards: int = SHARDS) -> None:
