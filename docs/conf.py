@@ -16,6 +16,18 @@ release = metadata.version("qstore-pl")
 version = release
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The notebooks of demos/ are pages too; their links are those of the repository.
+_demos = Path(__file__).parent / "demos"
+_demos.mkdir(exist_ok=True)
+for _notebook in Path(__file__).parents[1].glob("demos/*.ipynb"):
+    _text = _notebook.read_text(encoding="utf-8")
+    _text = _text.replace("](../docs/", "](../").replace(
+        "](results/README.md", "](../results.md"
+    )
+    _page = _demos / _notebook.name
+    if not _page.exists() or _page.read_text(encoding="utf-8") != _text:
+        _page.write_text(_text, encoding="utf-8")
 extensions = [
     "mathml",
     "myst_nb",
