@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import qstore_pl
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md"))
@@ -79,3 +81,10 @@ def test_every_page_is_in_one_list_of_contents():
     ]
     pages = [page.removeprefix("docs/").removesuffix(".md") for page in PAGES]
     assert sorted(listed) == sorted(set(pages) - {"index"})
+
+
+def test_every_public_name_is_in_the_table_of_the_api():
+    text = (DOCS / "api.md").read_text()
+    table = text.partition("| name | module |")[2].partition("\n\n")[0]
+    names = set(re.findall(r"`(\w+)`", table))
+    assert set(qstore_pl.__all__) - names == {"__version__"}
