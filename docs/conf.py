@@ -16,6 +16,18 @@ release = metadata.version("qstore-pl")
 version = release
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The notebooks of demos/ are pages too; their links are those of the repository.
+_demos = Path(__file__).parent / "demos"
+_demos.mkdir(exist_ok=True)
+for _notebook in Path(__file__).parents[1].glob("demos/*.ipynb"):
+    _text = _notebook.read_text(encoding="utf-8")
+    _text = _text.replace("](../docs/", "](../").replace(
+        "](results/README.md", "](../results.md"
+    )
+    _page = _demos / _notebook.name
+    if not _page.exists() or _page.read_text(encoding="utf-8") != _text:
+        _page.write_text(_text, encoding="utf-8")
 extensions = [
     "mathml",
     "myst_nb",
@@ -53,8 +65,27 @@ napoleon_numpy_docstring = False
 def setup(app):
     """Before napoleon, which takes what is before a colon for a property's type."""
     app.connect("autodoc-process-docstring", _begin_with_no_type, priority=400)
+    app.connect("missing-reference", _by_its_last_part)
 
 
 def _begin_with_no_type(app, what, name, obj, options, lines):
     if what in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]  # an empty comment, which has no colon
+
+
+def _by_its_last_part(app, env, node, contnode):
+    """Docstrings name what is beside them in the code; pages have another order."""
+    if node.get("refdomain") != "py":
+        return None
+    python, target = env.get_domain("py"), node["reftarget"]
+    own = target if target.partition(".")[0] != project else target.rpartition(".")[2]
+    ends = {
+        entry.node_id: name  # an object is listed under each of its names
+        for name, entry in python.objects.items()
+        if name.endswith(f".{own}")
+    }
+    if len(ends) != 1:
+        return None
+    (name,) = ends.values()
+    document = node.get("refdoc", env.docname)
+    return python.resolve_xref(env, document, app.builder, "obj", name, node, contnode)

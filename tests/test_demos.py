@@ -45,3 +45,10 @@ def test_links_lead_somewhere(notebook):
     local = [target for target in found if "://" not in target]
     missing = [target for target in local if not (DEMOS / target).exists()]
     assert not missing
+
+
+def test_all_are_on_the_page_of_demos():
+    page = (DEMOS.parent / "docs" / "demos.md").read_text()
+    listed = re.findall(r"^demos/(\w+)$", page, re.M)
+    assert sorted(f"{name}.ipynb" for name in listed) == NOTEBOOKS
+    assert all(f"<demos/{name}>`" in page for name in listed)

@@ -32,18 +32,3 @@ def test_the_examples_run(name, tmp_path, monkeypatch):
     for test in examples(name):
         runner.run(test, out=report.append)
     assert not runner.summarize(verbose=False).failed, "".join(report)
-
-
-PUBLIC = [
-    name
-    for name in qstore_pl.__all__
-    if isinstance(kind := getattr(qstore_pl, name), type)
-    and not issubclass(kind, Exception)
-]
-
-
-@pytest.mark.parametrize("name", PUBLIC)
-def test_every_public_class_has_an_example(name):
-    public = getattr(qstore_pl, name)
-    found = [test.name for test in examples(public.__module__)]
-    assert any(test.startswith(f"{public.__module__}.{name}") for test in found)

@@ -17,6 +17,7 @@ from qstore_pl import (
     QuantumTrainer,
     TrainingConfig,
     _progress,
+    audit_gradients,
     report,
     sweep,
 )
@@ -296,3 +297,18 @@ def test_a_notebook_without_widgets_gets_no_warning(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name, raising=False)
     run()
     assert "3/3" in capsys.readouterr().err
+
+
+def test_an_audit_and_a_report_show_what_they_print():
+    rng = np.random.default_rng(0)
+    samples, labels = rng.uniform(-1, 1, (24, 2)), np.arange(24) % 2
+    model = QuantumModel(2, 2, n_layers=1, readout="affine", seed=0)
+    config = TrainingConfig(epochs=1, loss="cross_entropy")
+    shown = [
+        audit_gradients(model, (samples, labels), loss="cross_entropy", shots=10),
+        report(model, (samples, labels), config=config, seeds=2, baselines=["linear"]),
+    ]
+    for one in shown:
+        _, *rows = rows_of(one._repr_html_())
+        assert len(rows) == len(one.rows)
+        assert all(cell in str(one) for row in rows for cell in row if cell)

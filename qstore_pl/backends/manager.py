@@ -143,10 +143,10 @@ class BackendManager:
         """All backends with what is known of each, in alphabetical order.
 
         Returns:
-            A mapping from names to what is known: whether it is installed and has a
-            key, most qubits, exact values or shots, gradient methods, whether it is
-            remote, its price, and the options of :meth:`get_backend`. ``print`` shows
-            it as a table.
+            A mapping from names to what is known, which is whether the backend is
+            installed and has a key, most qubits, exact values or shots, gradient
+            methods, whether it is remote, its price, and the options of
+            :meth:`get_backend`. ``print`` shows it as a table.
         """
         rows = {name: of_simulator(name) for name in (*OURS, *OTHERS)}
         rows |= {kind: of_kind(kind, configured(self.config, kind)) for kind in KINDS}

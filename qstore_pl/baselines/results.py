@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from qstore_pl._axes import axes_of
-from qstore_pl._tables import aligned
+from qstore_pl._tables import aligned, html_table, paragraph
 
 Float1D = NDArray[np.float64]
+
+NUMBERS = range(1, 5)  # the columns of numbers
 
 
 @final
@@ -90,13 +92,26 @@ class Report:
         return f"Beyond the 95 % intervals over {n} splits {'; '.join(parts)}."
 
     def __str__(self) -> str:
-        head = ("name", "parameters", self.score, "model minus it", "seconds")
-        cells = [head, *map(_cells, self.rows)]
-        lines = aligned(cells, right=range(1, len(head)), rules=[1])
-        size = f"{self.n_train} samples to train on, {self.n_test} to test on"
-        return "\n".join([*lines, size, self.conclusion, *self.notes])
+        lines = aligned(self._cells, right=NUMBERS, rules=[1])
+        return "\n".join([*lines, *self._below])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The table and what it says, for notebooks."""
+        below = paragraph("\n".join(self._below))
+        return html_table(self._cells, right=NUMBERS) + below
+
+    @property
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The rows of the table, the head first."""
+        head = ("name", "parameters", self.score, "model minus it", "seconds")
+        return [head, *map(_cells, self.rows)]
+
+    @property
+    def _below(self) -> list[str]:
+        size = f"{self.n_train} samples to train on, {self.n_test} to test on"
+        return [size, self.conclusion, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as lists, words and numbers."""

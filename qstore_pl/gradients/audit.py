@@ -8,10 +8,13 @@ from typing import Any, final
 import numpy as np
 
 from qstore_pl._checks import integer
+from qstore_pl._tables import aligned, html_table, paragraph
 from qstore_pl.gradients.expectations import Float1D, ModelExpectations
 from qstore_pl.gradients.methods import estimator_of
 from qstore_pl.gradients.shot_noise import ShotVariances
 from qstore_pl.model import QuantumModel
+
+NUMBERS = range(1, 5)  # the columns of numbers
 
 
 @final
@@ -56,20 +59,34 @@ class GradientAudit:
     shot_noise_floor: float
 
     def __str__(self) -> str:
-        wide = max(len(row.method) for row in self.rows)
-        shots = f"{self.shots:,} shots"
-        lines = [f"{'method':<{wide}}  circuits     error  {shots:>14}  / floor"]
+        return "\n".join([*aligned(self._cells, right=NUMBERS), self._below])
+
+    def _repr_html_(self) -> str:
+        """The table, for notebooks."""
+        return html_table(self._cells, right=NUMBERS) + paragraph(self._below)
+
+    @property
+    def _cells(self) -> list[tuple[str, ...]]:
+        """The rows of the table, the head first."""
+        cells: list[tuple[str, ...]] = [
+            ("method", "circuits", "error", f"{self.shots:,} shots", "/ floor")
+        ]
         for row in self.rows:
-            line = f"{row.method:<{wide}}  {row.circuits:>8,}  {row.error:8.1e}"
+            sampled: tuple[str, str] = "", ""
             if row.shot_error is not None:
                 ratio = row.shot_error / self.shot_noise_floor
-                line += f"  {row.shot_error:14.1e}  {ratio:7.2f}"
-            lines.append(line)
-        lines.append(
+                sampled = f"{row.shot_error:.1e}", f"{ratio:.2f}"
+            cells.append(
+                (row.method, f"{row.circuits:,}", f"{row.error:.1e}", *sampled)
+            )
+        return cells
+
+    @property
+    def _below(self) -> str:
+        return (
             f"norm of the gradient {self.norm:.1e}, shot-noise floor of parameter "
             f"shift {self.shot_noise_floor:.1e}"
         )
-        return "\n".join(lines)
 
 
 def audit_gradients(

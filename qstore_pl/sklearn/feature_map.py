@@ -176,7 +176,7 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
             X: Samples, shape ``(n_samples, n_features)``.
 
         Returns:
-            Shape ``(n_samples, 3 * n_qubits)``: X on all qubits, then Y, then Z.
+            Shape ``(n_samples, 3 * n_qubits)``, with X on all qubits, then Y, then Z.
         """
         check_is_fitted(self, "kernel_")
         X = validate_data(self, X, reset=False, dtype=np.float64)

@@ -117,7 +117,7 @@ def sweep(
             here.
 
     Returns:
-        A row for each run: all seeds of the first settings, then those of the next.
+        A row for each run, all seeds of the first settings before those of the next.
 
     Raises:
         ValueError: If there is nothing to do, or a setting is neither a field of the
