@@ -37,7 +37,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class Features(_Place):
-    """An input of a block that each sample has for itself: numbers of the encoded data.
+    """An input of a block that differs between samples: numbers of the encoded data.
 
     Args:
         first: Position of the first number in the row that the encoding layer makes of

@@ -20,7 +20,7 @@ Table = Sequence[Sequence[str]]  # the cells of each row, the first of which is 
 @final
 @dataclass(frozen=True)
 class Formula:
-    """The number of circuits of a step by the formula ``1 + 2P``, and what is run.
+    """The circuits of a step by the formula ``1 + 2P``, and how many really are run.
 
     Args:
         n_weights: Number P of weights of the circuit.

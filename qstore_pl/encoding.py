@@ -18,7 +18,7 @@ _SCALED = ("angle", "zz_feature_map")
 
 @dataclass(frozen=True)
 class QuantumDataEncoder:
-    """Prepare samples for the encoding template of the same name.
+    """Turns samples into the arguments of PennyLane's encoding templates.
 
     Args:
         n_qubits: Number of qubits of the circuit, >= 1; None takes as many as the data

@@ -84,8 +84,8 @@ class QuantumModel:
             trained bias; ``"probs"``: probabilities of the outcomes of as many wires
             as the outputs need; or a :class:`~qstore_pl.readout.Readout`.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
-        entanglement: Of the trainable layer: ``"linear"``, ``"circular"``, ``"full"``
-            or ``"none"``.
+        entanglement: Which CNOTs the trainable layer has: ``"linear"``,
+            ``"circular"``, ``"full"`` or ``"none"``; see :class:`QuantumLayer`.
         n_qubits: Number of qubits; None takes as many as the encodings need.
         rotation: Axis of angle encoding, ``"X"``, ``"Y"`` or ``"Z"``, or several, as
             ``"YZ"``, for more features than qubits.

@@ -132,7 +132,7 @@ class Limits:
 
 
 class Machine(ABC):
-    """What runs circuits of one gate set.
+    """A simulator or service of another package, which runs circuits of one gate set.
 
     Attributes:
         name: Name of the backend, as users know it.

@@ -42,7 +42,7 @@ FRACTIONS = {
 
 @final
 class ZeroNoise(Machine):
-    r"""A machine whose noise is extrapolated to nothing.
+    r"""A machine whose results are extrapolated to those without gate noise.
 
     Every circuit :math:`U` is run as :math:`U (U^\dagger U)^k`, which without noise is
     the same, and has :math:`\lambda = 2k + 1` times as many gates and as much gate

@@ -64,7 +64,7 @@ def report(
     baselines: Iterable[str] | None = None,
     scaler: Any = "standard",
 ) -> Report:
-    """How a model does beside simpler ones, on the same splits of the data.
+    """Compare a model with simpler ones, on the same splits of the data.
 
     For each seed the data are split, with the same share of each class in both parts,
     and each model is trained on one part from fresh first weights, and scored on the

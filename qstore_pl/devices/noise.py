@@ -57,7 +57,7 @@ _SHADOWS = (ClassicalShadowMP, ShadowExpvalMP)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class NoiseSpec:
-    r"""Strengths of the noise of a device; as it stands, none.
+    r"""Strengths of the noise of a device; without arguments there is no noise.
 
     After every gate on one or two wires come, in this order: depolarizing, dephasing on
     each of its wires, relaxation of each of its wires over the gate's duration. State
@@ -77,9 +77,10 @@ class NoiseSpec:
             in [0, 1/2].
         over_rotation: Relative error of every angle: a scalar parameter
             :math:`\theta` of a gate becomes :math:`(1 + \epsilon)\theta`. Parameters
-            that are vectors or matrices, as that of QubitUnitary, stay. Parameter
-            shift, and so a gradient with shots, does not know of it: it is off by a
-            share of this order, as on a machine.
+            that are vectors or matrices, as that of QubitUnitary, stay. The
+            parameter-shift rule, and with it every gradient with shots, assumes angles
+            without this error, so that the gradient has a relative error of this
+            order, as on a machine.
         readout: The pair ``(p(1|0), p(0|1))`` for every wire, or a mapping from wire
             label to such a pair, wires not listed being read perfectly. A confusion
             matrix, shape (2, 2), row = true outcome, rows summing to 1, is taken

@@ -305,9 +305,9 @@ class SPSAGradient(GradientComputer):
 class NaturalGradientComputer(GradientComputer):
     r"""Natural gradients :math:`(F + \lambda I)^{-1} g`.
 
-    :math:`F` is the metric tensor of the circuit, averaged over the samples; it does
-    not depend on the loss. For the parameters of a classical readout it is the
-    identity, without damping.
+    Here :math:`g` is the gradient and :math:`\lambda` the damping. :math:`F` is the
+    metric tensor of the circuit, averaged over the samples; it does not depend on the
+    loss. For the parameters of a classical readout it is the identity, without damping.
 
     Args:
         backend: Where circuits run: a name, a Backend or a PennyLane device. None takes

@@ -87,7 +87,7 @@ class Alike:
 
 @final
 class CheckpointIndex:
-    """Checkpoints by name, and by what their models do.
+    """Checkpoints in a vector store, found by name or by what their models do.
 
     Args:
         store: An index with vectors of 256 numbers and the metric ``"euclidean"``.

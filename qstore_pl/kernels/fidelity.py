@@ -23,7 +23,7 @@ Bras = Callable[[Float2D], NDArray[Any]]
 
 @final
 class FidelityKernel(Kernel):
-    r"""How well the states of two samples overlap.
+    r"""A similarity of samples: how well their states overlap.
 
     For pure states the kernel is the fidelity
     :math:`|\langle\psi(x)|\psi(y)\rangle|^2`. For mixed states it is

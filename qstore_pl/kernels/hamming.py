@@ -21,7 +21,7 @@ PAIRS_BYTES = 1 << 26  # of the states of the pairs that run together
 
 @final
 class HammingKernel(Kernel):
-    r"""How many bits of the inversion test are 0.
+    r"""A similarity of samples: how many bits of the inversion test are 0.
 
     The inversion test measures all qubits of the state
     :math:`U(x)^\dagger U(y)|0\dots0\rangle`. Its outcomes b have the probabilities

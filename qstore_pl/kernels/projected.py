@@ -21,7 +21,7 @@ from qstore_pl.placed import Circuit, Measured, bloch_vectors
 
 @final
 class ProjectedKernel(Kernel):
-    r"""How near the one-qubit states of two samples are.
+    r"""A similarity of samples: how near their one-qubit states are.
 
     With the states :math:`\rho_k(x)` of the single qubits the kernel is
 

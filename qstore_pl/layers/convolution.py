@@ -22,7 +22,7 @@ class QuantumConvolutionalLayer(Standalone):
 
     How many weights it has depends on the kernel and on ``n_layers`` alone, not on the
     number of qubits. In the list of layers of a model ``n_qubits`` may be left out.
-    With it the layer is a circuit of its own too: :attr:`circuit`.
+    With it the layer also has a circuit of its own, :attr:`circuit`.
 
     Args:
         n_qubits: Number of qubits, >= ``kernel_size``; None takes the wires that a
@@ -42,7 +42,7 @@ class QuantumConvolutionalLayer(Standalone):
             standard deviation 0.1 radians; None leaves them to the model's seed.
 
     Attributes:
-        shape: Shape of the weights: ``n_layers``, then that of those of a window.
+        shape: ``n_layers``, followed by the shape of the weights of a window.
 
     Raises:
         TypeError: If a number is not an integer.

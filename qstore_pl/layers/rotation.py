@@ -19,8 +19,8 @@ from qstore_pl.templates import ENTANGLEMENTS, RotationEntanglerLayers
 class QuantumLayer(Standalone):
     r"""Rotations RX, RY, RZ on every qubit, then CNOTs, repeated.
 
-    In the list of layers of a model ``n_qubits`` may be left out. With it the layer is
-    a circuit of its own too: :attr:`circuit`.
+    In the list of layers of a model ``n_qubits`` may be left out. With it the layer
+    also has a circuit of its own, :attr:`circuit`.
 
     Args:
         n_qubits: Number of qubits, >= 1; None takes as many as the model has.

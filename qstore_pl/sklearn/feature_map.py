@@ -88,7 +88,7 @@ class QuantumFeatureMap(TransformerMixin, FeatureMapEstimator):
             many as it takes to upload all features. Only for ``"angle"``.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
-            ``entanglement``; None means those.
+            ``entanglement``; None builds the circuit from these three.
         entanglement: Of the layers between uploads: ``"linear"``, ``"circular"`` or
             ``"full"``.
         n_qubits: Number of qubits, >= 1. None takes 8 for angles, where several qubits

@@ -28,7 +28,7 @@ class QuantumRegressor(RegressorMixin, TrainedEstimator):
             than ``"angle"`` upload once, before the first layer.
         encoding: ``"angle"``, ``"amplitude"``, ``"basis"`` or ``"zz_feature_map"``.
         layers: The layers of the circuit, in place of ``n_layers``, ``encoding`` and
-            ``entanglement``; None means those.
+            ``entanglement``; None builds the circuit from these three.
         entanglement: ``"linear"``, ``"circular"`` or ``"full"``.
         n_qubits: Number of qubits, >= 1. None takes as many as there are features or
             targets, but from 2 to 4, for angles, and more only where another encoding

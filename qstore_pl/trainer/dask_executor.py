@@ -28,7 +28,7 @@ LOST = (OSError, RuntimeError, KeyError)
 
 @final
 class DaskExecutor(Executor):
-    """Calls run on the workers of a Dask cluster.
+    """An executor whose calls run on the workers of a Dask cluster.
 
     Workers have the versions of this package, of PennyLane, numpy and numba that this
     process has. Start them with one thread each, and ``QSTORE_NUM_THREADS=1`` in their
@@ -48,7 +48,7 @@ class DaskExecutor(Executor):
 
     Raises:
         ModuleNotFoundError: If ``distributed`` is not installed.
-        TypeError: If ``client`` is neither of both.
+        TypeError: If ``client`` is neither of the two.
 
     Example:
         >>> from qstore_pl import QuantumTrainer, TrainingConfig

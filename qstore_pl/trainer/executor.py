@@ -84,7 +84,7 @@ class Executor(ABC):
 
 @final
 class ThreadExecutor(Executor):
-    """Calls run in threads of this process.
+    """An executor whose calls run in threads of this process.
 
     The kernels of this package use all processors without it, and do not hold Python's
     lock. So threads pay where circuits run on a device of another package that lets go
