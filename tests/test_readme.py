@@ -1,6 +1,7 @@
 """The code of the README runs, block after block, as a reader would copy it."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -28,3 +29,16 @@ def test_the_commands_that_it_names_exist():
     words = {"train", *re.findall(r"`(\w+)`", named)}
     commands = {command.__name__.rpartition(".")[2] for command in cli.COMMANDS}
     assert words | {"quickstart"} == commands
+
+
+def test_the_extras_that_it_names_are_those_of_the_package():
+    text = README.read_text()
+    project = tomllib.loads(README.with_name("pyproject.toml").read_text())["project"]
+    table = re.search(r"^\| name \| for \|\n.*?\n\n", text, re.M | re.S).group()
+    rows = [row.split("|")[1] for row in table.strip().splitlines()[2:]]
+    extras = re.findall(r"`([\w-]+)`", " ".join(rows))
+    assert len(extras) == len(set(extras))
+    assert set(extras) == set(project["optional-dependencies"])
+    installed = re.findall(r'pip install -e "\.\[([a-z,]+)\]"', text)
+    assert {"viz,lance", "test"} <= set(installed)
+    assert {name for names in installed for name in names.split(",")} <= set(extras)
