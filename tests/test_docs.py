@@ -3,6 +3,7 @@
 Pages that are notebooks are run when the documentation is built.
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def test_files_that_are_named_exist(page):
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.fixture
+def same_logging():
+    """Logging as before after a test: a page sets it up."""
+    loggers = logging.root, logging.getLogger("qstore_pl")
+    before = [(one, one.level, list(one.handlers)) for one in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("same_logging")
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if PYTHON.search((ROOT / p).read_text())]
 )
