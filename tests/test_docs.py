@@ -71,9 +71,7 @@ def same_logging():
 
 
 @pytest.mark.usefixtures("same_logging")
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if PYTHON.search((ROOT / p).read_text())]
-)
+@pytest.mark.parametrize("page", WITH_CODE)
 def test_blocks_of_python_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("data.csv").write_text("a,b,label\n0.1,0.2,0\n0.3,0.4,1\n")
